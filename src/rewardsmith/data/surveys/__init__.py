@@ -1,0 +1,1 @@
+"""Surveys: what shows only in the data as a whole. See `contract`."""
