@@ -24,6 +24,8 @@ class Finding(Record):
     """One thing that is wrong or worth knowing, with its size and its mend.
 
     `count` of `of` rows show it. `meaning` says what it is, `why` why a reward model suffers from it, `fix` what to do.
+    `summary` says what was measured, in words; `ci_low` and `ci_high` bound the share `count / of`, where it estimates
+    that of all such data.
     """
 
     code: str
@@ -34,6 +36,9 @@ class Finding(Record):
     fix: str
     count: int
     of: int
+    summary: str = ""
+    ci_low: float | None = None
+    ci_high: float | None = None
     examples: tuple[ExampleRow, ...] = ()
 
 
