@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from tokenizers import AddedToken
 
 from rendering_tokenizers import CHATML, chatml, gemma, plain
 from rewardsmith.data import CHECKS, prepare
+from rewardsmith.errors import SpecError
 from rewardsmith.rendering import REASONS, Renderer
 from rewardsmith.spec import Spec
 
@@ -44,6 +46,11 @@ def chatml_that_swallows_eos():
     tokenizer = chatml()
     tokenizer.add_tokens([AddedToken("end.<|im_end|>", special=True, normalized=False)])
     return tokenizer
+
+
+def test_every_check_is_named_in_a_test():
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_data*.py"))
+    assert [code for code in CHECKS if f'"{code}"' not in tests] == []
 
 
 def implicit(row):
@@ -104,14 +111,13 @@ def test_a_planted_row_is_left_out_and_nothing_else(code, places, tmp_path):
 def test_clean_data_has_no_finding(tokenizer, tmp_path):
     prepared = run(tmp_path, CLEAN, tokenizer=tokenizer())
     assert prepared.record.findings == ()
-    assert prepared.rejected == []
+    assert list(prepared.rejected) == []
     assert prepared.record.kept == prepared.record.read == 40
 
 
-def test_every_check_is_tested_here_and_every_reason_of_the_renderer_is_a_check():
-    surveys = {"duplicate_pair", "contradictory_pair", "leaked_prompt", "mostly_rejected", "truncated_prompt"}
-    assert set(CHECKS) == set(LEFT_OUT) | surveys
-    assert set(REASONS) <= set(CHECKS)
+def test_every_check_that_leaves_rows_out_is_tested_here():
+    assert {code for code, check in CHECKS.items() if check.pair or check.tokens} | set(REASONS) <= set(LEFT_OUT)
+    assert set(LEFT_OUT) <= set(CHECKS)
     assert all(code == check.code for code, check in CHECKS.items())
 
 
@@ -138,7 +144,7 @@ def test_sound_orders_of_roles(tmp_path):
         GOOD | {"prompt": [ASK, SAY, tool, tool]},
         GOOD | {"chosen": [SAY, ASK, SAY]},
     ]
-    assert run(tmp_path, [*CLEAN, *rows]).rejected == []
+    assert list(run(tmp_path, [*CLEAN, *rows]).rejected) == []
 
 
 def test_duplicates_are_reported_and_stay(tmp_path):
@@ -199,6 +205,27 @@ def test_cut_prompts_are_counted_and_stay(tmp_path):
     assert len(cut.chosen_ids) <= 200
     assert max(len(cut.chosen_ids), len(cut.rejected_ids)) == 200
     assert prepared.record.tokens.truncated == 1
+
+
+def test_a_bad_line_is_stepped_over_counted_and_written_down(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps(row) for row in CLEAN]
+    path.write_text("\n".join([*lines[:3], '{"prompt": "cut', *lines[3:], "[]"]) + "\n")
+    spec = Spec.model_validate({"data": {"train": [{"path": str(path)}], "bad_lines": "skip"}})
+    prepared = prepare(spec, Renderer.from_tokenizer(chatml(), max_length=200))
+    assert [(row.row, row.reason) for row in prepared.rejected] == [(4, "bad_line"), (42, "bad_line")]
+    assert prepared.rejected[1].detail == "is a list, not an object"
+    assert (prepared.record.read, prepared.record.kept, prepared.record.rejected) == (42, 40, 2)
+    (finding,) = prepared.record.findings
+    assert (finding.code, finding.count, finding.of) == ("bad_line", 2, 42)
+
+
+def test_the_spec_can_say_another_severity(tmp_path):
+    rows = [*CLEAN, GOOD | {"chosen": ""}]
+    record = run(tmp_path, rows, severity={"empty_text": "error"}).record
+    assert (record.findings[0].severity, record.failed_on) == ("error", ("empty_text",))
+    with pytest.raises(SpecError, match=r"data\.severity: 'emptiness' is not the code of a check"):
+        run(tmp_path, rows, severity={"emptiness": "error"})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rewardsmith.data.files import read_rows, sha256_of
+from rewardsmith.data.files import Position, read_rows, sha256_of
 from rewardsmith.errors import DataError
 
 ROWS = [
@@ -142,3 +142,54 @@ def test_an_empty_file_has_no_rows(tmp_path):
 def test_sha256_of_a_file(tmp_path):
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, "abc"
     assert sha256_of(write(tmp_path, "a", "abc")) == expected
+
+
+def bad_line_file(tmp_path, line: bytes):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + line + b'\n{"a": 3}\n')
+    return path
+
+
+BAD_LINES = {
+    "broken": (b'{"a": 2', "broken JSON at column 8: Expecting ',' delimiter"),
+    "latin1": ('{"a": "é"}'.encode("latin1"), "is not UTF-8"),
+    "binary": (bytes(range(128, 256)), "is not UTF-8"),
+    "no object": (b"[1, 2]", "is a list, not an object"),
+    "too long": (b'{"a": "' + b"x" * 300 + b'"}', "the line is longer than 0 MiB"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_LINES)
+def test_a_bad_line_stops_reading_or_is_stepped_over_and_written_down(fault, tmp_path, monkeypatch):
+    monkeypatch.setattr("rewardsmith.data.formats._LONGEST_LINE", 200)
+    line, problem = BAD_LINES[fault]
+    path = bad_line_file(tmp_path, line)
+    with pytest.raises(DataError, match=rf"a\.jsonl:2: {problem}"):
+        list(read_rows(path))
+    bad_lines: list[tuple[int, str]] = []
+    assert list(read_rows(path, bad_lines=bad_lines)) == [(1, {"a": 1}), (3, {"a": 3})]
+    ((number, said),) = bad_lines
+    assert number == 2
+    assert said.startswith(problem)
+
+
+def test_a_line_of_the_longest_length_is_read(tmp_path, monkeypatch):
+    line = b'{"a": "xy"}'
+    monkeypatch.setattr("rewardsmith.data.formats._LONGEST_LINE", len(line) + 1)
+    assert [row for _, row in read_rows(bad_line_file(tmp_path, line))] == [{"a": 1}, {"a": "xy"}, {"a": 3}]
+    monkeypatch.setattr("rewardsmith.data.formats._LONGEST_LINE", len(line))
+    with pytest.raises(DataError, match="the line is longer"):
+        list(read_rows(bad_line_file(tmp_path, line)))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_position_goes_from_the_beginning_to_the_end(zipped, tmp_path):
+    path = tmp_path / ("a.jsonl.gz" if zipped else "a.jsonl")
+    with gzip.open(path, "wb") if zipped else path.open("wb") as handle:
+        handle.writelines(json.dumps({"a": f"{n} {n * n}"}).encode() + b"\n" for n in range(20_000))
+    position = Position()
+    shares = [position.share for _ in read_rows(path, position=position)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.2
+    assert 0.4 < shares[10_000] < 0.7
+    assert 0.9 < shares[-1] <= 1

@@ -78,7 +78,8 @@ def test_a_row_s_way_through(tmp_path):
     }
     record = prepared.record
     assert (record.fingerprint, record.read, record.kept, record.rejected) == ("f00d", 3, 2, 1)
-    assert record.data_fingerprint == data_fingerprint(prepared.train)
+    keys = [key for row in prepared.train for key in row.keys]
+    assert record.data_fingerprint == data_fingerprint(np.array(keys, dtype="V16").reshape(-1, 3))
     assert (record.train_pairs, record.held_out_pairs, record.held_out_origin) == (2, 0, "none")
     assert record.distinct_prompts == 1
     assert record.rendering == renderer().record
@@ -195,7 +196,7 @@ def test_progress_counts_all_sources(tmp_path):
     seen = []
     train = [{"path": write(tmp_path, name, ROWS[:20])} for name in ("a.jsonl", "b.jsonl")]
     prepare(spec_of(train), renderer(), progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(20, 40), (40, 40)]
+    assert seen == [(20, 40), (20, 40), (40, 40), (40, 40)]  # after each chunk and after each source
 
 
 def test_token_lengths_are_summed_up():

@@ -53,6 +53,8 @@ DECIDES = {
     "data.max_length": 512,
     "data.over_length": "error",
     "data.fail_on": ["warning"],
+    "data.severity": {"empty_text": "error"},
+    "data.bad_lines": "skip",
     "training.pairs_per_step": 8,
     "training.order": "as_given",
     "training.tokens_per_micro_batch": 128,

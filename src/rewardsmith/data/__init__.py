@@ -6,26 +6,37 @@ files.py      one file → numbered rows; formats.py has a reader per format; hu
 columns.py    which column is which
 forms.py      one row → one preference pair; messages.py reads its turns
 rows.py       what the checks see, and digests of texts
-checks/       the registry of checks
-findings.py   what the checks found → findings and the verdict
+store.py      the kept rows on disk; spool.py is the file underneath
+checks/       checks of one row
+surveys/      what shows in the whole
+registry.py   all checks and surveys
+fix.py        the data without the rows that findings name
+findings.py   what they found → findings and the verdict
 split.py      holds out prompts
 share.py      a share of the training prompts, for learning curves
 lengths.py    lengths in tokens
 """
 
-from rewardsmith.data.checks import CHECKS, Check
+from rewardsmith.data.checks.check import Check
+from rewardsmith.data.fix import Side, write_fixed
 from rewardsmith.data.prepare import PreparedData, prepare
+from rewardsmith.data.registry import CHECKS, SURVEYS
 from rewardsmith.data.rows import TokenizedPair, data_fingerprint
 from rewardsmith.data.share import take_share
 from rewardsmith.data.sources import source_digests
+from rewardsmith.data.surveys.contract import BenchmarkPrompt
 
 __all__ = [
     "CHECKS",
+    "SURVEYS",
+    "BenchmarkPrompt",
     "Check",
     "PreparedData",
+    "Side",
     "TokenizedPair",
     "data_fingerprint",
     "prepare",
     "source_digests",
     "take_share",
+    "write_fixed",
 ]

@@ -12,15 +12,16 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from rewardsmith.data.formats import read_csv, read_json, read_jsonl, read_parquet
+from rewardsmith.data.formats import BadLines, read_csv, read_json, read_jsonl, read_parquet
 from rewardsmith.errors import DataError
 
 Row = dict[str, Any]
 
-FORMATS: dict[str, Callable[[BinaryIO, str], Iterator[tuple[int, Row]]]] = {
+FORMATS: dict[str, Callable[[BinaryIO, str, BadLines], Iterator[tuple[int, Row]]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".json": read_json,
@@ -30,8 +31,20 @@ FORMATS: dict[str, Callable[[BinaryIO, str], Iterator[tuple[int, Row]]]] = {
 """Readers by file suffix; `.gz` may follow any of them."""
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+@dataclass(slots=True)
+class Position:
+    """How far reading has come in a file: `share` from 0 to 1."""
+
+    share: float = 0.0
+
+
+def read_rows(path: Path, *, bad_lines: BadLines = None, position: Position | None = None) -> Iterator[tuple[int, Row]]:
     """Number and content of every row, in file order.
+
+    Args:
+        path: the file.
+        bad_lines: takes number and fault of each line of JSON that cannot be read; without it such a line raises.
+        position: kept up to date while reading.
 
     Raises:
         DataError: the file is missing, is no regular file, has an unknown suffix, or is broken (with the line).
@@ -47,8 +60,12 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
             fix=f"name a file that ends in one of {', '.join(FORMATS)}, or in one of these and .gz",
         )
     try:
-        with gzip.open(path) if zipped else path.open("rb") as handle:
-            yield from FORMATS[suffix](cast("BinaryIO", handle), where)
+        with path.open("rb") as raw, gzip.open(raw) if zipped else raw as handle:
+            size = max(1, path.stat().st_size)
+            for number, row in FORMATS[suffix](cast("BinaryIO", handle), where, bad_lines):
+                if position is not None:
+                    position.share = raw.tell() / size
+                yield number, row
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
             f"the gzip file is damaged or cut off: {error}", where=where, fix="copy or download the file again"

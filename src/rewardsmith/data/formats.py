@@ -1,6 +1,7 @@
 """One reader per file format: bytes in, numbered rows out; the first thing that breaks a format raises DataError.
 
-JSONL   one object a line; blank lines do not count as rows but keep their line numbers
+JSONL   one object a line; blank lines do not count as rows but keep their line numbers. With a list of bad lines, a
+        line that cannot be read joins it instead
 JSON    one list of objects; a file of objects one a line is read as JSONL
 CSV     with a header; a cell that holds a JSON list of messages is read as one
 Parquet in batches
@@ -17,22 +18,51 @@ from typing import Any, BinaryIO
 
 from rewardsmith.errors import DataError
 
+BadLines = list[tuple[int, str]] | None
+"""Takes number and fault of the lines that cannot be read; None: such a line raises."""
+
 _BOM = b"\xef\xbb\xbf"
+_LONGEST_LINE = 64 * 2**20  # bytes; a pair is a few kilobytes, so a longer line is another kind of file
 
 
-def read_jsonl(handle: BinaryIO, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a JSONL file, numbered by line."""
-    for number, raw in enumerate(handle, start=1):
+    for number, raw in enumerate(iter(lambda: handle.readline(_LONGEST_LINE), b""), start=1):
         line = (raw.removeprefix(_BOM) if number == 1 else raw).strip()
-        if line:
-            yield number, _object(_parse(_decode(line, f"{where}:{number}"), f"{where}:{number}"), f"{where}:{number}")
+        if not line:
+            continue
+        try:
+            row = _line(raw, line, f"{where}:{number}")
+        except DataError as error:
+            if bad_lines is None:
+                raise
+            bad_lines.append((number, error.problem))
+            _finish_line(handle, raw)
+        else:
+            yield number, row
 
 
-def read_json(handle: BinaryIO, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _line(raw: bytes, line: bytes, where: str) -> dict[str, Any]:
+    if len(raw) >= _LONGEST_LINE and not raw.endswith(b"\n"):
+        raise DataError(
+            f"the line is longer than {_LONGEST_LINE // 2**20} MiB",
+            where=where,
+            fix="write one pair a line; a JSON list of rows belongs into a .json file",
+        )
+    return _object(_parse(_decode(line, where), where), where)
+
+
+def _finish_line(handle: BinaryIO, raw: bytes) -> None:
+    """Step over the rest of a line that was too long."""
+    while raw and not raw.endswith(b"\n"):
+        raw = handle.readline(_LONGEST_LINE)
+
+
+def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a JSON file: the elements of its list, or its lines."""
     content = handle.read().removeprefix(_BOM)
     if content.lstrip()[:1] == b"{":
-        yield from read_jsonl(io.BytesIO(content), where)
+        yield from read_jsonl(io.BytesIO(content), where, bad_lines)
         return
     if not content.strip():
         return
@@ -45,7 +75,7 @@ def read_json(handle: BinaryIO, where: str) -> Iterator[tuple[int, dict[str, Any
         yield number, _object(row, f"{where}: row {number}")
 
 
-def read_csv(handle: BinaryIO, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a CSV file, numbered from 1 after the header."""
     csv.field_size_limit(2**31 - 1)  # texts are longer than the default of 128 KiB
     reader = csv.DictReader(codecs.iterdecode(handle, "utf-8-sig"), strict=True)
@@ -66,7 +96,7 @@ def read_csv(handle: BinaryIO, where: str) -> Iterator[tuple[int, dict[str, Any]
         raise _not_utf8(error, f"{where}:{reader.line_num + 1}") from error
 
 
-def read_parquet(handle: BinaryIO, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a Parquet file, numbered from 1."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -6,39 +6,54 @@
     prepared.rejected       # every row that was left out, with its reason
     prepared.record         # check.json; read = kept + rejected
 
-The order of work: read, check the form, render, check the tokens, hold out, survey the whole.
+The order of work: read, check the form, render, check the tokens, keep on disk, show to the surveys; all of it in one
+pass over chunks of rows. Then hold out, and hear what the surveys found. Memory does not grow with the texts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from rewardsmith.data.checks import CHECKS
-from rewardsmith.data.findings import check_fail_on, failed_on, find_all
+import numpy as np
+
+from rewardsmith.data.findings import check_codes, failed_on, find_all
 from rewardsmith.data.lengths import summarize_tokens
-from rewardsmith.data.rows import Survey, TokenizedPair, data_fingerprint, pair_keys
-from rewardsmith.data.sources import Embedded, Intake, Role, read_source
-from rewardsmith.data.split import split_by_prompt
+from rewardsmith.data.registry import CHECKS, SURVEYS
+from rewardsmith.data.rows import TokenizedPair, data_fingerprint, pair_keys
+from rewardsmith.data.sources import Embedded, Intake, Role, open_source
+from rewardsmith.data.split import hold_out
+from rewardsmith.data.store import Rejections, RowStore
+from rewardsmith.data.surveys.contract import BenchmarkPrompt, Found, Places, Setting, Table
 from rewardsmith.errors import DataError
 from rewardsmith.protocols import Progress
-from rewardsmith.records import CheckRecord, RejectedRow, SourceCount
+from rewardsmith.records import CheckRecord, Finding, RejectedRow, SourceCount
 from rewardsmith.rendering import RenderedPair, Renderer
-from rewardsmith.spec import Spec
+from rewardsmith.spec import SourceSpec, Spec
 from rewardsmith.types import PreferencePair
 
 _CHUNK = 512
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """What layer 1 hands on. `train` and `held_out` are in the order of the spec's sources and their rows."""
+    """What layer 1 hands on. `train` and `held_out` are in the order of the spec's sources and their rows.
 
-    train: list[TokenizedPair]
-    held_out: list[PreferencePair]
-    rejected: list[RejectedRow]
+    They are read from disk when asked for, as `rows` does for any places of `table`. `found` is what the surveys found,
+    with every row.
+    """
+
+    train: Sequence[TokenizedPair]
+    held_out: Sequence[PreferencePair]
+    rejected: Sequence[RejectedRow]
     record: CheckRecord
+    table: Table
+    rows: Callable[[Places], Sequence[TokenizedPair]]
+    found: Sequence[Found] = ()
 
 
 def prepare(
@@ -47,6 +62,9 @@ def prepare(
     *,
     fingerprint: str = "",
     embedded: Embedded | None = None,
+    benchmarks: Mapping[str, Sequence[BenchmarkPrompt]] | None = None,
+    survey: bool = True,
+    sample: int | None = None,
     progress: Progress | None = None,
 ) -> PreparedData:
     """Read, check, render and split all pairs of a spec.
@@ -56,66 +74,99 @@ def prepare(
         renderer: the tokenizer, template and length policy of the training.
         fingerprint: of the stage's inputs, for the record.
         embedded: files of the pairs that Rewardsmith generates itself.
-        progress: called with rendered and read pairs.
+        benchmarks: prompts that must not be trained on, by benchmark.
+        survey: look at the set as a whole; without it the pairs are the same, and the record has less in it.
+        sample: a quick look: at most this many rows of each source.
+        progress: called with rows read and an estimate of how many there are.
 
     Raises:
         DataError: a source cannot be read, is empty, or has no usable row; a text is too long under policy `error`.
         RenderingError: conversational pairs, and the tokenizer has no chat template.
-        SpecError: `data.fail_on` names no check.
+        SpecError: `data.fail_on` or `data.severity` names no check.
     """
-    check_fail_on(spec.data.fail_on)
-    intakes = _read_all(spec, embedded or {})
-    total = sum(len(intake.pairs) for intake in intakes)
-    kept: dict[Role, list[TokenizedPair]] = {"train": [], "held_out": []}
-    counts: list[SourceCount] = []
-    done = 0
-    for intake in intakes:
-        rows = _tokenize(intake, renderer, _report(progress, done, total))
-        done += len(intake.pairs)
-        kept[intake.role] += rows
-        counts.append(_count(intake, len(rows)))
-    rejected = [row for intake in intakes for row in intake.rejected]
-    _refuse_if_empty(kept["train"], rejected, "train")
-    if spec.data.held_out.sources:
-        _refuse_if_empty(kept["held_out"], rejected, "held_out")
-        train, held_out = kept["train"], kept["held_out"]
-    else:
-        train, held_out = split_by_prompt(kept["train"], fraction=spec.data.held_out.fraction, seed=spec.seed)
-    survey = Survey(train, held_out, rejected, counts)
-    record = _record(spec, renderer, survey, fingerprint)
-    return PreparedData(train, [row.pair for row in held_out], rejected, record)
+    check_codes(spec.data.fail_on, spec.data.severity)
+    setting = Setting(spec, renderer, benchmarks or {})
+    surveys = {name: make(setting) for name, make in SURVEYS.items() if survey}
+    store, rejected, counts = RowStore(), Rejections(), list[SourceCount]()
+    watch = _Watch(progress, len(_sources(spec)))
+    for role, source in _sources(spec):
+        intake = open_source(
+            source,
+            role=role,
+            strings=spec.data.strings,
+            seed=spec.seed,
+            embedded=embedded or {},
+            bad_lines=spec.data.bad_lines,
+            sample=sample,
+            rejected=rejected,
+        )
+        kept = len(store)
+        store.begin(intake.title)
+        for chunk in _batched(intake.stream, _CHUNK):
+            rows = _tokenize(chunk, intake, renderer)
+            for row in rows:
+                store.append(row)
+            for watcher in surveys.values():
+                watcher.see(rows)
+            watch.tell(intake)
+        watch.finish(intake)
+        counts.append(_count(intake, len(store) - kept))
+    table = _table(spec, store, rejected, counts)
+    surveyed = {name: watcher.finish(table) for name, watcher in surveys.items()}
+    found = [one for outcome in surveyed.values() for one in outcome.found]
+    train = store.rows(table.train)
+    record = _record(spec, renderer, table, train, find_all(found, table, spec.data.severity), fingerprint)
+    return PreparedData(train, store.pairs(table.held_out), rejected, record, table, store.rows, found)
 
 
-def _read_all(spec: Spec, embedded: Embedded) -> list[Intake]:
-    roles: tuple[Role, ...] = ("train", "held_out")
-    sources = dict(zip(roles, (spec.data.train, spec.data.held_out.sources), strict=True))
-    return [
-        read_source(source, role=role, strings=spec.data.strings, seed=spec.seed, embedded=embedded)
-        for role in roles
-        for source in sources[role]
-    ]
+def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` values, the last one shorter (Python 3.12 has it in itertools)."""
+    rest = iter(values)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
-def _report(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
-    """Progress of one source as progress of all."""
-    return lambda done: None if progress is None else progress(before + done, total)
+def _sources(spec: Spec) -> list[tuple[Role, SourceSpec]]:
+    held_out: list[tuple[Role, SourceSpec]] = [("held_out", source) for source in spec.data.held_out.sources]
+    return [*(("train", source) for source in spec.data.train), *held_out]
 
 
-def _tokenize(intake: Intake, renderer: Renderer, report: Callable[[int], None]) -> list[TokenizedPair]:
-    """Render a source's pairs and check their tokens; what fails joins the rejected rows."""
+class _Watch:
+    """Progress over all sources: rows read, and how many there will be if the rest is like the beginning."""
+
+    def __init__(self, progress: Progress | None, sources: int) -> None:
+        self._progress = progress
+        self._sources = sources
+        self._finished = 0
+        self._read = 0
+
+    def tell(self, intake: Intake) -> None:
+        """A chunk is done."""
+        share = (self._finished + min(intake.position.share, 1.0)) / self._sources
+        read = self._read + intake.read
+        if self._progress is not None and share:
+            self._progress(read, max(read, round(read / share)))
+
+    def finish(self, intake: Intake) -> None:
+        """A source is done."""
+        self._finished += 1
+        self._read += intake.read
+        if self._progress is not None:
+            self._progress(self._read, round(self._read * self._sources / self._finished))
+
+
+def _tokenize(chunk: Sequence[tuple[int, PreferencePair]], intake: Intake, renderer: Renderer) -> list[TokenizedPair]:
+    """Render pairs and check their tokens; what fails joins the rejected rows."""
     kept: list[TokenizedPair] = []
-    for start in range(0, len(intake.pairs), _CHUNK):
-        chunk = intake.pairs[start : start + _CHUNK]
-        places = [f"{intake.title}:{number}" for number, _ in chunk]
-        rendered = renderer.render_pairs([pair for _, pair in chunk], places=places)
-        for (number, pair), result in zip(chunk, rendered, strict=True):
-            row = _row(intake.title, number, pair, result)
-            code, detail = _token_fault(row) if row else (result.reason, result.detail)
-            if row is None or code:
-                intake.reject(number, pair.id, code, detail)
-            else:
-                kept.append(row)
-        report(start + len(chunk))
+    places = [f"{intake.title}:{number}" for number, _ in chunk]
+    rendered = renderer.render_pairs([pair for _, pair in chunk], places=places)
+    for (number, pair), result in zip(chunk, rendered, strict=True):
+        row = _row(intake.title, number, pair, result)
+        code, detail = _token_fault(row) if row else (result.reason, result.detail)
+        if row is None or code:
+            intake.reject(number, pair.id, code, detail)
+        else:
+            kept.append(row)
     return kept
 
 
@@ -134,55 +185,88 @@ def _token_fault(row: TokenizedPair) -> tuple[str, str]:
 
 
 def _count(intake: Intake, kept: int) -> SourceCount:
-    if intake.read != kept + len(intake.rejected):
-        raise AssertionError(f"{intake.title}: read {intake.read}, kept {kept}, rejected {len(intake.rejected)}")
+    if intake.read != kept + intake.left_out:
+        raise AssertionError(f"{intake.title}: read {intake.read}, kept {kept}, rejected {intake.left_out}")
     return SourceCount(
         source=intake.title,
         role=intake.role,
         read=intake.read,
         kept=kept,
-        rejected=len(intake.rejected),
+        rejected=intake.left_out,
         sha256=intake.sha256,
         revision=intake.revision,
     )
 
 
-def _refuse_if_empty(kept: Sequence[TokenizedPair], rejected: Sequence[RejectedRow], role: Role) -> None:
+def _table(spec: Spec, store: RowStore, rejected: Rejections, sources: Sequence[SourceCount]) -> Table:
+    """The numbers of the kept rows, after the split.
+
+    Raises:
+        DataError: nothing is left to train on, or of held-out sources.
+    """
+    of_source = np.array([source.role == "held_out" for source in sources])
+    own = bool(spec.data.held_out.sources)
+    for role in ("train", "held_out") if own else ("train",):
+        _refuse_if_empty(role, sources, rejected)
+    keys = store.keys
+    held_out = hold_out(keys[:, 0], fraction=spec.data.held_out.fraction, seed=spec.seed)
+    return Table(
+        is_held_out=of_source[store.source] if own else held_out,
+        source=store.source,
+        row=store.row,
+        keys=keys,
+        lengths=store.lengths,
+        cut=store.cut,
+        sources=sources,
+        rejected=rejected,
+        pairs=store.pairs(np.arange(len(store))),
+    )
+
+
+def _refuse_if_empty(role: Role, sources: Sequence[SourceCount], rejected: Rejections) -> None:
     """Say why no row could be used, by the most frequent reason."""
-    if kept:
+    if any(source.kept for source in sources if source.role == role):
         return
-    left_out = [row for row in rejected if row.role == role]
-    reasons = Counter(row.reason for row in left_out).most_common()
-    example = next(row for row in left_out if row.reason == reasons[0][0])
+    counts = Counter[str]()
+    for (of, _, reason), count in rejected.counts.items():
+        counts[reason] += count if of == role else 0
+    reasons = [(code, count) for code, count in counts.most_common() if count]
+    example = next(row for row in rejected if row.role == role and row.reason == reasons[0][0])
     named = ", ".join(f"{CHECKS[code].title.lower()} ({code}) {count:,}" for code, count in reasons)
     raise DataError(
-        f"all {len(left_out):,} rows were left out: {named}. "
+        f"all {sum(count for _, count in reasons):,} rows were left out: {named}. "
         f"For example {example.source}:{example.row}: {example.detail}",
         where="data.train" if role == "train" else "data.held_out.sources",
         fix=CHECKS[reasons[0][0]].fix,
     )
 
 
-def _record(spec: Spec, renderer: Renderer, survey: Survey, fingerprint: str) -> CheckRecord:
-    findings = find_all(survey)
+def _record(
+    spec: Spec,
+    renderer: Renderer,
+    table: Table,
+    train: Sequence[TokenizedPair],
+    findings: tuple[Finding, ...],
+    fingerprint: str,
+) -> CheckRecord:
     failed = failed_on(findings, spec.data.fail_on)
     return CheckRecord(
         fingerprint=fingerprint,
-        data_fingerprint=data_fingerprint(survey.train),
+        data_fingerprint=data_fingerprint(table.keys[table.train]),
         passed=not failed,
         failed_on=failed,
-        read=sum(source.read for source in survey.sources),
-        kept=len(survey.train) + len(survey.held_out),
-        rejected=len(survey.rejected),
-        rejected_by_reason=dict(Counter(row.reason for row in survey.rejected).most_common()),
-        train_pairs=len(survey.train),
-        held_out_pairs=len(survey.held_out),
-        held_out_origin=_origin(spec, survey),
-        distinct_prompts=len({row.keys[0] for row in survey.train}),
-        sources=tuple(survey.sources),
+        read=sum(source.read for source in table.sources),
+        kept=len(table.row),
+        rejected=len(table.rejected),
+        rejected_by_reason=table.rejected.by_reason(),
+        train_pairs=len(table.train),
+        held_out_pairs=len(table.held_out),
+        held_out_origin=_origin(spec, table),
+        distinct_prompts=len(np.unique(table.keys[table.train, 0])),
+        sources=tuple(table.sources),
         findings=findings,
         tokens=summarize_tokens(
-            survey.train,
+            train,
             pairs_per_step=spec.training.pairs_per_step,
             name_of=renderer.tokenizer.convert_ids_to_tokens,
         ),
@@ -190,11 +274,11 @@ def _record(spec: Spec, renderer: Renderer, survey: Survey, fingerprint: str) ->
     )
 
 
-def _origin(spec: Spec, survey: Survey) -> str:
+def _origin(spec: Spec, table: Table) -> str:
     """Where the held-out pairs come from, in words."""
     held_out = spec.data.held_out
     if held_out.sources:
         return "sources of their own: " + ", ".join(source.title for source in held_out.sources)
-    if not survey.held_out:
+    if not len(table.held_out):
         return "none"
     return f"{held_out.fraction:.1%} of the training prompts, drawn by seed {spec.seed}"

@@ -6,10 +6,11 @@ keys = pair_keys(pair)           # of prompt, chosen and rejected: 16 bytes each
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rewardsmith.records import RejectedRow, SourceCount
+import numpy as np
+from numpy.typing import NDArray
+
 from rewardsmith.rendering import Ids
 from rewardsmith.types import Conversation, PreferencePair
 
@@ -33,38 +34,16 @@ class TokenizedPair:
     cut: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """All that was read, for the checks that look at the set as a whole."""
-
-    train: Sequence[TokenizedPair]
-    held_out: Sequence[TokenizedPair]
-    rejected: Sequence[RejectedRow]
-    sources: Sequence[SourceCount]
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One place where a check found something; `row` 0 means the file as a whole."""
-
-    file: str
-    row: int
-    id: str
-    detail: str
-
-
 def pair_keys(pair: PreferencePair) -> Keys:
     """Digests of the three texts; equal exactly where roles and contents are."""
     chosen, rejected = _digest(pair.chosen), _digest(pair.rejected)
     return (_digest(pair.prompt) if pair.prompt else chosen + rejected, chosen, rejected)
 
 
-def data_fingerprint(rows: Sequence[TokenizedPair]) -> str:
-    """SHA-256 over the sorted digests of the pairs: the same texts in any order give the same value."""
-    digest = hashlib.sha256()
-    for keys in sorted(row.keys for row in rows):
-        digest.update(b"".join(keys))
-    return digest.hexdigest()
+def data_fingerprint(keys: NDArray[np.void]) -> str:
+    """SHA-256 over the sorted digests of the pairs, shape (P, 3): the same texts in any order give the same value."""
+    rows = np.ascontiguousarray(keys).view("V48").reshape(-1)
+    return hashlib.sha256(np.sort(rows).tobytes()).hexdigest()
 
 
 def _digest(conversation: Conversation) -> bytes:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from rewardsmith.data.lengths import summarize_tokens
 from rewardsmith.data.prepare import PreparedData
 from rewardsmith.data.rows import data_fingerprint
-from rewardsmith.data.split import split_by_prompt
+from rewardsmith.data.split import hold_out
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 
@@ -30,12 +32,15 @@ def take_share(
         share: above 0 and below 1.
         fingerprint: of this share, for the record. What was read, rejected and found stays that of the whole.
     """
-    _, train = split_by_prompt(prepared.train, fraction=share, seed=spec.seed)
+    places = prepared.table.train
+    kept = places[hold_out(prepared.table.keys[places, 0], fraction=share, seed=spec.seed)]
+    train = prepared.rows(kept)
+    keys = prepared.table.keys[kept]
     changes = {
         "fingerprint": fingerprint,
-        "data_fingerprint": data_fingerprint(train),
+        "data_fingerprint": data_fingerprint(keys),
         "train_pairs": len(train),
-        "distinct_prompts": len({row.keys[0] for row in train}),
+        "distinct_prompts": len(np.unique(keys[:, 0])),
         "tokens": summarize_tokens(
             train,
             pairs_per_step=spec.training.pairs_per_step,

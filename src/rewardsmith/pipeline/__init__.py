@@ -1,6 +1,6 @@
 """The composition root: stages, fingerprints, resume; the one room that knows all others and hands them to each other.
 
-job.py           run_job, check_job, train_job, evaluate_job
+job.py           run_job, check_job, sample_job, fix_job, train_job, evaluate_job
 stages.py        the stages in order
 context.py       what the stages of one job share
 directory.py     the run directory: lock, owner, manifest
@@ -21,7 +21,7 @@ events.py        what a watcher is told
 from rewardsmith.pipeline.comparing import compare_job
 from rewardsmith.pipeline.events import Events, Silent
 from rewardsmith.pipeline.explaining import explain_job
-from rewardsmith.pipeline.job import Outcome, check_job, evaluate_job, run_job, train_job
+from rewardsmith.pipeline.job import Outcome, check_job, evaluate_job, fix_job, run_job, sample_job, train_job
 from rewardsmith.pipeline.learning_curve import parse_fractions
 from rewardsmith.pipeline.probing import policy_job, probe_job
 
@@ -33,9 +33,11 @@ __all__ = [
     "compare_job",
     "evaluate_job",
     "explain_job",
+    "fix_job",
     "parse_fractions",
     "policy_job",
     "probe_job",
     "run_job",
+    "sample_job",
     "train_job",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from rewardsmith import data
-from rewardsmith.data import PreparedData
+from rewardsmith.data import BenchmarkPrompt, PreparedData
 from rewardsmith.errors import SpecError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.pipeline.directory import RunDirectory
@@ -16,6 +17,7 @@ from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.fingerprints import file_sha256, place_fingerprint, versions
 from rewardsmith.pipeline.resources import EMBEDDED, Resources
 from rewardsmith.protocols import Progress
+from rewardsmith.records import CheckRecord
 from rewardsmith.rendering import Renderer, load_renderer
 from rewardsmith.spec import Spec, digest
 
@@ -41,6 +43,7 @@ class Job:
         self.events = events
         self._parent = parent
         self._share = share
+        self.checked: CheckRecord | None = None
 
     @cached_property
     def resources(self) -> Resources:
@@ -66,19 +69,43 @@ class Job:
 
     @cached_property
     def prepared(self) -> PreparedData:
-        """Pairs, read, checked and tokenised."""
+        """Pairs, read and tokenised. Where `check` ran before, its record stands for what the surveys found."""
         if self._parent:
             whole = self._parent.prepared
             if self._share == 1:
                 return whole
             return data.take_share(whole, self.spec, self.renderer, self._share, fingerprint=self.check_fingerprint)
+        prepared = self._prepare(survey=False)
+        return replace(prepared, record=self.checked) if self.checked else prepared
+
+    def survey(self) -> PreparedData:
+        """The same pairs, and the data looked at as a whole."""
+        if not self._parent:
+            self.prepared = self._prepare(survey=True)
+        return self.prepared
+
+    def sample(self, rows: int) -> PreparedData:
+        """A quick look at a part of the data: at most `rows` rows of each source."""
+        return self._prepare(survey=True, sample=rows)
+
+    def _prepare(self, *, survey: bool, sample: int | None = None) -> PreparedData:
         return data.prepare(
             self.spec,
             self.renderer,
             fingerprint=self.check_fingerprint,
             embedded=self.resources.pairs,
+            benchmarks=self._benchmark_prompts() if survey else {},
+            survey=survey,
+            sample=sample,
             progress=self.progress("reading pairs"),
         )
+
+    def _benchmark_prompts(self) -> dict[str, list[BenchmarkPrompt]]:
+        """What must not stand in the training data."""
+        return {
+            key: [BenchmarkPrompt(row.subset, row.id, row.prompt) for row in rows.rows]
+            for key, (_, rows) in self.benchmarks.items()
+        }
 
     @cached_property
     def benchmarks(self) -> dict[str, tuple[Benchmark, BenchmarkRows]]:
@@ -102,9 +129,15 @@ class Job:
 
     @cached_property
     def check_fingerprint(self) -> str:
+        """Of everything that decides what the check finds: the pairs, and the benchmarks they must not contain."""
+        benchmarks = [[key, rows.dataset.sha256, rows.dataset.source] for key, (_, rows) in self.benchmarks.items()]
+        return digest([self.pairs_fingerprint, benchmarks])
+
+    @cached_property
+    def pairs_fingerprint(self) -> str:
         """Of everything that decides which pairs are kept and what their tokens are."""
         if self._parent:
-            whole = self._parent.check_fingerprint
+            whole = self._parent.pairs_fingerprint
             return whole if self._share == 1 else digest([whole, "share", self._share])
         template = self.spec.base_model.chat_template
         return digest(

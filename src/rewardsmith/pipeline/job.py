@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewardsmith import evaluation
+from rewardsmith import data, evaluation
+from rewardsmith.data import Side
 from rewardsmith.errors import NegativeVerdict, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.pipeline import stages
@@ -30,12 +31,15 @@ from rewardsmith.pipeline.variants import refuse_several_processes
 from rewardsmith.records import (
     BenchmarkResult,
     CheckRecord,
+    FixRecord,
     GatesRecord,
     LearningCurveRecord,
     ReplicasRecord,
     TrainRecord,
+    write_json,
+    write_text,
 )
-from rewardsmith.spec import BenchmarkSpec, Spec
+from rewardsmith.spec import BenchmarkSpec, SourceSpec, Spec, dump_spec
 from rewardsmith.spec.evaluation import RENDERED_UPSTREAM, RenderingProtocol
 
 
@@ -94,6 +98,49 @@ def check_job(spec: Spec, events: Events, *, overwrite: bool = False) -> tuple[C
     supported_backend(spec)
     with RunDirectory.open(spec, overwrite=overwrite) as run:
         return stages.check(Job(spec, run, events)), run.path
+
+
+def sample_job(spec: Spec, events: Events, *, rows: int, overwrite: bool = False) -> tuple[CheckRecord, Path]:
+    """A quick look at `rows` rows of each source: no verdict that `train` would accept; raises as `run_job` does.
+
+    Its record is check.sample.json; findings about repeats and overlap are what the sample alone shows.
+    """
+    supported_backend(spec)
+    with RunDirectory.open(spec, overwrite=overwrite) as run:
+        record = Job(spec, run, events).sample(rows).record
+        write_json(run.path / "check.sample.json", record)
+        return record, run.path
+
+
+def fix_job(
+    spec: Spec, events: Events, out: Path, *, drop_leaked: Side = "train", overwrite: bool = False
+) -> tuple[CheckRecord, FixRecord]:
+    """Check the data, and write them to `out` without the rows that findings name, with a spec that reads them.
+
+    Raises:
+        UserError: spec, data or folders cannot be used; `out` has files that are not from here.
+    """
+    supported_backend(spec)
+    if out.exists() and any(out.iterdir()) and not (out / "fix.json").is_file():
+        raise UserError("has files that are not from here", where=str(out), fix="name a new folder under --fix")
+    with RunDirectory.open(spec, overwrite=overwrite) as run:
+        prepared = Job(spec, run, events).survey()
+        record = data.write_fixed(prepared, out, strings=spec.data.strings, drop_leaked=drop_leaked)
+    write_text(out / "spec.yaml", dump_spec(_reading(spec, out)))
+    return prepared.record, record
+
+
+def _reading(spec: Spec, folder: Path) -> Spec:
+    """The same spec over the files of `folder`."""
+    own = bool(spec.data.held_out.sources)
+    held_out = {"sources": (SourceSpec(path=str(folder / "held_out.jsonl")),)} if own else {}
+    changed = spec.data.model_copy(
+        update={
+            "train": (SourceSpec(path=str(folder / "train.jsonl")),),
+            "held_out": spec.data.held_out.model_copy(update=held_out),
+        }
+    )
+    return spec.model_copy(update={"data": changed, "name": f"{spec.name}-fixed"})
 
 
 def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:

@@ -62,7 +62,7 @@ def check(job: Job) -> CheckRecord:
     path = job.run.path / "check.json"
 
     def work() -> CheckRecord:
-        prepared = job.prepared
+        prepared = job.survey()
         write_jsonl(job.run.path / "rejected.jsonl", prepared.rejected)
         write_json(path, prepared.record)
         return prepared.record
@@ -74,6 +74,7 @@ def check(job: Job) -> CheckRecord:
             where=str(path),
             fix="mend the rows that the findings name, or take the severity or code out of data.fail_on",
         )
+    job.checked = record
     _check_thresholds(job)
     return record
 
@@ -96,6 +97,7 @@ def require_check(job: Job) -> CheckRecord:
     if job.run.is_done("check", job.check_fingerprint, path):
         record = read_record(path, CheckRecord)
         if record.passed:
+            job.checked = record
             return record
     raise RunDirectoryError(
         "train refuses to start: no check of these data, this template and this spec has passed",
@@ -119,7 +121,7 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
     trained_on = refuse_second_epoch(job.resources.base, checked.data_fingerprint)
     fingerprint = weights_fingerprint(
         job.spec,
-        data_fingerprint=digest([checked.data_fingerprint, checked.fingerprint]),
+        data_fingerprint=digest([checked.data_fingerprint, job.pairs_fingerprint]),
         base_fingerprint=job.base_fingerprint,
         versions=versions(),
     )
@@ -165,7 +167,7 @@ def evaluate(job: Job) -> dict[str, BenchmarkResult]:
             ],
             "renderings": {benchmark.key: benchmark.protocol for benchmark in job.spec.evaluation.benchmarks},
             "bootstrap": job.spec.evaluation.bootstrap,
-            "check": job.check_fingerprint,
+            "pairs": job.pairs_fingerprint,
             "versions": versions(),
         }
     )
@@ -200,7 +202,7 @@ def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
     fingerprint = digest(
         {
             "model": job.run.manifest.stages["train"].fingerprint,
-            "rows": job.check_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
+            "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
             "probes": wanted.model_dump(mode="json"),
             "bootstrap": job.spec.evaluation.bootstrap,
             "seed": job.spec.seed,

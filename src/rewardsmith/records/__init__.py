@@ -4,7 +4,7 @@ Each record is a frozen pydantic model that is written with `write_json` and rea
 counts breaking changes. Numbers are raw: rounding is the report's business. NaN and infinity never reach a
 file (`null` does).
 
-    check    → CheckRecord      check.json, rejected.jsonl (one RejectedRow a line)
+    check    → CheckRecord      check.json, rejected.jsonl (one RejectedRow a line); FixRecord: fix.json
     train    → TrainRecord      train/summary.json, train/metrics.jsonl (one StepMetrics a line)
     evaluate → BenchmarkResult  eval/BENCHMARK/results.json, rows.jsonl (one RowResult a line)
     probe    → ProbesRecord     probes.json; PolicySamplesRecord: policy_samples.json
@@ -35,6 +35,7 @@ from rewardsmith.records.checks import (
     CheckRecord,
     ExampleRow,
     Finding,
+    FixRecord,
     RejectedRow,
     RenderingRecord,
     Severity,
@@ -54,7 +55,16 @@ from rewardsmith.records.comparison import (
 )
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
 from rewardsmith.records.explain import ExplainedText, ExplainedToken, ExplainRecord
-from rewardsmith.records.files import Record, read_jsonl, read_record, to_json, write_json, write_jsonl, write_text
+from rewardsmith.records.files import (
+    Record,
+    read_jsonl,
+    read_record,
+    to_json,
+    write_json,
+    write_jsonl,
+    write_lines,
+    write_text,
+)
 from rewardsmith.records.probes import (
     PolicyLabels,
     PolicySamplesRecord,
@@ -95,6 +105,7 @@ __all__ = [
     "ExplainedText",
     "ExplainedToken",
     "Finding",
+    "FixRecord",
     "FlippedRow",
     "GateOutcome",
     "GatesRecord",
@@ -143,5 +154,6 @@ __all__ = [
     "to_json",
     "write_json",
     "write_jsonl",
+    "write_lines",
     "write_text",
 ]

@@ -65,6 +65,17 @@ class RejectedRow(Record):
     detail: str = ""
 
 
+class FixRecord(Record):
+    """What `check --fix` wrote: read = kept + removed. `removed_by_reason` counts by the code of a check."""
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    read: int
+    kept: int
+    removed: int
+    removed_by_reason: dict[str, int]
+    files: tuple[str, ...]
+
+
 class TokenSummary(Record):
     """How long the kept training texts are, in tokens, and what right padding at the spec's batch size wastes.
 

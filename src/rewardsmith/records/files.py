@@ -30,20 +30,12 @@ def to_json(record: Record, indent: int | None = 2) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it appears whole or not at all: written aside, flushed to disk, renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
-        raise RunDirectoryError(
-            f"cannot be written: {error.strerror}", where=str(path), fix="choose an output folder that you may write to"
-        ) from error
+    _write(path, [text])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines as they come, so that a file larger than memory can be made; it too appears whole or not at all."""
+    _write(path, (f"{line}\n" for line in lines))
 
 
 def write_json(path: Path, record: Record) -> None:
@@ -53,7 +45,25 @@ def write_json(path: Path, record: Record) -> None:
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
     """Write records, one a line."""
-    write_text(path, "".join(to_json(record, indent=None) + "\n" for record in records))
+    write_lines(path, (to_json(record, indent=None) for record in records))
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("w", encoding="utf-8") as handle:
+            handle.writelines(parts)
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be written: {error.strerror}", where=str(path), fix="choose an output folder that you may write to"
+        ) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink()  # there is one only where something went wrong
 
 
 def read_record(path: Path, kind: type[R]) -> R:

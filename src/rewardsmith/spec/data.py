@@ -73,9 +73,13 @@ class DataSpec(Section):
     held_out: HeldOutSpec = Field(default_factory=HeldOutSpec)
     strings: Literal["chat", "text"] = "chat"
     """Plain strings: `chat` makes the prompt a user turn and the response an assistant turn; `text` joins them."""
+    bad_lines: Literal["error", "skip"] = "error"
+    """A line of JSON that cannot be read: `error` stops there, `skip` leaves it out and writes it down."""
     max_length: int = Field(2048, ge=8)
     """Longest text in tokens, prompt and response and EOS together."""
     over_length: Literal["drop", "truncate_prompt", "error"] = "drop"
     """What happens to a pair with a longer text; `truncate_prompt` cuts the prompt's oldest tokens only."""
+    severity: dict[str, Literal["error", "warning", "note"]] = Field(default_factory=dict)
+    """Another severity for a finding than the check's own. For example `{duplicate_pair: error}`."""
     fail_on: tuple[str, ...] = ("error",)
     """Severities (error, warning, note) or codes of findings that fail the check."""

@@ -50,6 +50,14 @@ def _identical(pair: PreferencePair) -> str:
 
 _WRITE_IT = "correct the rows in the file, or leave them out"
 
+BAD_LINE = Check(
+    code="bad_line",
+    severity="warning",
+    title="Unreadable line",
+    meaning="A line is no JSON object in UTF-8, or is longer than any pair; --skip-bad-lines stepped over it.",
+    why="What stood there is lost; many such lines mean that the file was cut or mixed with another.",
+    fix="write the file again from its source",
+)
 MISSING_FIELD = Check(
     code="missing_field",
     severity="warning",

@@ -5,24 +5,16 @@ The faults of a single text are found by the renderer; here they get their expla
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from rewardsmith.data.checks.check import Check
-from rewardsmith.data.rows import Sighting, Survey, TokenizedPair
+from rewardsmith.data.rows import TokenizedPair
 
 
 def _identical(row: TokenizedPair) -> str:
     if np.array_equal(row.chosen_ids, row.rejected_ids):
         return f"both sides are the same {len(row.chosen_ids)} tokens"
     return ""
-
-
-def _truncated(survey: Survey) -> Iterator[Sighting]:
-    for row in (*survey.train, *survey.held_out):
-        if row.cut:
-            yield Sighting(row.file, row.row, row.pair.id, f"{row.cut} tokens of the prompt were cut")
 
 
 _SPECIAL = "remove special tokens from the texts, or use a base whose template does not write them there"
@@ -44,15 +36,6 @@ OVER_LENGTH = Check(
     meaning="A text has more tokens than data.max_length, and the policy leaves such pairs out.",
     why="A cut response is a text that nobody judged; but leaving many pairs out bends the data towards short ones.",
     fix="raise data.max_length; with data.over_length: truncate_prompt a pair stays if its responses fit",
-)
-TRUNCATED_PROMPT = Check(
-    code="truncated_prompt",
-    severity="note",
-    title="Prompts cut at their beginning",
-    meaning="A text had more tokens than data.max_length; the oldest ones of its prompt were cut, on both sides.",
-    why="The model judges answers to questions that it sees in part.",
-    fix="raise data.max_length, or write data.over_length: drop",
-    survey=_truncated,
 )
 TEMPLATE_REFUSED = Check(
     code="template_refused",

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.data.rows import TokenizedPair
-from rewardsmith.records import RejectedRow, SourceCount
+from rewardsmith.data.store import Rejections
+from rewardsmith.records import ExampleRow, SourceCount
 from rewardsmith.records.files import Record
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
@@ -27,6 +28,9 @@ from rewardsmith.types import Conversation, PreferencePair
 
 Places = NDArray[np.int64]
 """Places of rows, ascending: the place of a kept row is its number in the order of reading, from 0."""
+
+NOWHERE: Places = np.zeros(0, dtype=np.int64)
+"""For findings that are not about rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Table:
     lengths: NDArray[np.int32]
     cut: NDArray[np.int32]
     sources: Sequence[SourceCount]
-    rejected: Sequence[RejectedRow]
+    rejected: Rejections
     pairs: Sequence[PreferencePair]
 
     @property
@@ -90,7 +94,11 @@ class Found:
     """What a survey found for one check: the rows that show it, and words for one of them.
 
     A finding about the set as a whole (a shortcut, say) has no places; then `count` of `of` says how much, `summary`
-    what was measured, with its interval. `of` left None is the size of what the check looks at (`Check.of`).
+    what was measured, and `examples` may show where. `of` left None is the size of what the check looks at
+    (`Check.of`).
+
+    `remove` names the rows that `--fix` takes out so that the finding is gone: all but the first of a set of
+    duplicates, the training side of a leak. None: nothing can be mended by leaving rows out.
     """
 
     code: str
@@ -99,6 +107,8 @@ class Found:
     summary: str = ""
     count: int | None = None
     of: int | None = None
+    examples: tuple[ExampleRow, ...] = ()
+    remove: Places | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,127 @@
+"""The data without the rows that the findings name: `check --fix OUT`.
+
+    record = write_fixed(prepared, Path("clean"), strings="chat", drop_leaked="train")
+
+    clean/train.jsonl       the rows that stay, one pair a line in our own form
+    clean/held_out.jsonl    the same of the held-out sources, where the spec names some
+    clean/removed.jsonl     every other row, with its reason
+    clean/fix.json          the counts: read = kept + removed
+
+Checking the result finds none of what was mended: rows were removed until each finding is gone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from rewardsmith.data.forms import Strings
+from rewardsmith.data.prepare import PreparedData
+from rewardsmith.data.registry import CHECKS
+from rewardsmith.data.surveys.contract import Places
+from rewardsmith.records import FixRecord, RejectedRow, write_json, write_jsonl, write_lines
+from rewardsmith.types import Conversation, PreferencePair
+
+Side = Literal["train", "held_out"]
+"""Which side of a leak gives way."""
+
+_LABELS = tuple(
+    field.name for field in dataclasses.fields(PreferencePair) if field.name not in ("prompt", "chosen", "rejected")
+)
+
+
+def write_fixed(prepared: PreparedData, folder: Path, *, strings: Strings, drop_leaked: Side) -> FixRecord:
+    """Write the data without the rows that findings name.
+
+    Args:
+        prepared: with what the surveys found.
+        folder: made where it is missing.
+        strings: what plain strings are (`spec.data.strings`); text is written as text.
+        drop_leaked: which side of a leak between held-out and training rows is removed.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written to.
+    """
+    table = prepared.table
+    reasons = _reasons(prepared, drop_leaked)
+    own = any(source.role == "held_out" for source in table.sources)
+    files = []
+    for side in ("train", "held_out") if own else ("train",):
+        of_side = np.array([source.role == side for source in table.sources])[table.source]
+        places = np.array([place for place in np.flatnonzero(of_side).tolist() if place not in reasons], np.int64)
+        write_lines(folder / f"{side}.jsonl", _lines(prepared, places, strings))
+        files.append(f"{side}.jsonl")
+    write_jsonl(folder / "removed.jsonl", _removed(prepared, reasons))
+    counts = Counter(code for code, _ in reasons.values()) + Counter(table.rejected.by_reason())
+    record = FixRecord(
+        read=sum(source.read for source in table.sources),
+        kept=len(table.row) - len(reasons),
+        removed=sum(counts.values()),
+        removed_by_reason=dict(counts.most_common()),
+        files=tuple(files),
+    )
+    if record.read != record.kept + record.removed:
+        raise AssertionError(f"read {record.read}, kept {record.kept}, removed {record.removed}")
+    write_json(folder / "fix.json", record)
+    return record
+
+
+def _reasons(prepared: PreparedData, drop_leaked: Side) -> dict[int, tuple[str, str]]:
+    """Why each row goes, by place: the code of the first finding that names it, and words."""
+    reasons: dict[int, tuple[str, str]] = {}
+    order = {code: rank for rank, code in enumerate(CHECKS)}
+    for found in sorted(prepared.found, key=lambda one: order[one.code]):
+        places = found.places if CHECKS[found.code].of == "held_out" and drop_leaked == "held_out" else found.remove
+        if places is None:
+            continue
+        shown = np.isin(places, found.places)  # the other side of a leak goes without words of its own
+        for place, has_words in zip(places.tolist(), shown.tolist(), strict=True):
+            if place not in reasons:
+                reasons[place] = found.code, found.detail(place) if has_words else ""
+    return reasons
+
+
+def _lines(prepared: PreparedData, places: Places, strings: Strings) -> Iterator[str]:
+    for place in places.tolist():
+        pair = prepared.table.pairs[place]
+        sides = _as_text(pair) if strings == "text" else _as_messages(pair)
+        labels = {name: value for name in _LABELS if (value := getattr(pair, name)) not in ("", None)}
+        yield json.dumps(sides | labels, ensure_ascii=False)
+
+
+def _as_messages(pair: PreferencePair) -> dict[str, Any]:
+    def written(side: Conversation) -> list[dict[str, str]]:
+        return [{"role": message.role, "content": message.content} for message in side]
+
+    return {"prompt": written(pair.prompt), "chosen": written(pair.chosen), "rejected": written(pair.rejected)}
+
+
+def _as_text(pair: PreferencePair) -> dict[str, Any]:
+    """Whole texts: reading finds the prompt again as what both begin with."""
+
+    def joined(side: Conversation) -> str:
+        return "".join(message.content for message in pair.prompt + side)
+
+    return {"chosen": joined(pair.chosen), "rejected": joined(pair.rejected)}
+
+
+def _removed(prepared: PreparedData, reasons: dict[int, tuple[str, str]]) -> Iterator[RejectedRow]:
+    yield from prepared.rejected
+    table = prepared.table
+    for place in sorted(reasons):
+        source = table.sources[table.source[place]]
+        code, detail = reasons[place]
+        yield RejectedRow(
+            source=source.source,
+            row=int(table.row[place]),
+            id=table.pairs[place].id[:100],
+            role=source.role,
+            reason=code,
+            detail=detail,
+        )

@@ -1,0 +1,196 @@
+"""The kept rows, on disk: texts and token ids in spools, a few numbers a row in memory.
+
+    store = RowStore()
+    store.begin("pairs.jsonl")              # a source: the rows that follow are its rows
+    store.append(row)                       # TokenizedPair
+    store.rows(places)                      # Sequence[TokenizedPair], read again when asked for
+    store.pairs(places)                     # Sequence[PreferencePair]
+    store.keys, store.lengths, …            # the numbers, as arrays
+
+About 90 bytes of memory a row, whatever its length. `Rejections` keeps the rows that were left out in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardsmith.data.rows import Keys, TokenizedPair
+from rewardsmith.data.spool import Spool
+from rewardsmith.records import RejectedRow, to_json
+from rewardsmith.types import Conversation, Message, PreferencePair
+
+T = TypeVar("T", covariant=True)
+_DIGEST = 16  # bytes, as `rows.pair_keys` makes them
+
+
+class View(Sequence[T], Generic[T]):
+    """Some rows of a store in a given order, read when asked for."""
+
+    def __init__(self, places: NDArray[np.int64], read: Callable[[int], T]) -> None:
+        self._places = places
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> View[T]: ...
+    def __getitem__(self, index: int | slice) -> T | View[T]:
+        if isinstance(index, slice):
+            return View(self._places[index], self._read)
+        return self._read(int(self._places[index]))
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._read(int(place)) for place in self._places)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to any sequence of the same rows."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Rejections(Sequence[RejectedRow]):
+    """Rows that were left out, with their reasons; `counts` has how many by (role, source, reason)."""
+
+    def __init__(self) -> None:
+        self._records = Spool()
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+
+    def append(self, row: RejectedRow) -> None:
+        """Write one down."""
+        self._records.append(to_json(row, indent=None).encode())
+        self.counts[row.role, row.source, row.reason] += 1
+
+    def by_reason(self) -> dict[str, int]:
+        """How many rows each reason took, the most frequent first."""
+        reasons: Counter[str] = Counter()
+        for (_, _, reason), count in self.counts.items():
+            reasons[reason] += count
+        return dict(reasons.most_common())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> RejectedRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RejectedRow]: ...
+    def __getitem__(self, index: int | slice) -> RejectedRow | Sequence[RejectedRow]:
+        if isinstance(index, slice):
+            return [RejectedRow.model_validate_json(record) for record in self._records[index]]
+        return RejectedRow.model_validate_json(self._records[index])
+
+    def __iter__(self) -> Iterator[RejectedRow]:
+        return (RejectedRow.model_validate_json(record) for record in self._records)
+
+
+class RowStore:
+    """Grows by `append`; every row keeps its place, the number in the order of appending."""
+
+    def __init__(self) -> None:
+        self._texts = Spool()
+        self._ids = Spool()
+        self._keys = bytearray()
+        self._titles: list[str] = []
+        self._source = array("i")
+        self._row = array("q")
+        self._lengths = array("i")
+        self._cut = array("i")
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def begin(self, title: str) -> None:
+        """The rows that follow are of this source."""
+        self._titles.append(title)
+
+    def append(self, row: TokenizedPair) -> None:
+        """Keep a row of the source that has begun.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        self._texts.append(_pack(row.pair))
+        self._ids.append(np.concatenate([row.chosen_ids, row.rejected_ids], dtype=np.int32).tobytes())
+        self._keys += b"".join(row.keys)
+        self._source.append(len(self._titles) - 1)
+        self._row.append(row.row)
+        self._lengths.extend((len(row.chosen_ids), len(row.rejected_ids)))
+        self._cut.append(row.cut)
+
+    def rows(self, places: NDArray[np.int64]) -> View[TokenizedPair]:
+        """These rows as training sees them."""
+        return View(places, self._read)
+
+    def pairs(self, places: NDArray[np.int64]) -> View[PreferencePair]:
+        """These rows as texts."""
+        return View(places, self._pair)
+
+    @property
+    def keys(self) -> NDArray[np.void]:
+        """Digests, shape (P, 3), dtype V16."""
+        return np.frombuffer(bytes(self._keys), dtype=f"V{_DIGEST}").reshape(-1, 3)
+
+    @property
+    def source(self) -> NDArray[np.int32]:
+        """Which source a row is of, in the order of `begin`, shape (P,)."""
+        return np.array(self._source, dtype=np.int32)
+
+    @property
+    def row(self) -> NDArray[np.int64]:
+        """Row numbers, shape (P,)."""
+        return np.array(self._row, dtype=np.int64)
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of chosen and rejected, shape (P, 2)."""
+        return np.array(self._lengths, dtype=np.int32).reshape(-1, 2)
+
+    @property
+    def cut(self) -> NDArray[np.int32]:
+        """Prompt tokens cut, shape (P,)."""
+        return np.array(self._cut, dtype=np.int32)
+
+    def _pair(self, place: int) -> PreferencePair:
+        return _unpack(self._texts[place])
+
+    def _read(self, place: int) -> TokenizedPair:
+        ids = np.frombuffer(self._ids[place], dtype=np.int32).copy()
+        length = self._lengths[2 * place]
+        base = 3 * _DIGEST * place
+        prompt, chosen, rejected = (bytes(self._keys[base + _DIGEST * n : base + _DIGEST * (n + 1)]) for n in range(3))
+        keys: Keys = (prompt, chosen, rejected)
+        file = self._titles[self._source[place]]
+        return TokenizedPair(
+            self._pair(place), ids[:length], ids[length:], file, self._row[place], keys, self._cut[place]
+        )
+
+
+_FIELDS = tuple(name for name in PreferencePair.__dataclass_fields__ if name not in ("prompt", "chosen", "rejected"))
+
+
+def _pack(pair: PreferencePair) -> bytes:
+    sides = [[part for m in side for part in (m.role, m.content)] for side in (pair.prompt, pair.chosen, pair.rejected)]
+    return json.dumps([*sides, *(getattr(pair, name) for name in _FIELDS)], ensure_ascii=False).encode()
+
+
+def _unpack(record: bytes) -> PreferencePair:
+    prompt, chosen, rejected, *rest = json.loads(record)
+    more: dict[str, Any] = dict(zip(_FIELDS, rest, strict=True))
+    return PreferencePair(_messages(prompt), _messages(chosen), _messages(rejected), **more)
+
+
+def _messages(parts: Sequence[str]) -> Conversation:
+    return tuple(Message(role, content) for role, content in zip(parts[::2], parts[1::2], strict=True))
