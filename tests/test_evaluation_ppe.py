@@ -107,6 +107,16 @@ def test_pairs_are_pooled_over_rows_and_questions_are_units(tmp_path):
     assert subset.interval.startswith("bootstrap over 2 groups")
 
 
+def test_rows_without_a_prompt_are_units_of_their_own(tmp_path):
+    """Two questions whose texts were left out are not one question."""
+    rows = [graded(prompt=""), graded(prompt="", question_id="q2")]
+    loaded = PPE.load(write(tmp_path / "gpqa.jsonl", rows), None)
+    assert [row.group for row in loaded.rows] == ["", ""]
+    subset = scored(loaded, [4, 3, 2, 1], [0, 0, 1, 1]).result.subsets["gpqa_best_of_k"]
+    assert subset.interval.startswith("bootstrap over 2 groups")
+    assert (subset.score, subset.ci_low < 0.5 < subset.ci_high) == (0.5, True)
+
+
 def test_both_tracks_weigh_equally(tmp_path):
     rows = [human(), graded(benchmark="gpqa_best_of_k"), graded(question_id="q2", benchmark="ifeval_best_of_k")]
     loaded = PPE.load(write(tmp_path / "mixed.jsonl", rows), None)

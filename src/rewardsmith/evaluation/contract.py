@@ -162,13 +162,18 @@ def mean_statistic(sums_BF: Floats) -> Floats:
     return np.asarray(sums_BF[:, 0] / sums_BF[:, 1], dtype=np.float64)
 
 
+def unit_numbers(rows: Sequence[EvalRow]) -> list[int]:
+    """The number of each row's unit, from 0: rows of one group share it, a row without a group is a unit of its own."""
+    numbers: dict[str | int, int] = {}
+    return [numbers.setdefault(row.group or place, len(numbers)) for place, row in enumerate(rows)]
+
+
 def mean_tally(results: Sequence[float], rows: Sequence[EvalRow]) -> Tally:
     """The tally of a score that is the mean of one result, between 0 and 1, a row.
 
     Rows of one group are one unit; where every row is its own unit, Wilson's interval applies.
     """
-    numbers: dict[str | int, int] = {}
-    units_UF = grouped_sums(results, [numbers.setdefault(row.group or i, len(numbers)) for i, row in enumerate(rows)])
+    units_UF = grouped_sums(results, unit_numbers(rows))
     return Tally(
         results=tuple(float(result) for result in results),
         units=units_UF,

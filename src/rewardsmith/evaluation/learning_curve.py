@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from rewardsmith import bradley_terry, statistics
-from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally
+from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally, unit_numbers
 from rewardsmith.evaluation.results import AVERAGE
 from rewardsmith.evaluation.subsets import average_shares, seed_of, subset_names
 from rewardsmith.statistics import Difference, weighted_difference
@@ -92,8 +92,8 @@ def loss_per_doubling(
     if not there_N.any():
         return None
     losses_N = weights_P @ np.array([bradley_terry.pair_losses(margins_N[there_N]) for margins_N in margins_PN])
-    groups = [row.group or f"row {place}" for place, row in enumerate(rows) if there_N[place]]
-    samples = statistics.bootstrap_means(losses_N, groups, seed=seed, resamples=resamples)
+    units = np.array(unit_numbers(rows))[there_N]
+    samples = statistics.bootstrap_means(losses_N, units, seed=seed, resamples=resamples)
     interval = statistics.percentile_interval(samples)
     return Slope(float(losses_N.mean()), interval.low, interval.high)
 

@@ -35,8 +35,10 @@ from rewardsmith.evaluation.contract import (
     Tally,
     Weights,
     mean_statistic,
+    unit_numbers,
 )
 from rewardsmith.evaluation.fields import assistant, bad, check_keys, missing_or, one_of, row_id, text, user
+from rewardsmith.evaluation.pairwise import pair_baseline
 from rewardsmith.evaluation.ppe_curves import curve_metrics
 from rewardsmith.evaluation.prompts import prompt_group
 from rewardsmith.evaluation.tables import Table, TableRow, read_table
@@ -99,7 +101,7 @@ def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
     """Pairs ordered rightly over pairs; a unit is a question, a row's result the share of its own pairs."""
     found = [_pairs_won(row, reward_N) for row, reward_N in zip(rows, rewards, strict=True)]
     won, pairs = (np.array(column, dtype=np.float64) for column in zip(*found, strict=True))
-    _, unit = np.unique([row.group for row in rows], return_inverse=True)
+    unit = unit_numbers(rows)
     units_UF = np.stack([np.bincount(unit, won), np.bincount(unit, pairs)], axis=1).astype(np.float64)
     return Tally(
         results=tuple((won / pairs).tolist()),
@@ -107,11 +109,6 @@ def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
         statistic=mean_statistic,
         independent=len(units_UF) == len(rows) and bool((pairs == 1).all()),
     )
-
-
-def baseline(subset: str, rows: Sequence[EvalRow], seed: int) -> float:
-    """Random rewards order half of the pairs rightly."""
-    return 0.5
 
 
 def average(sizes: Mapping[str, int]) -> Weights:
@@ -266,7 +263,7 @@ PPE = Benchmark(
     load=load_rows,
     subsets=SUBSETS,
     tally=tally,
-    baseline=baseline,
+    baseline=pair_baseline,
     average=average,
     details=details,
     sections=sections,
