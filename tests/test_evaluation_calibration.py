@@ -10,14 +10,8 @@ from scipy import optimize
 
 from rewardsmith.bradley_terry import fit_temperature
 from rewardsmith.evaluation import EvalRow
-from rewardsmith.evaluation.calibration import (
-    FOLDS,
-    calibrate,
-    checkpoint_calibration,
-    folds_of,
-    is_pairwise,
-    pair_margins,
-)
+from rewardsmith.evaluation.calibration import FOLDS, calibrate, checkpoint_calibration, folds_of, is_pairwise
+from rewardsmith.evaluation.pairwise import pair_margins
 from rewardsmith.types import Message
 
 

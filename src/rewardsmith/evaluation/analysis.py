@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from rewardsmith.evaluation.answers import prompts_of
 from rewardsmith.evaluation.best_of_n_curve import best_of_n_curve, gold_of
-from rewardsmith.evaluation.calibration import calibrate, folds_of, is_pairwise, pair_margins
+from rewardsmith.evaluation.calibration import calibrate, folds_of, is_pairwise
 from rewardsmith.evaluation.contract import Benchmark, EvalRow, Rewards
 from rewardsmith.evaluation.distribution import length_rewards
 from rewardsmith.evaluation.label_agreement import label_agreement
@@ -28,6 +28,7 @@ from rewardsmith.evaluation.length_bias import (
     within_prompt_correlation,
     without_length_trend,
 )
+from rewardsmith.evaluation.pairwise import pair_margins
 from rewardsmith.evaluation.subsets import average_shares, seed_of, subset_names
 from rewardsmith.records import Analysis, LengthBias, LengthCalibrated
 

@@ -35,7 +35,7 @@ from scipy import special
 
 from rewardsmith import bradley_terry, statistics
 from rewardsmith.evaluation.answers import Ints, group_sums
-from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards
+from rewardsmith.evaluation.contract import EvalRow, Floats
 from rewardsmith.records import Calibration, ReliabilityPoint
 
 FOLDS = 5
@@ -52,11 +52,6 @@ _METHOD = (
 def is_pairwise(rows: Sequence[EvalRow]) -> bool:
     """Every row is one chosen and one rejected response, so that margins are of labelled pairs."""
     return bool(rows) and all(len(row.chosen) == len(row.rejected) == 1 for row in rows)
-
-
-def pair_margins(rewards: Rewards) -> Floats:
-    """Chosen minus rejected reward of each pairwise row, NaN where one is missing."""
-    return np.array([chosen - rejected for chosen, rejected in rewards], dtype=np.float64)
 
 
 def folds_of(rows: Sequence[EvalRow], seed: int) -> Ints:

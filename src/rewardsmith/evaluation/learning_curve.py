@@ -19,6 +19,7 @@ import numpy as np
 
 from rewardsmith import bradley_terry, statistics
 from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally, unit_numbers
+from rewardsmith.evaluation.pairwise import pair_margins
 from rewardsmith.evaluation.results import AVERAGE
 from rewardsmith.evaluation.subsets import average_shares, seed_of, subset_names
 from rewardsmith.statistics import Difference, weighted_difference
@@ -87,7 +88,7 @@ def loss_per_doubling(
         ValueError: all models have the same number of pairs.
     """
     weights_P, _ = _least_squares(pairs)
-    margins_PN = np.array([[chosen - rejected for chosen, rejected in given] for given in rewards])
+    margins_PN = np.array([pair_margins(given) for given in rewards])
     there_N = np.isfinite(margins_PN).all(axis=0)
     if not there_N.any():
         return None
