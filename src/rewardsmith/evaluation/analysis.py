@@ -29,7 +29,7 @@ from rewardsmith.evaluation.length_bias import (
     without_length_trend,
 )
 from rewardsmith.evaluation.pairwise import pair_margins
-from rewardsmith.evaluation.subsets import average_shares, seed_of, subset_names
+from rewardsmith.evaluation.subsets import average_parts, seed_of, subset_places, tally_models
 from rewardsmith.records import Analysis, LengthBias, LengthCalibrated
 
 RESAMPLES = 1_000
@@ -81,14 +81,10 @@ def _length(
 
 def _scores(benchmark: Benchmark, rows: Sequence[EvalRow], rewards: Rewards) -> tuple[float, dict[str, float]]:
     """(average, score of each subset) by the benchmark's own rule."""
-    places: dict[str, list[int]] = {name: [] for name in subset_names(benchmark, rows)}
-    for place, row in enumerate(rows):
-        places[row.subset].append(place)
-    scores = {
-        name: benchmark.tally(name, [rows[place] for place in own], [rewards[place] for place in own]).score
-        for name, own in places.items()
-    }
-    if benchmark.average == "rows":
-        return benchmark.tally("average", rows, rewards).score, scores
-    shares = average_shares(benchmark, {name: len(own) for name, own in places.items()})
-    return sum(shares[name] * score for name, score in scores.items()), scores
+
+    def score(name: str, places: Sequence[int]) -> float:
+        return tally_models(benchmark, name, rows, places, [rewards])[0].score
+
+    scores = {name: score(name, places) for name, places in subset_places(benchmark, rows).items()}
+    average = sum(share * score(name, places) for name, (places, share) in average_parts(benchmark, rows).items())
+    return average, scores

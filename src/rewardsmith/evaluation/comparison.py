@@ -23,7 +23,14 @@ from rewardsmith import statistics
 from rewardsmith.evaluation import verdicts
 from rewardsmith.evaluation.contract import Benchmark, Floats, Tally
 from rewardsmith.evaluation.shared_rows import Evaluated, SharedRows, share_rows
-from rewardsmith.evaluation.subsets import average_shares, seed_of, subset_names, tally_interval
+from rewardsmith.evaluation.subsets import (
+    average_parts,
+    resample_together,
+    seed_of,
+    subset_places,
+    tally_interval,
+    tally_models,
+)
 from rewardsmith.records import (
     BenchmarkComparison,
     DifferenceResult,
@@ -35,7 +42,6 @@ from rewardsmith.records import (
 )
 from rewardsmith.statistics import Difference
 
-ALL_ROWS = "average"
 MCNEMAR = "McNemar, exact"
 PAIRED = "paired bootstrap"
 FLIPS_SHOWN = 10
@@ -119,13 +125,12 @@ def compare_benchmark(
     shared = share_rows(models)
     if not shared.rows:
         return None
-    places = _places(benchmark, shared)
+    places, averaged = subset_places(benchmark, shared.rows), average_parts(benchmark, shared.rows)
     parts = {name: _part(benchmark, name, shared, own, seed, resamples) for name, own in places.items()}
+    whole = parts
     if benchmark.average == "rows":
-        average = Average((_part(benchmark, ALL_ROWS, shared, range(len(shared.rows)), seed, resamples),), (1.0,))
-    else:
-        shares = average_shares(benchmark, {name: len(own) for name, own in places.items()})
-        average = Average(tuple(parts.values()), tuple(shares[name] for name in parts))
+        whole = {name: _part(benchmark, name, shared, own, seed, resamples) for name, (own, _) in averaged.items()}
+    average = Average(tuple(whole.values()), tuple(share for _, share in averaged.values()))
     title = models[0].result.title
     names = [model.name for model in models]
     flipped = _Flips(shared, parts, places, shown)
@@ -188,27 +193,12 @@ def rank(names: Sequence[str], average: Average) -> tuple[RankedModel, ...]:
     )
 
 
-def _places(benchmark: Benchmark, shared: SharedRows) -> dict[str, list[int]]:
-    """Where the rows of each subset stand, subsets in published order."""
-    found: dict[str, list[int]] = {name: [] for name in subset_names(benchmark, shared.rows)}
-    for place, row in enumerate(shared.rows):
-        found[row.subset].append(place)
-    return found
-
-
 def _part(
     benchmark: Benchmark, name: str, shared: SharedRows, places: Sequence[int], seed: int, resamples: int
 ) -> Part:
     """Score some rows under every model and resample their units together."""
-    rows = [shared.rows[place] for place in places]
-    tallies = tuple(benchmark.tally(name, rows, [own[place] for place in places]) for own in shared.rewards)
-    columns = tallies[0].units.shape[1]
-    beside_UF = np.hstack([tally.units for tally in tallies])
-    sums_BF = statistics.bootstrap_sums(beside_UF, seed=seed_of(seed, name), resamples=resamples)
-    samples = [
-        tally.statistic(sums_BF[:, place * columns : (place + 1) * columns]) for place, tally in enumerate(tallies)
-    ]
-    return Part(tallies, np.array(samples))
+    tallies = tally_models(benchmark, name, shared.rows, places, shared.rewards)
+    return Part(tallies, resample_together(tallies, seed_of(seed, name), resamples))
 
 
 def _pair(

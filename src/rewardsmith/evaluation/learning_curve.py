@@ -20,8 +20,7 @@ import numpy as np
 from rewardsmith import bradley_terry, statistics
 from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally, unit_numbers
 from rewardsmith.evaluation.pairwise import pair_margins
-from rewardsmith.evaluation.results import AVERAGE
-from rewardsmith.evaluation.subsets import average_shares, seed_of, subset_names
+from rewardsmith.evaluation.subsets import average_parts, resample_together, seed_of, tally_models
 from rewardsmith.statistics import Difference, weighted_difference
 
 FLAT = 0.01
@@ -62,16 +61,12 @@ def score_per_doubling(
         ValueError: all models have the same number of pairs.
     """
     weights_P, span = _least_squares(pairs)
-    if benchmark.average == "rows":
-        tallies = [benchmark.tally(AVERAGE, rows, given) for given in rewards]
-        return _scaled(_rise(tallies, weights_P * span, seed_of(seed, AVERAGE), resamples), span)
-    places = {name: [i for i, row in enumerate(rows) if row.subset == name] for name in subset_names(benchmark, rows)}
-    rises = []
-    for name, own in places.items():
-        tallies = [benchmark.tally(name, [rows[i] for i in own], [given[i] for i in own]) for given in rewards]
-        rises.append(_rise(tallies, weights_P * span, seed_of(seed, name), resamples))
-    shares = average_shares(benchmark, {name: len(own) for name, own in places.items()})
-    return _scaled(weighted_difference(rises, [shares[name] for name in places]), span)
+    parts = average_parts(benchmark, rows)
+    rises = [
+        _rise(tally_models(benchmark, name, rows, own, rewards), weights_P * span, seed_of(seed, name), resamples)
+        for name, (own, _) in parts.items()
+    ]
+    return _scaled(weighted_difference(rises, [share for _, share in parts.values()]), span)
 
 
 def loss_per_doubling(
@@ -141,12 +136,8 @@ def _least_squares(pairs: Sequence[int]) -> tuple[Floats, float]:
 
 def _rise(tallies: Sequence[Tally], weights_P: Floats, seed: int, resamples: int) -> Difference:
     """Rise of the fitted line from its first to its last point: a difference of scores on the same units."""
-    columns = tallies[0].units.shape[1]
-    together_UF = np.concatenate([tally.units for tally in tallies], axis=1)
-    sums_BF = statistics.bootstrap_sums(together_UF, seed=seed, resamples=resamples)
-    scores_PB = [tally.statistic(sums_BF[:, k * columns : (k + 1) * columns]) for k, tally in enumerate(tallies)]
     estimate = float(weights_P @ np.array([tally.score for tally in tallies]))
-    return Difference.of(estimate, weights_P @ np.array(scores_PB), len(together_UF))
+    return Difference.of(estimate, weights_P @ resample_together(tallies, seed, resamples), len(tallies[0].units))
 
 
 def _scaled(rise: Difference, span: float) -> Slope:

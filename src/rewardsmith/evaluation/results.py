@@ -23,21 +23,20 @@ from rewardsmith.evaluation.analysis import analyse
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Floats, Rewards, Tally, row_digest
 from rewardsmith.evaluation.distribution import LENGTH_RULE, length_rewards, summarise_rewards
 from rewardsmith.evaluation.subsets import (
+    AVERAGE,
     LENGTH,
     Part,
     average_shares,
     resample,
     seed_of,
     shares_of,
-    subset_names,
     subset_parts,
+    subset_places,
     tally_interval,
     weighted_baselines,
     weighted_score,
 )
 from rewardsmith.records import BenchmarkResult, RowResult, SubsetResult
-
-AVERAGE = "average"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +112,10 @@ def random_baselines(benchmark: Benchmark, rows: Sequence[EvalRow], seed: int) -
 
     With `gates.check_thresholds` a threshold that a guessing model would pass is refused before training starts.
     """
-    names = subset_names(benchmark, rows)
-    selected = {name: tuple(row for row in rows if row.subset == name) for name in names}
-    baselines = {name: benchmark.baseline(name, selected[name], seed) for name in names}
-    shares = average_shares(benchmark, {name: len(own) for name, own in selected.items()})
-    return {**baselines, AVERAGE: sum(shares[name] * baselines[name] for name in names)}
+    places = subset_places(benchmark, rows)
+    baselines = {name: benchmark.baseline(name, [rows[i] for i in own], seed) for name, own in places.items()}
+    shares = average_shares(benchmark, {name: len(own) for name, own in places.items()})
+    return {**baselines, AVERAGE: sum(shares[name] * baselines[name] for name in places)}
 
 
 def _finite(rows: Sequence[EvalRow], rewards: Rewards) -> list[Floats]:

@@ -4,6 +4,11 @@
     shares = average_shares(benchmark, sizes)                              subset → share of the published average
     weighted_score(shares, parts)                                          the mean and its interval
 
+    subset_places(benchmark, rows)                     subset → where its rows stand
+    average_parts(benchmark, rows)                     what the average is made of → where its rows stand, its share
+    tally_models(benchmark, name, rows, places, …)     one tally for each model's rewards
+    resample_together(tallies, seed, resamples)        their scores under the same resamples: paired
+
 The subsets' sizes and weights are the benchmark's; each subset's interval says how sure its score is, and the mean's
 interval combines them.
 """
@@ -21,6 +26,8 @@ from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally, Weights
 
 LENGTH = "length"
+AVERAGE = "average"
+"""What stands for the average, or for all rows taken together, where subsets stand by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +62,10 @@ def subset_parts(
     Raises:
         BenchmarkError: there is no row.
     """
-    names = subset_names(benchmark, rows)
-    places: dict[str, list[int]] = {name: [] for name in names}
-    for place, row in enumerate(rows):
-        places[row.subset].append(place)
-    return {name: _part(benchmark, name, places[name], rows, rewards, compared, seed, resamples) for name in names}
+    return {
+        name: _part(benchmark, name, own, rows, rewards, compared, seed, resamples)
+        for name, own in subset_places(benchmark, rows).items()
+    }
 
 
 def subset_names(benchmark: Benchmark, rows: Sequence[EvalRow]) -> tuple[str, ...]:
@@ -74,6 +80,41 @@ def subset_names(benchmark: Benchmark, rows: Sequence[EvalRow]) -> tuple[str, ..
     return tuple(name for name in benchmark.subsets if name in present) + tuple(
         sorted(present - set(benchmark.subsets))
     )
+
+
+def subset_places(benchmark: Benchmark, rows: Sequence[EvalRow]) -> dict[str, list[int]]:
+    """Where the rows of each subset stand, in the order of `subset_names`.
+
+    Raises:
+        BenchmarkError: there is no row.
+    """
+    places: dict[str, list[int]] = {name: [] for name in subset_names(benchmark, rows)}
+    for place, row in enumerate(rows):
+        places[row.subset].append(place)
+    return places
+
+
+def average_parts(benchmark: Benchmark, rows: Sequence[EvalRow]) -> dict[str, tuple[Sequence[int], float]]:
+    """What the average is the weighted mean of: name → where its rows stand, and its share; shares sum to 1.
+
+    These are the subsets or, where the rule says `"rows"`, all rows taken together by the name of `AVERAGE`.
+
+    Raises:
+        BenchmarkError: there is no row.
+    """
+    places = subset_places(benchmark, rows)
+    if benchmark.average == "rows":
+        return {AVERAGE: (range(len(rows)), 1.0)}
+    shares = average_shares(benchmark, {name: len(own) for name, own in places.items()})
+    return {name: (own, shares[name]) for name, own in places.items()}
+
+
+def tally_models(
+    benchmark: Benchmark, name: str, rows: Sequence[EvalRow], places: Sequence[int], models: Iterable[Rewards]
+) -> tuple[Tally, ...]:
+    """The tally of the rows that stand at `places`, for each model's rewards of all rows."""
+    own = [rows[place] for place in places]
+    return tuple(benchmark.tally(name, own, [rewards[place] for place in places]) for rewards in models)
 
 
 def average_shares(benchmark: Benchmark, sizes: Mapping[str, int]) -> dict[str, float]:
@@ -114,7 +155,15 @@ def weighted_baselines(shares: Weights, parts: Mapping[str, Part]) -> tuple[floa
 
 def resample(tally: Tally, seed: int, resamples: int) -> Floats:
     """Scores of resampled units, shape (resamples,)."""
-    return tally.statistic(statistics.bootstrap_sums(tally.units, seed=seed, resamples=resamples))
+    return np.asarray(resample_together([tally], seed, resamples)[0])
+
+
+def resample_together(tallies: Sequence[Tally], seed: int, resamples: int) -> Floats:
+    """Scores of several tallies of the same units, shape (tallies, resamples); each resample draws the same units."""
+    units_UF = np.hstack([tally.units for tally in tallies])
+    sums_BF = statistics.bootstrap_sums(units_UF, seed=seed, resamples=resamples)
+    own_sums = np.split(sums_BF, len(tallies), axis=1)
+    return np.array([tally.statistic(own_BF) for tally, own_BF in zip(tallies, own_sums, strict=True)])
 
 
 def seed_of(seed: int, name: str) -> int:
@@ -133,11 +182,8 @@ def _part(
     resamples: int,
 ) -> Part:
     own_rows, own_rewards = tuple(rows[place] for place in places), [rewards[place] for place in places]
-    reached = {
-        name: benchmark.tally(subset, own_rows, [other[place] for place in places]).score
-        for name, other in compared.items()
-    }
-    tally = benchmark.tally(subset, own_rows, own_rewards)
+    tally, *others = tally_models(benchmark, subset, rows, places, [rewards, *compared.values()])
+    reached = {name: other.score for name, other in zip(compared, others, strict=True)}
     samples = np.empty(0) if tally.independent else resample(tally, seed_of(seed, subset), resamples)
     return Part(
         rows=own_rows,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rewardsmith.evaluation.results import AVERAGE
+from rewardsmith.evaluation.subsets import AVERAGE
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.variants import run_variant
 from rewardsmith.records import BenchmarkResult, ReplicasRecord, SeedSpread, write_json
