@@ -1,6 +1,7 @@
 """Runs a benchmark: asks the scorer for each distinct conversation once, scores, and writes the two files.
 
     rewards    = score_conversations(rows, scorer, progress)          or offline.read_rewards(file, rows)
+    rewards    = score_once(conversations, scorer, progress)          what is no row: edited responses, policy samples
     evaluation = results.score_rows(benchmark, rows, rewards, seed=…)
     write_evaluation(evaluation, run_dir / "eval" / key)              results.json, rows.jsonl
 
@@ -9,7 +10,7 @@ The scorer is handed in (`protocols.Scorer`): this room knows no model, no token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +28,29 @@ ROWS_FILE = "rows.jsonl"
 def score_conversations(rows: Sequence[EvalRow], scorer: Scorer, progress: Progress | None = None) -> list[Floats]:
     """Rewards of every row, chosen first, NaN where the scorer could compute none.
 
+    Raises:
+        ValueError: the scorer did not answer with one reward a conversation.
+    """
+    asked = [row.conversations for row in rows]
+    rewards = score_once((text for texts in asked for text in texts), scorer, progress)
+    return [np.array([rewards[text] for text in texts], dtype=np.float64) for texts in asked]
+
+
+def score_once(
+    conversations: Iterable[Conversation], scorer: Scorer, progress: Progress | None = None
+) -> dict[Conversation, float]:
+    """The reward of every distinct conversation, NaN where the scorer could compute none; asked for in one call.
+
     Equal conversations are scored once: their rewards are equal by construction, and no forward pass is wasted.
 
     Raises:
         ValueError: the scorer did not answer with one reward a conversation.
     """
-    places: dict[Conversation, int] = {}
-    index = [[places.setdefault(text, len(places)) for text in row.conversations] for row in rows]
-    rewards_C = np.asarray(scorer.score(list(places), progress), dtype=np.float64)
-    if rewards_C.shape != (len(places),):
-        raise ValueError(f"the scorer gave rewards of shape {rewards_C.shape} for {len(places)} conversations")
-    return [rewards_C[row_index] for row_index in index]
+    distinct = list(dict.fromkeys(conversations))
+    rewards_C = np.asarray(scorer.score(distinct, progress), dtype=np.float64)
+    if rewards_C.shape != (len(distinct),):
+        raise ValueError(f"the scorer gave rewards of shape {rewards_C.shape} for {len(distinct)} conversations")
+    return dict(zip(distinct, rewards_C.tolist(), strict=True))
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:

@@ -19,6 +19,7 @@ from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import Floats
 from rewardsmith.evaluation.fields import bad, texts
 from rewardsmith.evaluation.prompts import prompt
+from rewardsmith.evaluation.runner import score_once
 from rewardsmith.evaluation.tables import TableRow, read_table
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records import DatasetInfo
@@ -91,13 +92,10 @@ def score_samples(samples: PolicySamples, scorer: Scorer, progress: Progress | N
     Raises:
         ValueError: the scorer did not answer with one reward a conversation.
     """
-    places: dict[Conversation, int] = {}
-    index = [[places.setdefault(text, len(places)) for text in sample.conversations] for sample in samples.prompts]
-    rewards_C = np.asarray(scorer.score(list(places), progress), dtype=np.float64)
-    if rewards_C.shape != (len(places),):
-        raise ValueError(f"the scorer gave rewards of shape {rewards_C.shape} for {len(places)} conversations")
-    rewards_C = np.where(np.isfinite(rewards_C), rewards_C, np.nan)
-    return [rewards_C[row] for row in index]
+    asked = [sample.conversations for sample in samples.prompts]
+    rewards = score_once((text for texts in asked for text in texts), scorer, progress)
+    found = [np.array([rewards[text] for text in texts], dtype=np.float64) for texts in asked]
+    return [np.where(np.isfinite(reward_N), reward_N, np.nan) for reward_N in found]
 
 
 def _sample(row: TableRow) -> PolicySample:

@@ -6,7 +6,7 @@ judged = judge_probes(record, spec.evaluation.gates.probes)          # verdicts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from rewardsmith.evaluation.probes.contract import text_rank
 from rewardsmith.evaluation.probes.measure import EQUAL_WITHIN, Edited, measure
 from rewardsmith.evaluation.probes.registry import PROBES
 from rewardsmith.evaluation.probes.subjects import Case, draw_cases
+from rewardsmith.evaluation.runner import score_once
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records import ProbesRecord
 from rewardsmith.types import Conversation
@@ -57,7 +58,7 @@ def run_probes(
         code: {place: text for place, case in enumerate(cases) if (text := probe.apply(case.subject, seed)) is not None}
         for code, probe in PROBES.items()
     }
-    rewards = _score(cases, edits, scorer, progress)
+    rewards = score_once(_conversations(cases, edits), scorer, progress)
     own = _finite([rewards[text] for text in dict.fromkeys(text for case in cases for text in case.unedited)])
     every = _finite(list(rewards.values()))
     std = None if not own.size else 0.0 if np.ptp(own) == 0 else float(own.std())
@@ -88,16 +89,11 @@ def run_probes(
     )
 
 
-def _score(cases: Sequence[Case], edits: Edits, scorer: Scorer, progress: Progress | None) -> dict[Conversation, float]:
-    """The reward of every distinct conversation, asked for in one call; those of one prompt stand together."""
-    asked: dict[Conversation, None] = {}
+def _conversations(cases: Sequence[Case], edits: Edits) -> Iterator[Conversation]:
+    """Unedited and edited responses with their prompts; those of one prompt stand together."""
     for place, case in enumerate(cases):
-        asked.update(dict.fromkeys(case.unedited))
-        asked.update(dict.fromkeys(case.conversation(texts[place]) for texts in edits.values() if place in texts))
-    rewards_C = np.asarray(scorer.score(list(asked), progress), dtype=np.float64)
-    if rewards_C.shape != (len(asked),):
-        raise ValueError(f"the scorer gave rewards of shape {rewards_C.shape} for {len(asked)} conversations")
-    return dict(zip(asked, rewards_C.tolist(), strict=True))
+        yield from case.unedited
+        yield from (case.conversation(texts[place]) for texts in edits.values() if place in texts)
 
 
 def _edited(cases: Sequence[Case], texts: dict[int, str], rewards: dict[Conversation, float]) -> list[Edited]:
