@@ -148,6 +148,18 @@ def test_bootstrap_p_value_counts_and_is_never_zero():
     assert statistics.bootstrap_p_value(samples, 0.0) == pytest.approx(1 / 5)
 
 
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.lists(st.integers(0, 5), min_size=1, max_size=20))
+def test_auc_is_mann_and_whitneys_u_over_the_pairs(right, wrong):
+    u = stats.mannwhitneyu(right, wrong, method="asymptotic").statistic
+    assert statistics.auc(right, wrong) == pytest.approx(u / (len(right) * len(wrong)))
+
+
+def test_auc_by_hand():
+    assert statistics.auc([2.0, np.inf], [1.0, 2.0, -np.inf]) == pytest.approx((2.5 + 3) / 6)
+    assert statistics.auc([], [1.0]) is None
+    assert statistics.auc([1.0], []) is None
+
+
 # Trend
 
 

@@ -23,6 +23,7 @@ from functools import cache
 
 import numpy as np
 
+from rewardsmith import statistics
 from rewardsmith.evaluation.best_of_n_curve import pick_probabilities
 from rewardsmith.evaluation.contract import Floats
 
@@ -30,7 +31,7 @@ Labelled = Sequence[tuple[Floats, int]]
 """(rewards with the right responses first, number of right ones) of each prompt."""
 
 
-def curve_metrics(labelled: Labelled) -> dict[str, float]:
+def curve_metrics(labelled: Labelled) -> dict[str, float | None]:
     """The numbers above. Prompts with fewer responses than others limit K."""
     size = min(len(reward_N) for reward_N, _ in labelled)
     curve = np.mean([best_of_k(reward_N, n_right)[:size] for reward_N, n_right in labelled], axis=0)
@@ -55,15 +56,10 @@ def best_of_k(reward_N: Floats, n_right: int) -> Floats:
     return np.asarray(_chances(len(reward_N)) @ share_right[np.sort(group)], dtype=np.float64)
 
 
-def roc_auc(labelled: Labelled) -> float:
+def roc_auc(labelled: Labelled) -> float | None:
     """The chance that a right response of any prompt is above a wrong one of any prompt; equal ones count half."""
-    rewards = np.concatenate([_below(reward_N) for reward_N, _ in labelled])
-    right = np.concatenate([np.arange(len(reward_N)) < n_right for reward_N, n_right in labelled])
-    _, group, sizes = np.unique(rewards, return_inverse=True, return_counts=True)
-    wrong_of_group = np.bincount(group[~right], minlength=len(sizes))
-    wrong_below = np.cumsum(wrong_of_group) - wrong_of_group
-    total = (wrong_below + wrong_of_group / 2)[group[right]].sum()
-    return float(total / (right.sum() * (~right).sum()))
+    parts = [np.split(_below(reward_N), [n_right]) for reward_N, n_right in labelled]
+    return statistics.auc(*(np.concatenate(kind) for kind in zip(*parts, strict=True)))
 
 
 def _oracle(reward_N: Floats, n_right: int) -> Floats:

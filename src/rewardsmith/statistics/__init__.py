@@ -7,6 +7,7 @@ In: row results, sums per independent unit, or a series in time. Out: intervals,
     paired.py        two scores on the same units: interval of the difference, McNemar's test
     selection.py     many scores on the same units: which is the best, and which may still be
     corrections.py   many p-values: Holm
+    roc.py           one number, two kinds: how well it tells them apart
     trend.py         a noisy series of training steps
 
     rows that are independent, results in [0, 1]    wilson_interval, binomial_p_value
@@ -38,6 +39,7 @@ from rewardsmith.statistics.intervals import (
     wilson_interval,
 )
 from rewardsmith.statistics.paired import Difference, mcnemar_p_value, weighted_difference
+from rewardsmith.statistics.roc import auc
 from rewardsmith.statistics.selection import Ranking, rank_scores
 from rewardsmith.statistics.trend import TREND_POINTS, Trend, trend_test
 
@@ -50,6 +52,7 @@ __all__ = [
     "Interval",
     "Ranking",
     "Trend",
+    "auc",
     "binomial_p_value",
     "bootstrap_means",
     "bootstrap_p_value",

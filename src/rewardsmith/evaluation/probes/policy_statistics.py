@@ -143,10 +143,4 @@ def _labelled(reward_N: Floats, labels: Sequence[bool | None]) -> tuple[Floats, 
 
 
 def _auc(reward_N: Floats, right_N: Floats) -> float | None:
-    """Share of (right, wrong) pairs that the reward orders rightly, equal rewards as half; None without such pairs."""
-    right, wrong = np.sort(reward_N[right_N == 1]), reward_N[right_N == 0]
-    if not right.size or not wrong.size:
-        return None
-    above = right.size - np.searchsorted(right, wrong, side="right")
-    equal = np.searchsorted(right, wrong, side="right") - np.searchsorted(right, wrong, side="left")
-    return float((above + 0.5 * equal).sum() / (right.size * wrong.size))
+    return statistics.auc(reward_N[right_N == 1], reward_N[right_N == 0])
