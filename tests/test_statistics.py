@@ -142,12 +142,6 @@ def test_mean_baseline_is_conservative_for_rows_with_different_ones():
     assert statistics.binomial_p_value(2, 2, 0.5) > 0.09
 
 
-def test_bootstrap_p_value_counts_and_is_never_zero():
-    samples = np.array([0.1, 0.2, 0.3, 0.4])
-    assert statistics.bootstrap_p_value(samples, 0.25) == pytest.approx(3 / 5)
-    assert statistics.bootstrap_p_value(samples, 0.0) == pytest.approx(1 / 5)
-
-
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.lists(st.integers(0, 5), min_size=1, max_size=20))
 def test_auc_is_mann_and_whitneys_u_over_the_pairs(right, wrong):
     u = stats.mannwhitneyu(right, wrong, method="asymptotic").statistic

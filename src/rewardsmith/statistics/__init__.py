@@ -13,7 +13,7 @@ In: row results, sums per independent unit, or a series in time. Out: intervals,
     rows that are independent, results in [0, 1]    wilson_interval, binomial_p_value
     rows in groups, ratios of sums                  bootstrap_sums → your statistic → score_interval, score_p_value
     weighted means of such scores                   weighted_interval
-    the same units under two models                 bootstrap_sums of both → difference_interval, mcnemar_p_value
+    the same units under two models                 bootstrap_sums of both → Difference.of, mcnemar_p_value
 
 Every random draw comes from a seed that the caller gives; memory stays under about 64 MiB whatever the number of
 rows. Coverage and error rates are measured by bench/coverage.py and bench/compare_aa.py.
@@ -22,7 +22,6 @@ rows. Coverage and error rates are measured by bench/coverage.py and bench/compa
 from rewardsmith.statistics.bootstrap import (
     RESAMPLES,
     bootstrap_means,
-    bootstrap_p_value,
     bootstrap_sums,
     grouped_sums,
     percentile_interval,
@@ -55,7 +54,6 @@ __all__ = [
     "auc",
     "binomial_p_value",
     "bootstrap_means",
-    "bootstrap_p_value",
     "bootstrap_sums",
     "grouped_sums",
     "holm",

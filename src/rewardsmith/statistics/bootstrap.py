@@ -15,7 +15,6 @@ from rewardsmith.statistics.intervals import CONFIDENCE, Floats, Interval
 RESAMPLES = 10_000
 
 _BLOCK_CELLS = 4_000_000
-_ROUNDING = 1e-9
 
 
 def bootstrap_sums(units_UF: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Floats:
@@ -79,9 +78,3 @@ def percentile_interval(samples: ArrayLike, confidence: float = CONFIDENCE) -> I
     """
     low, high = np.quantile(np.asarray(samples, dtype=np.float64), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
-
-
-def bootstrap_p_value(samples: ArrayLike, baseline: float) -> float:
-    """One-sided: the share of bootstrapped statistics at or under `baseline`, never below 1 / (resamples + 1)."""
-    samples_B = np.asarray(samples, dtype=np.float64)
-    return float((1 + np.count_nonzero(samples_B <= baseline + _ROUNDING)) / (len(samples_B) + 1))
