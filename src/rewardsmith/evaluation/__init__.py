@@ -16,7 +16,7 @@ best_of_n.py     best-of-N rows of the user's own
 pairs.py         preference pairs: the spec's held-out pairs, or a file
 tables.py        files, folders and hub data sets as plain rows
 fields.py        checked fields of such rows
-prompts.py       prompts as text or messages, and the group of a prompt
+prompts.py       prompts as text or messages, as plain text, and the group of a prompt
 offline.py       rewards computed elsewhere
 runner.py        each distinct conversation scored once; the two files written
 distribution.py  how rewards are distributed, within prompts too, and the length-only scorer

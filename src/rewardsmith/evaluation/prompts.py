@@ -1,4 +1,4 @@
-"""Prompts of benchmark rows: text or messages, and the group that rows of one prompt form.
+"""Prompts of benchmark rows: text or messages, as plain text, and the group that rows of one prompt form.
 
 In: a field of a row. Out: a conversation; a string is one user turn, a list holds messages of role and content.
 """
@@ -28,6 +28,11 @@ def prompt(row: TableRow, field: str = "prompt") -> Conversation:
         problem = "is an empty list" if value == [] else missing_or(row, field, "text or messages")
         raise bad(row, field, problem, f'write "{field}": "text", or a list of messages with role and content')
     return tuple(_message(row, f"{field}[{place}]", turn) for place, turn in enumerate(value))
+
+
+def plain_text(conversation: Conversation) -> Conversation:
+    """The same turns as plain text, for a model that was trained without a chat template (`data.strings: text`)."""
+    return tuple(Message("text", message.content) for message in conversation)
 
 
 def prompt_group(conversation: Conversation) -> str:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from rewardsmith import evaluation, samples
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.evaluation.contract import Rewards
+from rewardsmith.evaluation.prompts import plain_text
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records import DatasetInfo
 from rewardsmith.spec import BenchmarkSpec
-from rewardsmith.types import Message, PreferencePair
+from rewardsmith.types import Conversation, PreferencePair
 
 HELD_OUT_TITLE = "Held-out pairs"
 
@@ -46,16 +47,12 @@ def as_embedded(rows: BenchmarkRows) -> BenchmarkRows:
 
 def as_text(rows: BenchmarkRows) -> BenchmarkRows:
     """The same rows as plain text, for a model that was trained without a chat template (`data.strings: text`)."""
-
-    def plain(conversation: tuple[Message, ...]) -> tuple[Message, ...]:
-        return tuple(Message("text", message.content) for message in conversation)
-
     changed = tuple(
         replace(
             row,
-            prompt=plain(row.prompt),
-            chosen=tuple(plain(response) for response in row.chosen),
-            rejected=tuple(plain(response) for response in row.rejected),
+            prompt=plain_text(row.prompt),
+            chosen=tuple(plain_text(response) for response in row.chosen),
+            rejected=tuple(plain_text(response) for response in row.rejected),
         )
         for row in rows.rows
     )
@@ -95,5 +92,5 @@ def prompt_blind_rewards(rows: BenchmarkRows, train: Sequence[PreferencePair]) -
     return samples.bag_of_words_rewards(fitted_on, responses)
 
 
-def _text(conversation: tuple[Message, ...]) -> str:
+def _text(conversation: Conversation) -> str:
     return "\n".join(message.content for message in conversation)

@@ -21,6 +21,7 @@ from rewardsmith.data.files import check_file, read_rows
 from rewardsmith.data.forms import read_pair
 from rewardsmith.data.messages import RowFault, read_messages, read_text
 from rewardsmith.errors import DataError
+from rewardsmith.evaluation.prompts import plain_text
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.reward_head import reads_one_token
 from rewardsmith.records import ExplainedText, ExplainedToken, ExplainRecord
@@ -132,7 +133,7 @@ def _ends_with_assistant(conversation: Conversation) -> Conversation:
 
 def _as(strings: Literal["chat", "text"], conversation: Conversation) -> Conversation:
     """As plain text for a model that was trained without a chat template."""
-    return conversation if strings == "chat" else tuple(Message("text", turn.content) for turn in conversation)
+    return conversation if strings == "chat" else plain_text(conversation)
 
 
 def _explain(scorer: LocalScorer, name: Name, conversation: Conversation, where: str) -> tuple[ExplainedText, Ids, str]:

@@ -18,7 +18,7 @@ import numpy as np
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import Floats
 from rewardsmith.evaluation.fields import bad, texts
-from rewardsmith.evaluation.prompts import prompt
+from rewardsmith.evaluation.prompts import plain_text, prompt
 from rewardsmith.evaluation.runner import score_once
 from rewardsmith.evaluation.tables import TableRow, read_table
 from rewardsmith.protocols import Progress, Scorer
@@ -80,8 +80,7 @@ def read_policy_samples(source: str) -> PolicySamples:
 def as_plain_text(samples: PolicySamples) -> PolicySamples:
     """The same samples as plain text, for a model that was trained without a chat template."""
     prompts = tuple(
-        PolicySample(tuple(Message("text", turn.content) for turn in sample.prompt), sample.completions, sample.labels)
-        for sample in samples.prompts
+        PolicySample(plain_text(sample.prompt), sample.completions, sample.labels) for sample in samples.prompts
     )
     return PolicySamples(prompts, samples.dataset, samples.title)
 
