@@ -12,7 +12,7 @@ from rewardsmith.data import BenchmarkPrompt, PreparedData
 from rewardsmith.errors import SpecError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.pipeline.directory import RunDirectory
-from rewardsmith.pipeline.evaluating import as_embedded, as_text, load_benchmark
+from rewardsmith.pipeline.evaluating import as_embedded, as_text, held_out_rows, load_benchmark
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.fingerprints import file_sha256, place_fingerprint, versions
 from rewardsmith.pipeline.resources import EMBEDDED, Resources
@@ -20,6 +20,7 @@ from rewardsmith.protocols import Progress
 from rewardsmith.records import CheckRecord
 from rewardsmith.rendering import Renderer, load_renderer
 from rewardsmith.spec import Spec, digest
+from rewardsmith.spec.evaluation import HELD_OUT
 
 
 def is_main_process() -> bool:
@@ -119,6 +120,13 @@ class Job:
                 rows = as_embedded(rows)
             found[benchmark.key] = kind, as_text(rows) if self.spec.data.strings == "text" else rows
         return found
+
+    @cached_property
+    def evaluation_sets(self) -> dict[str, tuple[Benchmark, BenchmarkRows]]:
+        """All that the model is asked, by key: the held-out pairs first, where there are any, then the benchmarks."""
+        pairs = self.prepared.held_out
+        held_out = {HELD_OUT: held_out_rows(pairs, self.prepared.record.held_out_origin)} if pairs else {}
+        return {**held_out, **self.benchmarks}
 
     @cached_property
     def base_fingerprint(self) -> str:

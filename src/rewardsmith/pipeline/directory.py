@@ -27,8 +27,16 @@ from rewardsmith.pipeline.fingerprints import versions
 from rewardsmith.records import Manifest, StageRecord, read_record, write_json, write_text
 from rewardsmith.spec import Spec, dump_spec, load_spec
 
+MODEL = "model"
+"""The checkpoint's folder in a run directory."""
+
 _AFTER_TRAINING = {"evaluation", "name", "output_dir"}
 _WATCHING = {("training", "monitor"), ("training", "checkpoint_every_steps"), ("training", "reward_range")}
+
+
+def checkpoint_folder(spec: Spec, model: Path | None = None) -> Path:
+    """The checkpoint that a command scores: `model` where one is named, else that of the spec's run."""
+    return model or _folder(spec) / MODEL
 
 
 class RunDirectory:
@@ -51,7 +59,7 @@ class RunDirectory:
         Raises:
             RunDirectoryError: not writable, locked, not a run directory, or another spec's run.
         """
-        path = Path(spec.output_dir) / spec.name
+        path = _folder(spec)
         if not main:
             return cls(path, spec, _read_manifest(path, spec), None)
         lock = _lock(path)
@@ -78,7 +86,7 @@ class RunDirectory:
     @property
     def model(self) -> Path:
         """The trained checkpoint."""
-        return self.path / "model"
+        return self.path / MODEL
 
     def evaluation(self, key: str) -> Path:
         """Folder of one benchmark's results."""
@@ -117,6 +125,10 @@ class RunDirectory:
         if self._lock is None:
             return  # a helping process of a distributed run
         write_json(self.path / "manifest.json", self.manifest)
+
+
+def _folder(spec: Spec) -> Path:
+    return Path(spec.output_dir) / spec.name
 
 
 def _lock(path: Path) -> FileLock:

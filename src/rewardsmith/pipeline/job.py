@@ -20,7 +20,7 @@ from rewardsmith.errors import NegativeVerdict, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.pipeline import stages
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
-from rewardsmith.pipeline.directory import RunDirectory
+from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
 from rewardsmith.pipeline.evaluating import as_text, load_benchmark
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.learning_curve import forget_stale_curve, run_learning_curve
@@ -151,7 +151,7 @@ def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
         if not is_main_process():
             _help_training(job)
             return None
-        return stages.train_model(job, stages.require_check(job)), run.path / "model"
+        return stages.train_model(job, stages.require_check(job)), run.model
 
 
 def _help_training(job: Job) -> None:
@@ -197,7 +197,7 @@ def evaluate_job(
             fix=f"leave it out; it is for {', '.join(RENDERED_UPSTREAM)}",
         )
     settings = spec or Spec()
-    name = rewards or str(model or Path(settings.output_dir) / settings.name / "model")
+    name = rewards or str(checkpoint_folder(settings, model))
     if rewards is not None:
         values = evaluation.read_rewards(rewards, rows.rows)
         done = evaluation.score_rows(kind, rows, values, seed=settings.seed, model=name)

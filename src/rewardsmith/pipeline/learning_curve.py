@@ -20,7 +20,6 @@ from rewardsmith.evaluation.contract import Rewards
 from rewardsmith.evaluation.learning_curve import Slope, loss_per_doubling, read_curve, score_per_doubling
 from rewardsmith.evaluation.runner import ROWS_FILE
 from rewardsmith.pipeline.context import Job
-from rewardsmith.pipeline.evaluating import held_out_rows
 from rewardsmith.pipeline.variants import VariantOutcome, run_variant
 from rewardsmith.records import (
     BenchmarkResult,
@@ -118,7 +117,7 @@ def _outcome(job: Job, fraction: float, results: dict[str, BenchmarkResult]) -> 
 
 def _record(job: Job, fractions: Sequence[float], outcomes: Sequence[VariantOutcome]) -> LearningCurveRecord:
     used = [outcome for outcome in outcomes if not outcome.stopped]
-    sets = _sets(job)
+    sets = job.evaluation_sets
     slopes = {key: _slope(job, key, kind, rows, used) for key, (kind, rows) in sets.items() if len(used) > 1}
     loss = None
     if HELD_OUT in slopes:
@@ -142,13 +141,6 @@ def _record(job: Job, fractions: Sequence[float], outcomes: Sequence[VariantOutc
         verdict=verdict,
         statement=statement,
     )
-
-
-def _sets(job: Job) -> dict[str, tuple[Benchmark, BenchmarkRows]]:
-    """What every model was asked: the held-out pairs first, where there are any."""
-    pairs = job.prepared.held_out
-    held_out = {HELD_OUT: held_out_rows(pairs, job.prepared.record.held_out_origin)} if pairs else {}
-    return {**held_out, **job.benchmarks}
 
 
 def _slope(job: Job, key: str, kind: Benchmark, rows: BenchmarkRows, used: Sequence[VariantOutcome]) -> Slope:

@@ -18,6 +18,7 @@ from rewardsmith.evaluation.probes import judge_probes, policy_record, read_poli
 from rewardsmith.evaluation.probes.policy_samples import as_plain_text, score_samples
 from rewardsmith.evaluation.tables import read_table
 from rewardsmith.pipeline.context import Job
+from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.evaluating import as_text, held_out_rows
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.resources import EMBEDDED
@@ -53,7 +54,7 @@ def probe_job(
     if not spec.evaluation.probes.pairs:
         raise UserError("0 pairs leave nothing to probe", where="evaluation.probes.pairs", fix="write --pairs 200")
     rows = load_rows(data or EMBEDDED, spec.seed)
-    place = model or Path(spec.output_dir) / spec.name / "model"
+    place = checkpoint_folder(spec, model)
     scorer = checkpoint_scorer(spec, place, events, cache=cache)
     if not scorer.checkpoint.renderer.record.conversational:
         rows = as_text(rows)
@@ -72,7 +73,7 @@ def policy_job(
         UserError: the file or the checkpoint cannot be used.
     """
     found = read_policy_samples(source)
-    place = model or Path(spec.output_dir) / spec.name / "model"
+    place = checkpoint_folder(spec, model)
     scorer = checkpoint_scorer(spec, place, events, cache=cache)
     if not scorer.checkpoint.renderer.record.conversational:
         found = as_plain_text(found)

@@ -26,7 +26,7 @@ from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.sizes import check_sizes, lineage_warning
 from rewardsmith.pipeline import probing
 from rewardsmith.pipeline.context import Job
-from rewardsmith.pipeline.evaluating import held_out_rows, prompt_blind_rewards
+from rewardsmith.pipeline.evaluating import prompt_blind_rewards
 from rewardsmith.pipeline.events import StageName
 from rewardsmith.pipeline.fingerprints import file_sha256, place_fingerprint, versions
 from rewardsmith.pipeline.renderings import evaluate_renderings
@@ -82,7 +82,7 @@ def check(job: Job) -> CheckRecord:
 def _check_thresholds(job: Job) -> None:
     """Refuse thresholds that a guessing model would pass, by the random baselines of the very rows."""
     wanted = job.spec.evaluation.gates.minimum
-    sets = _benchmarks_and_held_out(job) if HELD_OUT in wanted else job.benchmarks
+    sets = job.evaluation_sets if HELD_OUT in wanted else job.benchmarks
     baselines = {key: evaluation.random_baselines(kind, rows.rows, job.spec.seed) for key, (kind, rows) in sets.items()}
     gates.check_thresholds(job.spec.evaluation.gates, baselines)
 
@@ -177,7 +177,7 @@ def evaluate(job: Job) -> dict[str, BenchmarkResult]:
 
     def work() -> dict[str, BenchmarkResult]:
         scorer = checkpoint_scorer(job.spec, job.run.model, job.events)
-        for key, (kind, rows) in _benchmarks_and_held_out(job).items():
+        for key, (kind, rows) in job.evaluation_sets.items():
             _evaluate_one(job, scorer, key, kind, rows)
         note_reuse(scorer, job.events)
         results = read()
@@ -265,14 +265,6 @@ def _stage(
     job.run.finish(name, fingerprint, seconds)
     job.events.stage(name, "done", f"{seconds:.0f} s")
     return result
-
-
-def _benchmarks_and_held_out(job: Job) -> dict[str, tuple[Benchmark, BenchmarkRows]]:
-    prepared = job.prepared
-    held_out = {}
-    if prepared.held_out:
-        held_out[HELD_OUT] = held_out_rows(prepared.held_out, prepared.record.held_out_origin)
-    return {**held_out, **job.benchmarks}
 
 
 def _evaluate_one(job: Job, scorer: CheckpointScorer, key: str, kind: Benchmark, rows: BenchmarkRows) -> None:
