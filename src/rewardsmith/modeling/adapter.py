@@ -21,10 +21,8 @@ import numpy as np
 import torch
 
 from rewardsmith.errors import DataError
-from rewardsmith.modeling.layouts import choose_layout
+from rewardsmith.modeling.layouts import PairIds, TreeRows, choose_layout
 from rewardsmith.modeling.reward_head import install_reward_forward
-from rewardsmith.modeling.token_tree import pack_pairs
-from rewardsmith.modeling.tree_attention import to_model_inputs
 
 
 def share_prefixes(model: Any) -> Any:
@@ -59,10 +57,11 @@ def tree_collator(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             where="data_collator",
             fix="pass preference pairs to TRL's RewardTrainer; it makes these columns",
         )
-    pairs = [(np.asarray(row["chosen_ids"], np.int32), np.asarray(row["rejected_ids"], np.int32)) for row in examples]
-    (pack,) = pack_pairs(pairs, budget=sum(len(chosen) + len(rejected) for chosen, rejected in pairs))
-    inputs = to_model_inputs(pack)
-    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])  # TRL counts tokens by it
+    pairs = [
+        PairIds(np.asarray(row["chosen_ids"], np.int32), np.asarray(row["rejected_ids"], np.int32)) for row in examples
+    ]
+    (row_of_trees,) = TreeRows().cut(pairs, token_budget=sum(len(chosen) + len(rejected) for chosen, rejected in pairs))
+    inputs = row_of_trees.inputs()
     if all(row.get("margin") is not None for row in examples):
-        inputs["margin"] = torch.tensor([float(examples[int(index)]["margin"]) for index in pack.members])
+        inputs["margin"] = torch.tensor([float(examples[index]["margin"]) for index in row_of_trees.indices])
     return inputs
