@@ -1,12 +1,16 @@
 """The command line: thin. Each command reads its arguments, calls the pipeline, prints the record, chooses the exit
 code.
 
-    app.py        the commands
-    live.py       progress: bars on a terminal, plain lines elsewhere
-    tables.py     records as tables
-    explain.py    `rewardsmith explain`
-    probe.py      `rewardsmith probe`
-    replicas.py   the spread over seeds and the learning curve as tables
+    app.py             the commands
+    compare.py         `rewardsmith compare`
+    explain.py         `rewardsmith explain`; explain_tables.py prints it
+    probe.py           `rewardsmith probe`; probe_tables.py prints it
+    options.py         what the commands share: options, and how a spec is read and a record printed
+    live.py            progress: bars on a terminal, plain lines elsewhere
+    tables.py          records as tables
+    analysis_lines.py  what stands beside a benchmark's scores
+    replicas.py        the spread over seeds and the learning curve as tables
+    formatting.py      numbers and verdicts
 
 Exit codes: 0 done and every gate passes; 1 a verdict is negative; 2 the spec, the data or the arguments cannot be used;
 130 interrupted. torch is imported inside the commands that need it: `--help` answers at once.

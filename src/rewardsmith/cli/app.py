@@ -13,7 +13,19 @@ from rich.console import Console
 import rewardsmith
 from rewardsmith.cli.compare import compare
 from rewardsmith.cli.explain import explain
-from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record, terminal
+from rewardsmith.cli.options import (
+    AsJson,
+    ModelFolder,
+    NoCache,
+    Overrides,
+    Overwrite,
+    SpecOfRun,
+    SpecPath,
+    live,
+    load,
+    print_record,
+    terminal,
+)
 from rewardsmith.cli.probe import probe
 from rewardsmith.errors import RewardsmithError, UserError
 
@@ -95,14 +107,17 @@ def train(spec: SpecPath, overrides: Overrides = None, as_json: AsJson = False) 
 @app.command()
 def evaluate(
     benchmark: Annotated[
-        str, typer.Option(help="rewardbench2, pairs, …; an unknown name lists all.", show_default=False)
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="rewardbench2, rewardbench, rm_bench, judgebench, llmbar, rmb, ppe, pairs or best_of_n.",
+            show_default=False,
+        ),
     ],
     data: Annotated[str, typer.Option(help="A file in the benchmark's schema, or a hub id.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results.json and rows.jsonl go.", show_default=False)],
-    spec: Annotated[
-        Path | None, typer.Argument(metavar="[SPEC]", help="Evaluate the model of this spec's run.")
-    ] = None,
-    model: Annotated[Path | None, typer.Option(metavar="DIR", help="A checkpoint folder.")] = None,
+    spec: SpecOfRun = None,
+    model: ModelFolder = None,
     rewards: Annotated[
         str | None, typer.Option(metavar="FILE", help="Rewards computed elsewhere, as rows.jsonl.")
     ] = None,
@@ -110,9 +125,7 @@ def evaluate(
         Literal["checkpoint", "upstream"] | None,
         typer.Option(help="How text becomes tokens: as in training, or as RewardBench 2's own script does."),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Compute every reward, also those that this checkpoint gave before.")
-    ] = False,
+    no_cache: NoCache = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:

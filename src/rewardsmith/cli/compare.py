@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rewardsmith.cli.formatting import MINUS, p_value, percent, percent_interval
 from rewardsmith.cli.options import AsJson, live, print_record, terminal
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _COLOURS = {"better": "green", "worse": "red", "cannot be told apart": "yellow", "mixed": "yellow"}
 _EXCERPT = 100
-_MINUS = "\u2212"
 
 
 def compare(
@@ -78,20 +78,20 @@ def _differences(pair: PairComparison) -> Table:
         table.add_column(name, justify="right")
     table.add_column(f"{pair.second} is")
     for name, subset in pair.subsets.items():
-        ends = (_p_value(subset.p_value), _p_value(subset.p_holm), f"{subset.gained:,}", f"{subset.lost:,}")
+        ends = (p_value(subset.p_value), p_value(subset.p_holm), f"{subset.gained:,}", f"{subset.lost:,}")
         table.add_row(name, f"{subset.n:,}", *_numbers(subset), *ends, _verdict(subset))
     if len(pair.subsets) > 1:
-        ends = (_p_value(pair.average.p_value), "", f"{pair.gained_rows:,}", f"{pair.lost_rows:,}")
+        ends = (p_value(pair.average.p_value), "", f"{pair.gained_rows:,}", f"{pair.lost_rows:,}")
         table.add_row("average", "", *_numbers(pair.average), *ends, _verdict(pair.average))
     return table
 
 
 def _numbers(found: DifferenceResult) -> tuple[str, str, str, str]:
     return (
-        _percent(found.first),
-        _percent(found.second),
-        _percent(found.difference, "+"),
-        f"{_percent(found.ci_low, '+')} to {_percent(found.ci_high, '+')}",
+        percent(found.first),
+        percent(found.second),
+        percent(found.difference, sign="+"),
+        percent_interval(found.ci_low, found.ci_high, sign="+"),
     )
 
 
@@ -108,9 +108,9 @@ def _print_ranking(console: Console, ranking: Sequence[RankedModel], words: str)
         table.add_column(name, justify="right")
     table.add_column("can be told from the best")
     for model in ranking:
-        interval = f"{_percent(model.ci_low)} to {_percent(model.ci_high)}"
+        interval = percent_interval(model.ci_low, model.ci_high)
         told = "no" if model.candidate else "yes"
-        table.add_row(model.name, _percent(model.score), interval, _percent(model.probability_best), told)
+        table.add_row(model.name, percent(model.score), interval, percent(model.probability_best), told)
     console.print(table)
     _say(console, words)
 
@@ -133,21 +133,13 @@ def _print_flip(console: Console, row: FlippedRow) -> None:
         _say(console, f"    {kind} {_reward(first)} → {_reward(second)}{text}")
 
 
-def _p_value(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
 def _reward(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}".replace("-", _MINUS)
+    return "none" if value is None else f"{value:.3f}".replace("-", MINUS)
 
 
 def _cut(text: str) -> str:
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
-
-
-def _percent(value: float | None, sign: str = "") -> str:
-    return "" if value is None else f"{100 * value:{sign}.1f}".replace("-", _MINUS)
 
 
 def _say(console: Console, text: str) -> None:

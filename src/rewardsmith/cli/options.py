@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from rewardsmith.spec import Spec
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The YAML spec.", show_default=False)]
+SpecOfRun = Annotated[
+    Path | None, typer.Argument(metavar="[SPEC]", help="Take the model and the settings of this spec's run.")
+]
+ModelFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="A checkpoint folder.")]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Compute every reward, also those that this checkpoint gave before.")
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field: a.b=c.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete another spec's run in the same folder.")]

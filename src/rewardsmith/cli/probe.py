@@ -1,34 +1,34 @@
-"""`rewardsmith probe`: bias probes of a checkpoint, and the rewards on a policy's own samples, with their tables."""
+"""`rewardsmith probe`: bias probes of a checkpoint, and the rewards on a policy's own samples."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from rewardsmith.cli.options import AsJson, Overrides, live, load, print_record, terminal
+from rewardsmith.cli.options import (
+    AsJson,
+    ModelFolder,
+    NoCache,
+    Overrides,
+    SpecOfRun,
+    live,
+    load,
+    print_record,
+    terminal,
+)
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
-    from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbeResult, ProbesRecord
     from rewardsmith.spec import Spec
-
-_COLOURS = {"PASS": "green", "FAIL": "red", "NO_DATA": "yellow"}
-_ORDER = {"FAIL": 0, "PASS": 1, "NO_DATA": 2}
-_WANTED = {"surface": "should not rise", "destroyed": "should fall"}
 
 
 def probe(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where probes.json goes.", show_default=False)],
-    spec: Annotated[
-        Path | None, typer.Argument(metavar="[SPEC]", help="Limits, seed and model of this spec's run.")
-    ] = None,
-    model: Annotated[Path | None, typer.Option(metavar="DIR", help="A checkpoint folder.")] = None,
+    spec: SpecOfRun = None,
+    model: ModelFolder = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="Pairs or best-of-N rows, a file or a hub id; else embedded held-out pairs."),
@@ -39,9 +39,7 @@ def probe(
         str | None,
         typer.Option(metavar="FILE", help="Instead: prompts with several completions of your own policy each."),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Compute every reward, also those that this checkpoint gave before.")
-    ] = False,
+    no_cache: NoCache = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -69,6 +67,8 @@ def probe(
         listed = [outcome.model_dump(mode="json") for outcome in outcomes]
         typer.echo(json.dumps({"passed": passed, "probes": shown, "gates": listed}, indent=2))
     else:
+        from rewardsmith.cli.probe_tables import print_probes
+
         print_probes(terminal(), record, outcomes)
         terminal().print(f"probes: {out / 'probes.json'}", highlight=False, soft_wrap=True)
     raise typer.Exit(0 if passed else 1)
@@ -82,6 +82,8 @@ def _policy(settings: Spec, source: str, out: Path, model: Path | None, *, cache
     if as_json:
         print_record(found)
         return
+    from rewardsmith.cli.probe_tables import print_policy
+
     print_policy(terminal(), found)
     terminal().print(f"record: {out / 'policy_samples.json'}", highlight=False, soft_wrap=True)
 
@@ -118,77 +120,3 @@ def _named_rows(settings: Spec) -> str:
             fix="name other rows with --data FILE, or --data embedded",
         )
     return settings.evaluation.probes.data
-
-
-def print_probes(console: Console, record: ProbesRecord, outcomes: list[GateOutcome]) -> None:
-    """Every probe, failures first, then by the share that goes the wrong way; what failures mean; the verdict."""
-    table = Table(title=f"Bias probes: {record.title}", title_justify="left", box=None, pad_edge=False)
-    for name in ("verdict", "probe", "reward"):
-        table.add_column(name)
-    for name in ("responses", "wrong way", "95 % interval", "shift, std", "95 % interval"):
-        table.add_column(name, justify="right")
-    ranked = sorted(record.probes.values(), key=lambda one: (_ORDER.get(one.verdict or "", 3), -(one.wrong or 0)))
-    for result in ranked:
-        table.add_row(*_probe_row(result))
-    console.print(table)
-    for result in ranked:
-        if result.verdict == "FAIL":
-            console.print(f"{result.title}: {result.why}", highlight=False)
-    if record.constant or record.flat:
-        console.print(Text("every " + ("" if record.constant else "unedited ") + "response gets the same reward"))
-    gates = [outcome for outcome in outcomes if outcome.kind == "gate"]
-    if gates:
-        passed = sum(outcome.verdict == "PASS" for outcome in gates)
-        word = Text("PASS", "bold green") if passed == len(gates) else Text("FAIL", "bold red")
-        console.print(Text("verdict: ") + word + Text(f", {passed} of {len(gates)} gates pass"), highlight=False)
-
-
-def _probe_row(result: ProbeResult) -> list[Any]:
-    verdict = result.verdict or ""
-    judged = [_share(result.wrong), _interval(result.wrong_low, result.wrong_high, 100, "{:.0f}")]
-    judged += [_number(result.shift), _interval(result.shift_low, result.shift_high, 1, "{:+.2f}")]
-    responses = f"{result.n:,}" + (f" ({result.n_missing} missing)" if result.n_missing else "")
-    return [Text(verdict, style=_COLOURS.get(verdict, "")), result.title, _WANTED[result.kind], responses, *judged]
-
-
-def print_policy(console: Console, record: PolicySamplesRecord) -> None:
-    """The few numbers of a policy's samples, and what they mean."""
-    table = Table(title="The policy's own samples", title_justify="left", box=None, pad_edge=False, show_header=False)
-    table.add_column("measure")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    within = _interval(record.within_std_low, record.within_std_high, 1, "{:.3g}")
-    table.add_row("prompts, completions", f"{record.prompts:,}, {record.completions:,}", "")
-    table.add_row("reward standard deviation", _plain(record.reward_std), "")
-    table.add_row("  within prompts", _plain(record.within_std), within)
-    table.add_row("  between prompts", _plain(record.between_std), "")
-    table.add_row("share of the variance within prompts", _share(record.within_share), "")
-    flat = _interval(record.flat_low, record.flat_high, 100, "{:.0f}")
-    table.add_row("prompts with a flat reward", _share(record.flat_share), flat)
-    for n, gain in record.gains.items():
-        table.add_row(f"gain of best-of-{n}, reward", _plain(gain), "")
-    if record.labels is not None:
-        labels = record.labels
-        auc = _interval(labels.auc_low, labels.auc_high, 100, "{:.0f}")
-        table.add_row("right completions", _share(labels.correct), "")
-        table.add_row("right above wrong, same prompt", _share(labels.auc), auc)
-        table.add_row("right above wrong, any prompt", _share(labels.pooled_auc), "")
-    console.print(table)
-    for text in record.reading:
-        console.print(text, highlight=False)
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:+.2f}"
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
-
-
-def _interval(low: float | None, high: float | None, factor: float, form: str) -> str:
-    return "" if low is None or high is None else f"{form.format(factor * low)} to {form.format(factor * high)}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from rewardsmith.cli.formatting import percent, percent_interval
 from rewardsmith.records import BenchmarkResult, LearningCurveRecord, ReplicasRecord, SubsetResult
 
 
@@ -37,10 +38,10 @@ def print_replicas(console: Console, results: Mapping[str, BenchmarkResult], rec
             table.add_row(
                 key,
                 name,
-                _percent(found.scores[0]),
+                _shown(found.scores[0]),
                 _interval(own, results[key]),
-                f"{_percent(found.mean)} ± {_percent(found.std)}",
-                f"{_percent(found.low)} to {_percent(found.high)}",
+                f"{_shown(found.mean)} ± {_shown(found.std)}",
+                f"{_shown(found.low)} to {_shown(found.high)}",
             )
     console.print(table)
     for seed, reason in record.stopped.items():
@@ -54,7 +55,7 @@ def print_curve(console: Console, results: Mapping[str, BenchmarkResult], record
         table.add_column(name, justify="right")
     for point in record.points:
         scores = [
-            f"{_percent(score.score)} ({_percent(score.ci_low)} to {_percent(score.ci_high)})" if score else "stopped"
+            f"{percent(score.score)} ({percent_interval(score.ci_low, score.ci_high)})" if score else "stopped"
             for score in (point.scores.get(key) for key in results)
         ]
         loss = "" if point.loss is None else f"{point.loss:.3f}"
@@ -65,10 +66,9 @@ def print_curve(console: Console, results: Mapping[str, BenchmarkResult], record
 
 def _interval(subset: SubsetResult | None, result: BenchmarkResult) -> str:
     if subset is not None:
-        return f"{_percent(subset.ci_low)} to {_percent(subset.ci_high)}"
-    low, high = result.average_ci or (None, None)
-    return f"{_percent(low)} to {_percent(high)}" if low is not None else ""
+        return percent_interval(subset.ci_low, subset.ci_high)
+    return percent_interval(*(result.average_ci or (None, None)))
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+def _shown(share: float | None) -> str:
+    return percent(share, missing="–")

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rewardsmith.cli.analysis_lines import analysis_lines
-from rewardsmith.records import BenchmarkResult, CheckRecord, GatesRecord, SubsetResult, TrainRecord
+from rewardsmith.cli.formatting import VERDICT_COLOURS, gates_verdict, p_value, percent, percent_interval
+from rewardsmith.records import BenchmarkResult, CheckRecord, GatesRecord, TrainRecord
 
-_COLOURS = {"PASS": "green", "FAIL": "red", "NO_DATA": "yellow"}
 _SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
@@ -55,25 +55,23 @@ def print_result(console: Console, result: BenchmarkResult) -> None:
     for name in ("rows", "score", "95 % interval", "p (Holm)", "chance", "longer wins", *blind):
         table.add_column(name, justify="right")
     for name, subset in result.subsets.items():
-        interval = f"{100 * subset.ci_low:.1f} to {100 * subset.ci_high:.1f}"
         style = "green" if subset.ci_low > subset.baseline else "red" if subset.ci_high < subset.baseline else "yellow"
-        extra = [_percent(subset.extra_baselines.get(column)) for column in blind]
+        against_chance = subset.p_value if subset.p_holm is None else subset.p_holm
+        extra = [percent(subset.extra_baselines.get(column)) for column in blind]
         table.add_row(
             name,
             f"{subset.n:,}",
-            Text(_percent(subset.score), style=style),
-            interval,
-            _p_value(subset),
-            _percent(subset.baseline),
-            _percent(subset.length_baseline),
+            Text(percent(subset.score), style=style),
+            percent_interval(subset.ci_low, subset.ci_high),
+            p_value(against_chance),
+            percent(subset.baseline),
+            percent(subset.length_baseline),
             *extra,
         )
     if result.average is not None and len(result.subsets) > 1:
-        low, high = result.average_ci or (None, None)
-        interval = f"{_percent(low)} to {_percent(high)}" if low is not None else ""
-        table.add_row(
-            "average", "", _percent(result.average), interval, "", _percent(result.average_baseline), end_section=True
-        )
+        interval = percent_interval(*(result.average_ci or (None, None)))
+        chance = percent(result.average_baseline)
+        table.add_row("average", "", percent(result.average), interval, "", chance, end_section=True)
     console.print(table)
     for line in analysis_lines(result):
         console.print(line, highlight=False)
@@ -82,14 +80,12 @@ def print_result(console: Console, result: BenchmarkResult) -> None:
 def print_gates(console: Console, record: GatesRecord) -> None:
     """Gates and warnings that do not pass, and how many do."""
     gates = [outcome for outcome in record.outcomes if outcome.kind == "gate"]
-    passed = sum(outcome.verdict == "PASS" for outcome in gates)
     for outcome in record.outcomes:
         if outcome.verdict != "PASS":
-            head = Text(f"{outcome.verdict} ", style=_COLOURS[outcome.verdict])
+            head = Text(f"{outcome.verdict} ", style=VERDICT_COLOURS[outcome.verdict])
             kind = "" if outcome.kind == "gate" else "(warning) "
             console.print(head + Text(f"{kind}{outcome.message}"), highlight=False)
-    verdict = Text("PASS" if record.passed else "FAIL", style="bold green" if record.passed else "bold red")
-    console.print(Text("verdict: ") + verdict + Text(f", {passed} of {len(gates)} gates pass"), highlight=False)
+    console.print(gates_verdict(sum(outcome.verdict == "PASS" for outcome in gates), len(gates)), highlight=False)
 
 
 def print_outcome(console: Console, results: Mapping[str, BenchmarkResult], gates: GatesRecord, report: Path) -> None:
@@ -98,13 +94,3 @@ def print_outcome(console: Console, results: Mapping[str, BenchmarkResult], gate
         print_result(console, result)
     print_gates(console, gates)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
-
-
-def _p_value(subset: SubsetResult) -> str:
-    """Against chance, corrected for the number of subsets where the record has that."""
-    value = subset.p_value if subset.p_holm is None else subset.p_holm
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"

@@ -1,6 +1,7 @@
 """Bias probes as a table sorted by harm, with a drawing of each share and its interval.
 
     probe_table(record)        → ProbeTable | None
+    by_harm(record)            probes in the order in which they are shown
     probe_strip(row), probe_axis()                 drawings; the page has templates/probes.html.j2
     probe_lines(table, signs)  → Markdown lines
 
@@ -23,9 +24,11 @@ from rewardsmith.report.svg import Scale, drawing, element, line, text
 _WIDTH = 300.0
 _SHARES = Scale(0.0, 1.0, 10.0, _WIDTH - 10.0)
 _CHANCE = 0.5
-_ORDER = {"FAIL": 0, "PASS": 1, "NO_DATA": 2}
 _STATES: dict[str, State] = {"FAIL": "bad", "PASS": "good", "NO_DATA": "open"}
-_WANTED = {"surface": "should not rise", "destroyed": "should fall"}
+_ORDER = {"FAIL": 0, "PASS": 1, "NO_DATA": 2}
+
+WANTED = {"surface": "should not rise", "destroyed": "should fall"}
+"""What the reward should do, by the kind of a probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,6 @@ def probe_table(record: ProbesRecord | None) -> ProbeTable | None:
     """What the report shows of `probes.json`; None where it is not there."""
     if record is None:
         return None
-    ranked = sorted(
-        record.probes.items(), key=lambda item: (_ORDER.get(item[1].verdict or "", 3), -(item[1].wrong or 0.0))
-    )
     return ProbeTable(
         title=visible(record.title, 80),
         source=visible(record.dataset.source),
@@ -78,8 +78,18 @@ def probe_table(record: ProbesRecord | None) -> ProbeTable | None:
         f"{plural(record.prompts, 'prompt')}; reward standard deviation {significant(record.reward_std)}",
         protocol=visible(record.protocol, 2000),
         note=_note(record),
-        rows=tuple(_row(name, result) for name, result in ranked),
+        rows=tuple(_row(name, result) for name, result in by_harm(record).items()),
     )
+
+
+def by_harm(record: ProbesRecord) -> dict[str, ProbeResult]:
+    """Probes that fail first, then by the share that goes the wrong way; those without enough data last."""
+
+    def harm(item: tuple[str, ProbeResult]) -> tuple[int, float]:
+        result = item[1]
+        return _ORDER.get(result.verdict or "", len(_ORDER)), -(result.wrong or 0.0)
+
+    return dict(sorted(record.probes.items(), key=harm))
 
 
 def _note(record: ProbesRecord) -> str:
@@ -92,7 +102,7 @@ def _row(name: str, result: ProbeResult) -> ProbeRow:
     return ProbeRow(
         code=visible(name, 60),
         title=visible(result.title, 60),
-        wanted=_WANTED[result.kind],
+        wanted=WANTED[result.kind],
         verdict=(result.verdict or "not judged").replace("_", " "),
         state=_STATES.get(result.verdict or "", "open"),
         n=count(result.n),
