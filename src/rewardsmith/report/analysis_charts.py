@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from rewardsmith.report.analyses import Picking, Reliability, Skill
+from rewardsmith.report.charts import curve, end_label
 from rewardsmith.report.formatting import significant
-from rewardsmith.report.svg import Scale, area_between, drawing, element, line, nice_ticks, path_through, text
+from rewardsmith.report.svg import Scale, area_between, drawing, element, line, nice_ticks, text
 
 _WIDTH, _HEIGHT = 380.0, 214.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 318.0, 10.0, 176.0
@@ -52,11 +53,11 @@ def picking_plot(found: Picking) -> Markup:
     high, low = ([y(getattr(point, side)) for point in points] for side in ("gold_high", "gold_low"))
     parts.append(element("path", d=area_between(xs, high, low), class_="band"))
     for name, values in (("best", [point.oracle for point in points]), ("any", [point.random for point in points])):
-        parts.append(element("path", d=_through(xs, values, y), class_="bound"))
+        parts.append(curve(xs, values, y, "bound"))
         parts.append(text(_RIGHT + 6, y(values[-1]) + 3.5, name, "tick faint"))
     gold = [point.gold for point in points]
-    parts.append(element("path", d=_through(xs, gold, y), class_="smooth"))
-    parts += _end(xs[-1], y, gold[-1], [y(points[-1].oracle), y(points[-1].random)])
+    parts.append(curve(xs, gold, y, "smooth"))
+    parts += end_label(xs[-1], gold[-1], y, _RIGHT + 6, [y(points[-1].oracle), y(points[-1].random)])
     if found.curve.turns_down_at is not None:
         turn = x(_place(found.curve.turns_down_at, steps))
         parts.append(line(turn, _TOP, turn, _BOTTOM, "chance"))
@@ -71,8 +72,8 @@ def reward_plot(found: Picking) -> Markup:
     x, y = _steps_scale(steps), Scale(min(rewards), max(rewards), _BOTTOM, _TOP)
     xs = [x(_place(n, steps)) for n in steps]
     parts = [*_frame(x, y, _step_ticks(steps), "n", steps=steps)]
-    parts.append(element("path", d=_through(xs, rewards, y), class_="smooth"))
-    parts += _end(xs[-1], y, rewards[-1], [])
+    parts.append(curve(xs, rewards, y, "smooth"))
+    parts += end_label(xs[-1], rewards[-1], y, _RIGHT + 6, [])
     spoken = f"from {significant(rewards[0])} at 1 to {significant(rewards[-1])} at {steps[-1]}"
     return drawing(_WIDTH, _HEIGHT, f"Reward of the picked answer over n: {spoken}", *parts)
 
@@ -127,19 +128,3 @@ def _step_ticks(steps: Sequence[int]) -> list[float]:
         return [2.0**power for power in range(0, int(math.log2(steps[-1])) + 1, 2)]
     gap = max(1, math.ceil(len(steps) / 8))
     return [float(n) for n in steps[::gap]]
-
-
-def _through(xs: Sequence[float], values: Sequence[float], y: Scale) -> str:
-    return path_through((x, y(value)) for x, value in zip(xs, values, strict=True))
-
-
-def _end(x_end: float, y: Scale, value: float, taken: Sequence[float]) -> list[Markup]:
-    """The last value at the end of its line, moved off names that stand there."""
-    place = y(value)
-    near = min(taken, key=lambda other: abs(other - place), default=None)
-    if near is not None and abs(near - place) < 12:
-        place = near + (12 if place >= near else -12)
-    return [
-        element("circle", cx=x_end, cy=y(value), r=3, class_="end"),
-        text(_RIGHT + 6, place + 3.5, significant(value).text, "tick strong"),
-    ]

@@ -1,7 +1,7 @@
 """The charts of a report as inline SVG: scores against baselines, curves over steps, rewards, token lengths.
 
     score_strip(row), score_axis()            one row of a score table and the axis in its head
-    line_chart(LineChart(…))                  one curve over steps
+    line_chart(LineChart(…))                  one curve over steps; curve(…) and end_label(…) are its parts
     reward_strip(row, table), reward_axis(table)
     length_strip(tokens, limit)
 
@@ -113,12 +113,15 @@ def line_chart(chart: LineChart) -> Markup:
             line(_LEFT, y(value), _RIGHT, y(value), "reference"),
             text(_RIGHT + 6, y(value) + 3.5, name, "tick faint"),
         ]
-    parts.append(_curve(xs, chart.raw, y, "raw"))
-    parts.append(_curve(xs, chart.smooth, y, "smooth"))
+    parts.append(curve(xs, chart.raw, y, "raw"))
+    parts.append(curve(xs, chart.smooth, y, "smooth"))
     if chart.trend:
         (x1, y1), (x2, y2) = _within(*chart.trend, low, high)
         parts.append(line(x(x1), y(y1), x(x2), y(y2), "trend"))
-    parts += _end_label(xs, chart.smooth, y, [y(value) for value in (chart.references or {}).values()])
+    finite = [(at, value) for at, value in zip(xs, chart.smooth, strict=True) if math.isfinite(value)]
+    if finite:
+        taken = [y(value) for value in (chart.references or {}).values()]
+        parts += end_label(*finite[-1], y, _RIGHT + 6, taken)
     return drawing(_WIDTH, _HEIGHT, chart.label, *parts)
 
 
@@ -160,23 +163,20 @@ def _axes(x: Scale, y: Scale) -> list[Markup]:
     return [*parts, line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, "axis"), text(_WIDTH, _BOTTOM + 17, "step", anchor="end")]
 
 
-def _curve(xs: Sequence[float], values: Sequence[float], y: Scale, class_: str) -> Markup:
+def curve(xs: Sequence[float], values: Sequence[float], y: Scale, class_: str) -> Markup:
+    """A line through values at places that are scaled already; NaN is a gap."""
     return element("path", d=path_through((x, y(value)) for x, value in zip(xs, values, strict=True)), class_=class_)
 
 
-def _end_label(xs: Sequence[float], values: Sequence[float], y: Scale, taken: Sequence[float]) -> list[Markup]:
-    """The last value at the end of its line, moved off the names of reference lines."""
-    finite = [(x, value) for x, value in zip(xs, values, strict=True) if math.isfinite(value)]
-    if not finite:
-        return []
-    x_end, value = finite[-1]
+def end_label(x_end: float, value: float, y: Scale, x_text: float, taken: Sequence[float]) -> list[Markup]:
+    """A dot where a line ends and its value at `x_text`, moved off names that stand at the heights `taken`."""
     place = y(value)
     near = min(taken, key=lambda other: abs(other - place), default=None)
     if near is not None and abs(near - place) < 12:
         place = near + (12 if place >= near else -12)
     return [
         element("circle", cx=x_end, cy=y(value), r=3, class_="end"),
-        text(_RIGHT + 6, place + 3.5, significant(value).text, "tick strong"),
+        text(x_text, place + 3.5, significant(value).text, "tick strong"),
     ]
 
 
