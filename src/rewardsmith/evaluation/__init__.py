@@ -17,7 +17,7 @@ pairs.py         preference pairs: the spec's held-out pairs, or a file
 tables.py        files, folders and hub data sets as plain rows
 fields.py        checked fields of such rows
 prompts.py       prompts as text or messages, as plain text, and the group of a prompt
-offline.py       rewards computed elsewhere
+offline.py       rewards computed elsewhere; score_files.py the forms of their files
 runner.py        each distinct conversation scored once; the two files written
 distribution.py  how rewards are distributed, within prompts too, and the length-only scorer
 analysis.py      all that stands beside the scores, in one record:
