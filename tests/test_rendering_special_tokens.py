@@ -30,7 +30,7 @@ def test_a_new_pad_token_is_added_where_none_is_reserved(pad):
     renderer = Renderer.from_tokenizer(tokenizer, max_length=99)
     record = renderer.record
     assert (record.pad_token, record.pad_token_id, record.added_pad_token) == ("<|pad|>", size, True)
-    assert renderer.vocabulary_size == size + 1
+    assert len(renderer.tokenizer) == size + 1
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
 
 

@@ -10,10 +10,8 @@ from rewardsmith.samples.baselines import (
     RIDGE,
     bag_of_words_cross_fitted,
     bag_of_words_rewards,
-    best_of_n_score,
     fit_bag_of_words,
     longer_wins_rewards,
-    pair_accuracy,
 )
 from rewardsmith.samples.generator import CATEGORIES, best_of_n_rows, preference_pairs
 
@@ -21,6 +19,16 @@ from rewardsmith.samples.generator import CATEGORIES, best_of_n_rows, preference
 @pytest.fixture(scope="module")
 def train_texts():
     return [(p["chosen"][0]["content"], p["rejected"][0]["content"]) for p in preference_pairs("train", seed=0)]
+
+
+def pair_accuracy(rewards: list[np.ndarray]) -> float:
+    """The share of rows whose first reward is above the second; equal rewards count as half."""
+    return float(np.mean([0.5 * (1.0 + np.sign(row[0] - row[1])) for row in rewards]))
+
+
+def best_of_n_score(rewards: list[np.ndarray]) -> float:
+    """RewardBench 2's score of rows with one right answer, the first: 1/m where it is among m equal maxima, else 0."""
+    return float(np.mean([(row[0] == row.max()) / np.count_nonzero(row == row.max()) for row in rewards]))
 
 
 def responses_of(subset: str, seed: int = 0):
@@ -96,9 +104,3 @@ def test_the_fit_is_a_minimum_of_the_penalised_likelihood() -> None:
     assert approx_fprime(weights, loss, 1e-7) == pytest.approx(np.zeros(4), abs=1e-4)
     assert reward("red green red") == pytest.approx(2 * weights[0] + weights[1], abs=1e-8)
     assert reward("unknown") == 0.0
-
-
-def test_equal_rewards_share_the_point() -> None:
-    rewards = [np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0, 0.0]), np.array([2.0, 1.0, 0.0, 0.0])]
-    assert best_of_n_score(rewards) == pytest.approx((0.5 + 0.0 + 1.0) / 3)
-    assert pair_accuracy([np.array([1.0, 1.0]), np.array([2.0, 1.0]), np.array([0.0, 1.0])]) == pytest.approx(0.5)

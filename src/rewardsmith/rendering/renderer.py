@@ -130,11 +130,6 @@ class Renderer:
         """Id that right padding uses; never EOS."""
         return self._tokens.pad_id
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Rows that the model's embedding needs at least."""
-        return len(self.tokenizer)
-
     def save(self, folder: str | Path) -> None:
         """Save the tokenizer with its template; `from_checkpoint` reads it back."""
         self.tokenizer.save_pretrained(str(folder))

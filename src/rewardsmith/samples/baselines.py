@@ -3,7 +3,6 @@
     longer_wins_rewards(responses)              the length of each response in characters
     bag_of_words_rewards(pairs, responses)      a linear Bradley-Terry model of the words, fitted on `pairs`
     bag_of_words_cross_fitted(responses, n_chosen)    the same, fitted on the benchmark's own rows, fold by fold
-    best_of_n_score(rewards)                    what such rewards score
 
 `responses` holds one list of texts per row, chosen first; rewards come back in the same shape, so that any benchmark
 code can score them. Needs numpy and scipy only, and works for any data, not only for the embedded samples.
@@ -75,16 +74,6 @@ def fit_bag_of_words(pairs: Sequence[tuple[str, str]]) -> Callable[[str], float]
     weight_of = dict(zip(vocabulary, weights_D.tolist(), strict=True))
     # Sorted and rounded: the same words in another order get the very same reward.
     return lambda text: round(sum(weight_of.get(word, 0.0) for word in sorted(_words(text))), 9)
-
-
-def pair_accuracy(rewards: Rewards) -> float:
-    """The share of rows whose first reward is above the second; equal rewards count as half."""
-    return float(np.mean([0.5 * (1.0 + np.sign(row[0] - row[1])) for row in rewards]))
-
-
-def best_of_n_score(rewards: Rewards) -> float:
-    """RewardBench 2's score of rows with one right answer, the first: 1/m where it is among m equal maxima, else 0."""
-    return float(np.mean([(row[0] == row.max()) / np.count_nonzero(row == row.max()) for row in rewards]))
 
 
 def _words(text: str) -> list[str]:
