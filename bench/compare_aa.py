@@ -14,10 +14,8 @@ errors above at 4,000. With 400 resamples here, 10,000 in `compare`.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +25,8 @@ from rewardsmith.evaluation.comparison import compare_benchmark
 from rewardsmith.evaluation.shared_rows import Evaluated
 from rewardsmith.records import BenchmarkResult, DatasetInfo, RewardSummary, RowResult
 from rewardsmith.statistics import wilson_interval
+from tables import bench_parser, markdown_table, publish
 
-RESULT = Path(__file__).parent / "results" / "compare_aa.md"
 SIMULATIONS = 4_000
 RESAMPLES = 400
 HEAD = ("benchmark", "rows", "models", "rows that differ, %", "winner called, %", "95 % interval", "second better, %")
@@ -38,22 +36,17 @@ Draw = Callable[[np.random.Generator, int], tuple[Right, Right]]
 
 def main() -> None:
     """Simulate, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = bench_parser(__doc__)
     parser.add_argument("--simulations", type=int, default=SIMULATIONS)
-    parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
     started = time.process_time()
-    lines = [f"| {' | '.join(line)} |" for line in (HEAD, ["---"] * len(HEAD), *table(arguments.simulations))]
+    lines = markdown_table(HEAD, list(table(arguments.simulations)), numbers=False)
     head = (
         f"Verdicts of `compare` on the average score over {arguments.simulations:,} simulations a line, a quarter "
         "of them where there is a difference, and 400 resamples. "
         f"{time.process_time() - started:.0f} s of one core. Made by `python bench/compare_aa.py --save`."
     )
-    text = "\n".join([head, "", *lines, ""])
-    print(text)
-    if arguments.save:
-        RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(text, encoding="utf-8")
+    publish("compare_aa", f"{head}\n\n{lines}", arguments)
 
 
 def table(simulations: int) -> Iterator[list[str]]:

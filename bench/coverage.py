@@ -16,17 +16,15 @@ n counts independent units: rows, or groups. The bootstrap draws 200 resamples h
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from rewardsmith import statistics
 from rewardsmith.statistics import Floats
+from tables import bench_parser, markdown_table, publish
 
-RESULT = Path(__file__).parent / "results" / "coverage.md"
 SIMULATIONS = 20_000
 RESAMPLES = 200
 ACCURACIES = (0.25, 0.5, 0.75, 0.9)
@@ -38,22 +36,17 @@ HEAD = ("what is drawn", "n", "true accuracy", "coverage", "mean width", "percen
 
 def main() -> None:
     """Simulate, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = bench_parser(__doc__)
     parser.add_argument("--simulations", type=int, default=SIMULATIONS)
-    parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
     started = time.process_time()
-    lines = [f"| {' | '.join(line)} |" for line in (HEAD, ["---"] * len(HEAD), *table(arguments.simulations))]
+    lines = markdown_table(HEAD, list(table(arguments.simulations)), numbers=False)
     head = (
         f"Coverage of nominal 95 % intervals over {arguments.simulations:,} simulations a line (standard error 0.15 "
         f"points at 20,000). {time.process_time() - started:.0f} s of one core. "
         "Made by `python bench/coverage.py --save`."
     )
-    text = "\n".join([head, "", *lines, ""])
-    print(text)
-    if arguments.save:
-        RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(text, encoding="utf-8")
+    publish("coverage", f"{head}\n\n{lines}", arguments)
 
 
 def table(simulations: int) -> Iterator[list[str]]:

@@ -10,10 +10,7 @@ benchmark's own rows, fold by fold. `--run` adds what that run's model scored, o
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import tempfile
 from pathlib import Path
 
@@ -23,24 +20,19 @@ from rewardsmith.records import SubsetResult
 from rewardsmith.samples import CATEGORIES, write_samples
 from rewardsmith.samples.baselines import bag_of_words_cross_fitted, bag_of_words_rewards, longer_wins_rewards
 from rewardsmith.spec import load_spec
+from tables import bench_parser, machine, markdown_table, publish
 
-RESULT = Path(__file__).parent / "results" / "embedded_baselines.md"
 WORDS, CROSS_FITTED = "words", "words, cross-fitted"
 
 
 def main() -> None:
     """Generate, score, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = bench_parser(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, help="run directory of an embedded spec; its seed counts")
-    parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
     seed = load_spec(arguments.run / "spec.yaml").seed if arguments.run else arguments.seed
-    text = report(seed, arguments.run)
-    print(text)
-    if arguments.save:
-        RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(text, encoding="utf-8")
+    publish("embedded_baselines", report(seed, arguments.run), arguments)
 
 
 def report(seed: int, run: Path | None) -> str:
@@ -49,22 +41,20 @@ def report(seed: int, run: Path | None) -> str:
         paths = write_samples(Path(folder), seed=seed)
         train = [json.loads(line) for line in paths.train.read_text(encoding="utf-8").splitlines()]
         texts = [(pair["chosen"][0]["content"], pair["rejected"][0]["content"]) for pair in train]
-        machine = (
-            f"{os.cpu_count()} {platform.machine()} cores, {platform.system()}, Python {platform.python_version()}"
-        )
-        sections = [f"Embedded samples, seed {seed}: {len(train)} training pairs. Scores in percent. On {machine}.", ""]
+        what = f"Embedded samples, seed {seed}: {len(train)} training pairs. Scores in percent. On {machine()}."
+        sections = [what, ""]
         for title, name, file, key in (
             ("Best-of-N rows", "rewardbench2", paths.best_of_4, "rewardbench2"),
             ("Held-out pairs", "pairs", paths.held_out, "held_out"),
         ):
             rows = find_benchmark(name).load(str(file), None)
             rewards_file = run / "eval" / key / "rows.jsonl" if run else None
-            sections += [f"## {title}", "", *table(name, rows, texts, rewards_file), ""]
+            sections += [f"## {title}", "", table(name, rows, texts, rewards_file)]
     return "\n".join(sections)
 
 
-def table(name: str, rows: BenchmarkRows, texts: list[tuple[str, str]], rewards_file: Path | None) -> list[str]:
-    """Lines of one table. Without a run, the column of the trained model is left out."""
+def table(name: str, rows: BenchmarkRows, texts: list[tuple[str, str]], rewards_file: Path | None) -> str:
+    """One table. Without a run, the column of the trained model is left out."""
     responses = [[response[-1].content for response in row.responses] for row in rows.rows]
     longer = longer_wins_rewards(responses)
     trained = read_rewards(str(rewards_file), rows.rows) if rewards_file else None
@@ -79,9 +69,8 @@ def table(name: str, rows: BenchmarkRows, texts: list[tuple[str, str]], rewards_
         CROSS_FITTED,
         *["trained model, 95 % interval"] * bool(trained),
     ]
-    lines = [head, ["---"] * len(head)]
-    lines += [cells(subset, result.subsets[subset], trained is not None) for subset in CATEGORIES]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    lines = [cells(subset, result.subsets[subset], trained is not None) for subset in CATEGORIES]
+    return markdown_table(head, lines, numbers=False)
 
 
 def cells(name: str, subset: SubsetResult, trained: bool) -> list[str]:

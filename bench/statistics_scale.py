@@ -10,11 +10,8 @@ and compared with a second model. Each runs in a process of its own, so that its
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
-import os
-import platform
 import random
 import resource
 import tempfile
@@ -29,8 +26,8 @@ from rewardsmith.evaluation.comparison import compare_benchmark
 from rewardsmith.evaluation.shared_rows import Evaluated
 from rewardsmith.records import DatasetInfo
 from rewardsmith.types import Message
+from tables import bench_parser, machine, markdown_table, publish
 
-RESULT = Path(__file__).parent / "results" / "statistics_scale.md"
 RESPONSES = 100_000
 LIMIT_SECONDS, LIMIT_GIB = 60, 2
 SHAPES = {
@@ -53,28 +50,20 @@ HEAD = (
 
 def main() -> None:
     """Measure each benchmark, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = bench_parser(__doc__)
     parser.add_argument("--responses", type=int, default=RESPONSES)
     parser.add_argument("--only", choices=SHAPES)
-    parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
     names = [arguments.only] if arguments.only else list(SHAPES)
     found = {name: apart(name, arguments.responses) for name in names}
-    lines = [
-        f"| {' | '.join(line)} |" for line in (HEAD, ["---"] * len(HEAD), *(cells(n, f) for n, f in found.items()))
-    ]
+    lines = markdown_table(HEAD, [cells(name, row) for name, row in found.items()], numbers=False)
     slowest = max(row["score"] + row["write"] for row in found.values())
     largest = max(row["peak"] for row in found.values()) / 1024
     head = (
-        f"Rewards given, one thread, seconds of CPU; {os.cpu_count()} {platform.machine()} cores, "
-        f"{platform.system()}, Python {platform.python_version()}. Most: {slowest:.1f} s to score and write (limit "
+        f"Rewards given, one thread, seconds of CPU; {machine()}. Most: {slowest:.1f} s to score and write (limit "
         f"{LIMIT_SECONDS}), {largest:.2f} GiB (limit {LIMIT_GIB}). Made by `python bench/statistics_scale.py --save`."
     )
-    text = "\n".join([head, "", *lines, ""])
-    print(text)
-    if arguments.save:
-        RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(text, encoding="utf-8")
+    publish("statistics_scale", f"{head}\n\n{lines}", arguments)
 
 
 def apart(name: str, responses: int) -> dict[str, float]:
