@@ -1,4 +1,4 @@
-"""What the speed benches share: a base of a stated shape, real pairs, the machine in words, GEMM rates, workers.
+"""What the speed benches share: a base of a stated shape, real pairs, GEMM rates, workers, the versions that count.
 
 A bench compares commands in one run, side by side. Each timed piece is a process of its own, so that its peak memory is
 its own; peers and ours take turns, so that a machine that slows down slows all of them.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -20,9 +20,8 @@ from typing import Any
 
 import torch
 
-Json = dict[str, Any]
+from tables import Json, processor, system
 
-RESULTS = Path(__file__).parent / "results"
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -40,6 +39,22 @@ class Shape:
     key_heads: int
     head: int
     vocabulary: int
+
+    def config(self, **more: Any) -> Any:
+        """The shape as transformers' configuration, with what else it is to say."""
+        import transformers
+
+        return transformers.Qwen3Config(
+            vocab_size=self.vocabulary,
+            hidden_size=self.hidden,
+            intermediate_size=self.mlp,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.key_heads,
+            head_dim=self.head,
+            pad_token_id=0,
+            **more,
+        )
 
     def linears(self) -> list[tuple[int, int]]:
         """(in, out) of each linear map of one layer."""
@@ -62,6 +77,7 @@ class Shape:
 
 
 SHAPES = {
+    "smoke": Shape(64, 2, 128, 2, 1, 32, 512),
     "10M": Shape(384, 4, 1152, 6, 6, 64, 8192),
     "14M": Shape(384, 6, 1152, 6, 6, 64, 8192),
     "512": Shape(512, 6, 1536, 8, 8, 64, 8192),
@@ -92,8 +108,27 @@ def texts_of(rows: Sequence[Json]) -> Iterator[str]:
                 yield part if isinstance(part, str) else part["content"]
 
 
-def write_base(folder: Path, shape: Shape, texts: Iterator[str], *, dtype: str = "float32", device: str = "cpu") -> int:
-    """A base model of that shape with random weights, its byte-level BPE fitted on `texts`; returns its parameters."""
+def write_base(
+    folder: Path, shape: Shape, texts: Iterator[str], *, dtype: str = "float32", device: str = "cpu"
+) -> None:
+    """A base model of that shape with random weights, made on `device`; its byte-level BPE is fitted on `texts`."""
+    import transformers
+
+    fit_tokenizer(shape.vocabulary, texts).save_pretrained(folder)
+    config = shape.config(
+        max_position_embeddings=4096, tie_word_embeddings=True, bos_token_id=None, eos_token_id=2, dtype=dtype
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = transformers.Qwen3ForCausalLM(config).to(getattr(torch, dtype))
+    model.save_pretrained(folder)
+    del model
+    if device == "cuda":
+        torch.cuda.empty_cache()  # the workers need the memory that this process would go on to hold
+
+
+def fit_tokenizer(vocabulary: int, texts: Iterator[str]) -> Any:
+    """A byte-level BPE tokenizer with a chat template."""
     import tokenizers
     import transformers
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -102,7 +137,7 @@ def write_base(folder: Path, shape: Shape, texts: Iterator[str], *, dtype: str =
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=shape.vocabulary,
+        vocab_size=vocabulary,
         special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -111,27 +146,18 @@ def write_base(folder: Path, shape: Shape, texts: Iterator[str], *, dtype: str =
     ends = {"eos_token": "<|im_end|>", "pad_token": "<|pad|>"}
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, **ends)
     tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    config = transformers.Qwen3Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.mlp,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
-        head_dim=shape.head,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=2,
-        pad_token_id=0,
-        dtype=dtype,
-    )
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = transformers.Qwen3ForCausalLM(config).to(getattr(torch, dtype))
-    model.save_pretrained(folder)
-    return sum(weight.numel() for weight in model.parameters())
+    return tokenizer
+
+
+def count_parameters(folder: Path) -> int:
+    """Weights in a folder of safetensors, counted by their headers."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return total
 
 
 def gemm_rate(shape: Shape, *, tokens: int, backward: bool, dtype: torch.dtype, device: str) -> float:
@@ -158,7 +184,7 @@ def gemm_rate(shape: Shape, *, tokens: int, backward: bool, dtype: torch.dtype, 
 
 
 def run_worker(arguments: Sequence[str], *, threads: int) -> tuple[str, int]:
-    """Run a Python command to its end; returns its last line of output and its peak resident memory in bytes.
+    """Run a Python command to its end; returns its last line that is a JSON object, and its peak memory in bytes.
 
     Raises:
         RuntimeError: it failed; its output is in the message.
@@ -175,23 +201,19 @@ def run_worker(arguments: Sequence[str], *, threads: int) -> tuple[str, int]:
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{output[-4000:]}")
-    return (output.strip().splitlines() or [""])[-1], int(usage.ru_maxrss) * 1024
+    # Drivers may print warnings after it.
+    objects = [line for line in output.splitlines() if line.startswith("{")]
+    return (objects or [""])[-1], int(usage.ru_maxrss) * 1024
 
 
-def machine(device: str = "cpu", threads: int = 0) -> str:
-    """The machine in words."""
+def device_machine(device: str = "cpu", threads: int = 0) -> str:
+    """The device, the system and the versions that a speed depends on, in words."""
     import transformers
     import trl
 
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} {platform.machine()} cores"
+    where = torch.cuda.get_device_name() if device == "cuda" else processor()
     used = f", {threads} threads" if threads and device == "cpu" else ""
     return (
-        f"{where}{used}; {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, TRL {trl.__version__}"
+        f"{where}{used}; {system()}, torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"TRL {trl.__version__}"
     )
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all but the first column are right-aligned."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *rows)) + "\n"

@@ -16,42 +16,33 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from common import (
-    RESULTS,
-    SHAPES,
-    Json,
-    gemm_rate,
-    machine,
-    markdown_table,
-    read_jsonl,
-    run_worker,
-    texts_of,
-    write_base,
-)
-from rewardsmith.modeling.checkpoint import save_checkpoint
-from rewardsmith.modeling.loading import load_base
+from common import SHAPES, device_machine, gemm_rate, read_jsonl, run_worker, texts_of, write_base
+from rewardsmith.modeling.checkpoint import Checkpoint
+from rewardsmith.modeling.loading import load_base, load_reward_model
 from rewardsmith.modeling.token_tree import pack_sequences
-from rewardsmith.records import CheckpointRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Conversation, Message
+from tables import Json, RunPage, about, bench_parser, markdown_table, publish_run
 
 KINDS = {
     "file order": "padded, 64 in file order",
     "sorted": "padded, 64 sorted by length",
     "ours": "Rewardsmith",
 }
-SAVED = RESULTS / "score_speed"
 BATCH = 64
 TOLERANCE = 2e-4
+
+Score = Callable[[list[Conversation]], np.ndarray]
+"""From texts to rewards, tokenisation included."""
 
 
 def main() -> None:
@@ -59,23 +50,13 @@ def main() -> None:
     arguments = parse()
     if arguments.worker:
         print(json.dumps(work(json.loads(arguments.worker))))
-        return
-    if not arguments.render:
-        with tempfile.TemporaryDirectory() as folder:
-            result = measure(arguments, Path(folder))
-        print(section(result))
-        if arguments.save:
-            SAVED.mkdir(parents=True, exist_ok=True)
-            (SAVED / f"{result['name']}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if arguments.render or arguments.save:
-        results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(SAVED.glob("*.json"))]
-        text = "# Scoring speed\n\n" + (__doc__ or "").split("\n\n", 2)[2] + "\n" + "\n".join(map(section, results))
-        (RESULTS / "score_speed.md").write_text(text, encoding="utf-8")
+    else:
+        publish_run(PAGE, arguments, measure)
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = bench_parser(__doc__, renders=True)
     parser.add_argument("--data", type=Path, help="JSONL of preference pairs or best-of-N rows")
     parser.add_argument("--name", help="what results call this run")
     parser.add_argument("--rows", type=int, default=200, help="rows, drawn by the seed, in file order")
@@ -88,8 +69,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--base", type=Path, help="keep the base here, or take the one that is there")
-    parser.add_argument("--save", action="store_true")
-    parser.add_argument("--render", action="store_true")
+    parser.add_argument("--untimed", type=int, default=0, help="passes over all texts before the timed one")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -103,7 +83,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     base = arguments.base or folder / "base"
     if not (base / "config.json").exists():
         write_base(base, shape, texts_of(rows), dtype=arguments.precision, device=arguments.device)
-    parameters = write_checkpoint(base, folder / "model", arguments.max_length)
+    parameters = write_model(arguments, base, folder / "model")
     texts = folder / "texts.json"
     texts.write_text(json.dumps([conversation for index in drawn for conversation in conversations(rows[index])]))
     job = {
@@ -113,6 +93,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
         "device": arguments.device,
         "precision": arguments.precision,
         "max_length": arguments.max_length,
+        "untimed": arguments.untimed,
     }
     runs: dict[str, list[Json]] = {name: [] for name in arguments.kinds.split(",")}
     rewards: dict[str, np.ndarray] = {}
@@ -134,10 +115,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     return {
         "name": arguments.name,
         "data": arguments.data.name,
-        "machine": machine(arguments.device, arguments.threads),
+        "machine": device_machine(arguments.device, arguments.threads),
         "shape": arguments.shape,
         "parameters": parameters,
-        "setting": {"rows": len(drawn), "max_length": arguments.max_length, "precision": arguments.precision},
+        "setting": {"rows": len(drawn), "max_length": arguments.max_length, "precision": arguments.precision}
+        | ({"untimed": arguments.untimed} if arguments.untimed else {}),
         "tree": tree,
         "runs": runs,
         "difference": difference,
@@ -146,14 +128,16 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     }
 
 
-def write_checkpoint(base: Path, folder: Path, max_length: int) -> int:
-    """A reward model of the base with a random head; returns its parameters."""
-    renderer = load_renderer(str(base), max_length=max_length)
-    model = load_base(Spec(), str(base), renderer.tokenizer, seed=0)
-    record = CheckpointRecord(
-        rewardsmith_version="0", base_model="bench", rendering=renderer.record, data_fingerprints=("none",)
-    )
-    save_checkpoint(folder, model, renderer, record)
+def write_model(arguments: argparse.Namespace, base: Path, folder: Path) -> int:
+    """A reward model of the base with a random head; returns its parameters.
+
+    Without golden rewards: those of random weights lie close together, and need not keep their order in bfloat16.
+    """
+    spec = Spec.model_validate({"base_model": {"dtype": arguments.precision}})
+    renderer = load_renderer(str(base), max_length=arguments.max_length)
+    model = load_base(spec, str(base), renderer.tokenizer, seed=0)
+    model.save_pretrained(folder)
+    renderer.save(folder)
     return sum(weight.numel() for weight in model.parameters())
 
 
@@ -169,45 +153,52 @@ def conversations(row: Json) -> list[list[list[str]]]:
 def work(job: Json) -> Json:
     """One timed piece: texts to rewards, tokenisation included."""
     torch.set_num_threads(job["threads"])
-    scorer = LocalScorer.load(job["model"], device=job["device"], dtype=job["precision"])
     texts: list[Conversation] = [
         tuple(Message(*turn) for turn in text) for text in json.loads(Path(job["texts"]).read_text())
     ]
-    if job["kind"] == "ours":
-        started = time.perf_counter()
-        rewards = scorer.score(texts)
-        seconds = time.perf_counter() - started
-    else:
-        rewards, seconds = padded_rewards(job, texts)
+    score = our_scorer(job) if job["kind"] == "ours" else padded_scorer(job)
+    for _ in range(job["untimed"]):
+        score(texts)
+    started = time.perf_counter()
+    rewards = score(texts)
+    seconds = time.perf_counter() - started
     np.save(job["out"], rewards)
     memory = torch.cuda.max_memory_allocated() if job["device"] == "cuda" else 0
     return {"seconds": seconds, "texts": len(texts), "device_memory": memory}
 
 
-def padded_rewards(job: Json, texts: list[Conversation]) -> tuple[np.ndarray, float]:
-    """The peers: transformers' own model on padded batches. Texts over the limit are left out, as ours does."""
+def our_scorer(job: Json) -> Score:
+    """Ours, on the model as it lies there."""
+    model = load_reward_model(job["model"], dtype=job["precision"], device=job["device"])
+    renderer = load_renderer(job["model"], max_length=job["max_length"])
+    return LocalScorer(Checkpoint(model, renderer, None, Path(job["model"]))).score
+
+
+def padded_scorer(job: Json) -> Score:
+    """A peer: transformers' own model on padded batches. Texts over the limit are left out, as ours does."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     weights = getattr(torch, job["precision"])
     model = AutoModelForSequenceClassification.from_pretrained(job["model"], dtype=weights).to(job["device"]).eval()
-    started = time.perf_counter()
-    ids = [
-        tokenizer.apply_chat_template([{"role": turn.role, "content": turn.content} for turn in text], tokenize=True)
-        for text in texts
-    ]
-    ids = [found["input_ids"] if hasattr(found, "keys") else found for found in ids]
-    order = [index for index in range(len(ids)) if len(ids[index]) <= job["max_length"]]
-    if job["kind"] == "sorted":
-        order.sort(key=lambda index: -len(ids[index]))
-    rewards = np.full(len(ids), np.nan)
-    with torch.inference_mode():
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
-            batch = tokenizer.pad({"input_ids": [ids[index] for index in part]}, return_tensors="pt")
-            batch = {name: value.to(job["device"]) for name, value in batch.items()}
-            rewards[part] = model(**batch).logits.squeeze(-1).float().cpu().numpy()
-    return rewards, time.perf_counter() - started
+
+    def score(texts: list[Conversation]) -> np.ndarray:
+        chats = [[{"role": turn.role, "content": turn.content} for turn in text] for text in texts]
+        ids = [tokenizer.apply_chat_template(chat, tokenize=True) for chat in chats]
+        ids = [found["input_ids"] if hasattr(found, "keys") else found for found in ids]
+        order = [index for index in range(len(ids)) if len(ids[index]) <= job["max_length"]]
+        if job["kind"] == "sorted":
+            order.sort(key=lambda index: -len(ids[index]))
+        rewards = np.full(len(ids), np.nan)
+        with torch.inference_mode():
+            for start in range(0, len(order), BATCH):
+                part = order[start : start + BATCH]
+                batch = tokenizer.pad({"input_ids": [ids[index] for index in part]}, return_tensors="pt")
+                batch = {name: value.to(job["device"]) for name, value in batch.items()}
+                rewards[part] = model(**batch).logits.squeeze(-1).float().cpu().numpy()
+        return rewards
+
+    return score
 
 
 def tree_counts(model: Path, texts: list[list[list[str]]], arguments: argparse.Namespace) -> Json:
@@ -244,18 +235,21 @@ def section(result: Json) -> str:
         memory = max(run["memory"] for run in done) / 2**20
         tokens = tree["tokens" if name == "ours" else name]
         table.append([KINDS[name], f"{tokens:,}", spread, ratio, f"{memory:,.0f}"])
+    again = f" Timed after {setting['untimed']} pass over all texts." if "untimed" in setting else ""
     return f"""## {result["name"]}
 
 {result["data"]}: {setting["rows"]} rows, {tree["texts"]} texts up to {setting["max_length"]} tokens;
 {setting["precision"]}; {result["parameters"] / 1e6:.1f}M parameters ({result["shape"]}). {result["machine"]}.
 Median of {len(runs["ours"])} alternations (lowest to highest). Largest difference of a reward:
-{result["difference"]:.1e}.
+{result["difference"]:.1e}.{again}
 
 {markdown_table(["", "tokens", "rows/s", "ours is faster by", "peak memory, MiB"], table)}
 Tokens without padding: {tree["packed"]:,}. Useful FLOP/s of ours: {result["useful"] / 1e9:,.1f} G,
 {result["useful"] / result["gemm"]:.0%} of matrix products of the model's shapes ({result["gemm"] / 1e9:,.1f} G).
 """
 
+
+PAGE = RunPage("score_speed", "Scoring speed", about(__doc__), section)
 
 if __name__ == "__main__":
     main()

@@ -18,35 +18,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
-from common import (
-    RESULTS,
-    SHAPES,
-    Json,
-    gemm_rate,
-    machine,
-    markdown_table,
-    read_jsonl,
-    run_worker,
-    texts_of,
-    write_base,
-    write_jsonl,
-)
-from rewardsmith.data.sources import read_source
+from common import SHAPES, count_parameters, device_machine, gemm_rate, read_jsonl, texts_of, write_base
 from rewardsmith.modeling.token_tree import pack_pairs
-from rewardsmith.records import TrainRecord, read_record
-from rewardsmith.records import read_jsonl as read_lines
-from rewardsmith.rendering import load_renderer
-from rewardsmith.spec import load_spec
-from rewardsmith.spec.data import SourceSpec
+from tables import Json, RunPage, about, bench_parser, markdown_table, publish_run
+from trainings import Setup, choose_pairs, train_ours, train_peer
 
 PEERS = {
     "as it comes": "TRL as it comes",
@@ -54,28 +36,18 @@ PEERS = {
     "grouped": "TRL at its best (also grouped by length)",
 }
 OURS = "Rewardsmith"
-SAVED = RESULTS / "train_speed"
+SETTING = ("pairs", "pairs_per_step", "max_length", "order", "precision", "weights")
+RARE_SETTING = ("untimed", "our_checkpointing")
 
 
 def main() -> None:
     """Measure, print, and save if asked."""
-    arguments = parse()
-    if not arguments.render:
-        with tempfile.TemporaryDirectory() as folder:
-            result = measure(arguments, Path(folder))
-        print(section(result))
-        if arguments.save:
-            SAVED.mkdir(parents=True, exist_ok=True)
-            (SAVED / f"{result['name']}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if arguments.render or arguments.save:
-        results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(SAVED.glob("*.json"))]
-        text = "# Training speed\n\n" + (__doc__ or "").split("\n\n", 2)[2] + "\n" + "\n".join(map(section, results))
-        (RESULTS / "train_speed.md").write_text(text, encoding="utf-8")
+    publish_run(PAGE, parse(), measure)
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = bench_parser(__doc__, renders=True)
     parser.add_argument("--data", type=Path, help="JSONL of preference pairs")
     parser.add_argument("--name", help="what results call this run")
     parser.add_argument("--pairs", type=int, default=512)
@@ -87,6 +59,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--grouped-share", type=int, default=1)
     parser.add_argument("--our-pairs", type=int, help="ours trains on the first so many pairs; all by default")
+    parser.add_argument("--our-checkpointing", action="store_true", help="ours recomputes activations")
+    parser.add_argument("--untimed", type=int, default=0, help="first steps of each that are not timed")
     parser.add_argument("--shape", choices=list(SHAPES), default="10M")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="autocast type")
     parser.add_argument("--weights", choices=["float32", "bfloat16"], default="float32", help="type of the weights")
@@ -94,8 +68,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--base", type=Path, help="keep the base here, or take the one that is there")
-    parser.add_argument("--save", action="store_true")
-    parser.add_argument("--render", action="store_true")
     return parser.parse_args()
 
 
@@ -107,13 +79,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     base = arguments.base or folder / "base"
     if not (base / "config.json").exists():
         write_base(base, shape, texts_of(rows), dtype=arguments.weights, device=arguments.device)
-    pairs, ids = choose_pairs(arguments, base, rows, folder)
+    setup = make_setup(arguments, base)
+    pairs, ids = choose_pairs(rows, setup, folder, count=arguments.pairs, of_ours=arguments.our_pairs)
     names = [name for name in arguments.peers.split(",") if name]
     runs: dict[str, list[Json]] = {name: [] for name in (*names, OURS)}
     for turn in range(arguments.alternations):
         for name in names:
-            runs[name].append(run_peer(arguments, name, base, ids, turn))
-        runs[OURS].append(run_ours(arguments, base, pairs, folder / f"run{turn}"))
+            runs[name].append(run_peer(arguments, setup, name, ids, turn))
+        runs[OURS].append(run_ours(arguments, setup, pairs, folder / f"run{turn}"))
         print(turn, {name: round(done[-1]["rate"], 2) for name, done in runs.items()}, flush=True)
     tree = tree_counts(json.loads(ids.read_text())[: arguments.our_pairs], arguments)
     dtype = getattr(torch, arguments.precision)
@@ -123,13 +96,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     return {
         "name": arguments.name,
         "data": arguments.data.name,
-        "machine": machine(arguments.device, arguments.threads),
+        "machine": device_machine(arguments.device, arguments.threads),
         "shape": arguments.shape,
-        "parameters": sum(w.numel() for w in load_weights(base)),
-        "setting": {
-            key: getattr(arguments, key)
-            for key in ("pairs", "pairs_per_step", "max_length", "order", "precision", "weights")
-        },
+        "parameters": count_parameters(base),
+        "setting": {key: getattr(arguments, key) for key in SETTING}
+        | {key: value for key in RARE_SETTING if (value := getattr(arguments, key))},
         "tree": tree,
         "runs": runs,
         "gemm": peak,
@@ -137,114 +108,47 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     }
 
 
-def load_weights(base: Path) -> list[torch.Tensor]:
-    """The tensors of a base."""
-    from safetensors.torch import load_file
-
-    return [tensor for file in base.glob("*.safetensors") for tensor in load_file(file).values()]
-
-
-def choose_pairs(arguments: argparse.Namespace, base: Path, rows: Sequence[Json], folder: Path) -> tuple[Path, Path]:
-    """A seeded choice of pairs within the length limit: as a file of pairs, and as token ids."""
-    candidates = np.random.default_rng(arguments.seed).permutation(len(rows)) if arguments.order == "shuffled" else None
-    order = prompts_first(rows, arguments.seed) if candidates is None else candidates.tolist()
-    file = folder / "candidates.jsonl"
-    write_jsonl(file, [rows[index] for index in order[: 3 * arguments.pairs]])
-    source = SourceSpec(path=str(file))
-    intake = read_source(source, role="train", strings="chat", seed=0, embedded={})
-    pairs = [pair for _, pair in intake.pairs]
-    renderer = load_renderer(str(base), max_length=arguments.max_length)
-    rendered = list(renderer.render_pairs(pairs))
-    kept = [i for i, pair in enumerate(rendered) if pair.chosen_ids is not None][: arguments.pairs]
-    out = folder / "pairs.jsonl"
-    write_jsonl(out, [as_row(pairs[i], i) for i in kept[: arguments.our_pairs]])
-    ids = folder / "ids.json"
-    ids.write_text(json.dumps([[rendered[i].chosen_ids.tolist(), rendered[i].rejected_ids.tolist()] for i in kept]))
-    return out, ids
-
-
-def prompts_first(rows: Sequence[Json], seed: int) -> list[int]:
-    """A seeded order of prompts, the pairs of each together, so that a prefix of it holds whole prompts."""
-    keys = [json.dumps(row["prompt"]) for row in rows]
-    rank = {key: place for place, key in enumerate(np.random.default_rng(seed).permutation(sorted(set(keys))).tolist())}
-    return sorted(range(len(rows)), key=lambda index: rank[keys[index]])
-
-
-def as_row(pair: object, number: int) -> Json:
-    """A pair as our file format has it."""
-    turns = {
-        side: [{"role": message.role, "content": message.content} for message in getattr(pair, side)]
-        for side in ("prompt", "chosen", "rejected")
-    }
-    return {**turns, "id": str(number)}
-
-
-def run_peer(arguments: argparse.Namespace, name: str, base: Path, ids: Path, turn: int) -> Json:
-    """One timed run of TRL's stock trainer."""
-    job = {
-        "base": str(base),
-        "ids": str(ids),
-        "kind": name,
-        "pairs_per_step": arguments.pairs_per_step,
-        "share": arguments.grouped_share if name == "grouped" else arguments.share,
-        "turn": turn,
-        "seed": arguments.seed,
-        "device": arguments.device,
-        "precision": arguments.precision,
-        "weights": arguments.weights,
-        "learning_rate": 1e-5,
-        "schedule": "cosine",
-        "warmup_steps": 0,
-        "logging_steps": 10,
-    }
-    last, memory = run_worker(
-        [str(Path(__file__).with_name("trl_peer.py")), json.dumps(job)], threads=arguments.threads
+def make_setup(arguments: argparse.Namespace, base: Path) -> Setup:
+    """What both sides are told."""
+    return Setup(
+        base,
+        arguments.pairs_per_step,
+        math.ceil(arguments.pairs / arguments.pairs_per_step),
+        arguments.max_length,
+        order=arguments.order,
+        device=arguments.device,
+        precision=arguments.precision,
+        weights=arguments.weights,
+        checkpointing=arguments.our_checkpointing,
+        threads=arguments.threads,
+        seed=arguments.seed,
     )
-    done = json.loads(last)
+
+
+def run_peer(arguments: argparse.Namespace, setup: Setup, name: str, ids: Path, turn: int) -> Json:
+    """One timed run of TRL's stock trainer."""
+    share = arguments.grouped_share if name == "grouped" else arguments.share
+    done = train_peer(setup, ids, name, share=share, turn=turn, untimed=arguments.untimed)
     if "failed" in done:
         return {"failed": done["failed"], "rate": 0.0}
     return {
         "rate": done["pairs"] / done["seconds"],
         "pairs": done["pairs"],
         "tokens": done["tokens"],
-        "memory": done["device_memory"] or memory,
+        "memory": done["memory"],
     }
 
 
-def run_ours(arguments: argparse.Namespace, base: Path, pairs: Path, folder: Path) -> Json:
-    """One timed `rewardsmith train` (after its `rewardsmith check`)."""
-    spec = {
-        "name": "bench",
-        "output_dir": str(folder),
-        "base_model": {"id": str(base), "dtype": arguments.weights},
-        "data": {
-            "train": [{"path": str(pairs)}],
-            "held_out": {"fraction": 0.0},
-            "max_length": arguments.max_length,
-            "fail_on": [],
-        },
-        "training": {
-            "pairs_per_step": arguments.pairs_per_step,
-            "order": arguments.order,
-            "learning_rate": 1e-5,
-            "checkpoint_every_steps": None,
-            "monitor": {"on_collapse": "ignore", "on_stall": "ignore"},
-        },
-        "hardware": {"device": arguments.device, "precision": arguments.precision, "threads": arguments.threads},
-    }
-    folder.mkdir()
-    file = folder / "spec.yaml"
-    file.write_text(yaml.safe_dump(spec))
-    load_spec(file)
-    run_worker(["-m", "rewardsmith", "check", str(file)], threads=arguments.threads)
-    _, memory = run_worker(["-m", "rewardsmith", "train", str(file)], threads=arguments.threads)
-    record = read_record(folder / "bench" / "train" / "summary.json", TrainRecord)
-    steps = read_lines(folder / "bench" / "train" / "metrics.jsonl")
+def run_ours(arguments: argparse.Namespace, setup: Setup, pairs: Path, folder: Path) -> Json:
+    """One timed `rewardsmith train`."""
+    record, steps, memory = train_ours(setup, pairs, folder)
+    timed = steps[arguments.untimed :]
+    count = sum(step["pairs"] for step in timed)
     return {
-        "rate": record.pairs / sum(step["seconds"] for step in steps),
-        "pairs": record.pairs,
-        "tokens": record.tokens,
-        "memory": record.peak_memory if arguments.device == "cuda" else memory,
+        "rate": count / sum(step["seconds"] for step in timed),
+        "pairs": count,
+        "tokens": sum(step["tokens"] for step in timed),
+        "memory": memory,
         "layout": record.layout,
         "prompts_per_step": record.prompts_per_step,
     }
@@ -275,7 +179,7 @@ def section(result: Json) -> str:
     table = []
     for name, done in runs.items():
         if any("failed" in run for run in done):
-            table.append([PEERS[name], "", done[0].get("failed", "failed"), "", ""])
+            table.append([PEERS[name], "", "", next(run["failed"] for run in done if "failed" in run), "", ""])
             continue
         rates = sorted(run["rate"] for run in done)
         rate = statistics.median(rates)
@@ -284,15 +188,17 @@ def section(result: Json) -> str:
         memory = max(run["memory"] for run in done) / 2**20
         spread = f"{rate:.2f} ({rates[0]:.2f} to {rates[-1]:.2f})"
         pairs = f"{statistics.median(run['pairs'] for run in done):.0f}"
-        table.append([PEERS.get(name, name), pairs, f"{tokens:,.0f}", spread, ratio, f"{memory:,.0f}"])
+        table.append([label(name, done), pairs, f"{tokens:,.0f}", spread, ratio, f"{memory:,.0f}"])
     share = result["useful"] / result["gemm"]
     grouped = "" if setting["order"] == "shuffled" else ", the pairs of a prompt grouped"
+    apart = f" Not timed: the first {setting['untimed']} steps of each." if "untimed" in setting else ""
+    apart += " Ours recomputes activations, as TRL as it comes does." if "our_checkpointing" in setting else ""
     return f"""## {result["name"]}
 
 {result["data"]}: {setting["pairs"]} pairs up to {setting["max_length"]} tokens, {setting["pairs_per_step"]} a
 step{grouped}; {setting["precision"]}; {result["parameters"] / 1e6:.1f}M parameters ({result["shape"]}).
 {result["machine"]}.
-Median of {len(runs[OURS])} alternations (lowest to highest).
+Median of {len(runs[OURS])} alternations (lowest to highest).{apart}
 
 {markdown_table(["", "pairs timed", "tokens a pair", "pairs/s", "ours is faster by", "peak memory, MiB"], table)}
 Tokens a pair: {tree["packed"] / tree["pairs"]:,.0f} packed without padding, {tree["tokens"] / tree["pairs"]:,.0f} as
@@ -300,6 +206,14 @@ trees of one step's pairs. Useful FLOP/s of ours: {result["useful"] / 1e9:,.1f} 
 model's shapes ({result["gemm"] / 1e9:,.1f} G).
 """
 
+
+def label(name: str, done: list[Json]) -> str:
+    """What the table calls a peer, or ours with its layout where that is not the tree."""
+    layouts = {run["layout"] for run in done if "layout" in run} - {"tree"}
+    return " ".join([PEERS.get(name, name), *(f"({layout} layout)" for layout in sorted(layouts))])
+
+
+PAGE = RunPage("train_speed", "Training speed", about(__doc__), section)
 
 if __name__ == "__main__":
     main()

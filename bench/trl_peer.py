@@ -4,7 +4,7 @@
 
 The token ids are those that Rewardsmith trains on, so that both compute the same pairs. `share` n runs one batch, drawn
 by `turn`, of each n in the order that TRL's sampler gives for all pairs. A step is timed from its begin to its end
-(collation happens before it and is not counted).
+(collation happens before it and is not counted); the first `untimed` ones are left out.
 """
 
 from __future__ import annotations
@@ -57,17 +57,24 @@ def main() -> None:
         {"chosen_ids": [ids[i][0] for i in chosen], "rejected_ids": [ids[i][1] for i in chosen]}
     )
     clock = StepClock(job["device"])
-    trainer = stock_trainer(job, dataset, clock)
     try:
+        trainer = stock_trainer(job, dataset, clock)
         trainer.train()
     except torch.OutOfMemoryError:
         print(json.dumps({"failed": "out of memory"}))
         return
-    tokens = sum(2 * len(batch) * max(lengths[i] for i in batch) for batch in batches)
+    timed = batches[job["untimed"] :]
+    tokens = sum(2 * len(batch) * max(lengths[i] for i in batch) for batch in timed)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     memory = torch.cuda.max_memory_allocated() if job["device"] == "cuda" else 0
-    done = {"pairs": len(chosen), "steps": len(batches), "tokens": tokens, "seconds": sum(clock.seconds)}
-    print(json.dumps(done | {"losses": losses, "device_memory": memory}))
+    done = {
+        "pairs": sum(map(len, timed)),
+        "tokens": tokens,
+        "seconds": sum(clock.seconds[job["untimed"] :]),
+        "losses": losses,
+        "device_memory": memory,
+    }
+    print(json.dumps(done))
 
 
 def batches_of(job: dict, lengths: list[int]) -> list[list[int]]:
@@ -91,7 +98,7 @@ def one_of_each(batches: list[list[int]], share: int, turn: int) -> list[list[in
 def stock_trainer(job: dict, dataset: datasets.Dataset, clock: StepClock) -> RewardTrainer:
     """TRL's own trainer, model class, collator and loss."""
     model = AutoModelForSequenceClassification.from_pretrained(
-        job.get("model", job["base"]), num_labels=1, dtype=getattr(torch, job["weights"])
+        job["base"], num_labels=1, dtype=getattr(torch, job["weights"])
     )
     arguments = RewardConfig(
         output_dir=tempfile.mkdtemp(),
@@ -101,7 +108,7 @@ def stock_trainer(job: dict, dataset: datasets.Dataset, clock: StepClock) -> Rew
         bf16=job["precision"] == "bfloat16",
         use_cpu=job["device"] == "cpu",
         learning_rate=job["learning_rate"],
-        lr_scheduler_type=job["schedule"],
+        lr_scheduler_type="cosine",
         warmup_steps=job["warmup_steps"],
         max_length=None,
         train_sampling_strategy="sequential",  # the order was drawn above
