@@ -60,9 +60,9 @@ docs: $(STAMP)  ## Write docs/spec.md, docs/spec.schema.json and docs/probes.md 
 	@$(BIN)/python -m rewardsmith.spec.schema docs
 	@$(BIN)/python -m rewardsmith.evaluation.probes.reference docs
 
-bench: $(STAMP)  ## Print the tables of bench/ that need no data; the speeds do: see `python bench/train_speed.py --help`
-	@for name in embedded_baselines coverage compare_aa statistics_scale; do \
-		$(BIN)/python bench/$$name.py || exit 1; done
+bench:  ## Say which command makes which table of bench/results; runs none of them
+	@echo "With $(BIN)/python for python (make venv). Each prints what it measures; --save keeps it, --help says more."
+	@grep -hE '^    python bench/' $(filter-out bench/trl_peer.py,$(wildcard bench/*.py))
 
 clean:  ## Remove the virtual environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
