@@ -213,6 +213,9 @@ def test_gpu_kernel_called_uncompiled_equals_the_reference(monkeypatch: pytest.M
     ours = attention._flex(torch.nn.Identity(), query, key, value, layout, 0.3, None, softcap)
     dense = dense_tree_attention(query, key, value, layout, 0.3, softcap=softcap)
     torch.testing.assert_close(ours, dense, rtol=1e-5, atol=1e-5)
+    # As under autocast with float32 weights: the kernel takes one dtype, that of the values.
+    mixed = attention._flex(torch.nn.Identity(), query, key, value.bfloat16(), layout, 0.3, None, softcap)
+    torch.testing.assert_close(mixed, dense.bfloat16(), rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("window", [None, 7])

@@ -189,6 +189,8 @@ def _flex(
     from transformers.integrations.flex_attention import flex_attention_forward
 
     block_mask = tree_block_mask(layout, window, query.device)
+    # Under autocast, rotary positions of float32 weights leave queries and keys in float32, values in bfloat16.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     out: Tensor
     out, _ = flex_attention_forward(module, query, key, value, block_mask, scaling=scale, softcap=softcap)
     return out
