@@ -27,6 +27,7 @@ from rewardsmith.cli.options import (
     terminal,
 )
 from rewardsmith.cli.probe import probe
+from rewardsmith.cli.serve import serve
 from rewardsmith.errors import RewardsmithError, UserError
 
 app = typer.Typer(
@@ -149,6 +150,7 @@ def evaluate(
 app.command()(compare)
 app.command()(explain)
 app.command()(probe)
+app.command()(serve)
 
 
 @app.command()

@@ -15,6 +15,7 @@ replicas.py      `training.seeds`
 learning_curve.py  `run --learning-curve`
 probing.py       bias probes, and rewards on a policy's own samples
 scorers.py       a checkpoint to score with, its rewards cached
+serving.py       models, tokens and limits of a server; engines.py: what it scores with
 events.py        what a watcher is told
 """
 

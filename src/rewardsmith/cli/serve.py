@@ -1,0 +1,58 @@
+"""`rewardsmith serve`: rewards over HTTP, in the words of each RLHF framework."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rewardsmith.errors import UserError
+
+
+def serve(
+    model: Annotated[
+        list[str], typer.Option(metavar="[NAME=]DIR", help="A checkpoint; several by name.", show_default=False)
+    ],
+    host: Annotated[str, typer.Option(help="Where to listen; others than this machine need a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one, named in the log.")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Tokens, one a line; else $REWARDSMITH_TOKEN.", show_default=False),
+    ] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everyone who reaches --host use the server.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name in Host that is ours; '*' for all.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Type of the weights in memory.")] = "float32",
+    tokens_per_batch: Annotated[int, typer.Option(min=1, help="Most tokens of a batch.")] = 16384,
+    max_queue: Annotated[int, typer.Option(min=1, help="Conversations that may wait; then 503.")] = 1024,
+    max_items: Annotated[int, typer.Option(min=1, help="Conversations of a request.")] = 256,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a conversation; else what the model takes.", show_default=False)
+    ] = None,
+    max_body: Annotated[int, typer.Option(min=1024, help="Bytes of a body, also after decompression.")] = 4 * 2**20,
+    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds after which a request is given up: 503.")] = 60.0,
+) -> None:
+    """Serve rewards to TRL, OpenRLHF, verl, slime, LLaMA-Factory and clients of vLLM and SGLang."""
+    from rewardsmith.pipeline.serving import ServeOptions, serve_job
+    from rewardsmith.serving.limits import Limits
+    from rewardsmith.serving.queue import QueueSettings
+
+    if not model:
+        raise UserError("there is no model to serve", fix="rewardsmith serve --model DIR")
+    serve_job(
+        ServeOptions(
+            models=tuple(model),
+            host=host,
+            port=port,
+            token_file=token_file,
+            no_auth=no_auth,
+            allow_hosts=tuple(allow_host or ()),
+            device=device,
+            dtype=dtype,
+            limits=Limits(body_bytes=max_body, items=max_items, seconds=deadline),
+            queue=QueueSettings(items=max_queue, token_budget=tokens_per_batch, tokens=max_tokens),
+        )
+    )

@@ -1,0 +1,143 @@
+"""`rewardsmith serve`: loads the models, refuses what would be open by mistake, and serves until SIGTERM.
+
+    serve_job(ServeOptions(models=("helpful=runs/helpful/model",), port=8000))
+
+Each model has a queue of its own; all share one worker thread, since they share one device.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from rewardsmith.errors import UserError
+from rewardsmith.modeling.loading import choose_device
+from rewardsmith.pipeline.engines import CheckpointEngine
+from rewardsmith.scoring import LocalScorer
+from rewardsmith.serving.access import Access, is_loopback, read_tokens
+from rewardsmith.serving.engine import Engine
+from rewardsmith.serving.limits import Limits
+from rewardsmith.serving.logs import log, server_log
+from rewardsmith.serving.models import NAME, Models, ServedModel
+from rewardsmith.serving.queue import MicroBatcher, QueueSettings
+
+TOKEN_VARIABLE = "REWARDSMITH_TOKEN"  # noqa: S105 - a name, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What `rewardsmith serve` was told.
+
+    `models` are `NAME=DIR` or `DIR`; with `no_auth` the server may be open to other machines without a token.
+    """
+
+    models: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token_file: Path | None = None
+    no_auth: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    device: str = "auto"
+    dtype: str = "float32"
+    layout: str = "auto"
+    limits: Limits = field(default_factory=Limits)
+    queue: QueueSettings = field(default_factory=QueueSettings)
+
+
+def serve_job(options: ServeOptions) -> None:
+    """Load, listen, serve, drain.
+
+    Raises:
+        UserError: names or folders cannot be used, the server would be open to others, or the address is taken.
+        ModelError: a checkpoint cannot be used.
+    """
+    try:
+        from rewardsmith.serving.app import reward_app
+        from rewardsmith.serving.metrics import Metrics
+        from rewardsmith.serving.server import RewardServer, State, bind
+    except ModuleNotFoundError as error:
+        raise UserError(f"the package {error.name} is not installed", fix="pip install 'rewardsmith[serve]'") from error
+    folders = model_folders(options.models)
+    access = choose_access(options)
+    listener = bind(options.host, options.port)
+    with server_log(), ThreadPoolExecutor(1, thread_name_prefix="model") as worker, listener:
+        models = Models(_serve(name, folder, worker, options) for name, folder in folders.items())
+        state = State()
+        application = reward_app(models, access, options.limits, Metrics(), state)
+        RewardServer(application, listener, state).run()
+
+
+def model_folders(wanted: Sequence[str]) -> dict[str, str]:
+    """Folders (or hub ids) by name; a model without a name is called like its folder, or its run.
+
+    Raises:
+        UserError: a name cannot be used, or is used twice.
+    """
+    found: dict[str, str] = {}
+    for one in wanted:
+        name, given, folder = one.partition("=")
+        folder = folder if given else one
+        name = name if given else _default_name(folder)
+        if not re.fullmatch(NAME, name):
+            raise UserError(
+                f"{name!r} cannot be the name of a model", where="--model", fix="write NAME=DIR with a short plain name"
+            )
+        if name in found:
+            raise UserError(
+                f"two models are called {name!r}", where="--model", fix=f"write NAME={folder} with another name"
+            )
+        found[name] = folder
+    return found
+
+
+def choose_access(options: ServeOptions) -> Access:
+    """Tokens and host names.
+
+    Raises:
+        UserError: others than this machine could ask, and no token is set.
+    """
+    tokens = read_tokens(options.token_file, TOKEN_VARIABLE)
+    if options.no_auth:
+        if tokens:
+            raise UserError("there is a token, and --no-auth would ignore it", fix="leave one of them out")
+    elif not tokens and not is_loopback(options.host):
+        raise UserError(
+            f"without a token, everyone who reaches {options.host} could use this server",
+            where="--host",
+            fix=f"set ${TOKEN_VARIABLE} or --token-file FILE; or say --no-auth if that is meant",
+        )
+    names = {options.host.strip("[]").lower(), *(name.lower() for name in options.allow_hosts)}
+    return Access(tokens, frozenset(names))
+
+
+def load_engine(folder: str, options: ServeOptions) -> Engine:
+    """A checkpoint, verified by its golden rewards.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    scorer = LocalScorer.load(
+        folder,
+        device=choose_device(options.device).type,
+        dtype=options.dtype,
+        layout=options.layout,
+        token_budget=options.queue.token_budget,
+    )
+    return CheckpointEngine(scorer)
+
+
+def _serve(name: str, folder: str, worker: ThreadPoolExecutor, options: ServeOptions) -> ServedModel:
+    load = partial(load_engine, folder, options)
+    engine = load()
+    log("loaded", model=name, identity=engine.info.identity, layout=engine.info.layout)
+    return ServedModel(name, MicroBatcher(engine, worker, options.queue), load)
+
+
+def _default_name(folder: str) -> str:
+    """`runs/helpful/model` is called helpful, `some/folder` folder."""
+    path = Path(folder)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name

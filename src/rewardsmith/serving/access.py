@@ -1,0 +1,160 @@
+"""Who may ask: a token as Bearer or as HTTP Basic, and the names under which this server may be addressed.
+
+    access = Access(tokens=("…",), hosts=frozenset({"rm.internal"}))
+    access.check(headers)                       # Refusal 400, 401, 403, 421
+
+Basic is there because OpenRLHF's client sends no headers of its own: the token travels in the URL's userinfo
+(`http://any:TOKEN@host:8000/get_reward`). Tokens are compared by their SHA-256 in constant time, all of them.
+
+A page of another site that a browser on this machine shows can send requests to 127.0.0.1, under a name that its owner
+points there (DNS rebinding). So a name in `Host` must be known; an address needs no name server and is always accepted.
+The same pages send `Origin`: it must be known, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rewardsmith.errors import UserError
+from rewardsmith.serving.refusals import Refusal
+
+LOCAL = frozenset({"localhost"})
+LEAST_TOKEN = 16
+_CHALLENGE = {"www-authenticate": 'Bearer realm="rewardsmith", Basic realm="rewardsmith", charset="UTF-8"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The tokens that open the server (none: it is open), and host names beside localhost and addresses."""
+
+    tokens: tuple[str, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    _digests: tuple[bytes, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_digests", tuple(_digest(token) for token in self.tokens))
+
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        """Refuse names of other sites.
+
+        Raises:
+            Refusal: `Host` is missing (400) or not ours (421), or `Origin` is another site's (403).
+        """
+        host = headers.get("host")
+        if not host:
+            raise Refusal(400, "host_missing", "the Host header is missing", fix="send Host: ADDRESS:PORT")
+        if not self._knows(host):
+            raise Refusal(
+                421, "unknown_host", "the Host header names another site", fix="start the server with --allow-host NAME"
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._knows(urlsplit(origin).netloc if "//" in origin else ""):
+            raise Refusal(
+                403, "unknown_origin", "a page of another site asks", fix="start the server with --allow-host NAME"
+            )
+
+    def check_token(self, headers: Mapping[str, str]) -> None:
+        """Refuse whoever has no token.
+
+        Raises:
+            Refusal: 401.
+        """
+        if not self._digests:
+            return
+        given = [_digest(secret) for secret in _secrets(headers.get("authorization", ""))]
+        matches = [hmac.compare_digest(one, other) for one in given for other in self._digests]
+        if not any(matches):
+            raise Refusal(
+                401,
+                "unauthorized",
+                "the token is missing or wrong",
+                fix="send Authorization: Bearer TOKEN, or http://any:TOKEN@host/",
+                headers=dict(_CHALLENGE),
+            )
+
+    def _knows(self, host: str) -> bool:
+        name = _host_name(host)
+        return name is not None and ("*" in self.hosts or name in LOCAL or name in self.hosts or _is_address(name))
+
+
+def read_tokens(file: Path | None, variable: str) -> tuple[str, ...]:
+    """Tokens of a file, one a line, or of an environment variable; none where neither is given.
+
+    Raises:
+        UserError: the file cannot be read, is empty, or a token can be guessed.
+    """
+    if file is not None:
+        try:
+            found = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                "the token file cannot be read", where=str(file), fix="name a readable text file"
+            ) from error
+        if not found:
+            raise UserError("the token file is empty", where=str(file), fix="write a token into it, one a line")
+        where = str(file)
+    else:
+        value = os.environ.get(variable, "").strip()
+        found, where = ((value,) if value else ()), f"${variable}"
+    if any(len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() for token in found):
+        raise UserError(
+            f"a token has fewer than {LEAST_TOKEN} characters, or others than printable ASCII: it can be guessed",
+            where=where,
+            fix='make one with: python -c "import secrets; print(secrets.token_urlsafe())"',
+        )
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host in LOCAL
+
+
+def _secrets(authorization: str) -> list[str]:
+    """What an Authorization header may hold as the token: of Basic, the password or the name."""
+    scheme, _, value = authorization.partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return [value]
+    if scheme.lower() != "basic":
+        return []
+    try:
+        name, _, password = base64.b64decode(value, validate=True).decode("utf-8").partition(":")
+    except ValueError:  # no base64, or no UTF-8
+        return []
+    return [name, password]
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _host_name(host: str) -> str | None:
+    """The name or address of `name:port`; None where it is neither."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port
+    except ValueError:
+        return None
+    if parts.username is not None or parts.path or parts.query or parts.fragment or not parts.hostname:
+        return None
+    return parts.hostname.rstrip(".").lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

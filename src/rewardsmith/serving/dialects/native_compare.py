@@ -1,0 +1,95 @@
+"""`POST /v1/compare`: responses to one prompt, ranked, with calibrated probabilities where the checkpoint has them.
+
+    P(i is preferred to j) = sigmoid((reward_i - reward_j) / temperature)
+    P(i is the best)       = softmax(reward / temperature)_i         (Luce's rule, of which the first is a case)
+
+The temperature is the checkpoint's calibration (`rewardsmith.json`). Without one there are no probabilities: null.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from rewardsmith.bradley_terry import preference_probability
+from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rewards
+from rewardsmith.serving.dialects.messages import Messages, responses_to
+
+
+class CompareRequest(RequestBody):
+    """A prompt, as text or as messages, and at least two responses."""
+
+    model: str | None = None
+    prompt: str | Messages
+    responses: Annotated[list[str], Field(min_length=2)]
+
+
+class Ranked(BaseModel):
+    """One response: its place in the request, its rank from 1 (equal rewards share one), its raw reward."""
+
+    index: int
+    rank: int
+    reward: float
+    best_probability: float | None
+
+
+class CompareAnswer(BaseModel):
+    """The responses, best first; `preferred[i][j]` is P(response i is preferred to response j), by request order."""
+
+    model: str
+    identity: str
+    ranking: list[Ranked]
+    calibrated: bool
+    temperature: float | None
+    preferred: list[list[float]] | None
+
+
+def read(request: CompareRequest) -> Ask:
+    """One conversation for each response."""
+    return Ask(responses_to(request.prompt, request.responses), request.model)
+
+
+def write(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
+    """Rank, and say how sure the model is."""
+    del request
+    values = np.array(rewards.present)
+    temperature = rewards.info.temperature
+    best = None if temperature is None else _softmax(values / temperature)
+    order = np.argsort(-values, kind="stable").tolist()
+    return CompareAnswer(
+        model=rewards.model,
+        identity=rewards.info.identity,
+        ranking=[
+            Ranked(
+                index=index,
+                rank=1 + int((values > values[index]).sum()),
+                reward=float(values[index]),
+                best_probability=None if best is None else float(best[index]),
+            )
+            for index in order
+        ],
+        calibrated=temperature is not None,
+        temperature=temperature,
+        preferred=None
+        if temperature is None
+        else preference_probability(values[:, None] - values[None, :], temperature).tolist(),
+    )
+
+
+def _softmax(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    weights = np.exp(values - values.max())
+    return np.asarray(weights / weights.sum())
+
+
+DIALECT = Dialect(
+    name="compare",
+    path="/v1/compare",
+    summary="Responses to one prompt, ranked, with calibrated probabilities",
+    request=CompareRequest,
+    answer=CompareAnswer,
+    read=read,
+    write=write,
+    example={"prompt": "What is 17 + 25?", "responses": ["42", "41"]},
+)

@@ -1,0 +1,63 @@
+"""OpenRLHF's remote reward model: `POST /get_reward` with rendered texts, special tokens kept.
+
+Its client posts one text a call without headers of its own, waits 180 s, tries five times at once and then goes on
+without a reward; so it is never told to come back while there is hope. Some releases send empty lists. Its own server
+adds no EOS; here a text without EOS gets one, because the model was trained to be read there.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from pydantic import BaseModel
+
+from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rewards, text
+
+
+class OpenRlhfRequest(RequestBody):
+    """`prompts` and `labels` are for reward functions; a reward model needs neither."""
+
+    query: list[str]
+    prompts: Any = None
+    labels: Any = None
+
+
+class OpenRlhfAnswer(BaseModel):
+    """`scores` repeats the raw rewards; `extra_logs` has an ensemble's members and their spread."""
+
+    rewards: list[float]
+    scores: list[float]
+    extra_logs: dict[str, list[float]]
+
+
+def read(request: OpenRlhfRequest) -> Ask:
+    """One text each."""
+    return Ask([text(query) for query in request.query])
+
+
+def write(request: OpenRlhfRequest, rewards: Rewards) -> OpenRlhfAnswer:
+    """Raw rewards twice, as its own server answers."""
+    del request
+    members = {name: [value for value in values if value is not None] for name, values in rewards.members.items()}
+    logs = {f"reward_{name}": values for name, values in members.items()}
+    if members and all(len(values) == len(rewards.values) for values in members.values()):
+        logs["reward_spread"] = [statistics.pstdev(found) for found in zip(*members.values(), strict=True)]
+    return OpenRlhfAnswer(rewards=rewards.present, scores=rewards.present, extra_logs=logs)
+
+
+DIALECT = Dialect(
+    name="openrlhf",
+    path="/get_reward",
+    summary="OpenRLHF: remote_rm_url",
+    request=OpenRlhfRequest,
+    answer=OpenRlhfAnswer,
+    read=read,
+    write=write,
+    patient=True,
+    example={
+        "query": ["<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>"],
+        "prompts": [],
+        "labels": [],
+    },
+)

@@ -1,0 +1,99 @@
+"""The models of a server, each by its name; a name is never a path, and a request never loads one.
+
+    models = Models([ServedModel("helpful", batcher, reload)])
+    models.find("helpful"); models.find(None)        # the only one there is
+    await models.reload("helpful")                   # from where the server was started with
+
+A reload loads the new weights beside the old ones, in a thread of its own, while the old ones answer. What was accepted
+before the change is answered by the old weights, what comes after it by the new ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from rewardsmith.errors import RewardsmithError
+from rewardsmith.serving.engine import Engine, ModelInfo
+from rewardsmith.serving.queue import MicroBatcher
+from rewardsmith.serving.refusals import Refusal
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+@dataclass(eq=False)
+class ServedModel:
+    """A name, its queue, and how its engine is loaded again (None: it cannot be)."""
+
+    name: str
+    batcher: MicroBatcher
+    load: Callable[[], Engine] | None = None
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Of the engine that new requests get."""
+        return self.batcher.engine.info
+
+
+class Models:
+    """The registry of one server."""
+
+    def __init__(self, served: Iterable[ServedModel]) -> None:
+        self._served = {model.name: model for model in served}
+
+    def __iter__(self) -> Iterable[ServedModel]:
+        return iter(self._served.values())
+
+    def names(self) -> list[str]:
+        """All names, in the order of the command line."""
+        return list(self._served)
+
+    def find(self, name: str | None) -> ServedModel:
+        """The model of that name; of None, the only one.
+
+        Raises:
+            Refusal: there is none of that name (404), or none was named and there are several (422).
+        """
+        if name is None:
+            if len(self._served) == 1:
+                return next(iter(self._served.values()))
+            raise Refusal(
+                422,
+                "model_missing",
+                "several models are served, and the request names none",
+                fix=f"name one of {', '.join(self._served)}, or send it to /models/NAME/…",
+            )
+        if name not in self._served:
+            raise Refusal(
+                404,
+                "unknown_model",
+                "no model of that name is served",
+                fix=f"name one of {', '.join(self._served)}; paths and hub ids are no names",
+            )
+        return self._served[name]
+
+    async def reload(self, name: str) -> ServedModel:
+        """Load a model again and use it from now on.
+
+        Raises:
+            Refusal: no such model (404), it is being reloaded already, or what is there cannot be used (409).
+        """
+        model = self.find(name)
+        if model.load is None:
+            raise Refusal(409, "not_reloadable", "this model cannot be loaded again", fix="restart the server")
+        if model.changing.locked():
+            raise Refusal(409, "reload_under_way", "this model is being reloaded already", fix="wait for it")
+        async with model.changing:
+            try:
+                engine = await asyncio.to_thread(model.load)
+            except RewardsmithError as error:
+                raise Refusal(
+                    409,
+                    "reload_refused",
+                    f"what is there cannot be used, the old model goes on: {type(error).__name__}",
+                    fix="see the server's log; restore the checkpoint and reload again",
+                ) from error
+            model.batcher.replace(engine)
+        return model

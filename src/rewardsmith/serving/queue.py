@@ -1,0 +1,331 @@
+"""The micro-batcher: many requests in, one batch at a time through the model, one answer per request out. No HTTP.
+
+    batcher = MicroBatcher(engine, worker, QueueSettings(token_budget=16384))
+    answer = await batcher.submit(conversations, seconds=60)          # Refusal 503: queue full, or the deadline passed
+
+    submit ─► admission ─► waiting ─► [worker thread: prepare, choose, score] ─► answers
+
+The event loop owns all state. The worker thread (an executor with one thread, shared by the models of one device) gets
+a list of items and an engine and gives back outcomes. While it computes, the loop goes on accepting; when it is done,
+the next batch begins before the answers of the last one are sent. Nothing waits artificially, with one exception:
+`batching.Company`.
+
+Whoever stops waiting (client gone, deadline passed) takes its items out of the queue; what the model has begun is
+computed and thrown away. A request keeps the engine that it was accepted with, so a reload never mixes two models in
+one answer. If a batch fails, its texts are tried one by one: a text that breaks the model fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rewardsmith.serving.admission import Admission
+from rewardsmith.serving.batching import COMPANY_SECONDS, Company, Pace, choose_batch
+from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Unscorable
+from rewardsmith.serving.refusals import overloaded
+from rewardsmith.types import Conversation
+
+LOOKAHEAD = 512
+"""Waiting conversations that a batch is chosen from."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """Bounds of one model's queue.
+
+    `items` and `bytes` bound what waits for the model, `line` the requests that wait for room in the queue.
+    `token_budget` is the most tokens of a batch, `tokens` the most of one text (None: what the model takes).
+    """
+
+    items: int = 1024
+    bytes: int = 64 * 2**20
+    line: int = 4096
+    token_budget: int = 16384
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What one conversation got: the raw reward, its tokens, prompt tokens cut away, and an ensemble's members."""
+
+    value: float
+    tokens: int
+    cut: int = 0
+    members: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The model could not compute a reward: the type of the error, or `not_finite`."""
+
+    kind: str
+
+
+Outcome = Reward | Unscorable | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One outcome per conversation, in order, and the model that gave them."""
+
+    outcomes: list[Outcome]
+    info: ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What one batch was, for whoever counts. `received` tokens were asked for, `computed` after sharing prefixes."""
+
+    conversations: int
+    received: int
+    computed: int
+    seconds: float
+    rewards: list[float]
+    failures: int
+
+
+Observer = Callable[[BatchReport], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One request: where its outcomes are collected, and who waits for them."""
+
+    engine: Engine
+    done: asyncio.Future[list[Outcome]]
+    outcomes: list[Outcome | None]
+    missing: int
+
+    def give(self, index: int, outcome: Outcome) -> None:
+        self.outcomes[index] = outcome
+        self.missing -= 1
+        if self.missing == 0 and not self.done.done():
+            self.done.set_result([found for found in self.outcomes if found is not None])
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """One conversation of a request."""
+
+    job: _Job
+    index: int
+    conversation: Conversation
+    prepared: Prepared | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came back from the worker: outcomes of some items; the others go on waiting."""
+
+    outcomes: list[tuple[_Item, Outcome]]
+    report: BatchReport | None
+
+
+class MicroBatcher:
+    """The queue of one model. Create it, and call it, in the event loop's thread."""
+
+    def __init__(self, engine: Engine, worker: Executor, settings: QueueSettings | None = None) -> None:
+        self.engine = engine
+        self.settings = settings or QueueSettings()
+        self._worker = worker
+        self._observe: Observer | None = None
+        self._pace = Pace(self.settings.token_budget)
+        self._mean_tokens = 256.0
+        self.admission = Admission(
+            self.settings.items, self.settings.bytes, self.settings.line, retry_after=self.seconds_ahead
+        )
+        self._waiting: list[_Item] = []
+        self._running = False
+        self._start: asyncio.TimerHandle | None = None
+        self._company = Company()
+        self._lone_since: float | None = None
+
+    @property
+    def depth(self) -> int:
+        """Conversations that wait for the model."""
+        return len(self._waiting)
+
+    def seconds_ahead(self) -> float:
+        """How long what waits now will take, by the pace of the last batches."""
+        return self._pace.seconds(int(len(self._waiting) * self._mean_tokens))
+
+    def observe(self, observer: Observer) -> None:
+        """Report each batch to `observer`."""
+        self._observe = observer
+
+    def replace(self, engine: Engine) -> None:
+        """Use another engine for what is accepted from now on."""
+        self.engine = engine
+
+    async def submit(self, conversations: Sequence[Conversation], *, seconds: float, patience: float = 0.0) -> Answer:
+        """Score the conversations of one request.
+
+        Args:
+            conversations: in the order of the outcomes.
+            seconds: when nobody waits for the answer any more.
+            patience: how long to wait for room in a full queue.
+
+        Raises:
+            Refusal: the queue is full (503), the deadline passed (503), or the request is too large (422).
+        """
+        if not conversations:
+            return Answer([], self.engine.info)
+        until = time.monotonic() + seconds
+        size = sum(len(turn.content) for conversation in conversations for turn in conversation)
+        await self.admission.enter(len(conversations), size, min(patience, seconds))
+        try:
+            return await self._wait(conversations, until)
+        finally:
+            self.admission.leave(len(conversations), size)
+
+    async def _wait(self, conversations: Sequence[Conversation], until: float) -> Answer:
+        engine = self.engine
+        loop = asyncio.get_running_loop()
+        job = _Job(engine, loop.create_future(), [None] * len(conversations), len(conversations))
+        self._waiting += [_Item(job, index, conversation) for index, conversation in enumerate(conversations)]
+        self._arrived()
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                return Answer(await job.done, engine.info)
+        except TimeoutError:
+            raise overloaded(
+                "deadline", "the deadline passed before the model was free", self.seconds_ahead()
+            ) from None
+        finally:
+            if not job.done.done() or job.done.cancelled():
+                self._waiting = [item for item in self._waiting if item.job is not job]
+
+    def _arrived(self) -> None:
+        """Somebody joined the queue: begin, unless a batch runs or is about to."""
+        if self._lone_since is not None:
+            self._company.learn(came=time.monotonic() - self._lone_since < COMPANY_SECONDS)
+            self._lone_since = None
+        if not self._running and self._start is None:
+            self._start = asyncio.get_running_loop().call_later(
+                self._company.seconds(), self._begin_idle, len(self._waiting)
+            )
+
+    def _begin_idle(self, before: int) -> None:
+        """The first batch after a pause."""
+        self._start = None
+        if self._company.seconds():
+            self._company.learn(came=len(self._waiting) > before)
+        else:
+            self._lone_since = time.monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Hand the worker what waits; the oldest request decides the engine."""
+        if not self._waiting:
+            return
+        engine = self._waiting[0].job.engine
+        items = [item for item in self._waiting[:LOOKAHEAD] if item.job.engine is engine]
+        self._running = True
+        loop = asyncio.get_running_loop()
+        work = self._worker.submit(_work, engine, items, self._pace.budget(), self.settings.tokens)
+        work.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finished, items, done))
+
+    def _finished(self, items: list[_Item], work: Future[_Done]) -> None:
+        """A batch is done: begin the next one, then give the answers."""
+        self._running = False
+        error = work.exception()
+        done = work.result() if error is None else _failure(items, error)
+        gone = {id(item) for item, _ in done.outcomes}
+        self._waiting = [item for item in self._waiting if id(item) not in gone]
+        if done.report is not None:
+            self._pace.observe(done.report.computed, done.report.seconds)
+            self._mean_tokens = 0.8 * self._mean_tokens + 0.2 * done.report.computed / max(1, done.report.conversations)
+        if not self._waiting and self._lone_since is not None:
+            self._company.learn(came=False)
+            self._lone_since = None
+        self._begin()
+        for item, outcome in done.outcomes:
+            item.job.give(item.index, outcome)
+        if done.report is not None and self._observe is not None:
+            self._observe(done.report)
+
+
+def _failure(items: list[_Item], error: BaseException) -> _Done:
+    """The work itself broke: nothing stays in the queue unanswered."""
+    return _Done([(item, Failed(type(error).__name__)) for item in items], None)
+
+
+def _work(engine: Engine, items: list[_Item], budget: int, most_tokens: int | None) -> _Done:
+    """In the worker thread: prepare what is new, choose a batch, score it."""
+    outcomes = _prepare(engine, [item for item in items if item.prepared is None], most_tokens)
+    ready = [(item, item.prepared) for item in items if item.prepared is not None and not item.job.done.done()]
+    if not ready:
+        return _Done(outcomes, None)
+    positions, computed = choose_batch([prepared for _, prepared in ready], budget)
+    batch = [ready[position] for position in positions]
+    started = time.perf_counter()
+    found = _score_distinct(engine, [prepared for _, prepared in batch])
+    seconds = time.perf_counter() - started
+    rewards = [outcome.value for outcome in found if isinstance(outcome, Reward)]
+    received = sum(prepared.tokens for _, prepared in batch)
+    report = BatchReport(len(batch), received, computed, seconds, rewards, len(batch) - len(rewards))
+    return _Done(outcomes + list(zip((item for item, _ in batch), found, strict=True)), report)
+
+
+def _prepare(engine: Engine, items: list[_Item], most_tokens: int | None) -> list[tuple[_Item, Outcome]]:
+    """Fill in `prepared`; the outcomes of those that cannot be scored."""
+    refused: list[tuple[_Item, Outcome]] = []
+    if not items:
+        return refused
+    for item, prepared in zip(items, engine.prepare([item.conversation for item in items]), strict=True):
+        if isinstance(prepared, Unscorable):
+            refused.append((item, prepared))
+        elif most_tokens is not None and prepared.tokens > most_tokens:
+            detail = f"{prepared.tokens} tokens, this server takes {most_tokens}"
+            refused.append((item, Unscorable("tokens", detail)))
+        else:
+            item.prepared = prepared
+    return refused
+
+
+def _score_distinct(engine: Engine, batch: list[Prepared]) -> list[Outcome]:
+    """Each distinct text once; all texts alone if they fail together."""
+    distinct = list({prepared.key: prepared for prepared in batch}.values())
+    try:
+        found = _score(engine, distinct)
+    except Exception as error:
+        found = (
+            [Failed(type(error).__name__)] if len(distinct) == 1 else [_score_alone(engine, one) for one in distinct]
+        )
+    by_key = {prepared.key: outcome for prepared, outcome in zip(distinct, found, strict=True)}
+    return [_for(prepared, by_key[prepared.key]) for prepared in batch]
+
+
+def _score_alone(engine: Engine, prepared: Prepared) -> Outcome:
+    try:
+        return _score(engine, [prepared])[0]
+    except Exception as error:
+        return Failed(type(error).__name__)
+
+
+def _score(engine: Engine, batch: list[Prepared]) -> list[Outcome]:
+    scored = engine.score(batch)
+    return [
+        Reward(
+            float(reward),
+            prepared.tokens,
+            prepared.cut,
+            {name: float(values[index]) for name, values in scored.members.items()},
+        )
+        if np.isfinite(reward)
+        else Failed("not_finite")
+        for index, (prepared, reward) in enumerate(zip(batch, scored.rewards, strict=True))
+    ]
+
+
+def _for(prepared: Prepared, outcome: Outcome) -> Outcome:
+    """The outcome of an equal text, with this one's own count of what was cut."""
+    if isinstance(outcome, Reward) and outcome.cut != prepared.cut:
+        return Reward(outcome.value, prepared.tokens, prepared.cut, outcome.members)
+    return outcome

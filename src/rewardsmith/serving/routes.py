@@ -1,0 +1,258 @@
+"""The table of paths: health, metrics, models, reload, and every dialect under its own path and under `/models/NAME`.
+
+    route, name = routes.find("POST", "/models/helpful/get_reward")       # Refusal 404, 405
+
+Every dialect does the same: read the request, let its model score, write the answer (`_score`).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from rewardsmith.serving.dialects import DIALECTS, Ask, Dialect, Rewards
+from rewardsmith.serving.exchange import Request, Response, Route, answer
+from rewardsmith.serving.limits import Limits
+from rewardsmith.serving.logs import log
+from rewardsmith.serving.metrics import CONTENT_TYPE, Metrics
+from rewardsmith.serving.models import NAME, Models, ServedModel
+from rewardsmith.serving.openapi import openapi_document
+from rewardsmith.serving.queue import Answer, Failed, Reward
+from rewardsmith.serving.refusals import ItemFault, Refusal
+
+_PREFIX = re.compile(rf"/models/({NAME})(/.*)")
+_MODEL = re.compile(rf"(/v1/models)/({NAME})(/reload)?")
+_SHOWN_FAULTS = 20
+
+
+class Routes:
+    """What answers which path. `ready` says why the server takes no new work, or "" while it does."""
+
+    def __init__(self, models: Models, limits: Limits, metrics: Metrics, ready: Callable[[], str]) -> None:
+        self._models = models
+        self._limits = limits
+        self._metrics = metrics
+        self._ready = ready
+        self._document: dict[str, Any] | None = None
+        self._table: dict[str, dict[str, Route]] = {
+            "/healthz": {"GET": Route("/healthz", self._healthz, open=True)},
+            "/readyz": {"GET": Route("/readyz", self._readyz, open=True)},
+            "/metrics": {"GET": Route("/metrics", self._exposition)},
+            "/openapi.json": {"GET": Route("/openapi.json", self._openapi)},
+            "/v1/models": {"GET": Route("/v1/models", self._list)},
+        }
+        self._model_table: dict[str, dict[str, Route]] = {
+            "": {"GET": Route("/v1/models/{name}", self._show)},
+            "/reload": {"POST": Route("/v1/models/{name}/reload", self._reload)},
+        }
+        self._dialect_table: dict[str, dict[str, Route]] = {}
+        for path in dict.fromkeys(dialect.path for dialect in DIALECTS.values()):
+            endpoint = self._endpoint([dialect for dialect in DIALECTS.values() if dialect.path == path])
+            self._table[path] = {"POST": Route(path, endpoint, reads=True)}
+            self._dialect_table[path] = {"POST": Route(f"/models/{{name}}{path}", endpoint, reads=True)}
+
+    def find(self, method: str, path: str) -> tuple[Route, str | None]:
+        """The route of a path, and the model that the path names.
+
+        Raises:
+            Refusal: no such path (404), or not with this method (405).
+        """
+        methods, name = self._methods(path)
+        if methods is None:
+            raise Refusal(404, "unknown_path", "there is nothing at this path", fix="see GET /openapi.json")
+        if method not in methods:
+            allowed = ", ".join(methods)
+            raise Refusal(405, "unknown_method", f"this path takes {allowed}", headers={"allow": allowed})
+        return methods[method], name
+
+    def _methods(self, path: str) -> tuple[dict[str, Route] | None, str | None]:
+        if path in self._table:
+            return self._table[path], None
+        if found := _MODEL.fullmatch(path):
+            return self._model_table[found[3] or ""], found[2]
+        if found := _PREFIX.fullmatch(path):
+            return self._dialect_table.get(found[2]), found[1]
+        return None, None
+
+    async def _healthz(self, request: Request) -> Response:
+        del request
+        return answer({"status": "ok"})
+
+    async def _readyz(self, request: Request) -> Response:
+        del request
+        reason = self._ready()
+        return answer({"status": reason or "ready"}, status=503 if reason else 200)
+
+    async def _exposition(self, request: Request) -> Response:
+        del request
+        return Response(200, self._metrics.exposition(), CONTENT_TYPE)
+
+    async def _openapi(self, request: Request) -> Response:
+        del request
+        if self._document is None:
+            self._document = openapi_document(DIALECTS.values())
+        return answer(self._document)
+
+    async def _list(self, request: Request) -> Response:
+        del request
+        return answer({"object": "list", "data": [_card(self._models.find(name)) for name in self._models.names()]})
+
+    async def _show(self, request: Request) -> Response:
+        return answer(_card(self._models.find(request.name)))
+
+    async def _reload(self, request: Request) -> Response:
+        name = self._models.find(request.name).name
+        started = time.perf_counter()
+        try:
+            model = await self._models.reload(name)
+        except Refusal as refusal:
+            self._metrics.reloaded(name, refusal.code)
+            raise
+        self._metrics.reloaded(name, "done")
+        self._metrics.model(name).serve(model.info)
+        seconds = round(time.perf_counter() - started, 3)
+        log("reloaded", model=name, identity=model.info.identity, seconds=seconds)
+        return answer(_card(model))
+
+    def _endpoint(self, dialects: list[Dialect]) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            return await self._score(dialects, request)
+
+        return endpoint
+
+    async def _score(self, dialects: list[Dialect], request: Request) -> Response:
+        dialect, asked = _validate(dialects, request.body)
+        ask = dialect.read(asked)
+        self._check(ask)
+        model = self._models.find(ask.model if request.name is None else request.name)
+        limits = self._limits
+        seconds = limits.patient_seconds if dialect.patient else limits.seconds
+        found = await model.batcher.submit(
+            ask.conversations, seconds=seconds, patience=seconds if dialect.patient else 0.0
+        )
+        rewards = _rewards(found, ask, model)
+        return answer(
+            dialect.write(asked, rewards),
+            headers={"x-rewardsmith-model": f"{model.name} {found.info.identity}"},
+            notes={"model": model.name, "conversations": len(rewards.values), "tokens": sum(rewards.tokens)},
+        )
+
+    def _check(self, ask: Ask) -> None:
+        limits = self._limits
+        if len(ask.conversations) > limits.items:
+            raise Refusal(
+                422,
+                "too_many_items",
+                f"{len(ask.conversations)} conversations in one request, this server takes {limits.items}",
+                fix="send them in several requests",
+                limit=("items", limits.items),
+            )
+        for index, conversation in enumerate(ask.conversations):
+            size = sum(len(turn.content) for turn in conversation)
+            if size > limits.characters:
+                raise Refusal(
+                    422,
+                    "text_too_long",
+                    f"a conversation has {size:,} characters, this server takes {limits.characters:,}",
+                    fix="shorten it",
+                    limit=("characters", limits.characters),
+                    items=[ItemFault(where=f"conversations[{index}]", code="characters", detail=f"{size} characters")],
+                )
+
+
+def _validate(dialects: list[Dialect], body: bytes) -> tuple[Dialect, Any]:
+    """The dialect of a body, and the body as its request.
+
+    Raises:
+        Refusal: no JSON (400), or of another form (422).
+    """
+    try:
+        found = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise Refusal(400, "not_json", "the body is not JSON", fix="send UTF-8 JSON") from None
+    marked = [one for one in dialects if one.marker and isinstance(found, dict) and one.marker in found]
+    dialect = marked[0] if marked else next(one for one in dialects if one.marker is None)
+    try:
+        return dialect, dialect.request.model_validate(found)
+    except ValidationError as error:
+        raise Refusal(
+            422,
+            "invalid_request",
+            f"the body is no request of {dialect.summary}",
+            fix="see GET /openapi.json",
+            items=_faults(error),
+        ) from None
+
+
+def _faults(error: ValidationError) -> list[ItemFault]:
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return [
+        ItemFault(where=".".join(map(str, detail["loc"])), code=detail["type"], detail=detail["msg"])
+        for detail in details[:_SHOWN_FAULTS]
+    ]
+
+
+def _rewards(found: Answer, ask: Ask, model: ServedModel) -> Rewards:
+    """Outcomes as a dialect writes them.
+
+    Raises:
+        Refusal: a conversation has no sound rendering (422), or the model failed (500).
+    """
+    if any(isinstance(outcome, Failed) for outcome in found.outcomes):
+        kinds = sorted({outcome.kind for outcome in found.outcomes if isinstance(outcome, Failed)})
+        raise Refusal(500, "model_failed", f"the model gave no reward: {', '.join(kinds)}", fix="see the server's log")
+    scored = [outcome if isinstance(outcome, Reward) else None for outcome in found.outcomes]
+    if None in scored and not ask.allow_missing:
+        raise _unscorable(found)
+    names = next((list(one.members) for one in scored if one is not None), [])
+    return Rewards(
+        values=[None if one is None else one.value for one in scored],
+        tokens=[0 if one is None else one.tokens for one in scored],
+        cut=[0 if one is None else one.cut for one in scored],
+        reasons=["" if isinstance(one, Reward | Failed) else one.code for one in found.outcomes],
+        members={name: [None if one is None else one.members[name] for one in scored] for name in names},
+        model=model.name,
+        info=found.info,
+    )
+
+
+def _unscorable(found: Answer) -> Refusal:
+    faults = [
+        ItemFault(where=f"conversations[{index}]", code=outcome.code, detail=outcome.detail)
+        for index, outcome in enumerate(found.outcomes)
+        if not isinstance(outcome, Reward | Failed)
+    ]
+    limit = None
+    if any(fault.code == "over_length" for fault in faults) and found.info.max_length is not None:
+        limit = ("max_length", float(found.info.max_length))
+    return Refusal(
+        422,
+        "unscorable",
+        f"{len(faults)} of {len(found.outcomes)} conversations cannot be scored",
+        fix="correct them, or ask with allow_missing where the dialect has it",
+        limit=limit,
+        items=faults[:_SHOWN_FAULTS],
+    )
+
+
+def _card(model: ServedModel) -> dict[str, Any]:
+    """What is said of a model."""
+    info = model.info
+    return {
+        "id": model.name,
+        "object": "model",
+        "identity": info.identity,
+        "base_model": info.base_model,
+        "max_length": info.max_length,
+        "over_length": info.over_length,
+        "conversational": info.conversational,
+        "layout": info.layout,
+        "reward_mean": info.reward_mean,
+        "reward_std": info.reward_std,
+        "temperature": info.temperature,
+    }

@@ -1,0 +1,123 @@
+"""uvicorn around the application: one process, one event loop, and a SIGTERM that loses nothing.
+
+    server = RewardServer(application, bind("127.0.0.1", 8000), state)
+    server.run()                                     # until SIGTERM, or server.stop() from another thread
+
+On SIGTERM or SIGINT the server stops listening, `/readyz` says why, and every request that was accepted is answered
+before the process ends, with 0; a second signal ends it at once. With port 0 the system chooses; the line `listening`
+of the log says which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from rewardsmith.errors import UserError
+from rewardsmith.serving.logs import log
+
+DRAIN_SECONDS = 200
+"""Longer than the longest deadline of a request."""
+
+_SWITCH_SECONDS = 0.001
+"""How long the model's thread may keep Python's lock while the event loop waits for it: 5 ms unless set."""
+
+
+@dataclass(slots=True)
+class State:
+    """Whether the server takes new work: `reason` is empty, or says why not."""
+
+    reason: str = ""
+
+
+class RewardServer(uvicorn.Server):
+    """uvicorn with the settings and the signals of this project."""
+
+    def __init__(self, application: Callable[..., Any], listener: socket.socket, state: State) -> None:
+        config = uvicorn.Config(
+            application,
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            backlog=2048,
+        )
+        super().__init__(config)
+        self.listening = threading.Event()
+        self._listener = listener
+        self._state = state
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal, or until `stop`, then drain."""
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        asyncio.run(self.serve(sockets=sockets or [self._listener]))
+        log("stopped")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; says when and where it listens."""
+        await super().startup(sockets)
+        log("listening", url=self.url)
+        self.listening.set()
+
+    def stop(self) -> None:
+        """Drain and end; the second time at once."""
+        if self.should_exit:
+            self.force_exit = True
+        self._state.reason = "draining"
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """In place of uvicorn's, which ends the drained process by the signal once more."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for one in signals:
+            loop.add_signal_handler(one, self._signalled, one)
+        try:
+            yield
+        finally:
+            for one in signals:
+                loop.remove_signal_handler(one)
+
+    def _signalled(self, received: signal.Signals) -> None:
+        log("draining", signal=received.name)
+        self.stop()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that is bound, and does not listen yet.
+
+    Raises:
+        UserError: the address is taken or is none of this machine.
+    """
+    host = host.strip("[]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UserError(
+            f"cannot listen: {error}", where=f"{host}:{port}", fix="name another --host or --port"
+        ) from error
+    return listener

@@ -1,0 +1,123 @@
+"""`rewardsmith serve` as a process: load of every kind, and SIGTERM under it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import statistics
+from pathlib import Path
+
+import pytest
+
+from checkpoint_maker import make_checkpoint
+from conftest import WORDS
+from rewardsmith.scoring import LocalScorer
+from rewardsmith.types import Message
+from serving_soak import WAIT, Soak, Stream, raw, resident, response, served
+
+LIMITS = ("--max-body", "100000", "--max-queue", "200")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("soak") / "model", tiny_base)
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """Rendered conversations: four samples to each of some prompts."""
+    draw = random.Random(5)
+    found = []
+    for index in range(40):
+        prompt = " ".join(draw.choices(WORDS, k=draw.randint(3, 30)))
+        for _ in range(4):
+            response = " ".join(draw.choices(WORDS, k=draw.randint(0, 12)))
+            found.append(f"<|im_start|>user\n{index} {prompt}<|im_end|>\n<|im_start|>assistant\n{response}<|im_end|>\n")
+    return found
+
+
+@pytest.fixture(scope="module")
+def rewards(model: Path, texts: list[str]) -> list[float]:
+    """By offline scoring."""
+    found = LocalScorer.load(model).score([(Message("text", text),) for text in texts])
+    assert len(set(found.round(4))) > len(texts) / 2
+    return [float(reward) for reward in found]
+
+
+def test_every_accepted_request_of_a_mixed_load_gets_its_reward(
+    model: Path, texts: list[str], rewards: list[float]
+) -> None:
+    with served(model, *LIMITS) as (url, process):
+        seen = asyncio.run(Soak(url, texts, rewards, seed=0).run(requests=600, clients=24))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT) == 0
+    assert seen["200"] > 400
+    assert {"400", "404", "413", "421", "422"} <= set(seen)
+    assert not {status for status in seen if status.startswith("5")} - {"503"}
+    log = (model.parent / "serve.log").read_text()
+    assert not any(text in log for text in ("im_start", "river", "/etc/passwd", "evil"))
+    assert not [line for line in map(json.loads, log.splitlines()) if line["level"] in ("warning", "error")]
+
+
+def test_sigterm_under_load_loses_nothing_that_was_accepted(
+    model: Path, texts: list[str], rewards: list[float]
+) -> None:
+    async def scene(url: str, process: object) -> int:
+        soak = Soak(url, texts, rewards, seed=1)
+        streams = [await soak.connect() for _ in range(40)]
+        for index, (_, writer) in enumerate(streams):
+            writer.write(raw("/v1/score", {"texts": texts[index : index + 20]}))
+        probe = await soak.connect()
+        while await accepted(probe) < 40:
+            pass
+        process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
+        answered = 0
+        for index, (reader, writer) in enumerate(streams):
+            status, _, body = await asyncio.wait_for(response(reader), WAIT)
+            assert status == 200
+            assert json.loads(body)["rewards"] == pytest.approx(rewards[index : index + 20], abs=1e-5)
+            answered += 1
+            writer.close()
+        probe[1].close()
+        with pytest.raises(ConnectionError):
+            await soak.connect()
+        return answered
+
+    with served(model, *LIMITS, "--max-queue", "2000") as (url, process):
+        assert asyncio.run(scene(url, process)) == 40
+        assert process.wait(WAIT) == 0
+    events = [json.loads(line)["event"] for line in (model.parent / "serve.log").read_text().splitlines()]
+    assert events.index("draining") < len(events) - 1
+    assert events[-1] == "stopped"
+
+
+async def accepted(stream: Stream) -> int:
+    """How many scoring requests the server has read, answered or not, without the one that asks."""
+    stream[1].write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    _, _, body = await response(stream[0])
+    found = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in body.decode().splitlines() if line[0] != "#"
+    }
+    done = found.get('rewardsmith_requests_total{route="/v1/score",status="200"}', 0.0)
+    return int(found["rewardsmith_requests_running"] - 1 + done)
+
+
+@pytest.mark.slow
+def test_twenty_thousand_requests_and_flat_memory(model: Path, texts: list[str], rewards: list[float]) -> None:
+    sizes: list[int] = []
+    with served(model, *LIMITS) as (url, process):
+
+        def watch(number: int) -> None:
+            if number % 500 == 0:
+                sizes.append(resident(process))
+
+        seen = asyncio.run(Soak(url, texts, rewards, seed=2).run(requests=20_000, clients=64, after=watch))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT) == 0
+    assert seen["200"] > 14_000
+    assert not {status for status in seen if status.startswith("5")} - {"503"}
+    half = len(sizes) // 2
+    third, last = statistics.median(sizes[half : half + half // 2]), statistics.median(sizes[half + half // 2 :])
+    assert last - third < 4 * 2**20, [size >> 20 for size in sizes]
