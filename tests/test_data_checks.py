@@ -68,6 +68,7 @@ LEFT_OUT = {
     "prompt_differs": (GOOD | {"chosen": [ASK | {"content": "And where?"}, SAY]}, {}),
     "identical_pair": (GOOD | {"chosen": "same", "rejected": "same"}, {}),
     "empty_text": (GOOD | {"rejected": " \n\t"}, {}),
+    "nul_character": (GOOD | {"chosen": "Nan\x00tes."}, {}),
     "role_order": (GOOD | {"prompt": [ASK, SAY]}, {}),
     "over_length": (GOOD | {"rejected": "word " * 400}, {}),
     "template_refused": (GOOD | {"prompt": [{"role": "system", "content": "Be brief."}, ASK]}, {"tokenizer": gemma}),
@@ -151,7 +152,7 @@ def test_duplicates_are_reported_and_stay(tmp_path):
     rows = [*CLEAN, CLEAN[3] | {"id": "again"}, CLEAN[3] | {"id": "and again"}]
     prepared = run(tmp_path, rows, held_out=[GOOD])
     (finding,) = prepared.record.findings
-    assert (finding.code, finding.count, finding.of, finding.severity) == ("duplicate_pair", 2, 42, "warning")
+    assert (finding.code, finding.count, finding.of, finding.severity) == ("duplicate_pair", 2, 43, "warning")
     assert [(e.row, e.id, e.detail) for e in finding.examples] == [
         (41, "again", "the same pair as train.jsonl:4"),
         (42, "and again", "the same pair as train.jsonl:4"),
@@ -163,7 +164,7 @@ def test_contradictions_are_reported_on_both_rows_and_stay(tmp_path):
     turned = CLEAN[3] | {"chosen": CLEAN[3]["rejected"], "rejected": CLEAN[3]["chosen"], "id": "turned"}
     prepared = run(tmp_path, [*CLEAN, turned], held_out=[GOOD])
     (finding,) = prepared.record.findings
-    assert (finding.code, finding.count, finding.of) == ("contradictory_pair", 2, 41)
+    assert (finding.code, finding.count, finding.of) == ("contradictory_pair", 2, 42)
     assert [(e.row, e.detail) for e in finding.examples] == [
         (4, "train.jsonl:41 has the same pair with the opposite label"),
         (41, "train.jsonl:4 has the same pair with the opposite label"),
@@ -241,3 +242,28 @@ def test_the_spec_can_say_another_severity(tmp_path):
 def test_fail_on_takes_severities_and_codes(fail_on, failed, tmp_path):
     record = run(tmp_path, [*CLEAN, GOOD | {"chosen": ""}], fail_on=fail_on).record
     assert (record.failed_on, record.passed) == (failed, not failed)
+
+
+STAYS = {
+    "identical_folded": GOOD | {"chosen": "The  Loire."},
+    "mojibake": GOOD | {"chosen": "Nantes.\u00e2\u20ac\u2122s"},
+    "replacement_character": GOOD | {"chosen": "Nan\ufffdtes."},
+    "control_character": GOOD | {"chosen": "Nan\x1btes."},
+    "duplicate_pair": CLEAN[7] | {"id": "bad"},
+    "margin_against_label": GOOD | {"margin": -1},
+    "margin_unread": GOOD | {"margin": "much"},
+    "mixed_forms": GOOD | {"prompt": [ASK]},
+    "secret_in_text": GOOD | {"chosen": "AKIA" + "Q3EGRIJPLUTV2WXY"},
+    "personal_data": GOOD | {"chosen": "jane@web.de"},
+}
+
+
+@pytest.mark.parametrize("code", STAYS)
+def test_a_planted_row_is_found_and_stays(code, tmp_path):
+    rows = [*CLEAN, STAYS[code]]
+    prepared = run(tmp_path, rows, held_out=[GOOD | {"prompt": "Else?"}])
+    (finding,) = prepared.record.findings
+    assert (finding.code, finding.count) == (code, 1)
+    assert [(example.row, example.id) for example in finding.examples] == [(41, "bad")]
+    assert finding.examples[0].detail
+    assert (len(prepared.rejected), len(prepared.train)) == (0, 41)

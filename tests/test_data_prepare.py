@@ -64,6 +64,7 @@ def test_a_row_s_way_through(tmp_path):
         target_margin=0.0,
         id="r0",
         source="mine",
+        form="prompt as text, responses as text",
     )
     assert (first.file, first.row) == ("mine", 2)
     assert first.chosen_ids.tolist() == renderer().ids(first.pair.prompt + first.pair.chosen).tolist()

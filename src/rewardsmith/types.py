@@ -27,6 +27,10 @@ class PreferencePair:
 
     `target_margin` is how strongly it was preferred according to the data set: for analysis only, it never reaches the
     loss. `id` is unique within a source; `source` names the data set, `subset` the category.
+
+    What follows is for the checks of the data only, "" where the data set does not say it: who gave the label, which
+    models wrote the two responses, what stands where a margin should be but is no finite number, and how the row was
+    written ("prompt as text, responses as messages").
     """
 
     prompt: Conversation
@@ -36,6 +40,11 @@ class PreferencePair:
     id: str = ""
     source: str = ""
     subset: str = ""
+    annotator: str = ""
+    chosen_model: str = ""
+    rejected_model: str = ""
+    unread_margin: str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
     columns = find_columns(names, spec_map, where="pairs.jsonl")
     columns.prompt                # None: the prompt is implicit, the messages that both sides begin with
 
-Known without a map: our own names, TRL's, and OpenRLHF's (`input` for the prompt). `target_margin` is read from
-`target_margin`, `margin`, or the difference of a pair of score columns; it never reaches the loss.
+Known without a map: our own names, TRL's, OpenRLHF's (`input` for the prompt) and Argilla's (`chosen-model`,
+`chosen-rating`). `target_margin` is read from `target_margin`, `margin`, or the difference of a pair of score columns;
+it never reaches the loss. Who labelled and which models answered is for the checks only.
 """
 
 from __future__ import annotations
@@ -22,8 +23,16 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "id": ("id", "prompt_id"),
     "source": ("source",),
     "subset": ("subset",),
+    "annotator": ("annotator", "annotator_id", "worker", "labeler"),
+    "chosen_model": ("chosen_model", "chosen-model", "model_chosen"),
+    "rejected_model": ("rejected_model", "rejected-model", "model_rejected"),
 }
-_SCORES = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"))
+_SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,9 @@ class Columns:
     id: str | None = None
     source: str | None = None
     subset: str | None = None
+    annotator: str | None = None
+    chosen_model: str | None = None
+    rejected_model: str | None = None
     scores: tuple[str, str] | None = None
 
 

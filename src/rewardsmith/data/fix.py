@@ -32,7 +32,9 @@ Side = Literal["train", "held_out"]
 """Which side of a leak gives way."""
 
 _LABELS = tuple(
-    field.name for field in dataclasses.fields(PreferencePair) if field.name not in ("prompt", "chosen", "rejected")
+    field.name
+    for field in dataclasses.fields(PreferencePair)
+    if field.name not in ("prompt", "chosen", "rejected", "unread_margin", "form")
 )
 
 

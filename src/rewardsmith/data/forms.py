@@ -23,6 +23,10 @@ from rewardsmith.types import Conversation, Message, PreferencePair
 
 Strings = Literal["chat", "text"]
 
+_Kind = Literal["text", "messages"]
+_KINDS: tuple[_Kind, _Kind] = ("text", "messages")
+_SHOWN = 40
+
 
 def read_pair(
     row: Mapping[str, Any], columns: Columns, strings: Strings, *, source: str, number: int
@@ -46,13 +50,39 @@ def read_pair(
         parts = _text_parts(prompt, **sides)
     else:
         parts = _chat_parts(prompt, **sides)
+    margin, unread = _target_margin(row, columns)
     return PreferencePair(
         *parts,
-        target_margin=_target_margin(row, columns),
+        target_margin=margin,
         id=_label(row, columns.id) or str(number),
         source=_label(row, columns.source) or source,
         subset=_label(row, columns.subset),
+        annotator=_label(row, columns.annotator),
+        chosen_model=_label(row, columns.chosen_model),
+        rejected_model=_label(row, columns.rejected_model),
+        unread_margin=unread,
+        form=_FORMS[prompt is not None and _kind(prompt), _kind(sides["chosen"]), _kind(sides["rejected"])],
     )
+
+
+def _form(prompt: _Kind | Literal[False], chosen: _Kind, rejected: _Kind) -> str:
+    """How a row is written, in words."""
+    asked = f"prompt as {prompt}" if prompt else "no prompt"
+    sides = f"responses as {chosen}" if chosen == rejected else f"chosen as {chosen}, rejected as {rejected}"
+    return f"{asked}, {sides}"
+
+
+_FORMS = {
+    (prompt, chosen, rejected): _form(prompt, chosen, rejected)
+    for prompt in (False, *_KINDS)
+    for chosen in _KINDS
+    for rejected in _KINDS
+}
+"""One string for each form, shared by all rows."""
+
+
+def _kind(value: Any) -> _Kind:
+    return "text" if isinstance(value, str) else "messages"
 
 
 def _present(row: Mapping[str, Any], column: str, field: str) -> Any:
@@ -119,14 +149,18 @@ def _label(row: Mapping[str, Any], column: str | None) -> str:
     return str(value).encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else ""
 
 
-def _target_margin(row: Mapping[str, Any], columns: Columns) -> float | None:
-    """The stated margin, else the difference of the stated scores; None where they are no finite numbers."""
-    if columns.target_margin is not None:
-        return _number(row.get(columns.target_margin))
-    if columns.scores is None:
-        return None
-    chosen, rejected = (_number(row.get(name)) for name in columns.scores)
-    return None if chosen is None or rejected is None else chosen - rejected
+def _target_margin(row: Mapping[str, Any], columns: Columns) -> tuple[float | None, str]:
+    """The stated margin, else the difference of the stated scores; and what stands there if it is no finite number."""
+    names = (columns.target_margin,) if columns.target_margin is not None else columns.scores or ()
+    stated = [row.get(name) for name in names]
+    if not stated or any(value is None or value == "" for value in stated):
+        return None, ""
+    numbers = [number for number in map(_number, stated) if number is not None]
+    margin = numbers[0] - sum(numbers[1:]) if len(numbers) == len(stated) else math.nan
+    if math.isfinite(margin):
+        return margin, ""
+    shown = " and ".join(repr(value)[:_SHOWN] for value in stated)
+    return None, shown.encode("utf-8", "replace").decode()
 
 
 def _number(value: Any) -> float | None:

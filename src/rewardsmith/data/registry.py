@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rewardsmith.data.checks import form, tokens
+from rewardsmith.data.checks import form, texts, tokens
 from rewardsmith.data.checks.check import Check
-from rewardsmith.data.surveys import exact, sources
+from rewardsmith.data.surveys import authors, balance, cycles, exact, labels, margins, private, repeats, sources
 from rewardsmith.data.surveys.contract import Setting, Survey
 from rewardsmith.data.surveys.notes import Notes
 
@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
         form.IDENTICAL_PAIR,
         form.EMPTY_TEXT,
         form.ROLE_ORDER,
+        texts.NUL_CHARACTER,
         tokens.OVER_LENGTH,
         tokens.TEMPLATE_REFUSED,
         tokens.RESPONSE_LOST,
@@ -36,8 +37,23 @@ CHECKS: dict[str, Check] = {
         tokens.PAD_IN_TEXT,
         tokens.IDENTICAL_TOKENS,
         exact.TRUNCATED_PROMPT,
-        exact.DUPLICATE_PAIR,
-        exact.CONTRADICTORY_PAIR,
+        texts.IDENTICAL_FOLDED,
+        texts.MOJIBAKE,
+        texts.REPLACEMENT_CHARACTER,
+        texts.CONTROL_CHARACTER,
+        repeats.DUPLICATE_PAIR,
+        repeats.CONTRADICTORY_PAIR,
+        cycles.PREFERENCE_CYCLE,
+        margins.MARGIN_AGAINST_LABEL,
+        margins.MARGIN_OUT_OF_RANGE,
+        margins.MARGIN_UNREAD,
+        margins.MARGIN_ZERO,
+        balance.MIXED_FORMS,
+        balance.DOMINANT_PROMPT,
+        balance.LOW_AGREEMENT,
+        authors.MODEL_TELLS_LABEL,
+        private.SECRET_IN_TEXT,
+        private.PERSONAL_DATA,
         exact.LEAKED_PROMPT,
         sources.MOSTLY_REJECTED,
     )
@@ -48,5 +64,8 @@ SURVEYS: dict[str, Callable[[Setting], Survey]] = {
     "notes": lambda _: Notes(CHECKS.values()),
     "sources": sources.Sources,
     "exact": exact.Exact,
+    "labels": labels.Labels,
+    "balance": balance.Balance,
+    "private": private.Private,
 }
 """By name; every one sees every kept row."""

@@ -15,7 +15,9 @@ from rewardsmith.rendering import Ids
 from rewardsmith.types import Conversation, PreferencePair
 
 Keys = tuple[bytes, bytes, bytes]
-"""Digests of prompt, chosen and rejected. A missing prompt counts as one of its own."""
+"""Digests of prompt, chosen and rejected. A missing prompt counts as one of its own for every two responses."""
+
+_DIGEST = 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,10 @@ class TokenizedPair:
 def pair_keys(pair: PreferencePair) -> Keys:
     """Digests of the three texts; equal exactly where roles and contents are."""
     chosen, rejected = _digest(pair.chosen), _digest(pair.rejected)
-    return (_digest(pair.prompt) if pair.prompt else chosen + rejected, chosen, rejected)
+    if pair.prompt:
+        return _digest(pair.prompt), chosen, rejected
+    both = b"".join(sorted((chosen, rejected)))  # whichever was preferred
+    return hashlib.blake2b(both, digest_size=_DIGEST).digest(), chosen, rejected
 
 
 def data_fingerprint(keys: NDArray[np.void]) -> str:
@@ -47,7 +52,7 @@ def data_fingerprint(keys: NDArray[np.void]) -> str:
 
 
 def _digest(conversation: Conversation) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=_DIGEST)
     for message in conversation:
         content = message.content.encode()
         digest.update(f"{message.role} {len(content)} ".encode())

@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from rewardsmith.records.data_balance import DataBalance
+from rewardsmith.records.data_labels import DataLabels
+from rewardsmith.records.data_private import DataPrivate
 from rewardsmith.records.files import Record
 
 Severity = Literal["error", "warning", "note"]
@@ -130,3 +133,6 @@ class CheckRecord(Record):
     findings: tuple[Finding, ...]
     tokens: TokenSummary
     rendering: RenderingRecord
+    labels: DataLabels | None = None
+    balance: DataBalance | None = None
+    private: DataPrivate | None = None

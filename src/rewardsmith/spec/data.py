@@ -10,6 +10,20 @@ from rewardsmith.spec.section import Refusal, Section
 
 _HUB_ONLY = ("name", "split", "revision")
 
+Column = Literal[
+    "prompt",
+    "chosen",
+    "rejected",
+    "target_margin",
+    "id",
+    "source",
+    "subset",
+    "annotator",
+    "chosen_model",
+    "rejected_model",
+]
+"""What a column may hold; the last three are for the checks only."""
+
 
 class SourceSpec(Section):
     """One source of preference pairs: exactly one of `path`, `id` and `embedded`."""
@@ -26,14 +40,14 @@ class SourceSpec(Section):
     """Split of a hub data set."""
     revision: str | None = None
     """Revision of a hub data set: a commit keeps runs reproducible."""
-    columns: dict[Literal["prompt", "chosen", "rejected", "target_margin", "id", "source", "subset"], str] = Field(
-        default_factory=dict
-    )
+    columns: dict[Column, str] = Field(default_factory=dict)
     """Our name: the name in the file. For example `{chosen: good_answer}`."""
     label: str = ""
     """Name of the source in reports; the file's or data set's name when left out."""
     limit: int | None = Field(None, ge=1)
     """Take this many rows, drawn by the spec's seed, in the file's order."""
+    target_margin_range: tuple[float, float] | None = None
+    """Smallest and largest `target_margin` on the source's scale; rows outside are a finding. For example `[0, 3]`."""
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceSpec:
@@ -48,6 +62,14 @@ class SourceSpec(Section):
                     "delete the line",
                     field=(name,),
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _margins_from_low_to_high(self) -> SourceSpec:
+        if self.target_margin_range is not None and self.target_margin_range[0] >= self.target_margin_range[1]:
+            raise Refusal(
+                "no margin lies between these", "write the smallest, then the largest", field=("target_margin_range",)
+            )
         return self
 
     @property

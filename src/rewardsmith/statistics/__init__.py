@@ -1,7 +1,9 @@
 """Intervals and tests, in numpy and scipy: how sure a score is, which of two is higher, whether a series moves.
 
-In: row results, sums per independent unit, or a series in time. Out: intervals, p-values, a trend.
+In: row results, sums per independent unit, votes, counts, or a series in time. Out: intervals, p-values, a trend.
 
+    agreement.py     repeated labels: how often two agree, and what accuracy that leaves to a model
+    diversity.py     counts of kinds: how many equally frequent ones would be as varied
     intervals.py     one score: Wilson's interval, also at the effective size that a bootstrap over groups shows
     bootstrap.py     sums over resampled units: rows, pairs of one prompt, a Ties id
     paired.py        two scores on the same units: interval of the difference, McNemar's test
@@ -19,6 +21,7 @@ Every random draw comes from a seed that the caller gives; memory stays under ab
 rows. Coverage and error rates are measured by bench/coverage.py and bench/compare_aa.py.
 """
 
+from rewardsmith.statistics.agreement import Agreement, best_accuracy, label_agreement
 from rewardsmith.statistics.bootstrap import (
     RESAMPLES,
     bootstrap_means,
@@ -27,6 +30,7 @@ from rewardsmith.statistics.bootstrap import (
     percentile_interval,
 )
 from rewardsmith.statistics.corrections import holm
+from rewardsmith.statistics.diversity import effective_number
 from rewardsmith.statistics.intervals import (
     CONFIDENCE,
     Floats,
@@ -46,17 +50,21 @@ __all__ = [
     "CONFIDENCE",
     "RESAMPLES",
     "TREND_POINTS",
+    "Agreement",
     "Difference",
     "Floats",
     "Interval",
     "Ranking",
     "Trend",
     "auc",
+    "best_accuracy",
     "binomial_p_value",
     "bootstrap_means",
     "bootstrap_sums",
+    "effective_number",
     "grouped_sums",
     "holm",
+    "label_agreement",
     "mcnemar_p_value",
     "percentile_interval",
     "rank_scores",

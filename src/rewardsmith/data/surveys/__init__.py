@@ -3,5 +3,9 @@
 contract.py   what a survey is
 notes.py      rows that stay and show a fault of their own
 sources.py    sources of which too little could be used
-exact.py      repeated pairs, held-out prompts in the training data, cut prompts: by digests
+exact.py      held-out prompts in the training data by digests, cut prompts
+labels.py     what labels say of each other: repeats.py, cycles.py and stated margins (margins.py)
+balance.py    what the pairs are made of: names.py, languages.py, and models that tell the label (authors.py)
+private.py    secrets and personal data, by the kinds of private_kinds.py
+comparisons.py   numbers for prompts, responses and comparisons, from digests
 """
