@@ -34,6 +34,7 @@ FILES = (
     "rejected.jsonl",
     "train/metrics.jsonl",
     "train/summary.json",
+    "label_noise.json",
     "model/model.safetensors",
     "model/rewardsmith.json",
     "eval/rewardbench2/results.json",
@@ -77,7 +78,7 @@ def test_the_main_job(world: World, tmp_path: Path) -> None:
         ("Ties", 4, 2),
     ]
     stages = read_record(run / "manifest.json", Manifest).stages
-    assert stages.keys() == {"check", "train", "evaluate", "probe", "gates"}
+    assert stages.keys() == {"check", "train", "labels", "evaluate", "probe", "gates"}
     skills = read_record(run / "ood.json", OodRecord)
     assert [row.key for row in skills.rows if row.kind != "domain"] == ["held_out", "rewardbench2"]
     record = json.loads((run / "model" / "rewardsmith.json").read_text())

@@ -76,6 +76,8 @@ DECIDES = {
     "evaluation.benchmarks": [{"name": "rewardbench2", "data": "x.jsonl"}],
     "evaluation.probes.data": "x.jsonl",
     "evaluation.probes.pairs": 0,
+    "evaluation.label_noise.suspects": 0,
+    "evaluation.label_noise.rescore": 0,
     "evaluation.gates.probes.kind": "gate",
     "evaluation.gates.probes.min_prompts": 5,
     "evaluation.gates.probes.surface.max_wrong": 0.5,

@@ -17,6 +17,7 @@ _TITLES: dict[StageName, str] = {
     "samples": "Samples",
     "check": "Check the data contract",
     "train": "Train",
+    "labels": "Label noise",
     "evaluate": "Evaluate",
     "probe": "Bias probes",
     "gates": "Gates",

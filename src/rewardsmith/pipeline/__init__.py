@@ -13,6 +13,7 @@ explaining.py    one conversation, token by token
 variants.py      one more training of a run's spec: another seed, or a share of the data
 replicas.py      `training.seeds`
 learning_curve.py  `run --learning-curve`
+label_noise.py   suspected labels, from the margins of the epoch
 probing.py       bias probes, and rewards on a policy's own samples
 scorers.py       a checkpoint to score with, its rewards cached
 serving.py       models, tokens and limits of a server; engines.py: what it scores with

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from rewardsmith.records import StepMetrics
 
-StageName = Literal["samples", "check", "train", "evaluate", "probe", "gates", "report"]
+StageName = Literal["samples", "check", "train", "labels", "evaluate", "probe", "gates", "report"]
 
 
 class Events(Protocol):

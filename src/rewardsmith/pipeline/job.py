@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rewardsmith import data, evaluation
 from rewardsmith.data import Side
-from rewardsmith.errors import NegativeVerdict, UserError
+from rewardsmith.errors import MarginStop, NegativeVerdict, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.pipeline import stages
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
@@ -78,7 +78,7 @@ def run_job(
             return None
         try:
             checked = stages.check(job)
-            trained = stages.train_model(job, checked)
+            trained = _train(job, checked)
         except NegativeVerdict:
             run.update(verdict="stopped")
             stages.publish(job)
@@ -151,7 +151,18 @@ def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
         if not is_main_process():
             _help_training(job)
             return None
-        return stages.train_model(job, stages.require_check(job)), run.model
+        return _train(job, stages.require_check(job)), run.model
+
+
+def _train(job: Job, checked: CheckRecord) -> TrainRecord:
+    """Train, and look at the labels, the more so when the margin monitor has stopped training."""
+    try:
+        trained = stages.train_model(job, checked)
+    except MarginStop:
+        stages.labels(job)
+        raise
+    stages.labels(job)
+    return trained
 
 
 def _help_training(job: Job) -> None:

@@ -2,6 +2,7 @@
 
     check      data contract, thresholds and sizes      check.json, rejected.jsonl
     train      one epoch, or the rest of one            train/, model/
+    labels     what its margins say of the labels       label_noise.json
     evaluate   benchmarks and held-out pairs            eval/*/results.json, rows.jsonl
     probe      edited responses                         probes.json
     judge      results and rules                        gates.json, ood.json
@@ -29,6 +30,7 @@ from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.evaluating import prompt_blind_rewards
 from rewardsmith.pipeline.events import StageName
 from rewardsmith.pipeline.fingerprints import file_sha256, place_fingerprint, versions
+from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
 from rewardsmith.pipeline.renderings import evaluate_renderings
 from rewardsmith.pipeline.resources import uses_embedded_data
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
@@ -36,6 +38,7 @@ from rewardsmith.records import (
     BenchmarkResult,
     CheckRecord,
     GatesRecord,
+    LabelNoiseRecord,
     ProbesRecord,
     RewardSummary,
     TrainRecord,
@@ -46,6 +49,7 @@ from rewardsmith.records import (
 from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import ExportSpec, digest
 from rewardsmith.spec.evaluation import HELD_OUT
+from rewardsmith.training.metrics import StepLog
 from rewardsmith.training.plan import weights_fingerprint
 from rewardsmith.training.trl_backend import TrainJob, train
 
@@ -149,6 +153,36 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
 
     files = (summary, job.run.model / RECORD)
     return _stage(job, "train", fingerprint, work, lambda: read_record(summary, TrainRecord), *files)
+
+
+def labels(job: Job) -> LabelNoiseRecord | None:
+    """How many training labels are wrong, and which are suspected; None where the spec does not ask.
+
+    Raises:
+        ModelError: the trained checkpoint cannot be opened.
+    """
+    path, wanted = job.run.path / NOISE_FILE, job.spec.evaluation.label_noise
+    if not wanted.suspects or not StepLog(job.run.path / "train").margins_file.exists():
+        path.unlink(missing_ok=True)
+        return None
+    trained = job.run.manifest.stages["train"]
+    fingerprint = digest(
+        {
+            "model": trained.fingerprint,
+            "state": trained.state,
+            "wanted": wanted.model_dump(mode="json"),
+            "versions": versions(),
+        }
+    )
+
+    def work() -> LabelNoiseRecord:
+        record = look_at_labels(job, fingerprint)
+        write_json(path, record)
+        return record
+
+    record = _stage(job, "labels", fingerprint, work, lambda: read_record(path, LabelNoiseRecord), path)
+    job.events.note(f"  {record.statement}")
+    return record
 
 
 def evaluate(job: Job) -> dict[str, BenchmarkResult]:

@@ -6,6 +6,7 @@ file (`null` does).
 
     check    → CheckRecord      check.json, rejected.jsonl (one RejectedRow a line); FixRecord: fix.json
     train    → TrainRecord      train/summary.json, train/metrics.jsonl (one StepMetrics a line)
+             → LabelNoiseRecord label_noise.json
     evaluate → BenchmarkResult  eval/BENCHMARK/results.json, rows.jsonl (one RowResult a line)
     probe    → ProbesRecord     probes.json; PolicySamplesRecord: policy_samples.json
     gates    → GatesRecord      gates.json; OodRecord: ood.json
@@ -79,6 +80,7 @@ from rewardsmith.records.files import (
     write_lines,
     write_text,
 )
+from rewardsmith.records.label_noise import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
 from rewardsmith.records.probes import (
     PolicyLabels,
     PolicySamplesRecord,
@@ -128,6 +130,7 @@ __all__ = [
     "GatesRecord",
     "GoldenReward",
     "LabelAgreement",
+    "LabelNoiseRecord",
     "LanguageShare",
     "Languages",
     "LearningCurveRecord",
@@ -140,6 +143,8 @@ __all__ = [
     "MonitorRecord",
     "NamedCount",
     "NamedCounts",
+    "NoiseBand",
+    "NoiseShare",
     "OodRecord",
     "OodRow",
     "OverallComparison",
@@ -173,6 +178,7 @@ __all__ = [
     "StepMetrics",
     "SubsetComparison",
     "SubsetResult",
+    "SuspectLabel",
     "SuspectPair",
     "TokenSummary",
     "TrainRecord",

@@ -81,12 +81,22 @@ class GatesSpec(Section):
     probes: ProbeGatesSpec = Field(default_factory=ProbeGatesSpec)
 
 
+class LabelNoiseSpec(Section):
+    """After training: which labels contradict what the other pairs teach, and how many."""
+
+    suspects: int = Field(100, ge=0)
+    """Suspected labels that are listed, the most probable first. 0: labels are not looked at."""
+    rescore: int = Field(1000, ge=0)
+    """Of the worst candidates, so many are asked again with the trained model before they are ranked. 0: none."""
+
+
 class EvaluationSpec(Section):
     """What the trained model is asked, and what it must reach."""
 
     benchmarks: tuple[BenchmarkSpec, ...] = (BenchmarkSpec(name="rewardbench2", data="embedded"),)
     """Benchmarks: `name` (rewardbench2, pairs, …) and `data` (a hub id, a file or `embedded`)."""
     probes: ProbesSpec = Field(default_factory=ProbesSpec)
+    label_noise: LabelNoiseSpec = Field(default_factory=LabelNoiseSpec)
     gates: GatesSpec = Field(default_factory=GatesSpec)
     tokens_per_batch: int = Field(16384, ge=64)
     """Tokens scored at a time, padding counted."""
