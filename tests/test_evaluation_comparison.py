@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from rewardsmith import statistics
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, score_rows
@@ -68,6 +69,18 @@ def test_a_comparison_by_hand():
     assert {row.id for row in found.gained} == {str(i) for i in range(8, 17)}
     assert found.gained[0].rewards_first == (0.0, 0.5)
     assert found.gained[0].rewards_second == (1.0, 0.5)
+
+
+def test_the_interval_is_that_of_the_rows_differences():
+    # Bonett and Price 2012 for 100 rows with 12 gained and 4 lost; two models on rows of their own would have twice it.
+    rows = [best_of(i) for i in range(100)]
+    first = from_right("old", rows, [i < 54 for i in range(100)])
+    second = from_right("new", rows, [i < 50 or 54 <= i < 66 for i in range(100)])
+    p12, p21 = 13 / 102, 5 / 102
+    half = stats.t.ppf(0.975, 99) * np.sqrt((p12 + p21 - (p12 - p21) ** 2) / 102)
+    found = compare(first, second, resamples=20_000).record.pairs[0]
+    for part in (found.average, found.subsets["Math"]):
+        assert (part.ci_low, part.ci_high) == pytest.approx((p12 - p21 - half, p12 - p21 + half), abs=0.002)
 
 
 def test_a_model_against_itself():

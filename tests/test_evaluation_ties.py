@@ -68,6 +68,12 @@ def test_equal_rewards_score_nothing():
     assert score({"ref:0": ([1.0], [1.0]), "tied:0": ([1.0, 1.0], [1.0, 1.0])}) == 0.0
 
 
+def test_a_row_whose_right_and_wrong_answers_tie_is_not_won():
+    rows = [ties_row("ref:0", 1, 1), ties_row("tied:0", 2, 1), ties_row("tied:1", 2, 1)]
+    rewards = [np.array([1.0, 1.0]), np.array([2.0, 1.0, 1.0]), np.array([2.0, 2.0, 1.0])]
+    assert ties.tally(rows, rewards).results == (0.0, 0.0, 1.0)
+
+
 def test_every_term_by_hand():
     # ref: g = 3. tied: d = 1, g = 2: T = R = CP = CH = 1, M = tanh(min(3, 2) / 1 - 1) = tanh 1
     found = score({"ref:0": ([4.0], [1.0]), "tied:0": ([4.0, 3.0], [1.0, 0.0])})

@@ -133,6 +133,18 @@ def test_a_copy_shares_its_rewards_and_any_change_of_the_model_does_not(model: P
     assert model_identity(load_reward_model(copy)) != own
 
 
+def test_another_checkpoint_in_the_same_folder_gets_its_own_rewards(
+    model: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Same tokenizer, same texts, same cache: only the weights of the head differ."""
+    other = make_checkpoint(tmp_path / "other", tiny_base, seed=1)
+    first, second = cached(model, tmp_path / "cache"), cached(other, tmp_path / "cache")
+    rewards = first.score(texts(5))
+    assert second.score(texts(5)).tobytes() == LocalScorer.load(other, token_budget=256).score(texts(5)).tobytes()
+    assert second.reused == 0
+    assert not np.isclose(second.score(texts(5)), rewards).any()
+
+
 def test_the_settings_of_an_adapter_decide(tiny_base: Path) -> None:
     import peft
     import transformers
