@@ -91,13 +91,13 @@ def test_the_main_job(world: World, tmp_path: Path) -> None:
     weights = (run / "model" / "model.safetensors").stat().st_mtime_ns
     again = world("run", spec)
     assert again.code == answer.code
-    assert again.err.count("unchanged, skipped") == 4
+    assert again.err.count("unchanged, skipped") == 5
     assert (run / "model" / "model.safetensors").stat().st_mtime_ns == weights
     assert world("run", spec, "--json").json()["passed"] == gates.passed
 
     # other gates: nothing is trained or scored again
     changed = world("run", spec, "--set", "evaluation.gates.minimum.rewardbench2.Math=0.99")
-    assert changed.err.count("unchanged, skipped") == 4
+    assert changed.err.count("unchanged, skipped") == 5
     assert "0.99" in (run / "gates.json").read_text()
 
     # another learning rate would be another model
