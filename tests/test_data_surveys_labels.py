@@ -94,6 +94,11 @@ def test_contradictions_keep_the_majority_or_nothing():
     assert found.detail(3) == "a.jsonl:2 has the same pair with the opposite label"
     assert found.detail(1) == "a.jsonl:1 has the same pair with the opposite label"
     assert (surveyed.section.contradictory, surveyed.section.contradictory_comparisons) == (5, 2)
+    wilson = statistics.wilson_interval(1 / 3, 2)
+    assert found.summary == (
+        "of 2 comparisons that were labelled more than once, two labels agree in 16.7% (95 % interval "
+        f"{wilson.low:.1%} to {wilson.high:.1%}): no model is right in more than 50.0% of such labels"
+    )
 
 
 def test_pairs_without_a_prompt_are_compared_by_their_responses():

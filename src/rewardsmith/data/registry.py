@@ -50,7 +50,6 @@ CHECKS: dict[str, Check] = {
         margins.MARGIN_ZERO,
         balance.MIXED_FORMS,
         balance.DOMINANT_PROMPT,
-        balance.LOW_AGREEMENT,
         authors.MODEL_TELLS_LABEL,
         private.SECRET_IN_TEXT,
         private.PERSONAL_DATA,

@@ -23,7 +23,6 @@ from rewardsmith.data.surveys.names import Names
 from rewardsmith.data.surveys.private_kinds import find_private, suspected
 from rewardsmith.records import (
     DataBalance,
-    ExampleRow,
     LabelAgreement,
     NamedCounts,
     PromptReuse,
@@ -35,14 +34,12 @@ from rewardsmith.statistics import Agreement, effective_number, label_agreement
 _MANY_PAIRS = 50  # ten ranked answers make 45 pairs
 _MUCH = 0.01
 _SHOWN = 50
-_COMPARISONS = 20  # fewer repeated comparisons bound the ceiling too loosely to speak of
-_LOW = 0.9  # two labels agree less often than this: no model is right in more than 95 %
 _REUSE = {"1": 1, "2": 2, "3-5": 5, "6-10": 10, "11-50": 50, "51-500": 500, "501 or more": np.inf}
 _TURNS = {"1": 1, "2": 2, "3": 3, "4-5": 5, "6-10": 10, "11 or more": np.inf}
 
 
 class Balance:
-    """Codes: mixed_forms, dominant_prompt, model_tells_label, low_agreement."""
+    """Codes: mixed_forms, dominant_prompt, model_tells_label."""
 
     def __init__(self, setting: Setting) -> None:
         self._seed = setting.spec.seed
@@ -61,12 +58,11 @@ class Balance:
         self._turns.extend(min(65535, max(1, sum(message.role == "user" for message in pair.prompt))) for pair in pairs)
 
     def finish(self, table: Table) -> Surveyed:
-        """Four findings at most, and a `DataBalance`."""
+        """Three findings at most, and a `DataBalance`."""
         train = table.train
         prompts = compare(table.keys[train]).prompt
         chosen, rejected = self._models.codes().reshape(-1, 2)[train].T
         models = model_rates(chosen, rejected, prompts, self._models.titles)
-        agreement = self._agreement(table)
         forms, mixed = self._written(table)
         section = DataBalance(
             sources=self._sources.counts(table.is_held_out) or NamedCounts(distinct=0, effective=0.0, most=()),
@@ -77,10 +73,10 @@ class Balance:
             turns=_histogram(np.array(self._turns, dtype=np.int64)[train], _TURNS),
             prompts=_reuse(prompts),
             languages=prompt_languages(table, prompts, seed=self._seed),
-            agreement=agreement,
+            agreement=self._agreement(table),
         )
         telling = telling_models(models, chosen, rejected, self._models.titles, train)
-        return Surveyed([mixed, _dominant(prompts, train), telling, _low(agreement)], section)
+        return Surveyed([mixed, _dominant(prompts, train), telling], section)
 
     def _written(self, table: Table) -> tuple[tuple[SourceForms, ...], Found]:
         """How each source's rows are written, and the rows that are not written as most of their source are."""
@@ -159,19 +155,6 @@ def _dominant(prompts: Numbers, train: NDArray[np.int64]) -> Found:
     return Found("dominant_prompt", places, lambda place: f"its prompt has {pairs_of[place]:,} training pairs")
 
 
-def _low(agreement: Sequence[SourceAgreement]) -> Found:
-    low = [
-        one for one in agreement if one.agreement.comparisons >= _COMPARISONS and one.agreement.agreement_ci[1] < _LOW
-    ]
-    words = (
-        f"two labels of a pair agree in {one.agreement.agreement:.1%}; no model is right in more than "
-        f"{one.agreement.ceiling_high:.1%}"
-        for one in low
-    )
-    examples = tuple(ExampleRow(file=one.source, row=0, detail=detail) for one, detail in zip(low, words, strict=True))
-    return Found("low_agreement", NOWHERE, count=len(low), of=max(1, len(agreement)), examples=examples)
-
-
 MIXED_FORMS = Check(
     code="mixed_forms",
     severity="note",
@@ -189,13 +172,4 @@ DOMINANT_PROMPT = Check(
     why="The model learns much about one question and little about others; accuracy over pairs hides it.",
     fix="draw some of its pairs (data.train[].limit, or a cleaned file)",
     of="train",
-)
-LOW_AGREEMENT = Check(
-    code="low_agreement",
-    severity="note",
-    title="Repeated labels disagree",
-    meaning="Where a source labels the same two responses more than once, two labels agree in under 90 % of cases.",
-    why="That is the ceiling: no model can be right more often than the labels that it is measured by allow.",
-    fix="read accuracies against the ceiling; merge the labels of a pair by majority",
-    of="sources",
 )

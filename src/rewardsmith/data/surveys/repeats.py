@@ -10,6 +10,7 @@ import numpy as np
 from rewardsmith.data.checks.check import Check
 from rewardsmith.data.surveys.comparisons import Comparisons, first_of, numbered
 from rewardsmith.data.surveys.contract import Found, Table
+from rewardsmith.statistics import Agreement, label_agreement
 
 
 def duplicates(comparisons: Comparisons, table: Table) -> Found:
@@ -38,7 +39,20 @@ def contradictions(comparisons: Comparisons, table: Table) -> Found:
         opposite = first_by_label[int(label[place]) ^ 1]
         return f"{table.where(opposite)} has the same pair with the opposite label"
 
-    return Found("contradictory_pair", places, other, remove=places[2 * mine[places] <= all_C[group[places]]])
+    summary = _ceiling(label_agreement(forward_C, all_C)) if len(places) else ""
+    outvoted = places[2 * mine[places] <= all_C[group[places]]]
+    return Found("contradictory_pair", places, other, summary=summary, remove=outvoted)
+
+
+def _ceiling(agreement: Agreement | None) -> str:
+    """What repeated labels leave to a model, in words."""
+    if agreement is None:
+        return ""
+    interval = f"95 % interval {agreement.interval.low:.1%} to {agreement.interval.high:.1%}"
+    return (
+        f"of {agreement.comparisons:,} comparisons that were labelled more than once, two labels agree in "
+        f"{agreement.agreement:.1%} ({interval}): no model is right in more than {agreement.ceiling_high:.1%} of such labels"
+    )
 
 
 DUPLICATE_PAIR = Check(
