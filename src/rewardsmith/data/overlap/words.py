@@ -1,0 +1,217 @@
+"""Texts as hashed words: what every overlap of texts is counted on.
+
+    words = hash_words(["What is 7 + 5?", "what is  7 + 5"])
+    words.hashes         # 64 bits a word
+    words.digests()      # one number a text: equal for equal words and marks, whatever case, spacing and layout
+
+A word is a run of letters and digits, in lower case and Unicode form NFKC. Operators and symbols that carry meaning
+(`7 + 5` is not `7 - 5`, `C++` is not `C`) are words of their own, and so is each sign of a script that is written
+without spaces (Chinese, Japanese, Thai, ...). All other punctuation only separates. The digest of a text also counts
+the marks between its words ("Finish with a !" is not "Finish with a ?"), but not quotes, brackets, layout and its last
+mark.
+
+Everything is one pass of numpy over the code points of a block of texts: with base B and a random number v(c) for
+each character, the prefix sums P of v(c) * B**i modulo 2**64 give the hash of any word [s, e) as
+(P[e] - P[s]) * B**-s, the polynomial hash of Karp and Rabin 1987; a finaliser mixes its bits. No Python object is made
+for a word.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+Starts = NDArray[np.int64]
+
+_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+_INVERSE = pow(_BASE, -1, 1 << 64)
+_BLOCK = 1 << 16  # characters at a time: the working arrays of a block stay in the cache
+
+_SEPARATOR, _WORD, _LONE, _MARK = 0, 1, 2, 3
+_LONE_CATEGORIES = ("Sm", "Sc", "So")
+_ONLY_LAYOUT = "|~"  # tables and rules
+_LONE_PUNCTUATION = "%^"
+_MARKS = ".,;:!?\u3001\u3002"
+_UNSPACED = ((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0xA4CF), (0xF900, 0xFAFF))
+_MINUS = ord("-")
+_DIGITS = (ord("0"), ord("9"))
+_EDGE = "\n\n"  # around each text, so that every character has two neighbours
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of T texts: text t has `hashes[starts[t]:starts[t + 1]]`.
+
+    hashes (W,)    64-bit hash of each word
+    marks (W,)     sum over the marks between a word and the next one; 0 for none
+    starts (T+1,)  ascending, from 0 to W
+    """
+
+    hashes: Hashes
+    marks: Hashes
+    starts: Starts
+
+    @property
+    def counts(self) -> Starts:
+        """Words of each text, shape (T,)."""
+        return np.diff(self.starts)
+
+    def merged(self, bounds: Starts) -> Words:
+        """The same words with texts joined: new text u is the old texts [bounds[u], bounds[u + 1])."""
+        return Words(self.hashes, self.marks, self.starts[bounds])
+
+    def digests(self) -> Hashes:
+        """One number per text, shape (T,): equal for equal words and marks in order, 0 for a text without words."""
+        powers, inverses = _powers(len(self.hashes) + 1)
+        sums = _prefix_sums(mix(self.hashes + self.marks) * powers[: len(self.hashes)])
+        first, last = self.starts[:-1], self.starts[1:]
+        return np.where(last > first, mix((sums[last] - sums[first]) * inverses[first]), np.uint64(0))
+
+
+def hash_words(texts: Sequence[str]) -> Words:
+    """The words of texts, as hashes, in order."""
+    parts = [_hash_block(block) for block in _blocks(texts)]
+    if not parts:
+        return Words(np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(1, np.int64))
+    counts = np.concatenate([part.counts for part in parts])
+    hashes, marks = (np.concatenate([getattr(part, name) for part in parts]) for name in ("hashes", "marks"))
+    return Words(hashes, marks, starts_of(counts))
+
+
+def starts_of(counts: NDArray[np.int64]) -> Starts:
+    """Where each text's items start, when they stand one after the other: (T,) counts to (T+1,) starts."""
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
+def mix(values: Hashes) -> Hashes:
+    """Spread every bit over all bits: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[list[str]]:
+    block: list[str] = []
+    size = 0
+    for text in texts:
+        block.append(text if text.isascii() else unicodedata.normalize("NFKC", text))
+        size += len(block[-1])
+        if size >= _BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _hash_block(texts: list[str]) -> Words:
+    codes = np.frombuffer((_EDGE + _EDGE.join(texts) + _EDGE).encode("utf-32-le", "surrogatepass"), np.uint32)
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    text_starts = starts_of(lengths + len(_EDGE))
+    kinds, values = _classify(codes)
+    is_word = kinds == _WORD
+    is_lone = kinds == _LONE
+    begins, ends = is_lone.copy(), is_lone
+    begins[1:] |= is_word[1:] & ~is_word[:-1]
+    ends[:-1] |= is_word[:-1] & ~is_word[1:]
+    first, last = np.flatnonzero(begins), np.flatnonzero(ends) + 1
+    powers, inverses = _powers(len(codes) + 1)
+    sums = _prefix_sums(values * powers[: len(codes)])
+    hashes = mix((sums[last] - sums[first]) * inverses[first])
+    marked = np.flatnonzero(kinds == _MARK)
+    marks = _marks_after(last, marked, text_starts, values[marked])
+    return Words(hashes, marks, np.searchsorted(first, text_starts))
+
+
+def _marks_after(last: Starts, marked: Starts, text_starts: Starts, values: Hashes) -> Hashes:
+    """For each word the sum over the marks that follow it in its text, without the last mark of the text.
+
+    Args:
+        last: where each word ends, (W,).
+        marked: where the marks stand, (M,).
+        text_starts: where each text starts, (T+1,).
+        values: what stands for each mark, (M,).
+    """
+    marks = np.zeros(len(last) + 1, np.uint64)
+    word = np.searchsorted(last, marked, "right") - 1
+    text = np.searchsorted(text_starts, marked, "right")
+    ends = np.append(last, text_starts[-1] + 1)
+    follows = (word >= 0) & (ends[word] > text_starts[text - 1])
+    inner = ends[word + 1] <= text_starts[text]  # another word follows in the text
+    ends_run = np.ones(len(marked), np.bool_)
+    ends_run[:-1] = text[1:] != text[:-1]
+    counted = follows & (inner | ~ends_run)
+    np.add.at(marks, word[counted], values[counted])
+    return marks[:-1]
+
+
+def _classify(codes: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], Hashes]:
+    """Kind of each character, and the random number that stands for it in lower case."""
+    kind_of, value_of = _tables()
+    in_table = np.minimum(codes, len(kind_of) - 1)
+    kinds, values = kind_of[in_table], value_of[in_table]
+    if codes.max(initial=0) >= len(kind_of):  # beyond the basic plane: emoji, rare signs
+        far = codes >= len(kind_of)
+        values[far] = mix(codes[far].astype(np.uint64))
+    _mark_operators(codes, kinds)
+    return kinds, values
+
+
+def _mark_operators(codes: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> None:
+    """`-`, `/` and `*` are words beside a digit (7 - 5, 3*4), else layout; `#` is one after a letter (C#)."""
+    places = np.flatnonzero((codes == _MINUS) | (codes == ord("/")) | (codes == ord("*")))
+    for step in (-1, 1):
+        beside = codes[places + step]
+        beside = np.where(beside == ord(" "), codes[places + 2 * step], beside)
+        kinds[places[(beside >= _DIGITS[0]) & (beside <= _DIGITS[1])]] = _LONE
+    sharps = np.flatnonzero(codes == ord("#"))
+    kinds[sharps[kinds[sharps - 1] == _WORD]] = _LONE
+
+
+@cache
+def _tables() -> tuple[NDArray[np.uint8], Hashes]:
+    """Kind and value of every character of the basic plane; the last entry stands for all beyond it."""
+    size = 0x10000
+    kinds = np.fromiter(map(_kind, map(chr, range(size))), np.uint8, size)
+    lower = np.fromiter((ord(low) if len(low := chr(code).lower()) == 1 else code for code in range(size)), np.uint64)
+    lower[0x2212] = _MINUS
+    kinds[-1] = _LONE
+    return kinds, mix(lower + np.uint64(1))
+
+
+def _kind(char: str) -> int:
+    category = unicodedata.category(char)
+    if category[0] in "LNM":
+        return _LONE if any(low <= ord(char) <= high for low, high in _UNSPACED) else _WORD
+    if category in _LONE_CATEGORIES or char in _LONE_PUNCTUATION:
+        return _SEPARATOR if char in _ONLY_LAYOUT else _LONE
+    return _MARK if char in _MARKS else _SEPARATOR
+
+
+_POWERS: list[tuple[Hashes, Hashes]] = []
+
+
+def _powers(size: int) -> tuple[Hashes, Hashes]:
+    """Powers of the base and of its inverse modulo 2**64, at least `size` of each."""
+    if not _POWERS or len(_POWERS[0][0]) < size:
+        _POWERS[:] = [(_progression(_BASE, size + _BLOCK), _progression(_INVERSE, size + _BLOCK))]
+    return _POWERS[0]
+
+
+def _progression(ratio: int, size: int) -> Hashes:
+    steps = np.full(size, ratio, np.uint64)
+    steps[0] = 1
+    return np.multiply.accumulate(steps)
+
+
+def _prefix_sums(terms: Hashes) -> Hashes:
+    sums = np.zeros(len(terms) + 1, np.uint64)
+    np.cumsum(terms, out=sums[1:])
+    return sums
