@@ -48,10 +48,11 @@ def _ceiling(agreement: Agreement | None) -> str:
     """What repeated labels leave to a model, in words."""
     if agreement is None:
         return ""
-    interval = f"95 % interval {agreement.interval.low:.1%} to {agreement.interval.high:.1%}"
+    low, high, ceiling = agreement.interval.low, agreement.interval.high, agreement.ceiling_high
     return (
         f"of {agreement.comparisons:,} comparisons that were labelled more than once, two labels agree in "
-        f"{agreement.agreement:.1%} ({interval}): no model is right in more than {agreement.ceiling_high:.1%} of such labels"
+        f"{agreement.agreement:.1%} (95 % interval {low:.1%} to {high:.1%}): "
+        f"no model is right in more than {ceiling:.1%} of such labels"
     )
 
 
