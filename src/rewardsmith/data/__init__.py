@@ -15,6 +15,7 @@ findings.py   what they found → findings and the verdict
 split.py      holds out prompts
 share.py      a share of the training prompts, for learning curves
 lengths.py    lengths in tokens
+tokens/       what the survey of tokens watches while rows pass
 """
 
 from rewardsmith.data.checks.check import Check

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from rewardsmith.data.checks import form, texts, tokens
 from rewardsmith.data.checks.check import Check
 from rewardsmith.data.surveys import authors, balance, cycles, exact, labels, margins, private, repeats, sources
+from rewardsmith.data.surveys import tokens as token_survey
 from rewardsmith.data.surveys.contract import Setting, Survey
 from rewardsmith.data.surveys.notes import Notes
 
@@ -36,7 +37,14 @@ CHECKS: dict[str, Check] = {
         tokens.BOS_DOUBLED,
         tokens.PAD_IN_TEXT,
         tokens.IDENTICAL_TOKENS,
-        exact.TRUNCATED_PROMPT,
+        token_survey.TRUNCATED_PROMPT,
+        token_survey.SPECIAL_TOKEN_IN_TEXT,
+        token_survey.ROLE_MARKER_IN_TEXT,
+        token_survey.PROMPT_REWRITTEN,
+        token_survey.PROMPT_SEAM,
+        token_survey.UNKNOWN_TOKEN,
+        token_survey.TEMPLATE_DEPENDS_ON_DATE,
+        token_survey.PAD_IS_EOS,
         texts.IDENTICAL_FOLDED,
         texts.MOJIBAKE,
         texts.REPLACEMENT_CHARACTER,
@@ -61,6 +69,7 @@ CHECKS: dict[str, Check] = {
 
 SURVEYS: dict[str, Callable[[Setting], Survey]] = {
     "notes": lambda _: Notes(CHECKS.values()),
+    "tokens": token_survey.Tokens,
     "sources": sources.Sources,
     "exact": exact.Exact,
     "labels": labels.Labels,

@@ -26,7 +26,7 @@ from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.reward_head import reads_one_token
 from rewardsmith.records import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer
-from rewardsmith.rendering.batch import encode
+from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.length import shared_prefix
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.scoring.running import running_rewards

@@ -41,7 +41,6 @@ from rewardsmith.records.checks import (
     RenderingRecord,
     Severity,
     SourceCount,
-    TokenSummary,
 )
 from rewardsmith.records.comparison import (
     BenchmarkComparison,
@@ -68,6 +67,17 @@ from rewardsmith.records.data_balance import (
 )
 from rewardsmith.records.data_labels import DataLabels, MarginSummary, PreferenceCycle
 from rewardsmith.records.data_private import DataPrivate, PrivateKind
+from rewardsmith.records.data_tokens import (
+    LengthBin,
+    LengthPolicy,
+    LimitEffect,
+    MarkerCount,
+    PrefixStability,
+    TextEnd,
+    TokenSummary,
+    TokenWaste,
+    UnknownTokens,
+)
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
 from rewardsmith.records.explain import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.records.files import (
@@ -135,9 +145,13 @@ __all__ = [
     "Languages",
     "LearningCurveRecord",
     "LengthBias",
+    "LengthBin",
     "LengthCalibrated",
+    "LengthPolicy",
+    "LimitEffect",
     "Manifest",
     "MarginSummary",
+    "MarkerCount",
     "ModelRate",
     "Models",
     "MonitorRecord",
@@ -153,6 +167,7 @@ __all__ = [
     "PolicyLabels",
     "PolicySamplesRecord",
     "PreferenceCycle",
+    "PrefixStability",
     "PrivateKind",
     "ProbeExample",
     "ProbeResult",
@@ -180,9 +195,12 @@ __all__ = [
     "SubsetResult",
     "SuspectLabel",
     "SuspectPair",
+    "TextEnd",
     "TokenSummary",
+    "TokenWaste",
     "TrainRecord",
     "TrendTest",
+    "UnknownTokens",
     "WithinPrompt",
     "read_jsonl",
     "read_record",

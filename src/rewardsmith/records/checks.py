@@ -9,6 +9,7 @@ from pydantic import Field
 from rewardsmith.records.data_balance import DataBalance
 from rewardsmith.records.data_labels import DataLabels
 from rewardsmith.records.data_private import DataPrivate
+from rewardsmith.records.data_tokens import TokenSummary
 from rewardsmith.records.files import Record
 
 Severity = Literal["error", "warning", "note"]
@@ -79,24 +80,11 @@ class FixRecord(Record):
     files: tuple[str, ...]
 
 
-class TokenSummary(Record):
-    """How long the kept training texts are, in tokens, and what right padding at the spec's batch size wastes.
-
-    `quantiles` maps "min", "p05", "p50", "p95", "max" to the length of one text (prompt and response, EOS included).
-    `last_tokens` counts the last token of every text: a sound data set has one entry, the EOS. `truncated` counts
-    pairs whose prompt was cut.
-    """
-
-    texts: int
-    tokens: int
-    quantiles: dict[str, float]
-    last_tokens: dict[str, int]
-    padded_tokens: int
-    truncated: int
-
-
 class RenderingRecord(Record):
-    """How text becomes tokens; kept in the checkpoint so that serving does the same."""
+    """How text becomes tokens; kept in the checkpoint so that serving does the same.
+
+    `shipped_pad_token` is the base model's own, before another one took its place; null where it had none.
+    """
 
     template_sha256: str
     conversational: bool
@@ -106,6 +94,7 @@ class RenderingRecord(Record):
     pad_token: str
     pad_token_id: int
     added_pad_token: bool
+    shipped_pad_token: str | None = None
     changed_template: bool
     max_length: int
     over_length: str

@@ -4,29 +4,41 @@ loading.py         a tokenizer from the hub or a folder → Renderer
 renderer.py        conversations → token ids, or the reason why there are none
 preparation.py     a tokenizer as it ships → the tokenizer of a reward model
 batch.py           template and tokenizer over a batch
+encoding.py        rendered texts → ids, what they share only once; words.py does so for words
 template.py        a chat template → one whose full conversations end with EOS
 special_tokens.py  EOS, BOS, and a pad token that is neither
 faults.py          what can be wrong with one rendered text
 length.py          what is cut from a text that is too long
+markers.py         texts that tokenizer or template would not take for content
+unknown.py         what a tokenizer does with characters that it lacks
+dates.py           whether a template writes today's date
 upstream.py        the same conversations as RewardBench's own script renders them
 """
 
 from rewardsmith.rendering.batch import Rendered
+from rewardsmith.rendering.dates import DateUse
 from rewardsmith.rendering.faults import REASONS
-from rewardsmith.rendering.length import Ids
+from rewardsmith.rendering.length import Ids, length_said
 from rewardsmith.rendering.loading import load_renderer, load_tokenizer
+from rewardsmith.rendering.markers import FOREIGN_MARKERS, Markers
 from rewardsmith.rendering.preparation import OverLength
 from rewardsmith.rendering.renderer import RenderedPair, Renderer
+from rewardsmith.rendering.unknown import Unknown
 from rewardsmith.rendering.upstream import UpstreamRenderer
 
 __all__ = [
+    "FOREIGN_MARKERS",
     "REASONS",
+    "DateUse",
     "Ids",
+    "Markers",
     "OverLength",
     "Rendered",
     "RenderedPair",
     "Renderer",
+    "Unknown",
     "UpstreamRenderer",
+    "length_said",
     "load_renderer",
     "load_tokenizer",
 ]

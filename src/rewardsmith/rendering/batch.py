@@ -1,8 +1,7 @@
 """Template and tokenizer over a batch of conversations; lengths are not looked at here.
 
-render_batch(tokenizer, tokens, conversations)  → one Rendered each
-apply_template(tokenizer, conversations)        → their texts
-encode(tokenizer, texts)                        → ids of rendered texts
+render_batch(tokenizer, encode, tokens, conversations)  → one Rendered each
+apply_template(tokenizer, conversations)                → their texts
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
 from rewardsmith.rendering.faults import find_fault, loses_response
 from rewardsmith.rendering.length import Ids
 from rewardsmith.rendering.special_tokens import SpecialTokens
 from rewardsmith.types import Conversation
 
+Encode = Callable[[Sequence[str]], list[Ids]]
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -36,11 +34,13 @@ class Rendered:
     cut: int = 0
 
 
-def render_batch(tokenizer: Any, tokens: SpecialTokens, conversations: Sequence[Conversation]) -> list[Rendered]:
-    """Token ids of each conversation, or its fault."""
+def render_batch(
+    tokenizer: Any, encode: Encode, tokens: SpecialTokens, conversations: Sequence[Conversation]
+) -> list[Rendered]:
+    """Token ids of each conversation, or its fault; `encode` turns rendered texts into ids."""
     texts = together_or_alone(lambda batch: apply_template(tokenizer, batch), conversations)
     sound = [text for text in texts if isinstance(text, str)]
-    encoded = iter(together_or_alone(lambda batch: encode(tokenizer, batch), sound))
+    encoded = iter(together_or_alone(encode, sound))
     done = []
     for conversation, text in zip(conversations, texts, strict=True):
         if isinstance(text, Exception):
@@ -50,20 +50,12 @@ def render_batch(tokenizer: Any, tokens: SpecialTokens, conversations: Sequence[
     return done
 
 
-def encode(tokenizer: Any, texts: Sequence[str]) -> list[Ids]:
-    """Ids of rendered texts, as `apply_chat_template` computes them: special tokens come from the text alone."""
-    if not texts:
-        return []
-    encoded = tokenizer(
-        list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )
-    return [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
-
-
-def apply_template(tokenizer: Any, conversations: Sequence[Conversation]) -> list[str]:
-    """The text of each conversation as the chat template writes it, without a generation prompt."""
+def apply_template(
+    tokenizer: Any, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False
+) -> list[str]:
+    """The text of each conversation as the chat template writes it."""
     messages = [[{"role": m.role, "content": m.content} for m in conversation] for conversation in conversations]
-    return list(tokenizer.apply_chat_template(messages, tokenize=False))
+    return list(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt))
 
 
 def _judge(ids_T: Ids | Exception, text: str, conversation: Conversation, tokens: SpecialTokens) -> Rendered:

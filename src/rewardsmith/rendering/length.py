@@ -3,10 +3,14 @@
 Only the oldest tokens of the prompt may be cut. BOS stays first, the response and EOS stay whole, and the two sides of
 a pair lose the same tokens, so that they keep sharing their prompt.
 
+`too_long` says in words that a text does not fit, and `length_said` reads the number of tokens out of them again.
+
 Shapes: T tokens of one text.
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +28,19 @@ def shared_prefix(first_T: Ids, second_T: Ids) -> int:
 def excess(texts: tuple[Ids, ...], max_length: int) -> int:
     """Tokens by which the longest text passes the limit; 0 when all fit."""
     return max(0, max(len(ids_T) for ids_T in texts) - max_length)
+
+
+def too_long(texts: tuple[Ids, ...], max_length: int) -> str:
+    """Says how long the longest text is."""
+    return f"{max(len(ids_T) for ids_T in texts)} tokens, the limit is {max_length}"
+
+
+def length_said(detail: str) -> int:
+    """The number of tokens in what `too_long` said, also where more stands around it."""
+    said = re.search(r"(\d+) tokens, the limit is \d+", detail)
+    if said is None:
+        raise ValueError(f"not said by too_long: {detail!r}")
+    return int(said[1])
 
 
 def cut_prompt(texts: tuple[Ids, ...], prompt_T: Ids, *, max_length: int, bos_id: int | None) -> tuple[Ids, ...] | None:

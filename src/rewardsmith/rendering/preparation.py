@@ -8,17 +8,21 @@ Preparing a tokenizer that is prepared already changes nothing.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Any, Literal, cast
 
 from rewardsmith.errors import RenderingError
 from rewardsmith.records import RenderingRecord
-from rewardsmith.rendering.batch import render_batch
+from rewardsmith.rendering.batch import apply_template, render_batch
+from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.faults import REASONS
 from rewardsmith.rendering.special_tokens import SpecialTokens, prepare_special_tokens, tokenizer_name
 from rewardsmith.rendering.template import TEXT_ONLY, close_template
-from rewardsmith.types import Message
+from rewardsmith.types import Conversation, Message
 
 OverLength = Literal["drop", "truncate_prompt", "error"]
+
+_ANSWER = "A spider has eight legs."
 
 
 def prepare_tokenizer(
@@ -48,6 +52,7 @@ def prepare_tokenizer(
         pad_token=tokens.pad,
         pad_token_id=tokens.pad_id,
         added_pad_token=tokens.added_pad,
+        shipped_pad_token=tokens.shipped_pad,
         changed_template=closed != own,
         max_length=max_length,
         over_length=over_length,
@@ -74,11 +79,23 @@ def _default_template(tokenizer: Any) -> str | None:
     return cast("str | None", template.get("default") if isinstance(template, dict) else template)
 
 
+def response_header(tokenizer: Any) -> str:
+    """What the template of a prepared tokenizer writes before the response of a small conversation."""
+    conversation = _probe(tokenizer)
+    header, _, _ = apply_template(tokenizer, [conversation])[0].rpartition(conversation[-1].content)
+    return header
+
+
+def _probe(tokenizer: Any) -> Conversation:
+    """A small conversation that a prepared tokenizer must be able to render."""
+    if has_template(tokenizer):
+        return Message("user", "How many legs has a spider?"), Message("assistant", _ANSWER)
+    return (Message("text", _ANSWER),)
+
+
 def _verify(tokenizer: Any, tokens: SpecialTokens) -> None:
     """Render a small conversation and refuse a template that fails on it."""
-    answer = "A spider has eight legs."
-    probe = (Message("user", "How many legs has a spider?"), Message("assistant", answer))
-    rendered = render_batch(tokenizer, tokens, [probe if has_template(tokenizer) else (Message("text", answer),)])[0]
+    rendered = render_batch(tokenizer, partial(encode, tokenizer), tokens, [_probe(tokenizer)])[0]
     if rendered.reason:
         raise RenderingError(
             f"the chat template cannot be used: {REASONS[rendered.reason]} ({rendered.detail})",

@@ -7,8 +7,8 @@
     renderer.save(folder)                # the tokenizer, with the template that was used
 
 The saved template gives the same ids by `apply_chat_template(messages, tokenize=True)`: the renderer calls the same
-template and the same tokenizer, in batches, and adds nothing of its own. A text that cannot be rendered soundly is
-never mended in silence: it carries one of `REASONS`.
+template and the same tokenizer, in batches (`encoding.py`), and adds nothing of its own. A text that cannot be rendered
+soundly is never mended in silence: it carries one of `REASONS`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,21 @@ from typing import Any, cast
 from rewardsmith.errors import DataError, RenderingError
 from rewardsmith.protocols import Progress
 from rewardsmith.records import RenderingRecord
-from rewardsmith.rendering.batch import Rendered, encode, render_batch
+from rewardsmith.rendering.batch import Rendered, apply_template, render_batch, together_or_alone
+from rewardsmith.rendering.dates import DateUse, date_use
+from rewardsmith.rendering.encoding import Encoder
 from rewardsmith.rendering.faults import REASONS
-from rewardsmith.rendering.length import Ids, cut_prompt, excess
-from rewardsmith.rendering.preparation import OverLength, has_template, prepare_tokenizer, template_missing
+from rewardsmith.rendering.length import Ids, cut_prompt, excess, too_long
+from rewardsmith.rendering.markers import Markers, find_markers
+from rewardsmith.rendering.preparation import (
+    OverLength,
+    has_template,
+    prepare_tokenizer,
+    response_header,
+    template_missing,
+)
 from rewardsmith.rendering.special_tokens import SpecialTokens
+from rewardsmith.rendering.unknown import Unknown, find_unknown
 from rewardsmith.types import Conversation, PreferencePair
 
 _CHUNK = 512
@@ -56,6 +66,7 @@ class Renderer:
         self.tokenizer = tokenizer
         self.record = record
         self._tokens = tokens
+        self._encode = Encoder.of(tokenizer, response_header(tokenizer)).encode
 
     @classmethod
     def from_tokenizer(
@@ -130,6 +141,18 @@ class Renderer:
         """Id that right padding uses; never EOS."""
         return self._tokens.pad_id
 
+    def markers(self) -> Markers:
+        """Texts that the tokenizer or the template would not take for content."""
+        return find_markers(self.tokenizer)
+
+    def unknown(self) -> Unknown:
+        """What the tokenizer does with characters that its vocabulary lacks."""
+        return find_unknown(self.tokenizer)
+
+    def date_use(self) -> DateUse:
+        """Whether the template writes today's date."""
+        return date_use(self.tokenizer.chat_template, self.tokenizer.special_tokens_map)
+
     def save(self, folder: str | Path) -> None:
         """Save the tokenizer with its template; `from_checkpoint` reads it back."""
         self.tokenizer.save_pretrained(str(folder))
@@ -200,10 +223,22 @@ class Renderer:
                 progress(len(done), len(pairs))
         return done
 
+    def prompt_ids(self, prompts: Sequence[Conversation]) -> list[Ids | None]:
+        """Ids of prompts with the header of the response, as a policy reads them; None where the template refuses.
+
+        A prompt of the batch that was rendered last is encoded no second time.
+        """
+        texts = together_or_alone(
+            lambda batch: apply_template(self.tokenizer, batch, add_generation_prompt=True), prompts
+        )
+        encoded = iter(together_or_alone(self._encode, [text for text in texts if isinstance(text, str)]))
+        found = [text if isinstance(text, Exception) else next(encoded) for text in texts]
+        return [None if isinstance(ids_T, Exception) else ids_T for ids_T in found]
+
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendered]:
         if not has_template(self.tokenizer) and any(m.role != "text" for messages in conversations for m in messages):
             raise template_missing(self.tokenizer)
-        return render_batch(self.tokenizer, self._tokens, conversations)
+        return render_batch(self.tokenizer, self._encode, self._tokens, conversations)
 
     def _fit_one(self, conversation: Conversation, rendered: Rendered, place: str) -> Rendered:
         if rendered.ids is None:
@@ -212,7 +247,9 @@ class Renderer:
         if not cut:
             return rendered
         kept = self._shorten((rendered.ids,), conversation[:-1], place)
-        return Rendered(kept[0], cut=cut) if kept else Rendered(None, "over_length", self._too_long(rendered.ids))
+        if kept is None:
+            return Rendered(None, "over_length", too_long((rendered.ids,), self.max_length))
+        return Rendered(kept[0], cut=cut)
 
     def _fit_pair(self, pair: PreferencePair, chosen: Rendered, rejected: Rendered, place: str) -> RenderedPair:
         if chosen.ids is None or rejected.ids is None:
@@ -224,21 +261,18 @@ class Renderer:
             return RenderedPair(*both)
         kept = self._shorten(both, pair.prompt, place)
         if kept is None:
-            return RenderedPair(None, None, "over_length", self._too_long(*both))
+            return RenderedPair(None, None, "over_length", too_long(both, self.max_length))
         return RenderedPair(kept[0], kept[1], cut=cut)
 
     def _shorten(self, texts: tuple[Ids, ...], prompt: Conversation, place: str) -> tuple[Ids, ...] | None:
         """Apply the length policy to texts of which at least one is too long."""
         if self.record.over_length == "error":
             raise DataError(
-                self._too_long(*texts),
+                too_long(texts, self.max_length),
                 where=place,
                 fix="raise data.max_length, or write data.over_length: drop or truncate_prompt",
             )
         if self.record.over_length == "drop" or not prompt:
             return None
-        prompt_ids = encode(self.tokenizer, [self.text(prompt, add_generation_prompt=True)])[0]
+        prompt_ids = self._encode([self.text(prompt, add_generation_prompt=True)])[0]
         return cut_prompt(texts, prompt_ids, max_length=self.max_length, bos_id=self._tokens.bos_id)
-
-    def _too_long(self, *texts: Ids) -> str:
-        return f"{max(len(ids) for ids in texts)} tokens, the limit is {self.max_length}"

@@ -35,7 +35,8 @@ _RESERVED = (
 class SpecialTokens:
     """Texts and ids after preparation.
 
-    `adds_bos`: the tokenizer puts BOS before plain text on its own.
+    `adds_bos`: the tokenizer puts BOS before plain text on its own. `shipped_pad`: the pad token before preparation,
+    None where there was none.
     """
 
     eos: str
@@ -46,6 +47,7 @@ class SpecialTokens:
     pad: str
     pad_id: int
     added_pad: bool
+    shipped_pad: str | None
 
 
 def prepare_special_tokens(tokenizer: Any) -> SpecialTokens:
@@ -64,6 +66,7 @@ def prepare_special_tokens(tokenizer: Any) -> SpecialTokens:
         tokenizer.eos_token = tokenizer.sep_token
     if tokenizer.bos_token is None and tokenizer.cls_token is not None:
         tokenizer.bos_token = tokenizer.cls_token
+    shipped_pad = tokenizer.pad_token
     added = _settle_pad(tokenizer)
     return SpecialTokens(
         eos=str(tokenizer.eos_token),
@@ -74,6 +77,7 @@ def prepare_special_tokens(tokenizer: Any) -> SpecialTokens:
         pad=str(tokenizer.pad_token),
         pad_id=int(tokenizer.pad_token_id),
         added_pad=added,
+        shipped_pad=None if shipped_pad is None else str(shipped_pad),
     )
 
 

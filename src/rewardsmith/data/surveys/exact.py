@@ -1,4 +1,4 @@
-"""Held-out prompts that are trained on, by their digests; and cut prompts."""
+"""Held-out prompts that are trained on, by their digests."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Exact:
         """Nothing: the table has the digests."""
 
     def finish(self, table: Table) -> Surveyed:
-        """Leaks out of the training set, and cut prompts."""
-        return Surveyed([_leaks(table), _truncated(table)])
+        """Leaks out of the training set."""
+        return Surveyed([_leaks(table)])
 
 
 def _leaks(table: Table) -> Found:
@@ -37,14 +37,6 @@ def _leaks(table: Table) -> Found:
     return Found("leaked_prompt", leaked, trained_on, remove=train[np.isin(prompts[train], prompts[held_out])])
 
 
-def _truncated(table: Table) -> Found:
-    return Found(
-        "truncated_prompt",
-        np.flatnonzero(table.cut),
-        lambda place: f"{table.cut[place]} tokens of the prompt were cut",
-    )
-
-
 LEAKED_PROMPT = Check(
     code="leaked_prompt",
     severity="error",
@@ -53,13 +45,4 @@ LEAKED_PROMPT = Check(
     why="The held-out result would measure memory, and every gate that rests on it would be too kind.",
     fix="remove these rows from either side, or let data.held_out.fraction split by prompt",
     of="held_out",
-)
-TRUNCATED_PROMPT = Check(
-    code="truncated_prompt",
-    severity="note",
-    title="Prompts cut at their beginning",
-    meaning="A text had more tokens than data.max_length; the oldest ones of its prompt were cut, on both sides.",
-    why="The model judges answers to questions that it sees in part.",
-    fix="raise data.max_length, or write data.over_length: drop",
-    of="kept",
 )
