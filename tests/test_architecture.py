@@ -15,7 +15,7 @@ import pytest
 import rewardsmith
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "pyarrow", "pandas", "scipy")
+HEAVY = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "pyarrow", "pandas", "scipy", "sklearn")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

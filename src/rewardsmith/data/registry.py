@@ -10,7 +10,20 @@ from collections.abc import Callable
 
 from rewardsmith.data.checks import form, texts, tokens
 from rewardsmith.data.checks.check import Check
-from rewardsmith.data.surveys import authors, balance, cycles, exact, labels, margins, private, repeats, sources
+from rewardsmith.data.surveys import (
+    authors,
+    balance,
+    contamination,
+    cycles,
+    labels,
+    leakage,
+    margins,
+    near_duplicates,
+    private,
+    repeats,
+    shortcuts,
+    sources,
+)
 from rewardsmith.data.surveys import tokens as token_survey
 from rewardsmith.data.surveys.contract import Setting, Survey
 from rewardsmith.data.surveys.notes import Notes
@@ -61,7 +74,17 @@ CHECKS: dict[str, Check] = {
         authors.MODEL_TELLS_LABEL,
         private.SECRET_IN_TEXT,
         private.PERSONAL_DATA,
-        exact.LEAKED_PROMPT,
+        shortcuts.LENGTH_SHORTCUT,
+        shortcuts.FORMAT_SHORTCUT,
+        shortcuts.LEXICAL_SHORTCUT,
+        shortcuts.PROMPT_BLIND_CEILING,
+        shortcuts.WEAK_SHORTCUTS,
+        near_duplicates.NEAR_DUPLICATE_PAIR,
+        near_duplicates.NEAR_DUPLICATE_PROMPT,
+        leakage.LEAKED_PROMPT,
+        leakage.NEAR_LEAKED_PROMPT,
+        leakage.LEAKED_TURN,
+        contamination.CONTAMINATED,
         sources.MOSTLY_REJECTED,
     )
 }
@@ -71,9 +94,11 @@ SURVEYS: dict[str, Callable[[Setting], Survey]] = {
     "notes": lambda _: Notes(CHECKS.values()),
     "tokens": token_survey.Tokens,
     "sources": sources.Sources,
-    "exact": exact.Exact,
+    "overlap": near_duplicates.NearDuplicates,
+    "contamination": contamination.Contamination,
     "labels": labels.Labels,
     "balance": balance.Balance,
     "private": private.Private,
+    "shortcuts": shortcuts.Shortcuts,
 }
 """By name; every one sees every kept row."""

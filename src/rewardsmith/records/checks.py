@@ -8,7 +8,9 @@ from pydantic import Field
 
 from rewardsmith.records.data_balance import DataBalance
 from rewardsmith.records.data_labels import DataLabels
+from rewardsmith.records.data_overlap import ContaminationRecord, OverlapRecord
 from rewardsmith.records.data_private import DataPrivate
+from rewardsmith.records.data_shortcuts import ShortcutsRecord
 from rewardsmith.records.data_tokens import TokenSummary
 from rewardsmith.records.files import Record
 
@@ -83,7 +85,9 @@ class FixRecord(Record):
 class RenderingRecord(Record):
     """How text becomes tokens; kept in the checkpoint so that serving does the same.
 
-    `shipped_pad_token` is the base model's own, before another one took its place; null where it had none.
+    `shipped_pad_token` is the base model's own, before another one took its place; null where it had none. `closing` is
+    how a text ends: `eos` with EOS and nothing after it, `openrlhf` as OpenRLHF's trainer ends it, `shipped` as the
+    template of a model trained elsewhere writes it.
     """
 
     template_sha256: str
@@ -98,6 +102,7 @@ class RenderingRecord(Record):
     changed_template: bool
     max_length: int
     over_length: str
+    closing: Literal["eos", "openrlhf", "shipped"] = "eos"
     padding_side: Literal["right"] = "right"
     pooling: str = "last token that the attention mask keeps"
 
@@ -125,3 +130,6 @@ class CheckRecord(Record):
     labels: DataLabels | None = None
     balance: DataBalance | None = None
     private: DataPrivate | None = None
+    overlap: OverlapRecord | None = None
+    contamination: ContaminationRecord | None = None
+    shortcuts: ShortcutsRecord | None = None
