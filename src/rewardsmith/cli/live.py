@@ -48,9 +48,11 @@ class Live:
             self._bars.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bars is not None:
             self._bars.stop()
+        if kind is KeyboardInterrupt:  # typer turns it into exit code 130 without a word
+            self.console.print("interrupted: run the same command again to continue")
 
     def stage(self, name: StageName, state: Literal["started", "done", "unchanged"], detail: str = "") -> None:
         """One line when a stage ends or is skipped."""

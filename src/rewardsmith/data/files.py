@@ -59,6 +59,7 @@ def read_rows(path: Path, *, bad_lines: BadLines = None, position: Position | No
             where=where,
             fix=f"name a file that ends in one of {', '.join(FORMATS)}, or in one of these and .gz",
         )
+    number = 0
     try:
         with path.open("rb") as raw, gzip.open(raw) if zipped else raw as handle:
             size = max(1, path.stat().st_size)
@@ -68,7 +69,9 @@ def read_rows(path: Path, *, bad_lines: BadLines = None, position: Position | No
                 yield number, row
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
-            f"the gzip file is damaged or cut off: {error}", where=where, fix="copy or download the file again"
+            f"the gzip file is damaged or cut off: {error}",
+            where=f"{where}: after line {number}" if number else where,
+            fix="copy or download the file again",
         ) from error
     except OSError as error:
         raise DataError(

@@ -139,10 +139,12 @@ def _parse(text: str, where: str) -> Any:
         raise DataError(
             f"broken JSON at {column}: {error.msg}, near {near!r}",
             where=where,
-            fix="correct or delete this line; each line is one whole JSON object",
+            fix="correct or delete this line (each is one whole JSON object), or step over it: --skip-bad-lines",
         ) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"broken JSON: {error}", where=where, fix="correct or delete this line") from error
+        raise DataError(
+            f"broken JSON: {error}", where=where, fix="correct or delete this line, or step over it: --skip-bad-lines"
+        ) from error
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

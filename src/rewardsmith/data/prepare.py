@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rewardsmith.data.findings import check_codes, failed_on, find_all
 from rewardsmith.data.lengths import summarize_tokens
@@ -28,6 +29,7 @@ from rewardsmith.data.sources import Embedded, Intake, Role, open_source
 from rewardsmith.data.split import hold_out
 from rewardsmith.data.store import Rejections, RowStore
 from rewardsmith.data.surveys.contract import BenchmarkPrompt, Found, Places, Setting, Table
+from rewardsmith.data.surveys.prompt_groups import PromptGroups
 from rewardsmith.errors import DataError
 from rewardsmith.protocols import Progress
 from rewardsmith.records import CheckRecord, Finding, RejectedRow, SourceCount
@@ -37,6 +39,23 @@ from rewardsmith.types import PreferencePair
 
 _CHUNK = 512
 T = TypeVar("T")
+
+
+class Watcher(Protocol):
+    """Sees the kept rows as they pass."""
+
+    def see(self, rows: Sequence[TokenizedPair]) -> None:
+        """The next rows, in order."""
+        ...
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """Says which rows the split must not part."""
+
+    def groups(self) -> NDArray[np.int64]:
+        """The number of each row's group, shape (P,)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,7 @@ def prepare(
     embedded: Embedded | None = None,
     benchmarks: Mapping[str, Sequence[BenchmarkPrompt]] | None = None,
     survey: bool = True,
+    split: NDArray[np.bool_] | None = None,
     sample: int | None = None,
     progress: Progress | None = None,
 ) -> PreparedData:
@@ -76,6 +96,7 @@ def prepare(
         embedded: files of the pairs that Rewardsmith generates itself.
         benchmarks: prompts that must not be trained on, by benchmark.
         survey: look at the set as a whole; without it the pairs are the same, and the record has less in it.
+        split: `table.is_held_out` of an earlier preparation of the same rows, which need not be split again.
         sample: a quick look: at most this many rows of each source.
         progress: called with rows read and an estimate of how many there are.
 
@@ -87,7 +108,9 @@ def prepare(
     check_codes(spec.data.fail_on, spec.data.severity)
     setting = Setting(spec, renderer, benchmarks or {})
     surveys = {name: make(setting) for name, make in SURVEYS.items() if survey}
-    store, rejected, counts = RowStore(), Rejections(), list[SourceCount]()
+    groups = PromptGroups() if split is None and not survey and not spec.data.held_out.sources else None
+    watchers = [*surveys.values(), *([groups] if groups else [])]
+    store, rejected, sources = RowStore(), Rejections(), list[SourceCount]()
     watch = _Watch(progress, len(_sources(spec)))
     for role, source in _sources(spec):
         intake = open_source(
@@ -100,23 +123,35 @@ def prepare(
             sample=sample,
             rejected=rejected,
         )
-        kept = len(store)
-        store.begin(intake.title)
-        for chunk in _batched(intake.stream, _CHUNK):
-            rows = _tokenize(chunk, intake, renderer)
-            for row in rows:
-                store.append(row)
-            for watcher in surveys.values():
-                watcher.see(rows)
-            watch.tell(intake)
-        watch.finish(intake)
-        counts.append(_count(intake, len(store) - kept))
-    table = _table(spec, store, rejected, counts)
-    surveyed = {name: watcher.finish(table) for name, watcher in surveys.items()}
-    found = [one for outcome in surveyed.values() for one in outcome.found]
+        sources.append(_take_in(intake, renderer, store, watchers, watch))
+    _refuse_if_empty(spec, sources, rejected)
+    if split is None:
+        split = _split(spec, store, sources, groups or surveys.get("overlap"))
+    table = _table(store, split, sources, rejected)
+    outcomes = {name: watcher.finish(table) for name, watcher in surveys.items()}
+    found = [one for outcome in outcomes.values() for one in outcome.found]
     train = store.rows(table.train)
     record = _record(spec, renderer, table, train, find_all(found, table, spec.data.severity), fingerprint)
+    sections = {name: outcome.section for name, outcome in outcomes.items() if outcome.section is not None}
+    record = record.model_copy(update=sections)
     return PreparedData(train, store.pairs(table.held_out), rejected, record, table, store.rows, found)
+
+
+def _take_in(
+    intake: Intake, renderer: Renderer, store: RowStore, watchers: Sequence[Watcher], watch: _Watch
+) -> SourceCount:
+    """One source, chunk by chunk: tokenized, kept, shown to the surveys; and what became of its rows."""
+    before = len(store)
+    store.begin(intake.title)
+    for chunk in _batched(intake.stream, _CHUNK):
+        rows = _tokenize(chunk, intake, renderer)
+        for row in rows:
+            store.append(row)
+        for watcher in watchers:
+            watcher.see(rows)
+        watch.tell(intake)
+    watch.finish(intake)
+    return _count(intake, len(store) - before)
 
 
 def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -198,23 +233,21 @@ def _count(intake: Intake, kept: int) -> SourceCount:
     )
 
 
-def _table(spec: Spec, store: RowStore, rejected: Rejections, sources: Sequence[SourceCount]) -> Table:
-    """The numbers of the kept rows, after the split.
+def _split(spec: Spec, store: RowStore, sources: Sequence[SourceCount], grouping: object | None) -> NDArray[np.bool_]:
+    """Which rows are held out: those of held-out sources, or a share of the prompts. Near-duplicates stay together."""
+    if spec.data.held_out.sources:
+        return np.array([source.role == "held_out" for source in sources])[store.source]
+    groups = grouping.groups() if isinstance(grouping, Grouping) else None
+    fraction, seed = spec.data.held_out.fraction, spec.seed
+    return hold_out(store.keys[:, 0], fraction=fraction, seed=seed, groups=groups)
 
-    Raises:
-        DataError: nothing is left to train on, or of held-out sources.
-    """
-    of_source = np.array([source.role == "held_out" for source in sources])
-    own = bool(spec.data.held_out.sources)
-    for role in ("train", "held_out") if own else ("train",):
-        _refuse_if_empty(role, sources, rejected)
-    keys = store.keys
-    held_out = hold_out(keys[:, 0], fraction=spec.data.held_out.fraction, seed=spec.seed)
+
+def _table(store: RowStore, split: NDArray[np.bool_], sources: Sequence[SourceCount], rejected: Rejections) -> Table:
     return Table(
-        is_held_out=of_source[store.source] if own else held_out,
+        is_held_out=split,
         source=store.source,
         row=store.row,
-        keys=keys,
+        keys=store.keys,
         lengths=store.lengths,
         cut=store.cut,
         sources=sources,
@@ -223,17 +256,26 @@ def _table(spec: Spec, store: RowStore, rejected: Rejections, sources: Sequence[
     )
 
 
-def _refuse_if_empty(role: Role, sources: Sequence[SourceCount], rejected: Rejections) -> None:
-    """Say why no row could be used, by the most frequent reason."""
-    if any(source.kept for source in sources if source.role == role):
-        return
+def _refuse_if_empty(spec: Spec, sources: Sequence[SourceCount], rejected: Rejections) -> None:
+    """Say why no row could be used, by the most frequent reason.
+
+    Raises:
+        DataError: nothing is left to train on, or of held-out sources.
+    """
+    roles: tuple[Role, ...] = ("train", "held_out") if spec.data.held_out.sources else ("train",)
+    for role in roles:
+        if not any(source.kept for source in sources if source.role == role):
+            raise _all_left_out(role, rejected)
+
+
+def _all_left_out(role: Role, rejected: Rejections) -> DataError:
     counts = Counter[str]()
     for (of, _, reason), count in rejected.counts.items():
         counts[reason] += count if of == role else 0
     reasons = [(code, count) for code, count in counts.most_common() if count]
     example = next(row for row in rejected if row.role == role and row.reason == reasons[0][0])
     named = ", ".join(f"{CHECKS[code].title.lower()} ({code}) {count:,}" for code, count in reasons)
-    raise DataError(
+    return DataError(
         f"all {sum(count for _, count in reasons):,} rows were left out: {named}. "
         f"For example {example.source}:{example.row}: {example.detail}",
         where="data.train" if role == "train" else "data.held_out.sources",

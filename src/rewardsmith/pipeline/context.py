@@ -7,6 +7,9 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rewardsmith import data
 from rewardsmith.data import BenchmarkPrompt, PreparedData
 from rewardsmith.errors import SpecError
@@ -76,20 +79,23 @@ class Job:
             if self._share == 1:
                 return whole
             return data.take_share(whole, self.spec, self.renderer, self._share, fingerprint=self.check_fingerprint)
-        prepared = self._prepare(survey=False)
+        prepared = self._prepare(survey=False, split=self.run.read_split() if self.checked else None)
         return replace(prepared, record=self.checked) if self.checked else prepared
 
     def survey(self) -> PreparedData:
         """The same pairs, and the data looked at as a whole."""
         if not self._parent:
             self.prepared = self._prepare(survey=True)
+            self.run.write_split(self.prepared.table.is_held_out)
         return self.prepared
 
     def sample(self, rows: int) -> PreparedData:
         """A quick look at a part of the data: at most `rows` rows of each source."""
         return self._prepare(survey=True, sample=rows)
 
-    def _prepare(self, *, survey: bool, sample: int | None = None) -> PreparedData:
+    def _prepare(
+        self, *, survey: bool, split: NDArray[np.bool_] | None = None, sample: int | None = None
+    ) -> PreparedData:
         return data.prepare(
             self.spec,
             self.renderer,
@@ -97,6 +103,7 @@ class Job:
             embedded=self.resources.pairs,
             benchmarks=self._benchmark_prompts() if survey else {},
             survey=survey,
+            split=split,
             sample=sample,
             progress=self.progress("reading pairs"),
         )

@@ -5,8 +5,8 @@
             ...
             run.finish("check", fingerprint, seconds)
 
-One process works in a run at a time. A directory that holds another spec's run is refused: what decided its model is
-not what this spec says. Only the parts of the spec that come after training may change in place.
+One process works in a run at a time. A directory that holds another spec's training is refused: what decided its model
+is not what this spec says. Only the parts of the spec that come after training may change in place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from rewardsmith.errors import RunDirectoryError, SpecError
 from rewardsmith.pipeline.fingerprints import versions
@@ -29,6 +31,9 @@ from rewardsmith.spec import Spec, dump_spec, load_spec
 
 MODEL = "model"
 """The checkpoint's folder in a run directory."""
+
+_SPLIT = "split.npy"
+_COSTLY = ("train", "model")  # a check is soon made again, and its fingerprint tells it from that of another spec
 
 _AFTER_TRAINING = {"evaluation", "name", "output_dir"}
 _WATCHING = {("training", "monitor"), ("training", "checkpoint_every_steps"), ("training", "reward_range")}
@@ -91,6 +96,20 @@ class RunDirectory:
     def evaluation(self, key: str) -> Path:
         """Folder of one benchmark's results."""
         return self.path / "eval" / key
+
+    def write_split(self, is_held_out: NDArray[np.bool_]) -> None:
+        """Keep which rows are held out, so that training need not look for near-duplicates again."""
+        aside = self.path / f".{_SPLIT}.part"
+        with aside.open("wb") as handle:
+            np.save(handle, is_held_out)
+        aside.replace(self.path / _SPLIT)
+
+    def read_split(self) -> NDArray[np.bool_] | None:
+        """The split as it was written; None where there is none."""
+        try:
+            return np.load(self.path / _SPLIT, allow_pickle=False).astype(np.bool_)
+        except (OSError, ValueError):
+            return None
 
     def is_done(self, stage: str, fingerprint: str, *files: Path) -> bool:
         """Whether a stage ended well with these inputs and its files are still there."""
@@ -164,7 +183,7 @@ def _claim(path: Path, spec: Spec, overwrite: bool) -> None:
             fix="give this spec another name or output_dir, or empty the folder",
         )
     changed = _differences(_spec_there(path), spec)
-    if changed:
+    if changed and any((path / name).exists() for name in _COSTLY):
         raise RunDirectoryError(
             f"holds the run of another spec: {'; '.join(changed[:4])}" + ("; …" if len(changed) > 4 else ""),
             where=str(path),

@@ -1,6 +1,6 @@
 """The main job, and the parts of it that have a command of their own.
 
-    outcome = run_job(spec, events)              check → train → evaluate → gates → report
+    outcome = run_job(spec, events)              check → train → labels → evaluate → gates → report
     record  = check_job(spec, events)            the data contract alone
     record  = train_job(spec, events)            refuses without a passed check of the same fingerprint
 
@@ -114,8 +114,10 @@ def sample_job(spec: Spec, events: Events, *, rows: int, overwrite: bool = False
 
 def fix_job(
     spec: Spec, events: Events, out: Path, *, drop_leaked: Side = "train", overwrite: bool = False
-) -> tuple[CheckRecord, FixRecord]:
+) -> tuple[CheckRecord, Path, FixRecord]:
     """Check the data, and write them to `out` without the rows that findings name, with a spec that reads them.
+
+    Returns what was found, the run directory, and what was written.
 
     Raises:
         UserError: spec, data or folders cannot be used; `out` has files that are not from here.
@@ -127,7 +129,7 @@ def fix_job(
         prepared = Job(spec, run, events).survey()
         record = data.write_fixed(prepared, out, strings=spec.data.strings, drop_leaked=drop_leaked)
     write_text(out / "spec.yaml", dump_spec(_reading(spec, out)))
-    return prepared.record, record
+    return prepared.record, run.path, record
 
 
 def _reading(spec: Spec, folder: Path) -> Spec:
