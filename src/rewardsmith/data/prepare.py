@@ -32,7 +32,7 @@ from rewardsmith.data.surveys.contract import BenchmarkPrompt, Found, Places, Se
 from rewardsmith.data.surveys.prompt_groups import PromptGroups
 from rewardsmith.errors import DataError
 from rewardsmith.protocols import Progress
-from rewardsmith.records import CheckRecord, Finding, RejectedRow, SourceCount
+from rewardsmith.records import CheckRecord, Finding, RejectedRow, SourceCount, TokenSummary
 from rewardsmith.rendering import RenderedPair, Renderer
 from rewardsmith.spec import SourceSpec, Spec
 from rewardsmith.types import PreferencePair
@@ -109,7 +109,7 @@ def prepare(
     setting = Setting(spec, renderer, benchmarks or {})
     surveys = {name: make(setting) for name, make in SURVEYS.items() if survey}
     groups = PromptGroups() if split is None and not survey and not spec.data.held_out.sources else None
-    watchers = [*surveys.values(), *([groups] if groups else [])]
+    watchers: list[Watcher] = [*surveys.values(), *([groups] if groups else [])]
     store, rejected, sources = RowStore(), Rejections(), list[SourceCount]()
     watch = _Watch(progress, len(_sources(spec)))
     for role, source in _sources(spec):
@@ -131,8 +131,12 @@ def prepare(
     outcomes = {name: watcher.finish(table) for name, watcher in surveys.items()}
     found = [one for outcome in outcomes.values() for one in outcome.found]
     train = store.rows(table.train)
-    record = _record(spec, renderer, table, train, find_all(found, table, spec.data.severity), fingerprint)
     sections = {name: outcome.section for name, outcome in outcomes.items() if outcome.section is not None}
+    tokens = sections.get("tokens")
+    if not isinstance(tokens, TokenSummary):
+        name_of = renderer.tokenizer.convert_ids_to_tokens
+        tokens = summarize_tokens(train, pairs_per_step=spec.training.pairs_per_step, name_of=name_of)
+    record = _record(spec, renderer, table, tokens, find_all(found, table, spec.data.severity), fingerprint)
     record = record.model_copy(update=sections)
     return PreparedData(train, store.pairs(table.held_out), rejected, record, table, store.rows, found)
 
@@ -287,7 +291,7 @@ def _record(
     spec: Spec,
     renderer: Renderer,
     table: Table,
-    train: Sequence[TokenizedPair],
+    tokens: TokenSummary,
     findings: tuple[Finding, ...],
     fingerprint: str,
 ) -> CheckRecord:
@@ -307,11 +311,7 @@ def _record(
         distinct_prompts=len(np.unique(table.keys[table.train, 0])),
         sources=tuple(table.sources),
         findings=findings,
-        tokens=summarize_tokens(
-            train,
-            pairs_per_step=spec.training.pairs_per_step,
-            name_of=renderer.tokenizer.convert_ids_to_tokens,
-        ),
+        tokens=tokens,
         rendering=renderer.record,
     )
 

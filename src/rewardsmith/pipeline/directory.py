@@ -107,7 +107,7 @@ class RunDirectory:
     def read_split(self) -> NDArray[np.bool_] | None:
         """The split as it was written; None where there is none."""
         try:
-            return np.load(self.path / _SPLIT, allow_pickle=False).astype(np.bool_)
+            return np.asarray(np.load(self.path / _SPLIT, allow_pickle=False), dtype=np.bool_)
         except (OSError, ValueError):
             return None
 
