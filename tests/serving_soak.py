@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-WAIT = 60
+WAIT = 300
 TOLERANCE = 1e-5
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -61,14 +60,14 @@ def test_a_taken_port_is_said(world: World, model: Path) -> None:
     assert "cannot listen" in answer.err
 
 
-def test_without_the_extra_it_says_what_to_install(world: World, model: Path) -> None:
-    code = "import sys; sys.modules['uvicorn'] = None\nfrom rewardsmith.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "serve", "--model", str(model)], capture_output=True, text=True, timeout=WAIT
-    )
-    assert done.returncode == 2
-    assert "pip install 'rewardsmith[serve]'" in done.stderr
-    del world
+def test_without_the_extra_it_says_what_to_install(world: World, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("app", "gate", "routes", "metrics", "server"):
+        monkeypatch.delitem(sys.modules, f"rewardsmith.serving.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    answer = world("serve", "--model", str(model))
+    assert answer.code == 2
+    assert "the package uvicorn is not installed" in answer.err
+    assert "pip install 'rewardsmith[serve]'" in answer.err
 
 
 @pytest.fixture(scope="module")

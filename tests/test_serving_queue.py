@@ -31,7 +31,7 @@ def play(scene: Play, settings: QueueSettings | None = None, engine: CountingEng
                 await asyncio.wait_for(scene(batcher, engine), WAIT)
             finally:
                 engine.gate.set()
-            assert (batcher.depth, batcher.admission.items, batcher.admission.bytes) == (0, 0, 0)
+            assert (batcher.depth, batcher.admission.items, batcher.admission.characters) == (0, 0, 0)
 
     asyncio.run(run())
     return engine
@@ -150,7 +150,7 @@ def test_patience_ends_and_the_line_has_an_end_too() -> None:
     assert play(scene, QueueSettings(items=1, line=1)).batches == [["first"], ["in line"]]
 
 
-def test_the_queue_is_bounded_in_bytes_and_a_request_that_never_fits_is_told_so() -> None:
+def test_the_queue_is_bounded_in_characters_and_a_request_that_never_fits_is_told_so() -> None:
     async def scene(batcher: MicroBatcher, engine: CountingEngine) -> None:
         first = await held(batcher, engine, "12345")
         with pytest.raises(Refusal, match="queue is full"):
@@ -159,11 +159,11 @@ def test_the_queue_is_bounded_in_bytes_and_a_request_that_never_fits_is_told_so(
             await ask(batcher, "12345678901")
         assert refused.value.status == 422
         assert refused.value.info.limit is not None
-        assert (refused.value.info.limit.name, refused.value.info.limit.value) == ("queue_bytes", 10)
+        assert (refused.value.info.limit.name, refused.value.info.limit.value) == ("queue_characters", 10)
         engine.gate.set()
         await first
 
-    play(scene, QueueSettings(bytes=10))
+    play(scene, QueueSettings(characters=10))
 
 
 def test_a_deadline_takes_the_texts_out_of_the_queue() -> None:
@@ -338,7 +338,7 @@ def test_room_that_is_given_to_a_waiter_who_leaves_in_that_moment_is_not_lost() 
         waiting.cancel()  # … who is gone before it could take it
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert (admission.items, admission.bytes, admission.waiting) == (0, 0, 0)
+        assert (admission.items, admission.characters, admission.waiting) == (0, 0, 0)
 
     asyncio.run(scene())
 

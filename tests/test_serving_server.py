@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import JsonLines
 from rewardsmith.serving.queue import QueueSettings
+from rewardsmith.serving.server import bind
 from serving_world import TOKEN, WAIT, CountingEngine, World, request_bytes, reward_of, serving
 
 SCORE = {"texts": ["AB"]}
@@ -334,6 +336,16 @@ def test_a_client_that_leaves_takes_its_texts_out_of_the_queue() -> None:
         assert first.result().status == 200
         assert engine.batches == [["first"]]
         assert world.metric("dropped_requests_total", reason="disconnect") == 1
+
+
+def test_answers_are_sent_at_once() -> None:
+    with closing(bind("127.0.0.1", 0)) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # what asyncio looks at before it sets TCP_NODELAY
+
+
+def test_two_hosts_are_none(world: World) -> None:
+    raw = b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n"
+    assert first_line(world.send(raw)).startswith("HTTP/1.1 400")
 
 
 def test_one_connection_carries_many_requests_also_sent_ahead(world: World) -> None:

@@ -46,11 +46,13 @@ class Access:
         """Refuse names of other sites.
 
         Raises:
-            Refusal: `Host` is missing (400) or not ours (421), or `Origin` is another site's (403).
+            Refusal: `Host` is missing or doubled (400) or not ours (421), or `Origin` is another site's (403).
         """
         host = headers.get("host")
         if not host:
-            raise Refusal(400, "host_missing", "the Host header is missing", fix="send Host: ADDRESS:PORT")
+            raise Refusal(
+                400, "host_missing", "the Host header is missing, or stands twice", fix="send Host: ADDRESS:PORT"
+            )
         if not self._knows(host):
             raise Refusal(
                 421, "unknown_host", "the Host header names another site", fix="start the server with --allow-host NAME"

@@ -1,4 +1,4 @@
-"""Who may stand in the queue: a bounded number of conversations and bytes; and a bounded line in front of it.
+"""Who may stand in the queue: a bounded number of conversations and characters; and a bounded line in front of it.
 
     await admission.enter(items=3, size=2048, patience=0.0)      # Refusal 503 at once when the queue is full
     await admission.enter(items=1, size=2048, patience=170.0)    # OpenRLHF: waits for room, in order
@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 from rewardsmith.serving.refusals import Refusal, overloaded
 
+_LINE_TIMES = 4
+"""How many times the characters of the queue may wait for room in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
@@ -28,12 +31,12 @@ class Admission:
     """The bound of one queue. `retry_after` says how long the queue will take."""
 
     def __init__(
-        self, most_items: int, most_bytes: int, most_waiting: int, retry_after: Callable[[], float] = lambda: 1.0
+        self, most_items: int, most_characters: int, most_waiting: int, retry_after: Callable[[], float] = lambda: 1.0
     ) -> None:
         self.items = 0
-        self.bytes = 0
+        self.characters = 0
         self._most_items = most_items
-        self._most_bytes = most_bytes
+        self._most_characters = most_characters
         self._most_waiting = most_waiting
         self._retry_after = retry_after
         self._line: deque[_Waiter] = deque()
@@ -49,9 +52,11 @@ class Admission:
         Raises:
             Refusal: there is no room (503), or never can be (422).
         """
-        if items > self._most_items or size > self._most_bytes:
+        if items > self._most_items or size > self._most_characters:
             name, value = (
-                ("queue_items", self._most_items) if items > self._most_items else ("queue_bytes", self._most_bytes)
+                ("queue_items", self._most_items)
+                if items > self._most_items
+                else ("queue_characters", self._most_characters)
             )
             raise Refusal(
                 422,
@@ -63,14 +68,19 @@ class Admission:
         if not self._line and self._fits(items, size):
             self._take(items, size)
             return
-        if patience <= 0 or len(self._line) >= self._most_waiting:
+        waiting = sum(waiter.size for waiter in self._line)
+        if (
+            patience <= 0
+            or len(self._line) >= self._most_waiting
+            or waiting + size > _LINE_TIMES * self._most_characters
+        ):
             raise self._full()
         await self._wait(_Waiter(asyncio.get_running_loop().create_future(), items, size), patience)
 
     def leave(self, items: int, size: int) -> None:
         """Give room back; those who wait for it enter in order."""
         self.items -= items
-        self.bytes -= size
+        self.characters -= size
         while self._line and self._fits(self._line[0].items, self._line[0].size):
             waiter = self._line.popleft()
             if not waiter.room.done():
@@ -93,11 +103,11 @@ class Admission:
             raise
 
     def _fits(self, items: int, size: int) -> bool:
-        return self.items + items <= self._most_items and self.bytes + size <= self._most_bytes
+        return self.items + items <= self._most_items and self.characters + size <= self._most_characters
 
     def _take(self, items: int, size: int) -> None:
         self.items += items
-        self.bytes += size
+        self.characters += size
 
     def _full(self) -> Refusal:
         return overloaded(

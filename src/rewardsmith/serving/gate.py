@@ -114,8 +114,10 @@ class _Visit:
         self.id = uuid.uuid4().hex[:16]
         self.method = str(scope["method"])
         self.path = str(scope["path"])
-        # Of a header that stands twice the last one counts; a second Host is refused by the HTTP parser.
+        # Of a header that stands twice the last one counts, but two hosts are none.
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            del self.headers["host"]
         has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
         # A client that expects "100 Continue" sends nothing before it is asked to.
         self.still_sends = has_body and "expect" not in self.headers

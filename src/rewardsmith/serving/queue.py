@@ -39,12 +39,12 @@ LOOKAHEAD = 512
 class QueueSettings:
     """Bounds of one model's queue.
 
-    `items` and `bytes` bound what waits for the model, `line` the requests that wait for room in the queue.
+    `items` and `characters` bound what waits for the model, `line` the requests that wait for room in the queue.
     `token_budget` is the most tokens of a batch, `tokens` the most of one text (None: what the model takes).
     """
 
     items: int = 1024
-    bytes: int = 64 * 2**20
+    characters: int = 64 * 2**20
     line: int = 4096
     token_budget: int = 16384
     tokens: int | None = None
@@ -138,7 +138,7 @@ class MicroBatcher:
         self._pace = Pace(self.settings.token_budget)
         self._mean_tokens = 256.0
         self.admission = Admission(
-            self.settings.items, self.settings.bytes, self.settings.line, retry_after=self.seconds_ahead
+            self.settings.items, self.settings.characters, self.settings.line, retry_after=self.seconds_ahead
         )
         self._waiting: list[_Item] = []
         self._running = False
