@@ -4,8 +4,8 @@
     checkpoint = open_checkpoint(folder)                 loads all three and reproduces the golden rewards, or raises
 
 The golden conversations are fixed texts of this project, never users' data. Tolerances: design section 5 (float32 to
-1e-4; bfloat16 within 0.03 standard deviations of the reward, ranks unchanged). A published checkpoint without the
-file is rendered by the template that it ships, closed with EOS as in training, and has nothing to verify.
+1e-4; bfloat16 within 0.03 standard deviations of the reward, ranks unchanged). A checkpoint without the file was made
+by another program: it is rendered as its trainer did (`imports.py`) and has nothing to verify.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.errors import ModelError, RewardsmithError
+from rewardsmith.modeling.imports import Foreign, describe_foreign
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches
-from rewardsmith.modeling.loading import load_reward_model
+from rewardsmith.modeling.loading import adapter_base, fit_tokenizer, load_config, load_reward_model
 from rewardsmith.records import CheckpointRecord, GoldenReward, read_record, write_json
-from rewardsmith.rendering import Renderer, load_renderer
+from rewardsmith.rendering import Renderer, load_tokenizer
 from rewardsmith.types import Conversation, Message
 
 RECORD = "rewardsmith.json"
@@ -47,12 +48,13 @@ _TEXT_JOIN = "\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A reward model ready to score: weights, the way text becomes tokens, and its record where it has one."""
+    """A reward model ready to score: weights, the way text becomes tokens, and its record or what stands for it."""
 
     model: Any
     renderer: Renderer
     record: CheckpointRecord | None
     folder: Path
+    foreign: Foreign | None = None
 
 
 def golden_conversations(conversational: bool) -> list[Conversation]:
@@ -110,21 +112,52 @@ def open_checkpoint(
     """Load a reward model with its renderer and reproduce its golden rewards.
 
     Args:
-        folder: a checkpoint of ours, or a published one-label checkpoint (folder or hub id).
-        max_length: limit for a checkpoint without a record.
+        folder: a checkpoint of ours, one that OpenRLHF saved, or a published one-label checkpoint (folder or hub id).
+        max_length: limit for a checkpoint without a record; its own limit counts where it is lower.
 
     Raises:
         ModelError: nothing loadable is there, or the golden rewards do not reproduce.
     """
+    opened = load_checkpoint(folder, dtype=dtype, device=device, max_length=max_length)
+    if opened.record is not None:
+        verify_golden(opened.model, opened.renderer, opened.record, where=str(folder), exact=dtype == "float32")
+    return opened
+
+
+def load_checkpoint(
+    folder: str | Path, *, dtype: str = "float32", device: str = "cpu", max_length: int = 4096
+) -> Checkpoint:
+    """As `open_checkpoint`, without a look at the golden rewards: for `verify`, which reports what differs.
+
+    Raises:
+        ModelError: nothing loadable is there.
+    """
     record = read_checkpoint_record(folder)
-    if record is None:
-        renderer = load_renderer(str(folder), max_length=max_length)
-    else:
-        renderer = Renderer.from_checkpoint(Path(folder), record.rendering)
-    model = load_reward_model(folder, dtype=dtype, device=device)
     if record is not None:
-        verify_golden(model, renderer, record, where=str(folder), exact=dtype == "float32")
-    return Checkpoint(model, renderer, record, Path(folder))
+        renderer = Renderer.from_checkpoint(Path(folder), record.rendering)
+        return Checkpoint(load_reward_model(folder, dtype=dtype, device=device), renderer, record, Path(folder))
+    renderer, foreign = _foreign_renderer(folder, max_length)
+    model = load_reward_model(folder, dtype=dtype, device=device)
+    fit_tokenizer(model, renderer.tokenizer)
+    return Checkpoint(model, renderer, None, Path(folder), foreign)
+
+
+def _foreign_renderer(folder: str | Path, max_length: int) -> tuple[Renderer, Foreign]:
+    """Texts as the checkpoint's own trainer made them.
+
+    OpenRLHF trains on plain text as well, so its models may have no template; a published classifier without one
+    cannot be rendered, and that is said.
+    """
+    tokenizer = load_tokenizer(folder)
+    adapter = Path(folder) / "adapter_config.json"
+    foreign = describe_foreign(load_config(adapter_base(adapter) if adapter.is_file() else folder))
+    renderer = Renderer.from_tokenizer(
+        tokenizer,
+        max_length=min(max_length, foreign.max_length or max_length),
+        conversational=foreign.trainer != "openrlhf" or tokenizer.chat_template is not None,
+        closing=foreign.closing,
+    )
+    return renderer, foreign
 
 
 def verify_golden(model: Any, renderer: Renderer, record: CheckpointRecord, *, where: str, exact: bool) -> float:

@@ -18,6 +18,7 @@ import torch
 import transformers
 
 from rewardsmith.errors import ModelError
+from rewardsmith.modeling.imports import head_names, refuse_other_heads
 from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.spec import LoraAdapter, QloraAdapter, Spec
@@ -44,7 +45,7 @@ def load_base(spec: Spec, base: str | Path, tokenizer: Any, *, seed: int) -> Any
         arguments["quantization_config"] = _four_bits(spec.adapter)
     transformers.set_seed(seed)
     model = _load(str(base), **arguments)
-    _fit_tokenizer(model, tokenizer)
+    fit_tokenizer(model, tokenizer)
     if isinstance(spec.adapter, LoraAdapter):
         model = _add_adapter(model, spec.adapter, seed)
     return install_reward_forward(model)
@@ -86,6 +87,7 @@ def choose_device(wanted: str) -> torch.device:
 
 def _load(model: str, *, need_head: bool = False, **arguments: Any) -> Any:
     config = _one_label_config(model, arguments.get("revision"))
+    renamed = head_names(config)
     try:
         with quiet_upstream():
             loaded, report = transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -94,6 +96,7 @@ def _load(model: str, *, need_head: bool = False, **arguments: Any) -> Any:
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                key_mapping=renamed or None,
                 **arguments,
             )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
@@ -105,6 +108,10 @@ def _load(model: str, *, need_head: bool = False, **arguments: Any) -> Any:
     missing = sorted(report["missing_keys"])
     if need_head and missing:
         raise _head_missing(", ".join(missing[:3]), model)
+    if need_head:
+        refuse_other_heads(report["unexpected_keys"], model)
+    if renamed:
+        loaded._weight_conversions = None  # noqa: SLF001 - saving would give the weights their foreign names back
     return loaded
 
 
@@ -116,21 +123,30 @@ def _head_missing(what: str, where: str) -> ModelError:
     )
 
 
-def _one_label_config(model: str, revision: str | None) -> Any:
+def load_config(model: str | Path, revision: str | None = None) -> Any:
+    """The configuration of a folder or hub id, as it was saved.
+
+    Raises:
+        ModelError: there is none that transformers understands.
+    """
     try:
-        config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+        return transformers.AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{model!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            f"{str(model)!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
             where="base_model.id",
             fix="name a folder with a checkpoint, or a hub model that is public or cached",
         ) from error
+
+
+def _one_label_config(model: str, revision: str | None) -> Any:
+    config = load_config(model, revision)
     config.num_labels = 1
     config.problem_type = "regression"
     return config
 
 
-def _fit_tokenizer(model: Any, tokenizer: Any) -> None:
+def fit_tokenizer(model: Any, tokenizer: Any) -> None:
     """Give added tokens an embedding and tell the config which id pads."""
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
@@ -174,15 +190,37 @@ def _add_adapter(model: Any, adapter: LoraAdapter, seed: int) -> Any:
         raise ModelError(str(error).splitlines()[0], where="adapter.target_modules", fix="write all-linear") from error
 
 
+def adapter_base(adapter_file: Path) -> str:
+    """The base that an adapter_config.json names.
+
+    Raises:
+        ModelError: it names none.
+    """
+    try:
+        return str(json.loads(adapter_file.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            "it does not say which base the adapter belongs to",
+            where=f"{adapter_file}, field 'base_model_name_or_path'",
+            fix="write the folder or hub id of the base there",
+        ) from error
+
+
 def _load_adapter(folder: Path, adapter_file: Path, dtype: Any) -> Any:
     import peft
 
-    with safetensors.safe_open(folder / "adapter_model.safetensors", framework="pt") as tensors:
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise ModelError(
+            "the adapter's weights are missing",
+            where=str(weights),
+            fix="save the adapter with safetensors; a .bin file may run code, so it is not read",
+        )
+    with safetensors.safe_open(weights, framework="pt") as tensors:
         if not any(name.rpartition(".")[0].endswith(_HEADS) for name in tensors.keys()):  # noqa: SIM118 - no mapping
-            raise _head_missing("the reward head", str(folder))
-    base = json.loads(adapter_file.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    model = _load(base, dtype=dtype)
+            raise _head_missing("the reward head", str(weights))
+    model = _load(adapter_base(adapter_file), dtype=dtype)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    _fit_tokenizer(model, tokenizer)
+    fit_tokenizer(model, tokenizer)
     with quiet_upstream():
         return peft.PeftModel.from_pretrained(model, folder)

@@ -24,9 +24,9 @@ REASONS = {
 
 def find_fault(ids_T: Ids, tokens: SpecialTokens) -> str:
     """The first fault in the special tokens of one text; empty when there is none."""
-    if len(ids_T) == 0 or ids_T[-1] != tokens.eos_id:
+    if len(ids_T) == 0 or (tokens.closes and ids_T[-1] != tokens.eos_id):
         return "eos_missing"
-    if len(ids_T) > 1 and ids_T[-2] == tokens.eos_id:
+    if tokens.closes and len(ids_T) > 1 and ids_T[-2] == tokens.eos_id:
         return "eos_doubled"
     if tokens.bos_id is not None and len(ids_T) > 1 and ids_T[0] == ids_T[1] == tokens.bos_id:
         return "bos_doubled"

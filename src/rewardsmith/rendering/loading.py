@@ -11,6 +11,7 @@ from typing import Any
 from rewardsmith.errors import RenderingError
 from rewardsmith.rendering.preparation import OverLength
 from rewardsmith.rendering.renderer import Renderer
+from rewardsmith.rendering.template import Closing
 
 
 def load_renderer(
@@ -21,6 +22,7 @@ def load_renderer(
     revision: str | None = None,
     chat_template_file: str | Path | None = None,
     conversational: bool = True,
+    closing: Closing = "eos",
 ) -> Renderer:
     """A renderer for a base model.
 
@@ -31,6 +33,7 @@ def load_renderer(
         revision: hub revision.
         chat_template_file: Jinja file that replaces the tokenizer's own template.
         conversational: false for data that is plain text only; no chat template is needed then.
+        closing: how the trainer of the model ended a text; ours ends it with EOS.
 
     Raises:
         RenderingError: the tokenizer or the template is missing or cannot be used.
@@ -42,6 +45,7 @@ def load_renderer(
         over_length=over_length,
         conversational=conversational,
         chat_template=template,
+        closing=closing,
     )
 
 

@@ -8,6 +8,7 @@ Preparing a tokenizer that is prepared already changes nothing.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -17,7 +18,7 @@ from rewardsmith.rendering.batch import apply_template, render_batch
 from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.faults import REASONS
 from rewardsmith.rendering.special_tokens import SpecialTokens, prepare_special_tokens, tokenizer_name
-from rewardsmith.rendering.template import TEXT_ONLY, close_template
+from rewardsmith.rendering.template import TEXT_ONLY, Closing, close_template
 from rewardsmith.types import Conversation, Message
 
 OverLength = Literal["drop", "truncate_prompt", "error"]
@@ -26,19 +27,25 @@ _ANSWER = "A spider has eight legs."
 
 
 def prepare_tokenizer(
-    tokenizer: Any, *, max_length: int, over_length: OverLength, conversational: bool, chat_template: str | None
+    tokenizer: Any,
+    *,
+    max_length: int,
+    over_length: OverLength,
+    conversational: bool,
+    chat_template: str | None,
+    closing: Closing = "eos",
 ) -> tuple[SpecialTokens, RenderingRecord]:
     """Prepare in place and say what came of it (arguments as `Renderer.from_tokenizer`).
 
     Raises:
         RenderingError: no EOS; no usable chat template.
     """
-    tokens = prepare_special_tokens(tokenizer)
+    tokens = replace(prepare_special_tokens(tokenizer), closes=closing != "shipped")
     own = chat_template if chat_template is not None else _default_template(tokenizer)
     if own is None and conversational:
         raise template_missing(tokenizer)
     bos = tokens.bos if tokens.adds_bos else None
-    closed = close_template(TEXT_ONLY if own is None else own, eos=tokens.eos, bos=bos)
+    closed = close_template(TEXT_ONLY if own is None else own, eos=tokens.eos, bos=bos, closing=closing)
     tokenizer.chat_template = closed
     tokenizer.padding_side = "right"
     tokenizer.truncation_side = "left"
@@ -56,6 +63,7 @@ def prepare_tokenizer(
         changed_template=closed != own,
         max_length=max_length,
         over_length=over_length,
+        closing=closing,
     )
 
 

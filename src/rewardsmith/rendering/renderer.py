@@ -35,6 +35,7 @@ from rewardsmith.rendering.preparation import (
     template_missing,
 )
 from rewardsmith.rendering.special_tokens import SpecialTokens
+from rewardsmith.rendering.template import Closing
 from rewardsmith.rendering.unknown import Unknown, find_unknown
 from rewardsmith.types import Conversation, PreferencePair
 
@@ -77,6 +78,7 @@ class Renderer:
         over_length: OverLength = "drop",
         conversational: bool = True,
         chat_template: str | None = None,
+        closing: Closing = "eos",
     ) -> Renderer:
         """Prepare a transformers tokenizer, in place: it becomes the checkpoint's tokenizer.
 
@@ -86,6 +88,7 @@ class Renderer:
             over_length: what happens to longer texts (`spec.data.over_length`).
             conversational: false for data that is plain text only; no chat template is needed then.
             chat_template: Jinja source that replaces the tokenizer's own.
+            closing: how the trainer of the model ended a text; ours ends it with EOS.
 
         Raises:
             RenderingError: no EOS; no usable chat template.
@@ -96,6 +99,7 @@ class Renderer:
             over_length=over_length,
             conversational=conversational,
             chat_template=chat_template,
+            closing=closing,
         )
         return cls(tokenizer, tokens, record)
 
@@ -115,6 +119,7 @@ class Renderer:
             over_length=cast("OverLength", record.over_length),
             conversational=record.conversational,
             chat_template=None,
+            closing=record.closing,
         )
         for field in ("template_sha256", "eos_token_id", "pad_token_id", "bos_token_id"):
             found, trained = getattr(loaded, field), getattr(record, field)

@@ -36,7 +36,8 @@ class SpecialTokens:
     """Texts and ids after preparation.
 
     `adds_bos`: the tokenizer puts BOS before plain text on its own. `shipped_pad`: the pad token before preparation,
-    None where there was none.
+    None where there was none. `closes`: every text ends with EOS, exactly once; false for a model trained elsewhere
+    whose template does not end so.
     """
 
     eos: str
@@ -48,6 +49,7 @@ class SpecialTokens:
     pad_id: int
     added_pad: bool
     shipped_pad: str | None
+    closes: bool = True
 
 
 def prepare_special_tokens(tokenizer: Any) -> SpecialTokens:

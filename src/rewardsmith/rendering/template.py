@@ -1,6 +1,7 @@
 """Rewrites a chat template so that a full conversation ends with EOS and nothing follows it. Text in, text out.
 
     closed = close_template(template, eos="<|im_end|>", bos=None)
+    closed = close_template(template, eos="<|im_end|>", bos=None, closing="openrlhf")      # as another trainer did it
     is_closed(closed)        # True: never rewritten twice
 
 The saved template is the definition: whoever sees only the tokenizer (TRL's GRPO, vLLM's `messages`, RewardBench's
@@ -13,14 +14,25 @@ is captured and only its end is mended:
 - `bos` is given (the tokenizer adds BOS to plain text) and the template writes none: BOS is put first;
 - `add_generation_prompt` is set: nothing is appended, so that a prompt stays the beginning of its conversation;
 - the messages have the role `text`: their contents are joined as they are, and closed in the same way.
+
+A model that was trained elsewhere is read where its trainer read it (`Closing`): OpenRLHF cuts line breaks and appends
+a space and EOS where the template wrote none; a published classifier has whatever its own template writes.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from typing import Literal
 
-_MARK = "{#- rewardsmith 1: a full conversation ends with EOS and nothing follows it -#}"
+Closing = Literal["eos", "openrlhf", "shipped"]
+
+_MARK = "{#- rewardsmith 1: "
+_SAYS: dict[Closing, str] = {
+    "eos": "a full conversation ends with EOS and nothing follows it",
+    "openrlhf": "a full conversation ends as OpenRLHF's trainer ends it",
+    "shipped": "a full conversation ends as this template was shipped",
+}
 
 # The line break after the first `set` is eaten by trim_blocks, so that the original starts a line as it did before;
 # the empty expression before `endset` keeps lstrip_blocks away from the original's last line.
@@ -33,11 +45,23 @@ ORIGINAL{{ '' }}{% endset -%}
 {%- endif -%}
 BEGIN{%- if add_generation_prompt -%}
 {{- rewardsmith_text -}}
-{%- elif rewardsmith_text.rstrip().endswith(EOS) -%}
+CLOSING{%- endif -%}"""
+
+_CLOSINGS: dict[Closing, str] = {
+    "eos": """{%- elif rewardsmith_text.rstrip().endswith(EOS) -%}
 {{- rewardsmith_text.rstrip() -}}
 {%- else -%}
 {{- rewardsmith_text ~ EOS -}}
-{%- endif -%}"""
+""",
+    "openrlhf": r"""{%- elif rewardsmith_text.rstrip('\n').endswith(EOS) -%}
+{{- rewardsmith_text.rstrip('\n') -}}
+{%- else -%}
+{{- rewardsmith_text.rstrip('\n') ~ ' ' ~ EOS -}}
+""",
+    "shipped": """{%- else -%}
+{{- rewardsmith_text -}}
+""",
+}
 
 _BEGIN = """{%- if not rewardsmith_text.startswith(BOS) -%}{{- BOS -}}{%- endif -%}
 """
@@ -51,23 +75,24 @@ def is_closed(template: str) -> bool:
     return template.startswith(_MARK)
 
 
-def close_template(template: str, *, eos: str, bos: str | None) -> str:
+def close_template(template: str, *, eos: str, bos: str | None, closing: Closing = "eos") -> str:
     """The template, rewritten; one that is closed already comes back unchanged.
 
     Args:
         template: Jinja source as transformers understands it (`trim_blocks`, `lstrip_blocks`).
         eos: text of the EOS token.
         bos: text of the BOS token where the tokenizer adds one to plain text, else None.
+        closing: how the model's trainer ended a text.
     """
     if is_closed(template):
         return template
     parts = {
-        "MARK": _MARK,
+        "MARK": f"{_MARK}{_SAYS[closing]} -#}}",
         "BEGIN": _BEGIN.replace("BOS", _literal(bos)) if bos else "",
-        "EOS": _literal(eos),
+        "CLOSING": _CLOSINGS[closing].replace("EOS", _literal(eos)),
         "ORIGINAL": _without_generation_tags(re.sub(r"(\r\n|\r|\n)\Z", "", template)),
     }
-    return re.sub("MARK|BEGIN|EOS|ORIGINAL", lambda match: parts[match[0]], _FRAME)
+    return re.sub("MARK|BEGIN|CLOSING|ORIGINAL", lambda match: parts[match[0]], _FRAME)
 
 
 def _literal(text: str) -> str:
