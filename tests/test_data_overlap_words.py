@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlap_world import text
-from rewardsmith.data.overlap.common import CommonShingles
+from rewardsmith.data.overlap.boilerplate import CommonShingles
 from rewardsmith.data.overlap.minhash import EMPTY, MinHash, similarity
 from rewardsmith.data.overlap.shingles import ShingleSets, ngrams, ranges, shingle_sets
 from rewardsmith.data.overlap.words import hash_words, starts_of

@@ -4,10 +4,10 @@
     book.add(words)                  # a chunk of texts, again and again
     sketches = book.close()          # digests, slots, counts: about 270 bytes a text at 64 slots
 
-A text is sketched by its own shingles, those that are not common (`common`). Texts pass once, so that the first hundred
-uses of a boilerplate are sketched before it is known as such; `close` then empties the slots that it won. A text with
-fewer than 18 shingles of its own (20 words) is known by its digest only: there, one word in twenty is less than a word,
-and an edit may be the very fact that is asked for.
+A text is sketched by its own shingles, those that are not common (`boilerplate`). Texts pass once, so that the first
+hundred uses of a boilerplate are sketched before it is known as such; `close` then empties the slots that it won. A
+text with fewer than 18 shingles of its own (20 words) is known by its digest only: there, one word in twenty is less
+than a word, and an edit may be the very fact that is asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.overlap.common import CommonShingles
+from rewardsmith.data.overlap.boilerplate import CommonShingles
 from rewardsmith.data.overlap.minhash import EMPTY, Bits, MinHash, Slots, similarity
 from rewardsmith.data.overlap.shingles import shingle_sets
 from rewardsmith.data.overlap.words import Hashes, Words
