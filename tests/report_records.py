@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+import report_data
 from report_analyses import analysed
 from rewardsmith.evaluation import skills
 from rewardsmith.records import (
@@ -34,7 +35,6 @@ from rewardsmith.records import (
     StepMetrics,
     SubsetResult,
     SuspectPair,
-    TokenSummary,
     TrainRecord,
     TrendTest,
     write_json,
@@ -67,6 +67,7 @@ def build_run(folder: Path, *, steps: int = 61, hostile: bool = False) -> Path:
     write_jsonl(folder / "rejected.jsonl", rejected(text))
     write_json(folder / "train" / "summary.json", train_record(steps, text))
     write_jsonl(folder / "train" / "metrics.jsonl", metrics(steps))
+    write_json(folder / "label_noise.json", report_data.label_noise(text))
     rows = benchmark_rows(text)
     results = {"rewardbench2": analysed(benchmark(rows, text), 4, text), "held_out": analysed(held_out(text), 2, text)}
     for key, result in results.items():
@@ -163,14 +164,8 @@ def check_record(text: str = "") -> CheckRecord:
             SourceCount(source="pairs/safety.csv", role="train", read=600, kept=589, rejected=11, sha256="cd" * 32),
         ),
         findings=findings,
-        tokens=TokenSummary(
-            texts=3940,
-            tokens=612_440,
-            quantiles={"min": 18, "p05": 41, "p50": 138, "p95": 371, "max": 509},
-            last_tokens={"<|im_end|>": 3940},
-            padded_tokens=1_008_640,
-            truncated=0,
-        ),
+        tokens=report_data.tokens(text),
+        **{name: make(text) for name, make in report_data.SECTIONS.items()},
         rendering=rendering(),
     )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from rewardsmith.report import charts, svg
+from rewardsmith.report import svg
 from rewardsmith.report.charts import LineChart, line_chart, score_strip, trend_line
 from rewardsmith.report.formatting import count, p_value, percent
 from rewardsmith.report.markdown_text import sparkline
@@ -103,12 +103,6 @@ def test_the_trend_line_passes_through_the_median_and_stays_in_the_chart() -> No
 
 def test_every_state_has_a_sign_of_its_own() -> None:
     assert len({str(svg.sign(state)) for state in ("good", "bad", "warn", "open")}) == 4
-
-
-def test_length_strip_names_its_quantiles() -> None:
-    drawn = str(charts.length_strip({"min": 18, "p05": 41, "p50": 138, "p95": 371, "max": 509}, 512))
-    assert "p50 138" in drawn
-    assert "limit 512" in drawn
 
 
 def test_sparkline() -> None:

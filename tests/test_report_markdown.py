@@ -68,6 +68,7 @@ def test_it_starts_with_the_verdict_and_has_every_section(summary: str) -> None:
         "Component map",
         "Constraints",
         "Training",
+        "Label noise",
         "Rewards",
         "Beside the scores",
         "Data",

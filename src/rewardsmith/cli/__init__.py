@@ -2,6 +2,7 @@
 code.
 
     app.py             the commands
+    check.py           `rewardsmith check`; check_tables.py its findings as a table
     compare.py         `rewardsmith compare`
     explain.py         `rewardsmith explain`; explain_tables.py prints it
     probe.py           `rewardsmith probe`; probe_tables.py prints it

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 import rewardsmith
+from rewardsmith.cli.check import check
 from rewardsmith.cli.compare import compare
 from rewardsmith.cli.explain import explain
 from rewardsmith.cli.options import (
@@ -71,20 +72,7 @@ def init(
     typer.echo(f"{path}\n  next: rewardsmith check {path}")
 
 
-@app.command()
-def check(spec: SpecPath, overrides: Overrides = None, as_json: AsJson = False, overwrite: Overwrite = False) -> None:
-    """Check the data contract, before any accelerator time is spent."""
-    loaded = load(spec, overrides)
-    with live() as events:
-        from rewardsmith.pipeline import check_job
-
-        record, run = check_job(loaded, events, overwrite=overwrite)
-    if as_json:
-        print_record(record)
-    else:
-        from rewardsmith.cli.tables import print_check
-
-        print_check(terminal(), record, run)
+app.command()(check)
 
 
 @app.command()

@@ -11,26 +11,7 @@ from rich.text import Text
 
 from rewardsmith.cli.analysis_lines import analysis_lines
 from rewardsmith.cli.formatting import VERDICT_COLOURS, gates_verdict, p_value, percent, percent_interval
-from rewardsmith.records import BenchmarkResult, CheckRecord, GatesRecord, TrainRecord
-
-_SEVERITIES = {"error": "red", "warning": "yellow", "note": "cyan"}
-
-
-def print_check(console: Console, record: CheckRecord, run: Path) -> None:
-    """Counts, findings ordered by harm, verdict."""
-    console.print(
-        f"read {record.read:,} rows = {record.kept:,} kept + {record.rejected:,} rejected; "
-        f"{record.train_pairs:,} pairs to train on, {record.held_out_pairs:,} held out ({record.held_out_origin})",
-        highlight=False,
-    )
-    if record.findings:
-        table = Table("severity", "code", "rows", "what it means", "what to do", box=None, pad_edge=False)
-        for finding in record.findings:
-            severity = Text(finding.severity, style=_SEVERITIES[finding.severity])
-            table.add_row(severity, finding.code, f"{finding.count:,}/{finding.of:,}", finding.meaning, finding.fix)
-        console.print(table)
-    verdict = "passed" if record.passed else f"failed on {', '.join(record.failed_on)}"
-    console.print(f"data contract {verdict}: {run / 'check.json'}", highlight=False, soft_wrap=True)
+from rewardsmith.records import BenchmarkResult, GatesRecord, TrainRecord
 
 
 def print_train(console: Console, record: TrainRecord, model: Path) -> None:

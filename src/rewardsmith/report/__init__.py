@@ -16,9 +16,13 @@ probes.py          bias probes: table, drawing, Markdown
 component_map.py   stages, their contracts, this run's facts
 checklist.py       the constraints of the method and how each was verified
 gate_rows.py       gates and warnings
-findings.py        the data contract: findings, sources, rejected rows
+findings.py        the data contract: findings by harm, sources, rejected rows
+data_sections.py   what the data contract measured: data_shortcuts.py, data_overlap.py, data_labels.py, data_balance.py,
+                   data_tokens.py
+label_noise.py     wrong labels: the estimate and the suspects
 epoch.py           the epoch of training
 view.py            all of the above as one frozen value: what both pages show
+blocks.py          titles, facts, figures and tables for both pages; strips.py draws shares
 svg.py, charts.py, curve_charts.py, analysis_charts.py, map_drawing.py    drawings; no plotting library, no script
 html.py            view → HTML (templates/)
 markdown.py        view → Markdown (analysis_markdown.py: beside the scores; markdown_text.py: tables, escaping)

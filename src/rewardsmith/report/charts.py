@@ -1,9 +1,8 @@
-"""The charts of a report as inline SVG: scores against baselines, curves over steps, rewards, token lengths.
+"""The charts of a report as inline SVG: scores against baselines, curves over steps, rewards.
 
     score_strip(row), score_axis()            one row of a score table and the axis in its head
     line_chart(LineChart(…))                  one curve over steps; curve(…) and end_label(…) are its parts
     reward_strip(row, table), reward_axis(table)
-    length_strip(tokens, limit)
 
 Rows of a table share one scale and carry no text, so that they shrink without becoming unreadable; the numbers stand
 beside them. Every drawing says in words what it shows.
@@ -251,29 +250,6 @@ def _steps(edges: Sequence[float], shares: Sequence[float], unit: float) -> str:
         for corner in ((left, 28 + share * unit), (right, 28 + share * unit))
     ]
     return path_through([(edges[0], 28.0), *corners, (edges[-1], 28.0)]).replace("h0", "") + "Z"
-
-
-def length_strip(quantiles: Mapping[str, float], limit: int) -> Markup:
-    """Lengths of texts: the whole range as a line, 5th to 95th percentile as a bar, the median, the limit dashed."""
-    x = Scale(0.0, max(limit, quantiles.get("max", 0.0)) or 1.0, 10.0, 610.0)
-    parts = [line(x(0), 16, x(x.high), 16, "grid")]
-    if {"min", "p05", "p50", "p95", "max"} <= quantiles.keys():
-        parts += [
-            line(x(quantiles["min"]), 16, x(quantiles["max"]), 16, "spread"),
-            element(
-                "rect",
-                x=x(quantiles["p05"]),
-                y=9,
-                width=max(x(quantiles["p95"]) - x(quantiles["p05"]), 1),
-                height=14,
-                rx=3,
-                class_="box",
-            ),
-            line(x(quantiles["p50"]), 7, x(quantiles["p50"]), 25, "middle"),
-        ]
-    parts.append(line(x(limit), 3, x(limit), 29, "chance"))
-    spoken = ", ".join(f"{name} {value:,.0f}" for name, value in quantiles.items())
-    return drawing(620, 32, f"Tokens of a text: {spoken}; limit {limit:,}", *parts)
 
 
 def trend_line(

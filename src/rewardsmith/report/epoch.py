@@ -1,6 +1,6 @@
 """The epoch of training, ready to be shown: curves, the margin's trend, facts, suspects.
 
-training_view(train, steps) → TrainingView | None
+training_view(train, steps, suspects=…) → TrainingView | None
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class TrainingView:
     suspects: tuple[SuspectView, ...]
 
 
-def training_view(train: TrainRecord | None, steps: Sequence[Step]) -> TrainingView | None:
-    """What is known of the epoch; None where no step was recorded."""
+def training_view(train: TrainRecord | None, steps: Sequence[Step], *, suspects: bool = True) -> TrainingView | None:
+    """What is known of the epoch; None where no step was recorded. `suspects`: also those of the margin monitor."""
     curves = training_curves(steps)
     if train is None:
         return TrainingView(curves, None, "", "", "", (), (), ()) if curves else None
@@ -70,7 +70,7 @@ def training_view(train: TrainRecord | None, steps: Sequence[Step]) -> TrainingV
             ("Resumed", resumed),
         ),
         findings=tuple(finding_view(finding) for finding in train.findings),
-        suspects=tuple(_suspect(pair) for pair in monitor.suspects),
+        suspects=tuple(_suspect(pair) for pair in monitor.suspects if suspects),
     )
 
 

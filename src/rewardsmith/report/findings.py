@@ -1,19 +1,26 @@
-"""What the data contract found, ready to be shown: findings, sources, rejected rows, token lengths.
+"""What the data contract found, ready to be shown: findings by harm, sources, rejected rows, measured sections.
 
 data_view(check, rejected) → DataView
 finding_view(finding) → FindingView          also for findings of training
+by_harm(findings)                            worst severity first, then the largest share
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
-from rewardsmith.records import CheckRecord, ExampleRow, Finding, RejectedRow, SourceCount, TokenSummary
+from rewardsmith.records import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount
+from rewardsmith.report.blocks import Block
+from rewardsmith.report.data_sections import data_blocks
 from rewardsmith.report.formatting import Number, count, percent, visible
 from rewardsmith.report.scores import State
 from rewardsmith.report.verdict import sentence
 
 EXAMPLES_SHOWN = 5
+
+_ORDER = get_args(Severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,11 @@ class FindingView:
     severity: str
     state: State
     title: str
+    count: Number
+    share: str
+    interval: str
     size: str
+    summary: str
     meaning: str
     why: str
     fix: str
@@ -61,10 +72,9 @@ class DataView:
     reasons: tuple[tuple[str, Number, float], ...]
     rejected: tuple[RejectedView, ...]
     rejected_total: int
-    tokens: TokenSummary
-    limit: int
     padding: Number
     facts: tuple[tuple[str, str], ...]
+    blocks: tuple[Block, ...]
 
 
 def data_view(check: CheckRecord, rejected: tuple[RejectedRow, ...]) -> DataView:
@@ -75,15 +85,13 @@ def data_view(check: CheckRecord, rejected: tuple[RejectedRow, ...]) -> DataView
     return DataView(
         passed=check.passed,
         sources=check.sources,
-        findings=tuple(finding_view(finding) for finding in sorted(check.findings, key=_severity)),
+        findings=tuple(finding_view(finding) for finding in by_harm(check.findings)),
         reasons=tuple(
             (visible(reason, 60), count(number), number / max(1, largest))
             for reason, number in sorted(check.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
         ),
         rejected=tuple(_rejected(row) for row in rejected),
         rejected_total=check.rejected,
-        tokens=tokens,
-        limit=rendering.max_length,
         padding=percent(padding),
         facts=(
             ("Distinct prompts", f"{check.distinct_prompts:,}"),
@@ -98,19 +106,23 @@ def data_view(check: CheckRecord, rejected: tuple[RejectedRow, ...]) -> DataView
                 visible(rendering.template_sha256, 16) + (" (changed)" if rendering.changed_template else ""),
             ),
         ),
+        blocks=data_blocks(check),
     )
 
 
 def finding_view(finding: Finding) -> FindingView:
     """A finding as sentences with its first examples."""
     states: dict[str, State] = {"error": "bad", "warning": "warn", "note": "open"}
-    share = f" ({percent(finding.count / finding.of)} %)" if finding.of else ""
     return FindingView(
         code=visible(finding.code, 60),
         severity=finding.severity,
         state=states[finding.severity],
         title=visible(finding.title),
-        size=f"{finding.count:,} of {finding.of:,}{share}",
+        size=f"{finding.count:,} of {finding.of:,}" + (f" ({share_in_words(finding)} %)" if finding.of else ""),
+        count=count(finding.count),
+        share=share_in_words(finding),
+        interval=interval_in_words(finding),
+        summary=sentence(visible(finding.summary, 600)) if finding.summary else "",
         meaning=sentence(finding.meaning),
         why=sentence(finding.why),
         fix=sentence(finding.fix),
@@ -118,8 +130,28 @@ def finding_view(finding: Finding) -> FindingView:
     )
 
 
-def _severity(finding: Finding) -> tuple[int, int]:
-    return ("error", "warning", "note").index(finding.severity), -finding.count
+def by_harm(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Worst severity first, then the largest share of what it looks at, then the largest count."""
+
+    def harm(finding: Finding) -> tuple[int, float, int]:
+        return _ORDER.index(finding.severity), -finding.count / max(1, finding.of), -finding.count
+
+    return tuple(sorted(findings, key=harm))
+
+
+def share_in_words(finding: Finding) -> str:
+    """The share of rows that show it, in per cent: 0.04 is no 0.0."""
+    share = finding.count / finding.of if finding.of else None
+    if share is not None and 0 < share < 0.0005:
+        return "< 0.1"
+    return percent(share).text
+
+
+def interval_in_words(finding: Finding) -> str:
+    """The interval of that share, in per cent; empty where it has none."""
+    if finding.ci_low is None or finding.ci_high is None:
+        return ""
+    return f"{percent(finding.ci_low)} to {percent(finding.ci_high)}"
 
 
 def _example(example: ExampleRow) -> Example:

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from rewardsmith import __version__
 from rewardsmith.report import analysis_charts, charts, map_drawing, probes, svg
+from rewardsmith.report.blocks import Block
 from rewardsmith.report.curve_charts import epoch_charts
 from rewardsmith.report.curves import how_drawn
 from rewardsmith.report.formatting import count, decimal, short_hash, significant, visible
@@ -40,7 +41,6 @@ _FUNCTIONS = {
     "baseline_key": charts.baseline_key,
     "reward_strip": charts.reward_strip,
     "reward_axis": charts.reward_axis,
-    "length_strip": charts.length_strip,
     "reliability_plot": analysis_charts.reliability_plot,
     "picking_plot": analysis_charts.picking_plot,
     "reward_plot": analysis_charts.reward_plot,
@@ -69,6 +69,12 @@ def render_html(report: Report) -> str:
     )
     page = _environment().get_template("report.html.j2")
     return page.render(report=report, style=Markup(style), policy=policy, version=__version__)  # noqa: S704 - our own file
+
+
+def render_block(block: Block) -> Markup:
+    """One block as it stands on the page."""
+    made = _environment().get_template("macros.html.j2").make_module()
+    return Markup(made.block(block))  # type: ignore[attr-defined]  # noqa: S704 - escaped by the template
 
 
 @cache

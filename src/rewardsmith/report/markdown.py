@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from rewardsmith.report.analysis_markdown import analyses_markdown
+from rewardsmith.report.blocks import Block, block_lines
 from rewardsmith.report.curve_charts import PLOTS
 from rewardsmith.report.curves import Curves, how_drawn
 from rewardsmith.report.findings import DataView, FindingView
-from rewardsmith.report.formatting import count, decimal, short_hash, significant, visible
+from rewardsmith.report.formatting import count, short_hash, significant, visible
 from rewardsmith.report.markdown_text import as_table, code, prose, sparkline
 from rewardsmith.report.probes import probe_lines
 from rewardsmith.report.replicas import as_lines
@@ -33,6 +34,7 @@ def render_markdown(report: Report) -> str:
         _map(report),
         _constraints(report),
         _training(report),
+        *([_noise(report.noise)] if report.noise else []),
         _rewards(report),
         _analyses(report),
         *([probe_lines(report.probes, SIGNS)] if report.probes else []),
@@ -191,6 +193,10 @@ def _training(report: Report) -> Iterator[str]:
         )
 
 
+def _noise(noise: Block) -> Iterator[str]:
+    yield from block_lines(noise, SIGNS, level=2)
+
+
 def _curve_rows(curves: Curves) -> list[list[str]]:
     plots = [plot for plot in PLOTS if np.isfinite(curves.series[plot.field]).any()]
     return [
@@ -256,15 +262,19 @@ def _data(report: Report) -> Iterator[str]:
     )
     yield from _findings(data.findings)
     yield from _rejected(data)
-    yield from ("", "### Length of texts", "")
-    lengths = [(label, decimal(value, 0).text) for label, value in data.tokens.quantiles.items()]
-    yield from as_table(["Fact", "Value"], [[label, prose(value)] for label, value in (*lengths, *data.facts)])
+    yield from ("", "### Counts and rules", "")
+    yield from as_table(["Fact", "Value"], [[label, prose(value)] for label, value in data.facts])
+    for block in data.blocks:
+        yield ""
+        yield from block_lines(block, SIGNS)
 
 
 def _findings(findings: Iterable[FindingView]) -> Iterator[str]:
     for found in findings:
         yield from ("", f"### {SIGNS[found.state]} {prose(found.title)}", "")
-        yield f"{found.severity.capitalize()} {code(found.code)}, {found.size}."
+        interval = f", 95 % interval {found.interval}" if found.interval else ""
+        size = f"{found.severity.capitalize()} {code(found.code)}, {found.size}{interval}."
+        yield f"{size} {prose(found.summary)}".strip()
         yield f"{prose(found.meaning)} {prose(found.why)}"
         yield f"Fix: {prose(found.fix)}"
         if found.examples:

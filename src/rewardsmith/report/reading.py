@@ -21,6 +21,7 @@ from rewardsmith.records import (
     BenchmarkResult,
     CheckRecord,
     GatesRecord,
+    LabelNoiseRecord,
     LearningCurveRecord,
     Manifest,
     OodRecord,
@@ -63,6 +64,7 @@ class RunRecords:
     rejected: tuple[RejectedRow, ...] = ()
     train: TrainRecord | None = None
     steps: tuple[Step, ...] = ()
+    noise: LabelNoiseRecord | None = None
     benchmarks: Mapping[str, BenchmarkResult] = field(default_factory=dict)
     rewards: Mapping[str, Mapping[str, RowRewards]] = field(default_factory=dict)
     gates: GatesRecord | None = None
@@ -95,6 +97,7 @@ def read_run(run_dir: Path) -> RunRecords:
         ),
         train=_optional(run_dir / "train" / "summary.json", TrainRecord),
         steps=tuple(_numbers(row) for row in _lines(run_dir / "train" / "metrics.jsonl")),
+        noise=_optional(run_dir / "label_noise.json", LabelNoiseRecord),
         benchmarks=_benchmarks(run_dir / "eval", spec),
         rewards={path.parent.name: _rewards(path) for path in sorted((run_dir / "eval").glob("*/rows.jsonl"))},
         gates=_optional(run_dir / "gates.json", GatesRecord),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from rewardsmith.records import Manifest
 from rewardsmith.report.analyses import Analyses, analyses
+from rewardsmith.report.blocks import Block
 from rewardsmith.report.checklist import Constraint, checklist
 from rewardsmith.report.component_map import Stage, component_map
 from rewardsmith.report.distributions import RewardTable, reward_table
@@ -20,6 +21,7 @@ from rewardsmith.report.epoch import TrainingView, training_view
 from rewardsmith.report.findings import DataView, data_view
 from rewardsmith.report.formatting import Number, count, duration, parameters, plural, significant, visible
 from rewardsmith.report.gate_rows import GateRow, gate_rows
+from rewardsmith.report.label_noise import noise_block
 from rewardsmith.report.probes import ProbeTable, probe_table
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.replicas import Variants, variants
@@ -75,6 +77,7 @@ class Report:
     stages: tuple[Stage, ...]
     constraints: tuple[Constraint, ...]
     training: TrainingView | None
+    noise: Block | None
     rewards: tuple[RewardTable, ...]
     analyses: Analyses | None
     probes: ProbeTable | None
@@ -102,7 +105,8 @@ def view(records: RunRecords) -> Report:
         gates=gate_rows(records.gates),
         stages=component_map(records),
         constraints=checklist(records),
-        training=training_view(records.train, records.steps),
+        training=training_view(records.train, records.steps, suspects=records.noise is None),
+        noise=noise_block(records.noise),
         rewards=tuple(table for table in distributions if table),
         analyses=analyses(records.benchmarks, records.ood),
         probes=probe_table(records.probes),

@@ -1,0 +1,69 @@
+"""`rewardsmith check SPEC`: the data contract, before any accelerator time is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record, terminal
+from rewardsmith.errors import FindingsError, UserError
+
+
+def check(
+    spec: SpecPath,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="A quick look: at most N rows of each source; no verdict.")
+    ] = None,
+    skip_bad_lines: Annotated[
+        bool, typer.Option("--skip-bad-lines", help="Step over lines that cannot be read (data.bad_lines: skip).")
+    ] = False,
+    fix: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Also write the data without the rows that findings name.")
+    ] = None,
+    drop_leaked: Annotated[
+        Literal["train", "held_out"], typer.Option(help="With --fix: the side of a leak that gives way.")
+    ] = "train",
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Check the data contract, before any accelerator time is spent."""
+    if sample is not None and fix is not None:
+        raise UserError("--fix mends all of the data, --sample looks at a part", fix="leave one of them out")
+    loaded = load(spec, [*(overrides or []), *(["data.bad_lines=skip"] if skip_bad_lines else [])])
+    fixed = None
+    try:
+        with live() as events:
+            from rewardsmith.pipeline import check_job, fix_job, sample_job
+
+            if sample is not None:
+                record, run = sample_job(loaded, events, rows=sample, overwrite=overwrite)
+            elif fix is not None:
+                record, run, fixed = fix_job(loaded, events, fix, drop_leaked=drop_leaked, overwrite=overwrite)
+            else:
+                record, run = check_job(loaded, events, overwrite=overwrite)
+    except FindingsError as failed:
+        _show(Path(failed.where), as_json)  # check.json
+        raise
+    if as_json:
+        print_record(fixed or record)
+        return
+    from rewardsmith.cli.check_tables import print_check, print_fixed
+
+    print_check(terminal(), record, run, sample=sample)
+    if fixed is not None and fix is not None:
+        print_fixed(terminal(), fixed, fix)
+
+
+def _show(file: Path, as_json: bool) -> None:
+    """The record of a check that failed."""
+    from rewardsmith.cli.check_tables import print_check
+    from rewardsmith.records import CheckRecord, read_record
+
+    record = read_record(file, CheckRecord)
+    if as_json:
+        print_record(record)
+    else:
+        print_check(terminal(), record, file.parent)

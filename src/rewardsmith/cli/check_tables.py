@@ -1,0 +1,89 @@
+"""The data contract on a terminal: findings ordered by harm, each with its size, its interval and its mend.
+
+A wide terminal has everything in one table; on a narrow one the words stand under the table. Whatever comes from the
+data (names of files, excerpts) passes `formatting.visible`: it can neither move the cursor nor colour the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from rewardsmith.records import CheckRecord, Finding, FixRecord
+from rewardsmith.report.findings import by_harm, interval_in_words, share_in_words
+from rewardsmith.report.formatting import visible
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+_WIDE = 120  # columns
+_WORDS = 400  # characters
+
+
+def print_check(console: Console, record: CheckRecord, run: Path, *, sample: int | None = None) -> None:
+    """Counts, findings ordered by harm, verdict; a sample has none."""
+    counts = (
+        f"read {record.read:,} rows = {record.kept:,} kept + {record.rejected:,} rejected; "
+        f"{record.train_pairs:,} pairs to train on, {record.held_out_pairs:,} held out ({record.held_out_origin})"
+    )
+    console.print(Text(visible(counts, _WORDS)))
+    findings = by_harm(record.findings)
+    wide = console.width >= _WIDE
+    if findings:
+        console.print(_table(findings, wide))
+    for finding in () if wide else findings:
+        console.print(Padding(_below(finding), (0, 0, 0, 2)))
+    verdict = "passed" if record.passed else f"failed on {', '.join(record.failed_on)}"
+    if sample is None:
+        console.print(Text(f"data contract {verdict}: {run / 'check.json'}"), soft_wrap=True)
+    else:
+        quick = f"a quick look at {sample:,} rows of each source, no verdict: {run / 'check.sample.json'}"
+        console.print(Text(quick), soft_wrap=True)
+
+
+def print_fixed(console: Console, record: FixRecord, folder: Path) -> None:
+    """What went and why, and how to go on."""
+    reasons = ", ".join(f"{code} {count:,}" for code, count in record.removed_by_reason.items()) or "nothing"
+    console.print(Text(f"read {record.read:,} = {record.kept:,} kept + {record.removed:,} removed: {reasons}"))
+    console.print(Text(f"each with its reason: {folder / 'removed.jsonl'}"), soft_wrap=True)
+    console.print(Text(f"next: rewardsmith check {folder / 'spec.yaml'}"), soft_wrap=True)
+
+
+def _table(findings: Iterable[Finding], wide: bool) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("severity", no_wrap=True)
+    table.add_column("finding", overflow="fold")
+    for name in ("rows", "%", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("what was found", ratio=3)
+        table.add_column("what to do", ratio=2)
+    for finding in findings:
+        cells: Sequence[RenderableType] = (
+            Text(finding.severity, style=_COLOURS[finding.severity]),
+            Text(visible(finding.code)),
+            f"{finding.count:,}",
+            share_in_words(finding),
+            interval_in_words(finding),
+        )
+        words = (_found(finding), Text(visible(finding.fix, _WORDS))) if wide else ()
+        table.add_row(*cells, *words)
+    return table
+
+
+def _found(finding: Finding) -> Text:
+    """What was measured, or what it means; and the first row that shows it."""
+    text = Text(visible(finding.summary or finding.meaning, _WORDS))
+    if finding.examples:
+        first = finding.examples[0]
+        place = visible(first.file.rsplit("/", 1)[-1], 40) + (f":{first.row}" if first.row else "")
+        text.append(f" ({place})", style="dim")
+    return text
+
+
+def _below(finding: Finding) -> Text:
+    head = Text(visible(finding.code), style="bold")
+    return Text.assemble(head, ": ", _found(finding), "\n", ("→ ", "bold"), visible(finding.fix, _WORDS))
