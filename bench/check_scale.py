@@ -38,13 +38,12 @@ PARTS = {
         "read",
         "notes",
         "sources",
-        "exact",
         "labels",
         "shortcuts",
         "balance",
         "private",
     ),
-    "near-duplicates, contamination": ("near_duplicates", "contamination"),
+    "near-duplicates, contamination": ("overlap", "contamination"),
     "tokens": ("render", "tokens"),
 }
 LIMITS = {"form, labels, repeats, shortcuts": 360, "near-duplicates, contamination": 720, "tokens": 600}
