@@ -17,7 +17,7 @@ from rewardsmith.errors import SpecError
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.spec import load_spec
 from rewardsmith.training.order import StepSampler, order_pairs
-from rewardsmith.training.plan import make_plan
+from rewardsmith.training.plan import make_plan, refuse_data_parallel
 from rewardsmith.training.trl_backend import train
 from rewardsmith.types import PreferencePair
 from test_training_resume import make_job
@@ -88,3 +88,10 @@ def test_each_step_says_how_many_prompts_it_saw(tiny_base: Path, tmp_path: Path)
     assert [row["prompts"] for row in rows] == [2, 2]
     assert record.prompts_per_step == 2
     assert record.peak_memory > 50_000_000  # torch alone takes more
+
+
+def test_one_process_on_several_gpus_is_refused():
+    with pytest.raises(SpecError, match=r"this process sees 4 GPUs(.|\n)*accelerate launch --num_processes 4"):
+        refuse_data_parallel(4, processes=0)
+    refuse_data_parallel(4, processes=4)
+    refuse_data_parallel(1, processes=0)

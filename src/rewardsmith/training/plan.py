@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from rewardsmith.errors import SpecError
 from rewardsmith.spec import Spec, digest
 from rewardsmith.training.order import Order
 
@@ -56,6 +57,26 @@ def make_plan(spec: Spec, *, pairs: int, device: str, bf16_supported: bool) -> T
         seed=spec.training_seed,
         order=training.order,
     )
+
+
+def refuse_data_parallel(visible: int, *, processes: int) -> None:
+    """Refuse one process that sees several GPUs: transformers would split each batch over them (`DataParallel`).
+
+    A row of token trees cannot be split, and a distributed run is one process a GPU.
+
+    Args:
+        visible: GPUs that this process sees.
+        processes: of the distributed run (`WORLD_SIZE`), 0 outside of one.
+
+    Raises:
+        SpecError: several GPUs, one process.
+    """
+    if visible > 1 and not processes:
+        raise SpecError(
+            f"this process sees {visible} GPUs and would train on one row of trees split over them",
+            where="hardware",
+            fix=f"accelerate launch --num_processes {visible} -m rewardsmith train SPEC; or one: CUDA_VISIBLE_DEVICES=0",
+        )
 
 
 def weights_fingerprint(spec: Spec, *, data_fingerprint: str, base_fingerprint: str, versions: dict[str, str]) -> str:

@@ -42,7 +42,7 @@ from rewardsmith.training.checkpoints import latest_complete, remove_all_but, st
 from rewardsmith.training.metrics import StepLog
 from rewardsmith.training.monitor import MarginMonitor
 from rewardsmith.training.order import StepSampler, order_pairs
-from rewardsmith.training.plan import TrainingPlan, make_plan
+from rewardsmith.training.plan import TrainingPlan, make_plan, refuse_data_parallel
 from rewardsmith.training.trainer import WholeStepTrainer
 from rewardsmith.types import Conversation, PreferencePair
 
@@ -86,6 +86,8 @@ def train(job: TrainJob) -> TrainRecord:
     """
     started = time.perf_counter()
     device = choose_device(job.spec.hardware.device)
+    if device.type == "cuda":
+        refuse_data_parallel(torch.cuda.device_count(), processes=int(os.environ.get("WORLD_SIZE", "0")))
     plan = make_plan(job.spec, pairs=len(job.pairs), device=device.type, bf16_supported=_supports_bf16(device))
     if job.spec.hardware.threads:
         torch.set_num_threads(job.spec.hardware.threads)
