@@ -66,6 +66,16 @@ def changed(**changes: Callable[[Row], Any]) -> Callable[[Row, random.Random], l
     return lambda row, draw: [row | {name: make(row) for name, make in changes.items()}]
 
 
+def on_either_side(edit: Callable[[str], str]) -> Callable[[Row, random.Random], list[Row]]:
+    """Words added to chosen responses alone would be a shortcut, and found as one."""
+
+    def plant(row: Row, draw: random.Random) -> list[Row]:
+        side = draw.choice(("chosen", "rejected"))
+        return [row | {side: edit(row[side])}]
+
+    return plant
+
+
 def edited(row: Row, draw: random.Random) -> list[Row]:
     """The row, and a copy with one word in twenty replaced."""
 
@@ -89,15 +99,15 @@ PLANTS: dict[str, tuple[Callable[[Row, random.Random], list[Row]], int]] = {
     "identical_pair": (changed(rejected=lambda row: row["chosen"]), 1),
     "identical_folded": (changed(rejected=lambda row: row["chosen"].replace(". ", ".  ")), 1),
     "nul_character": (changed(chosen=lambda row: row["chosen"] + "\0"), 1),
-    "control_character": (changed(chosen=lambda row: row["chosen"] + "\x07 end."), 1),
-    "replacement_character": (changed(rejected=lambda row: "Caf\ufffd. " + row["rejected"]), 1),
-    "mojibake": (changed(chosen=lambda row: row["chosen"] + " It wasnâ€™t so."), 1),
+    "control_character": (on_either_side(lambda text: text + "\x07 end."), 1),
+    "replacement_character": (on_either_side(lambda text: "Caf\ufffd. " + text), 1),
+    "mojibake": (on_either_side(lambda text: text + " It wasnâ€™t so."), 1),
     "over_length": (changed(chosen=lambda row: row["chosen"] * 40), 1),
     "eos_doubled": (changed(chosen=lambda row: row["chosen"] + "<|im_end|>"), 1),
     "pad_in_text": (changed(chosen=lambda row: row["chosen"] + "<|endoftext|> so."), 1),
     "special_token_in_text": (changed(prompt=lambda row: row["prompt"] + " <|im_start|> so."), 1),
-    "secret_in_text": (changed(chosen=lambda row: row["chosen"] + " Key AKIAZ7QWERTY5UIOPASD, keep it."), 1),
-    "personal_data": (changed(chosen=lambda row: row["chosen"] + " Write to maria.lopez@gmail.com today."), 1),
+    "secret_in_text": (on_either_side(lambda text: text + " Key AKIAZ7QWERTY5UIOPASD, keep it."), 1),
+    "personal_data": (on_either_side(lambda text: text + " Write to maria.lopez@gmail.com today."), 1),
     "margin_against_label": (changed(target_margin=lambda row: -1.0), 1),
     "duplicate_pair": (lambda row, draw: [row, row | {"id": f"{row['id']}-again"}], 1),
     "contradictory_pair": (

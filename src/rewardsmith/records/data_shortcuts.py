@@ -119,7 +119,7 @@ class SourceAccuracy(Record):
 class BlindModel(Record):
     """A classifier that reads responses and no prompts: its accuracy on pairs of prompts that it was not fitted on.
 
-    `right` counts undecided pairs as half.
+    `right` counts undecided pairs as half. `by_source` leaves out sources of fewer than 50 pairs in the sample.
     """
 
     name: Literal["length", "surface", "words"]

@@ -31,7 +31,7 @@ LENGTH = "length"
 """The classifier that is a length rule, and graded as one."""
 
 LEAST_PROMPTS = 50
-"""With fewer prompts a fold has under ten: the accuracy would say nothing."""
+"""With fewer prompts a fold has under ten, and the accuracy says nothing; so it is for sources with fewer pairs."""
 
 _LOOSENESS = 0.01
 """scikit-learn's C: the best or near it of 0.001 to 1 on ten sets of 285 to 4,000 real pairs; at 1, words overfit."""
@@ -92,7 +92,8 @@ def blind_models(
 def _model(name: str, reads: str, margins_N: Floats, prompts_N: Ints, sources_N: NDArray[np.str_]) -> BlindModel:
     right_N = 0.5 * (1 + np.sign(margins_N))
     accuracy = share_of(right_N, prompts_N)
-    parts = {source: np.flatnonzero(sources_N == source) for source in np.unique(sources_N).tolist()}
+    names, counts = np.unique(sources_N, return_counts=True)
+    parts = {source: np.flatnonzero(sources_N == source) for source in names[counts >= LEAST_PROMPTS].tolist()}
     accuracies = {source: share_of(right_N[part], prompts_N[part]) for source, part in parts.items()}
     return BlindModel(
         name=name,

@@ -15,6 +15,7 @@ from rewardsmith.data.shortcuts.blind import FOLDS, LEAST_PROMPTS, blind_models,
 from rewardsmith.data.shortcuts.lone_rules import Ints
 from rewardsmith.data.shortcuts.measures import UNITS
 from rewardsmith.data.shortcuts.tables import (
+    MOST_GROUPS,
     RULES,
     Evidence,
     feature_table,
@@ -77,7 +78,7 @@ def summarize(evidence: Evidence, sample: Sample, *, seed: int) -> ShortcutsReco
 
 def _compared(evidence: Evidence) -> int:
     """How many rules are graded at once: all, again in every source, and lengths in every subset."""
-    sources, subsets = (len(group_numbers(evidence, subsets=by)[0]) for by in (False, True))
+    sources, subsets = (min(MOST_GROUPS, len(group_numbers(evidence, subsets=by)[0])) for by in (False, True))
     return len(RULES) * (1 + sources) + len(UNITS) * subsets
 
 

@@ -24,7 +24,7 @@ from rewardsmith.records import Estimate, FeatureRule, Grade, GroupRules, Length
 RULES = (*UNITS, *FEATURES)
 """Names of the columns of `Evidence.signs`."""
 
-_MOST_GROUPS = 50
+MOST_GROUPS = 50
 """Sources, and subsets, with a table of their own: the largest ones."""
 
 
@@ -135,7 +135,7 @@ def group_table(evidence: Evidence, *, subsets: bool, confidence: float) -> tupl
     signs_PR = evidence.measures.longer if subsets else evidence.signs
     bins = evidence.length_bins
     tables = []
-    for number, (source, subset) in enumerate(names[:_MOST_GROUPS]):
+    for number, (source, subset) in enumerate(names[:MOST_GROUPS]):
         within = np.flatnonzero(numbers == number)
         if not within.size or (subsets and not subset):
             continue
