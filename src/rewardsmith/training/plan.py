@@ -75,7 +75,7 @@ def refuse_data_parallel(visible: int, *, processes: int) -> None:
         raise SpecError(
             f"this process sees {visible} GPUs and would train on one row of trees split over them",
             where="hardware",
-            fix=f"accelerate launch --num_processes {visible} -m rewardsmith train SPEC; or one: CUDA_VISIBLE_DEVICES=0",
+            fix=f"accelerate launch --num_processes {visible} -m rewardsmith train SPEC; or CUDA_VISIBLE_DEVICES=0",
         )
 
 
