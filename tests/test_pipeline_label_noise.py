@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,19 @@ def test_a_margin_stop_still_names_its_suspects(world: World, tmp_path: Path) ->
     assert record.suspects
     assert record.rescored == 0  # there is no trained model to ask
     assert record.verdict == "cannot tell"
+    assert "Label noise" in (tmp_path / "runs" / "tiny" / "summary.md").read_text()
+
+
+@pytest.mark.slow
+def test_flipped_labels_of_a_real_run_stand_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quickstart's pairs with 5 % of the labels flipped, as bench/label_noise.py trains them."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "bench"))
+    bench = import_module("label_noise")
+    flipped = bench.flip(tmp_path / "run", 0.05, None)
+    found = bench.look(flipped, 1000)
+    hits = np.array([suspect.row in flipped.rows for suspect in found.suspects])
+    wrong = len(flipped.rows)
+    assert hits[:100].mean() > 0.8  # chance gives 0.05
+    assert hits[:wrong].mean() > 0.35
+    assert found.verdict == "some"
+    assert 0.03 < found.ci_low < found.ci_high < 0.09

@@ -30,7 +30,9 @@ Confident learning's own count of wrong labels takes every confident error of th
 of reward models would be a quarter of the data.
 
 What it cannot tell: a wrong label from a model that is sure and wrong again and again in the same way. The share is
-therefore of labels that contradict what the other pairs teach. Where the model is never sure the interval is wide.
+therefore of labels that contradict what the other pairs teach, and rather too high than too low: bench/label_noise.py
+flips 4.9 % of the embedded labels and finds 6.7 % (5.7 to 7.7), and with none flipped 0.2 % (0.0 to 0.5). Where the
+model is never sure the interval is wide.
 """
 
 from __future__ import annotations
@@ -183,8 +185,8 @@ def with_final(estimate: NoiseEstimate, asked: Integers, final_margin_A: Floats)
     """The estimate after the trained model was asked about some pairs again; the share stays as it is.
 
     Both models have a say: the logits of their probabilities are averaged. The later one knows more, but has trained on
-    the pair. On embedded pairs with 5 % of the labels flipped (616 of 11,520) the average ranks best: of the first 200
-    suspects 92 % are flipped, against 75 % by the margin when met and 87 % by the trained model's.
+    the pair. The average ranks best: of the first 200 suspects of bench/label_noise.py 92 % are flipped where every
+    pair was asked again, 89 % where the 1,000 most suspect were, 77 % where none was.
 
     Args:
         asked: places in the order of training, shape (A,).
