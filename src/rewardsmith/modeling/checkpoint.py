@@ -11,6 +11,7 @@ by another program: it is rendered as its trainer did (`imports.py`) and has not
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rewardsmith.modeling.imports import Foreign, describe_foreign
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches
 from rewardsmith.modeling.loading import adapter_base, fit_tokenizer, load_config, load_reward_model
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.records import CheckpointRecord, GoldenReward, read_record, write_json
 from rewardsmith.rendering import Renderer, load_tokenizer
 from rewardsmith.types import Conversation, Message
@@ -83,19 +85,44 @@ def golden_rewards(model: Any, renderer: Renderer) -> tuple[GoldenReward, ...]:
     )
 
 
-def save_checkpoint(folder: Path, model: Any, renderer: Renderer, record: CheckpointRecord) -> None:
+def save_checkpoint(
+    folder: Path,
+    model: Any,
+    renderer: Renderer,
+    record: CheckpointRecord,
+    *,
+    shape: Callable[[Path], None] | None = None,
+    check: Callable[[CheckpointRecord], None] | None = None,
+) -> None:
     """Write weights, tokenizer and `rewardsmith.json`; the folder is renamed into place when all is written.
 
     `record.golden` is filled in here, from the checkpoint as it loads from disk, so that what is recorded is what a
     user gets.
+
+    Args:
+        folder: where it appears; what is there is replaced.
+        model: anything with `save_pretrained`.
+        renderer: saves the tokenizer.
+        record: `rewardsmith.json` without its golden rewards.
+        shape: changes the written files before they are loaded again.
+        check: looks at the finished record and raises where it is not what it should be; nothing appears then.
     """
     aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    model.save_pretrained(aside, safe_serialization=True)
-    renderer.save(aside)
-    loaded = load_reward_model(aside)
-    write_json(aside / RECORD, record.model_copy(update={"golden": golden_rewards(loaded, renderer)}))
+    try:
+        with quiet_upstream():
+            model.save_pretrained(aside, safe_serialization=True)
+        renderer.save(aside)
+        if shape is not None:
+            shape(aside)
+        finished = record.model_copy(update={"golden": golden_rewards(load_reward_model(aside), renderer)})
+        if check is not None:
+            check(finished)
+        write_json(aside / RECORD, finished)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 
