@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ from rewardsmith.data.rows import TokenizedPair, pair_keys
 from rewardsmith.data.surveys import tokens
 from rewardsmith.data.surveys.contract import Setting, Table
 from rewardsmith.data.surveys.tokens import Tokens
+from rewardsmith.data.tokens.markers import any_of
 from rewardsmith.records import RejectedRow, SourceCount, to_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
@@ -53,6 +55,7 @@ def survey(rendering: Renderer, pairs: list[PreferencePair], held_out: tuple[int
             rows.append(TokenizedPair(one, done.chosen_ids, done.rejected_ids, "a.jsonl", number, keys, done.cut))
     for start in range(0, len(rows), chunk):
         watch.see(rows[start : start + chunk])
+        watch.see([])
     surveyed = watch.finish(table(rows, rejected, held_out))
     found = {one.code: one for one in surveyed.found if len(one.places) or one.count}
     assert set(found) <= set(CHECKS)
@@ -147,6 +150,15 @@ def test_markers_of_the_own_template_and_of_others_are_told_apart():
         ("[INST]", "foreign", 1),
     ]
     assert found["role_marker_in_text"].detail(4) == "[INST] in prompt, [/INST] in prompt"
+
+
+literals = st.lists(st.text("<|ab>", min_size=1, max_size=5), min_size=1, max_size=8)
+
+
+@given(literals, st.text("<|ab>", max_size=30))
+def test_grouped_literals_are_found_as_one_by_one(texts, where):
+    plainly = re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))))
+    assert any_of(texts).findall(where) == plainly.findall(where)
 
 
 def test_whole_texts_bring_their_own_markup():

@@ -209,6 +209,22 @@ def test_a_shared_beginning_is_encoded_once(monkeypatch):
     assert seen == [head, opened + "Loire", opened + "Ebro", opened]
 
 
+def test_what_is_remembered_has_a_limit(monkeypatch):
+    encoder = Encoder.of(*BUILT["sentencepiece"])
+    monkeypatch.setattr("rewardsmith.rendering.encoding._REMEMBERED", 10)
+    for texts, kept in (
+        (["abc", "de"], {"abc", "de"}),
+        (["fgh", "abc"], {"abc", "de", "fgh"}),
+        (["ij", "klm"], {"ij", "klm"}),
+    ):
+        assert [ids.tolist() for ids in encoder.encode(texts)] == [
+            ids.tolist() for ids in encode(encoder.tokenizer, texts)
+        ]
+        assert set(encoder._recent) == kept
+    encoder.encode(["a text that is too long to keep"])
+    assert encoder._recent == {}
+
+
 @pytest.mark.parametrize(
     "token",
     [

@@ -26,8 +26,8 @@ import numpy as np
 from rewardsmith.rendering.length import Ids
 from rewardsmith.rendering.words import Words, parts_at_spaces
 
-# Parts of texts that are kept for the next batch: more than those of one chunk of pairs.
-_REMEMBERED = 2048
+# Characters of texts that are kept for the next batch: more than those of a chunk of pairs, which has about a million.
+_REMEMBERED = 4_000_000
 _PROBES = ("", " ", "a", " a ", "\n", "\n\nThe Loire.\n", "  two  spaces", "é信濃川🦀", "1234 5", "<|", "x\r\n\t")
 # What may stand left and right of a space: every kind of character that a tokenizer could treat in its own way.
 _BESIDE = (*"aZé川ー7١½.,'’(_-=/🦀…\u0301\u200d\ufeff\x00\x1c\n\t\u00a0\u3000", "'s", "")
@@ -56,6 +56,7 @@ class Encoder:
     opening: str = ""
     words: Words | None = None
     _recent: dict[str, Ids] = field(default_factory=dict)
+    _characters: int = 0
 
     @classmethod
     def of(cls, tokenizer: Any, header: str) -> Encoder:
@@ -85,11 +86,17 @@ class Encoder:
         fresh = [part for part in distinct if part not in known]
         ids_of = {part: known[part] for part in distinct if part in known}
         ids_of.update(zip(fresh, self._encode(fresh), strict=True))
-        if len(known) < _REMEMBERED:
-            known.update(ids_of)
-        else:
-            self._recent = ids_of
+        self._remember(ids_of, sum(map(len, fresh)))
         return [np.concatenate([ids_of[part] for part in pair]) for pair in parts]
+
+    def _remember(self, ids_of: dict[str, Ids], characters: int) -> None:
+        """Keep the parts for the next batches, while they are not too long together."""
+        if self._characters + characters <= _REMEMBERED:
+            self._recent.update(ids_of)
+            self._characters += characters
+        else:
+            self._characters = sum(map(len, ids_of))
+            self._recent = ids_of if self._characters <= _REMEMBERED else {}
 
     def _parts(self, text: str) -> tuple[str, ...]:
         cut = text.rfind(self.opening) if self.opening else 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -28,6 +28,7 @@ from rewardsmith.types import Conversation, PreferencePair
 Kind = Literal["special", "role", "foreign"]
 _FIELDS: tuple[Literal["prompt", "chosen", "rejected"], ...] = ("prompt", "chosen", "rejected")
 _SHOWN = 3
+_HEAD = 3
 
 
 class MarkerWatch:
@@ -37,9 +38,7 @@ class MarkerWatch:
         self._kind: dict[str, Kind] = dict.fromkeys(FOREIGN_MARKERS, "foreign")
         self._kind |= dict.fromkeys(markers.roles, "role")
         self._kind |= dict.fromkeys(markers.special, "special")
-        # Literals only, the longest first: the search then skips to the few characters that can begin one.
-        longest_first = sorted(self._kind, key=lambda text: (-len(text), text))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        self._pattern = any_of(self._kind)
         self._seen = 0
         self._places = {"special": array("q"), "other": array("q")}
         self._pairs: Counter[str] = Counter()
@@ -105,6 +104,19 @@ class MarkerWatch:
         kinds = {"special" if self._kind[text] == "special" else "other" for text in texts}
         for kind in kinds:
             self._places[kind].append(place)
+
+
+def any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """A pattern for any of some literals, the longest where several begin at one place.
+
+    Literals are grouped by their first characters: a tokenizer may reserve a thousand tokens, and `re` tries the
+    alternatives one after the other wherever a first character fits.
+    """
+    groups: dict[str, list[str]] = {}
+    for text in sorted(texts, key=lambda text: (-len(text), text)):
+        groups.setdefault(text[:_HEAD], []).append(text[_HEAD:])
+    heads = sorted(groups, key=len, reverse=True)
+    return re.compile("|".join(f"{re.escape(head)}(?:{'|'.join(map(re.escape, groups[head]))})" for head in heads))
 
 
 def _contents(conversation: Conversation) -> Iterator[str]:
