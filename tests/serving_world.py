@@ -71,7 +71,8 @@ class CountingEngine:
             raise ValueError("a text that must not be logged")
         self.batches.append(texts)
         rewards = np.array([np.nan if "NAN" in text else reward_of(text) + self.shift for text in texts])
-        return Scored(rewards, {name: rewards + index for index, name in enumerate(self.members)})
+        members = {name: rewards + index for index, name in enumerate(self.members)}
+        return Scored(rewards, members, np.std(list(members.values()), axis=0) if members else None)
 
 
 @dataclass

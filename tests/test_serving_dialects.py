@@ -100,6 +100,8 @@ TEXTS: list[tuple[str, Any, Any]] = [
             "cut": [0, 0],
             "reasons": ["", ""],
             "members": {},
+            "spread": [],
+            "left_out": [],
         },
     ),
 ]
@@ -228,7 +230,12 @@ def test_an_ensemble_shows_its_members() -> None:
         native = world.post("/v1/score", {"texts": ["AB"]}).json()
         remote = world.post("/get_reward", {"query": ["AB"]}).json()
     assert native["members"] == {"one": [16.375], "two": [17.375]}
-    assert remote["extra_logs"] == {"reward_one": [16.375], "reward_two": [17.375], "reward_spread": [0.5]}
+    assert remote["extra_logs"] == {
+        "reward_one": [16.375],
+        "reward_two": [17.375],
+        "reward_spread": [0.5],
+        "members_left_out": [0.0],
+    }
 
 
 def test_a_missing_reward_is_null_only_where_it_may_be(world: World) -> None:

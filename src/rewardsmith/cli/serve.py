@@ -7,13 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from rewardsmith.cli.ensembles import (
+    Calibrated,
+    Combine,
+    LeaveOutFailing,
+    Models,
+    Penalty,
+    Weights,
+    combination,
+)
 from rewardsmith.errors import UserError
 
 
 def serve(
-    model: Annotated[
-        list[str], typer.Option(metavar="[NAME=]DIR", help="A checkpoint; several by name.", show_default=False)
-    ],
+    model: Models,
     host: Annotated[str, typer.Option(help="Where to listen; others than this machine need a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one, named in the log.")] = 8000,
     token_file: Annotated[
@@ -24,6 +31,11 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A name in Host that is ours; '*' for all.")
     ] = None,
+    combine: Combine = None,
+    weights: Weights = None,
+    penalty: Penalty = 0.5,
+    calibrated: Calibrated = False,
+    leave_out_failing: LeaveOutFailing = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Type of the weights in memory.")] = "float32",
     tokens_per_batch: Annotated[int, typer.Option(min=1, help="Most tokens of a batch.")] = 16384,
@@ -50,6 +62,8 @@ def serve(
             token_file=token_file,
             no_auth=no_auth,
             allow_hosts=tuple(allow_host or ()),
+            combination=combination(combine, weights, penalty, leave_out_failing),
+            calibrated=calibrated,
             device=device,
             dtype=dtype,
             limits=Limits(body_bytes=max_body, items=max_items, seconds=deadline),

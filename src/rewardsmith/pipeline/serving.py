@@ -8,16 +8,19 @@ Each model has a queue of its own; all share one worker thread, since they share
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rewardsmith.errors import UserError
-from rewardsmith.modeling.loading import choose_device
-from rewardsmith.pipeline.engines import CheckpointEngine
-from rewardsmith.scoring import LocalScorer
+from rewardsmith.pipeline.engines import CheckpointEngine, ScorerEngine
+from rewardsmith.pipeline.ensembles import EnsembleEngine, LoadOptions, open_local, open_remote, settled
+from rewardsmith.scoring import Combination
+from rewardsmith.scoring.combining import Scale
+from rewardsmith.scoring.remote import is_url
 from rewardsmith.serving.access import Access, is_loopback, read_tokens
 from rewardsmith.serving.engine import Engine
 from rewardsmith.serving.limits import Limits
@@ -27,12 +30,19 @@ from rewardsmith.serving.queue import MicroBatcher, QueueSettings
 
 TOKEN_VARIABLE = "REWARDSMITH_TOKEN"  # noqa: S105 - a name, not a secret
 
+ENSEMBLE = "ensemble"
+"""What the combined models are called."""
+
+_MEMBER_PATIENCE = 5.0
+"""Seconds for which a member that is full is asked again: the other requests wait meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
     """What `rewardsmith serve` was told.
 
-    `models` are `NAME=DIR` or `DIR`; with `no_auth` the server may be open to other machines without a token.
+    `models` are `NAME=DIR` or `DIR`; in place of DIR the URL of another server's model. With `no_auth` the server may
+    be open to other machines without a token. With a `combination` the models are members of one, called "ensemble".
     """
 
     models: tuple[str, ...]
@@ -44,6 +54,8 @@ class ServeOptions:
     device: str = "auto"
     dtype: str = "float32"
     layout: str = "auto"
+    combination: Combination | None = None
+    calibrated: bool = False
     limits: Limits = field(default_factory=Limits)
     queue: QueueSettings = field(default_factory=QueueSettings)
 
@@ -65,7 +77,7 @@ def serve_job(options: ServeOptions) -> None:
     access = choose_access(options)
     listener = bind(options.host, options.port)
     with server_log(), ThreadPoolExecutor(1, thread_name_prefix="model") as worker, listener:
-        models = Models(_serve(name, folder, worker, options) for name, folder in folders.items())
+        models = Models(_serve(name, load, worker, options) for name, load in _loads(folders, options).items())
         state = State()
         application = reward_app(models, access, options.limits, Metrics(), state)
         RewardServer(application, listener, state).run()
@@ -79,7 +91,7 @@ def model_folders(wanted: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for one in wanted:
-        name, given, folder = one.partition("=")
+        name, given, folder = ("", "", one) if is_url(one) else one.partition("=")
         folder = folder if given else one
         name = name if given else _default_name(folder)
         if not re.fullmatch(NAME, name):
@@ -120,24 +132,56 @@ def load_engine(folder: str, options: ServeOptions) -> Engine:
     Raises:
         ModelError: it cannot be used.
     """
-    scorer = LocalScorer.load(
-        folder,
-        device=choose_device(options.device).type,
-        dtype=options.dtype,
-        layout=options.layout,
-        token_budget=options.queue.token_budget,
-    )
-    return CheckpointEngine(scorer)
+    loading = _load_options(options)
+    if is_url(folder):
+        member, info = open_remote(folder, folder, loading)
+        return ScorerEngine(member.scorer, info)
+    return CheckpointEngine(open_local(folder, loading))
 
 
-def _serve(name: str, folder: str, worker: ThreadPoolExecutor, options: ServeOptions) -> ServedModel:
-    load = partial(load_engine, folder, options)
+def load_ensemble(folders: Mapping[str, str], options: ServeOptions) -> Engine:
+    """All members, combined.
+
+    Raises:
+        ModelError: a member cannot be used, or members and combination do not fit.
+    """
+    engines = {name: load_engine(folder, options) for name, folder in folders.items()}
+    scales = {
+        name: Scale(engine.info.reward_mean, engine.info.reward_std, engine.info.temperature)
+        for name, engine in engines.items()
+    }
+
+    def note(text: str) -> None:
+        log("ensemble", note=text)
+
+    whole = settled(options.combination or Combination(), scales, options.calibrated, note)
+    remote = {name for name, folder in folders.items() if is_url(folder)}
+    return EnsembleEngine(engines, whole, remote=remote, note=note)
+
+
+def _loads(folders: Mapping[str, str], options: ServeOptions) -> dict[str, Callable[[], Engine]]:
+    """How each served model is loaded, and loaded again."""
+    if options.combination is not None:
+        return {ENSEMBLE: partial(load_ensemble, folders, options)}
+    if options.calibrated:
+        raise UserError("there is nothing to calibrate", where="--calibrated", fix="add --combine mean, min or uwo")
+    return {name: partial(load_engine, folder, options) for name, folder in folders.items()}
+
+
+def _load_options(options: ServeOptions) -> LoadOptions:
+    return LoadOptions(options.device, options.dtype, options.layout, options.queue.token_budget, _MEMBER_PATIENCE)
+
+
+def _serve(name: str, load: Callable[[], Engine], worker: ThreadPoolExecutor, options: ServeOptions) -> ServedModel:
     engine = load()
     log("loaded", model=name, identity=engine.info.identity, layout=engine.info.layout)
     return ServedModel(name, MicroBatcher(engine, worker, options.queue), load)
 
 
 def _default_name(folder: str) -> str:
-    """`runs/helpful/model` is called helpful, `some/folder` folder."""
+    """`runs/helpful/model` is called helpful, `some/folder` folder, `http://host:8000/models/safe` safe."""
+    if is_url(folder):
+        parts = urlsplit(folder)
+        return Path(parts.path).name or str(parts.hostname)
     path = Path(folder)
     return path.parent.name if path.name == "model" and path.parent.name else path.name

@@ -64,10 +64,15 @@ class Unscorable:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Raw rewards of a batch, shape (len(batch),), in its order; `members` the same by name, for an ensemble."""
+    """Raw rewards of a batch, shape (len(batch),), in its order; of an ensemble also each member's, and their spread.
+
+    A member that gave nothing has NaN in `members`. `failure` says why a reward is not finite, if the engine knows.
+    """
 
     rewards: NDArray[np.float64]
     members: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    spread: NDArray[np.float64] | None = None
+    failure: str = "not_finite"
 
 
 class Engine(Protocol):

@@ -21,7 +21,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -52,12 +52,16 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """What one conversation got: the raw reward, its tokens, prompt tokens cut away, and an ensemble's members."""
+    """What one conversation got: the raw reward, its tokens, prompt tokens cut away, an ensemble's members and spread.
+
+    A member that was left out is None.
+    """
 
     value: float
     tokens: int
     cut: int = 0
-    members: dict[str, float] = field(default_factory=dict)
+    members: dict[str, float | None] = field(default_factory=dict)
+    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,16 +320,21 @@ def _score(engine: Engine, batch: list[Prepared]) -> list[Outcome]:
             float(reward),
             prepared.tokens,
             prepared.cut,
-            {name: float(values[index]) for name, values in scored.members.items()},
+            {name: _finite(values[index]) for name, values in scored.members.items()},
+            None if scored.spread is None else _finite(scored.spread[index]),
         )
         if np.isfinite(reward)
-        else Failed("not_finite")
+        else Failed(scored.failure)
         for index, (prepared, reward) in enumerate(zip(batch, scored.rewards, strict=True))
     ]
+
+
+def _finite(value: np.float64) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _for(prepared: Prepared, outcome: Outcome) -> Outcome:
     """The outcome of an equal text, with this one's own count of what was cut."""
     if isinstance(outcome, Reward) and outcome.cut != prepared.cut:
-        return Reward(outcome.value, prepared.tokens, prepared.cut, outcome.members)
+        return replace(outcome, tokens=prepared.tokens, cut=prepared.cut)
     return outcome

@@ -218,6 +218,7 @@ def _rewards(found: Answer, ask: Ask, model: ServedModel) -> Rewards:
         members={name: [None if one is None else one.members[name] for one in scored] for name in names},
         model=model.name,
         info=found.info,
+        spread=[None if one is None else one.spread for one in scored] if names else [],
     )
 
 

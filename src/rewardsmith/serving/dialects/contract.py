@@ -42,7 +42,8 @@ class Rewards:
     """What the model gave, in the order of the conversations; None only where missing ones are allowed.
 
     `tokens` are those of each text, `cut` the prompt tokens that the length policy took away, `members` an ensemble's
-    rewards by member, `reasons` why a reward is missing ("" elsewhere).
+    rewards by member (None: left out), `spread` their standard deviations (empty: no ensemble), `reasons` why a reward
+    is missing ("" elsewhere).
     """
 
     values: list[float | None]
@@ -52,6 +53,16 @@ class Rewards:
     members: dict[str, list[float | None]]
     model: str
     info: ModelInfo
+    spread: list[float | None] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Members of an ensemble that gave no reward to a conversation that has one."""
+        return [
+            name
+            for name, values in self.members.items()
+            if any(value is None and reward is not None for value, reward in zip(values, self.values, strict=True))
+        ]
 
     @property
     def present(self) -> list[float]:

@@ -37,7 +37,11 @@ class ScoreRequest(RequestBody):
 
 
 class ScoreAnswer(BaseModel):
-    """Raw rewards in the order of the request. `cut` counts prompt tokens that the length policy took away."""
+    """Raw rewards in the order of the request. `cut` counts prompt tokens that the length policy took away.
+
+    Of an ensemble: `members` are the rewards that were combined, `spread` their standard deviations, `left_out` the
+    members that failed for some conversation (null in `members`).
+    """
 
     model: str
     identity: str
@@ -46,6 +50,8 @@ class ScoreAnswer(BaseModel):
     cut: list[int]
     reasons: list[str]
     members: dict[str, list[float | None]]
+    spread: list[float | None]
+    left_out: list[str]
 
 
 def read(request: ScoreRequest) -> Ask:
@@ -73,6 +79,8 @@ def write(request: ScoreRequest, rewards: Rewards) -> ScoreAnswer:
         cut=rewards.cut,
         reasons=rewards.reasons,
         members=rewards.members,
+        spread=rewards.spread,
+        left_out=rewards.left_out,
     )
 
 

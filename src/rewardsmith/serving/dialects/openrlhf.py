@@ -7,7 +7,6 @@ adds no EOS; here a text without EOS gets one, because the model was trained to 
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 from pydantic import BaseModel
@@ -39,11 +38,17 @@ def read(request: OpenRlhfRequest) -> Ask:
 def write(request: OpenRlhfRequest, rewards: Rewards) -> OpenRlhfAnswer:
     """Raw rewards twice, as its own server answers."""
     del request
-    members = {name: [value for value in values if value is not None] for name, values in rewards.members.items()}
-    logs = {f"reward_{name}": values for name, values in members.items()}
-    if members and all(len(values) == len(rewards.values) for values in members.values()):
-        logs["reward_spread"] = [statistics.pstdev(found) for found in zip(*members.values(), strict=True)]
+    logs: dict[str, list[float]] = {}
+    if rewards.members:
+        # Its client makes tensors of the values: a list is whole or not there.
+        logs = {f"reward_{name}": _whole(values) for name, values in rewards.members.items() if None not in values}
+        logs["reward_spread"] = _whole(rewards.spread)
+        logs["members_left_out"] = [float(found.count(None)) for found in zip(*rewards.members.values(), strict=True)]
     return OpenRlhfAnswer(rewards=rewards.present, scores=rewards.present, extra_logs=logs)
+
+
+def _whole(values: list[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 DIALECT = Dialect(

@@ -1,0 +1,199 @@
+"""Models named on a command line, as one scorer or as what a server scores with: a folder, a URL, or several of them.
+
+    scorer = open_models({"a": "runs/a/model", "b": "http://10.0.0.7:8000"}, options, combination, note)
+    engine = EnsembleEngine({"a": engine_a, "b": engine_b}, scales, combination, remote={"b"})
+
+Each member reads a conversation in its own way. In a server a member's refusal of one text (too long, say) refuses that
+text, and a member that fails (gone, out of memory) fails the batch; with `leave_out_failing` the others answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardsmith.errors import ModelError
+from rewardsmith.modeling.loading import choose_device
+from rewardsmith.pipeline.engines import describe
+from rewardsmith.protocols import Scorer
+from rewardsmith.scoring.combining import (
+    Combination,
+    Scale,
+    calibrated_scales,
+    check_combination,
+    combine_found,
+    scale_notes,
+)
+from rewardsmith.scoring.ensemble import EnsembleScorer, Member, ask_members
+from rewardsmith.scoring.local import LocalScorer
+from rewardsmith.scoring.remote import RemoteScorer, is_url
+from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Scored, Unscorable
+from rewardsmith.types import Conversation
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How checkpoints are loaded and servers asked."""
+
+    device: str = "auto"
+    dtype: str = "float32"
+    layout: str = "auto"
+    token_budget: int = 16384
+    patience: float = 60.0
+
+
+def open_member(name: str, source: str, options: LoadOptions) -> tuple[Member, ModelInfo]:
+    """A checkpoint folder or hub id, verified by its golden rewards, or a server's URL.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    if is_url(source):
+        return open_remote(name, source, options)
+    local = open_local(source, options)
+    info = describe(local)
+    return Member(name, local, Scale(info.reward_mean, info.reward_std, info.temperature)), info
+
+
+def open_local(source: str, options: LoadOptions) -> LocalScorer:
+    """A checkpoint in this process. Raises as `open_member`."""
+    return LocalScorer.load(
+        source,
+        device=choose_device(options.device).type,
+        dtype=options.dtype,
+        layout=options.layout,
+        token_budget=options.token_budget,
+    )
+
+
+def open_remote(name: str, url: str, options: LoadOptions) -> tuple[Member, ModelInfo]:
+    """A model behind a server, and what the server says of it. Raises as `open_member`."""
+    remote = RemoteScorer(url, patience=options.patience)
+    said = remote.describe()
+    info = ModelInfo(
+        identity=said.identity,
+        base_model=remote.url,
+        max_length=said.max_length,
+        conversational=said.conversational,
+        layout="remote",
+        reward_mean=said.scale.mean,
+        reward_std=said.scale.std,
+        temperature=said.scale.temperature,
+    )
+    return Member(name, remote, said.scale, remote=True), info
+
+
+def settled(combination: Combination, scales: Mapping[str, Scale], calibrated: bool, note: Note) -> Combination:
+    """The combination with its scales; says what speaks against combining rewards as they are.
+
+    Raises:
+        ModelError: weights, rule and members do not fit, or `calibrated` lacks a record.
+    """
+    check_combination(list(scales), combination)
+    if not calibrated:
+        for one in scale_notes(scales, combination.rule):
+            note(f"warning: {one}")
+        return combination
+    found = calibrated_scales(scales)
+    for name, (offset, divisor) in found.items():
+        note(f"rewards of {name} are calibrated: (reward - {offset:.6g}) / {divisor:.6g}")
+    return replace(combination, scales=found)
+
+
+def open_models(
+    sources: Mapping[str, str], options: LoadOptions, combination: Combination | None, calibrated: bool, note: Note
+) -> tuple[Scorer, str]:
+    """A scorer of one model, or of several combined; and the identity of what it scores with.
+
+    Raises:
+        ModelError: a model cannot be used; there are several, and no combination.
+    """
+    if len(sources) > 1 and combination is None:
+        raise ModelError(
+            f"there are {len(sources)} models and no rule to combine them", where="--model", fix="add --combine mean"
+        )
+    opened = [open_member(name, source, options) for name, source in sources.items()]
+    identity = " ".join(f"{member.name}={info.identity}" for member, info in opened)
+    if combination is None:
+        return opened[0][0].scorer, opened[0][1].identity
+    scales = {member.name: member.scale for member, _ in opened}
+    whole = settled(combination, scales, calibrated, note)
+    return EnsembleScorer([member for member, _ in opened], whole), f"{identity} {whole}"
+
+
+class EnsembleEngine:
+    """Several engines behind one; see the module."""
+
+    def __init__(
+        self, engines: Mapping[str, Engine], combination: Combination, *, remote: set[str], note: Note | None = None
+    ) -> None:
+        check_combination(list(engines), combination)
+        self._engines = dict(engines)
+        self._combination = combination
+        self._remote = remote
+        self._note = note
+        self.info = _info(self._engines)
+
+    def prepare(self, conversations: Sequence[Conversation]) -> list[Prepared | Unscorable]:
+        """What each member makes of each conversation."""
+        by_member = [engine.prepare(conversations) for engine in self._engines.values()]
+        return [self._together(list(one)) for one in zip(*by_member, strict=True)]
+
+    def score(self, batch: Sequence[Prepared]) -> Scored:
+        """Combined rewards and the members'; NaN where a member that may not be left out gave none."""
+        calls = {
+            name: partial(_score_member, engine, [prepared.content[index] for prepared in batch])
+            for index, (name, engine) in enumerate(self._engines.items())
+        }
+        found, failed = ask_members(calls, remote=self._remote)
+        for name, reason in failed.items():
+            if self._note is not None:
+                self._note(f"member {name}: {reason}")
+        nothing = np.full(len(batch), np.nan)
+        try:
+            combined = combine_found(found, failed, len(batch), self._combination)
+        except ModelError:
+            return Scored(nothing, failure=f"member_failed {next(iter(failed))}")
+        members = {name: combined.members[name] for name in self._engines}
+        return Scored(combined.rewards, members, combined.spread)
+
+    def _together(self, found: list[Prepared | Unscorable]) -> Prepared | Unscorable:
+        refused = [one for one in found if isinstance(one, Unscorable)]
+        there = [one for one in found if isinstance(one, Prepared)]
+        if refused and (not there or not self._combination.leave_out_failing):
+            return refused[0]
+        return Prepared(
+            content=tuple(one if isinstance(one, Prepared) else None for one in found),
+            tokens=sum(one.tokens for one in there),
+            key=tuple(one.key if isinstance(one, Prepared) else None for one in found),
+            blocks=next((one.blocks for one in there if one.blocks), ()),
+            cut=max(one.cut for one in there),
+        )
+
+
+def _score_member(engine: Engine, batch: Sequence[Prepared | None]) -> NDArray[np.float64]:
+    """A member's rewards; NaN for the texts that it refused."""
+    rewards = np.full(len(batch), np.nan)
+    usable = [(index, one) for index, one in enumerate(batch) if one is not None]
+    if usable:
+        rewards[[index for index, _ in usable]] = engine.score([one for _, one in usable]).rewards
+    return rewards
+
+
+def _info(engines: Mapping[str, Engine]) -> ModelInfo:
+    """An ensemble has no recorded scale and no calibration of its own."""
+    infos = {name: engine.info for name, engine in engines.items()}
+    limits = [info.max_length for info in infos.values() if info.max_length is not None]
+    return ModelInfo(
+        identity="+".join(info.identity for info in infos.values()),
+        base_model="+".join(infos),
+        max_length=min(limits, default=None),
+        conversational=all(info.conversational for info in infos.values()),
+        layout="ensemble",
+    )

@@ -1,0 +1,190 @@
+"""What other programs' loops call: a reward function for TRL, and best-of-N for a script.
+
+    trainer = GRPOTrainer(model=policy, reward_funcs=reward_function("runs/x/model"), …)
+    trainer = RLOOTrainer(model=policy, reward_funcs=reward_function("http://127.0.0.1:8000"), …)
+    best = best_of_n(LocalScorer.load("runs/x/model"), "What is 17 + 25?", ["41", "42"])
+    best.response, best.reward
+
+Text becomes tokens as in training: messages through the checkpoint's template, plain text closed with EOS (TRL's own
+scoring of plain text adds none). Rewards are raw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewardsmith.errors import DataError, ModelError
+from rewardsmith.protocols import Scorer
+from rewardsmith.scoring.ensemble import EnsembleScorer
+from rewardsmith.scoring.local import LocalScorer
+from rewardsmith.scoring.remote import RemoteScorer, is_url
+from rewardsmith.types import Conversation, Message
+
+Turns = str | Sequence[Message | Mapping[str, Any]]
+"""A text, or messages: ours, or dicts with role and content."""
+
+
+class RewardFunction:
+    """A scorer with the signature that TRL's trainers call. Build it with `reward_function`."""
+
+    def __init__(self, scorer: Scorer, name: str = "reward") -> None:
+        self.scorer = scorer
+        self.__name__ = name  # what TRL calls it in its logs
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
+    ) -> list[float | None]:
+        """One raw reward for each completion; None where it has no sound rendering.
+
+        Args:
+            prompts: texts, or lists of messages.
+            completions: texts, or lists of messages, one for each prompt.
+            completion_ids: not looked at: the policy's tokens are not the reward model's.
+            columns: `log_metric`, where TRL gives it, is told the share of missing rewards and, of an ensemble, each
+                member's mean and the spread; the rest is not looked at.
+
+        Raises:
+            DataError: prompts and completions are not of the same number, or a message is none.
+            ModelError: as the scorer raises.
+        """
+        del completion_ids
+        if len(prompts) != len(completions):
+            raise DataError(
+                f"{len(prompts)} prompts and {len(completions)} completions",
+                where="reward function",
+                fix="give one prompt for each completion",
+            )
+        conversations = [
+            _conversation(prompt, completion, f"completions[{index}]")
+            for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+        ]
+        return self._rewards(conversations, columns.get("log_metric"))
+
+    def _rewards(
+        self, conversations: list[Conversation], log_metric: Callable[[str, float], None] | None
+    ) -> list[float | None]:
+        metrics: dict[str, float] = {}
+        if isinstance(self.scorer, EnsembleScorer):
+            found = self.scorer.score_members(conversations)
+            rewards = found.rewards
+            metrics = {f"member_{name}": _mean(values) for name, values in found.members.items()}
+            metrics["spread"] = _mean(found.spread)
+        else:
+            rewards = self.scorer.score(conversations)
+        there = np.isfinite(rewards)
+        metrics["missing"] = float(1.0 - there.mean()) if len(rewards) else 0.0
+        if log_metric is not None:
+            for name, value in metrics.items():
+                if np.isfinite(value):
+                    log_metric(f"rewards/{self.__name__}/{name}", value)
+        return [float(reward) if ok else None for reward, ok in zip(rewards, there, strict=True)]
+
+
+def reward_function(
+    source: str | Path | Scorer,
+    *,
+    name: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    token_budget: int = 16384,
+    token: str | None = None,
+) -> RewardFunction:
+    """A reward function for `reward_funcs` of TRL's GRPO, RLOO and online DPO trainers.
+
+    Args:
+        source: a checkpoint folder, the URL of a `rewardsmith serve`, or any scorer (an `EnsembleScorer`, say).
+        name: what TRL's logs call it; "reward" unless given.
+        device: of a checkpoint: cpu, cuda, cuda:1 or mps.
+        dtype: of a checkpoint's weights in memory.
+        token_budget: of a checkpoint, tokens of a forward pass.
+        token: of a server; else as `RemoteScorer` finds it.
+
+    Raises:
+        ModelError: the checkpoint cannot be used.
+    """
+    scorer: Scorer
+    if isinstance(source, Scorer) and not isinstance(source, str | Path):
+        scorer = source
+    elif is_url(source):
+        scorer = RemoteScorer(str(source), token=token)
+    elif isinstance(source, str | Path):
+        scorer = LocalScorer.load(source, device=device, dtype=dtype, token_budget=token_budget)
+    else:
+        raise ModelError(
+            f"{type(source).__name__} is no source of rewards", where="source", fix="give a folder, a URL or a scorer"
+        )
+    return RewardFunction(scorer, name or "reward")
+
+
+@dataclass(frozen=True, slots=True)
+class BestResponse:
+    """The response with the highest reward: its index, its text, its reward, and the rewards of all (NaN: none)."""
+
+    index: int
+    response: str
+    reward: float
+    rewards: tuple[float, ...]
+
+
+def best_of_n(scorer: Scorer, prompt: Turns, responses: Sequence[str]) -> BestResponse:
+    """The response that the scorer prefers; of equal ones the first.
+
+    Args:
+        scorer: any scorer.
+        prompt: what the user says, or messages.
+        responses: texts of one assistant turn each.
+
+    Raises:
+        DataError: there is no response, or none has a reward.
+    """
+    if not responses:
+        raise DataError("there is no response to choose from", where="responses", fix="give at least one")
+    turns = (Message("user", prompt),) if isinstance(prompt, str) else _messages(prompt, "prompt")
+    rewards = scorer.score([(*turns, Message("assistant", response)) for response in responses])
+    if not np.isfinite(rewards).any():
+        raise DataError(
+            f"none of the {len(responses)} responses has a reward",
+            where="responses",
+            fix="shorten them; scorer.missing says why",
+        )
+    index = int(np.nanargmax(np.where(np.isfinite(rewards), rewards, np.nan)))
+    return BestResponse(index, responses[index], float(rewards[index]), tuple(float(reward) for reward in rewards))
+
+
+def _conversation(prompt: Any, completion: Any, where: str) -> Conversation:
+    """Prompt and completion as TRL hands them over: both texts, or messages."""
+    if isinstance(prompt, str) and isinstance(completion, str):
+        return (Message("text", prompt + completion),)
+    before = (Message("user", prompt),) if isinstance(prompt, str) else _messages(prompt, where)
+    after = (Message("assistant", completion),) if isinstance(completion, str) else _messages(completion, where)
+    return (*before, *after)
+
+
+def _messages(turns: Any, where: str) -> Conversation:
+    return tuple(_message(turn, where) for turn in turns)
+
+
+def _message(turn: Any, where: str) -> Message:
+    if isinstance(turn, Message):
+        return turn
+    if isinstance(turn, Mapping) and isinstance(turn.get("role"), str):
+        content = turn.get("content")
+        if isinstance(content, str):
+            return Message(turn["role"], content)
+        if isinstance(content, list) and all(
+            isinstance(part, Mapping) and part.get("type") == "text" for part in content
+        ):
+            return Message(turn["role"], "".join(str(part.get("text", "")) for part in content))
+    raise DataError(
+        "a message is no text (a tool call, or an image)", where=where, fix="reward text only, or drop such turns first"
+    )
+
+
+def _mean(values: Any) -> float:
+    there = np.isfinite(values)
+    return float(values[there].mean()) if there.any() else float("nan")
