@@ -56,7 +56,10 @@ def _facts(record: DataBalance) -> list[tuple[str, str]]:
     prompts = record.prompts
     facts = [
         ("Distinct prompts", f"{count(prompts.distinct)} for {plural(prompts.pairs, 'pair')}"),
-        ("Effective prompts", f"{significant(prompts.effective)}; {significant(prompts.effective_simpson)} by squares"),
+        (
+            "Effective prompts",
+            f"{count(round(prompts.effective))}; {count(round(prompts.effective_simpson))} by squares",
+        ),
         ("Most pairs of one prompt", count(prompts.most).text),
         ("Effective sources", significant(record.sources.effective).text),
     ]

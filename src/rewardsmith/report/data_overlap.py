@@ -19,7 +19,7 @@ from rewardsmith.records.data_overlap import (
     OverlapRecord,
 )
 from rewardsmith.report.blocks import Block, Column, Grid
-from rewardsmith.report.formatting import count, percent, plural, significant, visible
+from rewardsmith.report.formatting import count, percent, plural, visible
 from rewardsmith.report.scores import State
 from rewardsmith.report.strips import bar_strip, nice_top, rate, rate_axis, rate_strip
 
@@ -43,7 +43,7 @@ def overlap_block(record: OverlapRecord) -> Block:
                 f"{count(record.distinct_prompts)} for {plural(record.training_pairs, 'training pair')}",
             ),
             ("Not even nearly alike", plural(record.prompt_clusters, "prompt")),
-            ("Effective prompts", significant(record.effective_prompts).text),
+            ("Effective prompts", count(round(record.effective_prompts)).text),
             ("Near-duplicates of an earlier pair", _duplicates(record)),
         ),
         grids=tuple(grid for grid in (_sizes(record.sizes), _largest(record.largest)) if len(grid.rows) > 1),
@@ -61,7 +61,9 @@ def _sizes(sizes: Sequence[ClusterSizes]) -> Grid:
     largest = max((one.pairs for one in sizes), default=0)
     columns = (Column("Pairs of one cluster", "words"), Column("Clusters"), Column("Pairs"), Column("Drawn", "draw"))
     rows = tuple(
-        (_range(one), count(one.clusters), count(one.pairs), bar_strip(one.pairs / max(1, largest))) for one in sizes
+        (_range(one), count(one.clusters), count(one.pairs), bar_strip(one.pairs / max(1, largest)))
+        for one in sizes
+        if one.clusters
     )
     return Grid("Sizes of clusters of near-duplicate prompts", columns, rows)
 
@@ -99,7 +101,7 @@ def contamination_block(record: ContaminationRecord) -> Block:
 
 
 def _benchmarks(found: Sequence[BenchmarkOverlap]) -> Grid:
-    top = nice_top([one.ci_high for one in found if one.touched])
+    top = nice_top([one.ci_high for one in found])
     columns = (
         Column("Benchmark", "name"),
         Column("Rows"),

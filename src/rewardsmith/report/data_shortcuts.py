@@ -43,7 +43,7 @@ def shortcuts_block(record: ShortcutsRecord) -> Block:
             *([_blind(record)] if record.models else []),
             *([_by_source(best)] if best and len(best.by_source) > 1 else []),
             *_lengths(record),
-            *([_features(record.features)] if record.features else []),
+            *_features(record.features),
             *([_words(record)] if record.words or record.openings else []),
         ),
         source="check.json",
@@ -143,7 +143,7 @@ def _rules(caption: str, what: str, rates: Sequence[Rate], folded: str = "") -> 
     )
 
 
-def _features(features: Sequence[FeatureRule]) -> Grid:
+def _features(features: Sequence[FeatureRule]) -> list[Grid]:
     """Each surface feature as a lone rule, the strongest evidence first."""
     columns = (
         Column("The response with more …", "name"),
@@ -156,13 +156,13 @@ def _features(features: Sequence[FeatureRule]) -> Grid:
         Column("At equal length, %"),
     )
     rows = tuple(_feature(one) for one in features if one.rule.accuracy is not None)
-    return Grid(
-        "Surface features as lone rules",
-        columns,
-        rows,
-        note="At equal length: between responses of equal length, by a regression on both; 50 for what only stands for "
-        "length.",
-    )
+    caption, rest = "Surface features as lone rules, the strongest evidence first", len(rows) - _OPEN
+    note = "At equal length: by a regression on the feature and length; 50 for what only stands for length."
+    found = [
+        Grid(caption, columns, rows[:_OPEN], note=note),
+        Grid("The other surface features", columns, rows[_OPEN:], folded=f"{plural(rest, 'other surface feature')}"),
+    ]
+    return [grid for grid in found if grid.rows]
 
 
 def _feature(one: FeatureRule) -> tuple[Cell, ...]:
