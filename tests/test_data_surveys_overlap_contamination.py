@@ -87,7 +87,7 @@ def test_the_numbers_of_each_benchmark_and_subset() -> None:
     }
     assert found.places.tolist() == [0, 1, 2]  # row 4 is held out
     assert found.summary == "training pairs with a prompt of one: 3, two: 2"
-    assert found.detail(0) == "one/easy row 0: the prompt has the same words"
+    assert found.detail(0) == "holds the prompt of one/easy row 0, word for word"
     assert next((line.benchmark, line.row, line.rule) for line in record.examples) == ("one", 1, "equal")
     whole = record.benchmarks[0]
     assert whole.share == 0.75

@@ -11,14 +11,14 @@ says what counts. A benchmark prompt that several rows or benchmarks have is sea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.data.checks.check import Check
-from rewardsmith.data.overlap.benchmark_index import RULES, BenchmarkIndex
+from rewardsmith.data.overlap.benchmark_index import RULES, RUN, TRIPLE, BenchmarkIndex
 from rewardsmith.data.overlap.words import Words, hash_words, starts_of
 from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.data.surveys.contract import BenchmarkPrompt, Found, Setting, Surveyed, Table
@@ -78,7 +78,7 @@ class Contamination:
         found = Found(
             "contaminated",
             places,
-            lambda place: _detail(self._rows, hits, place),
+            _details(self._rows, hits),
             f"training pairs with a prompt of {titles}" if titles else "",
             remove=places,
         )
@@ -140,18 +140,21 @@ def _members(rows: _Rows, key: str, subset: str | None) -> NDArray[np.int64]:
     )
 
 
-def _detail(rows: _Rows, hits: _Hits, place: int) -> str:
-    """Which prompt a row holds, and how much of it."""
-    mine = hits.only(hits.place == place)
-    best = np.lexsort((-mine.share, mine.rule))[0]
-    index = int(np.argmax(rows.prompt == mine.prompt[best]))
-    row = rows.rows[index]
-    share = {
-        "equal": "the same words",
-        "ngrams": f"{mine.share[best]:.0%} of its prompt, in runs of 8 words",
-        "near": f"{mine.share[best]:.0%} of its prompt, in runs of 3 words",
-    }[RULES[mine.rule[best]]]
-    return f"{'/'.join(filter(None, (rows.keys[index], row.subset)))} row {row.id}: the prompt has {share}"
+def _details(rows: _Rows, hits: _Hits) -> Callable[[int], str]:
+    """Says of a place which prompt its row holds, and how much of it."""
+    order = np.lexsort((-hits.share, hits.rule, hits.place))
+    places, best = np.unique(hits.place[order], return_index=True)
+    prompts, first = np.unique(rows.prompt, return_index=True)
+
+    def detail(place: int) -> str:
+        hit = order[best[np.searchsorted(places, place)]]
+        index = int(first[np.searchsorted(prompts, hits.prompt[hit])])
+        where = "/".join(filter(None, (rows.keys[index], rows.rows[index].subset)))
+        share, run = f"{hits.share[hit]:.0%}", {"equal": 0, "ngrams": RUN, "near": TRIPLE}[RULES[hits.rule[hit]]]
+        how = f"{share} of it in runs of {run} words" if run else "word for word"
+        return f"holds the prompt of {where} row {rows.rows[index].id}, {how}"
+
+    return detail
 
 
 def _record(rows: _Rows, hits: _Hits, table: Table) -> ContaminationRecord:

@@ -26,10 +26,11 @@ _LEAK = 0.5
 def leaked_prompts(table: Table) -> Found:
     """The held-out rows with a prompt that is trained on, word for word."""
     train, ids = table.train, prompt_ids(table)
+    trained, first = np.unique(ids[train], return_index=True)
 
     def detail(place: int) -> str:
-        first = train[ids[train] == ids[place]][0]
-        return f"{table.where(int(first))} trains on the same prompt"
+        where = table.where(int(train[first[np.searchsorted(trained, ids[place])]]))
+        return f"{where} trains on the same prompt"
 
     leaked = _equal(table)
     return Found("leaked_prompt", leaked, detail, remove=train[np.isin(ids[train], ids[leaked])])
@@ -57,11 +58,13 @@ def leaked_turns(table: Table, prompts: Prompts) -> Found:
     asked = np.flatnonzero(~trained & turns.is_last & np.isin(turns.digests, turns.digests[trained]))
     known = np.union1d(_equal(table), _near(table, prompts).held_out)
     asked = asked[~np.isin(turns.places[asked], known)]
-    digest_of = dict(zip(turns.places[asked].tolist(), turns.digests[asked].tolist(), strict=True))
+    digest_of = dict(zip(turns.places[asked].tolist(), turns.digests[asked], strict=True))
+    known_turns, first = np.unique(turns.digests[trained], return_index=True)
+    holders = turns.places[trained][first]
 
     def detail(place: int) -> str:
-        other = turns.places[trained & (turns.digests == np.uint64(digest_of[place]))][0]
-        return f"{table.where(int(other))} trains on the same question as a turn of its prompt"
+        other = int(holders[np.searchsorted(known_turns, digest_of[place])])
+        return f"{table.where(other)} trains on the same question as a turn of its prompt"
 
     same = trained & np.isin(turns.digests, turns.digests[asked])
     return Found("leaked_turn", np.unique(turns.places[asked]), detail, remove=np.unique(turns.places[same]))
