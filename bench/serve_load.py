@@ -169,12 +169,14 @@ def server(name: str, arguments: argparse.Namespace, folder: Path) -> Iterator[s
 
 def _url(process: subprocess.Popen[str]) -> str:
     """From the line that says where a server listens; what it says after that is not kept."""
+    said = ""
     for line in process.stderr or ():
+        said += line
         if '"url"' in line:
             # Nobody reads on: a full pipe would stop the server.
             subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
             return str(json.loads(line)["url"])
-    raise RuntimeError("the server did not start")
+    raise RuntimeError(f"the server did not start:\n{said}")
 
 
 def load(url: str, kind: str, clients: int, seconds: float, texts: Path, turn: int) -> Json:
