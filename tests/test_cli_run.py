@@ -123,15 +123,19 @@ def test_the_main_job(world: World, tmp_path: Path) -> None:
     assert "second epoch" in second.err
 
 
-def test_overwrite_starts_anew(world: World, tmp_path: Path) -> None:
+def test_the_spec_may_change_until_it_has_trained_and_overwrite_starts_anew(world: World, tmp_path: Path) -> None:
     spec = world.write_spec()
-    assert world("check", spec).code == 0
-    old = tmp_path / "runs" / "tiny" / "check.json"
+    run = tmp_path / "runs" / "tiny"
+    for length in (200, 180):
+        assert world("check", spec, "--set", f"data.max_length={length}").code == 0
+        assert json.loads((run / "check.json").read_text())["rendering"]["max_length"] == length
+    (run / "train").mkdir()
     other = ("--set", "data.max_length=150")
-    assert world("check", spec, *other).code == 2
+    refused = world("check", spec, *other)
+    assert (refused.code, "data.max_length was 180, is 150" in refused.err) == (2, True)
     answer = world("check", spec, *other, "--overwrite")
     assert answer.code == 0
-    assert json.loads(old.read_text())["rendering"]["max_length"] == 150
+    assert json.loads((run / "check.json").read_text())["rendering"]["max_length"] == 150
 
 
 def test_check_prints_findings_and_json(world: World) -> None:
