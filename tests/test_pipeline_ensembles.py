@@ -15,8 +15,8 @@ from conftest import make_base
 from rewardsmith.cli.ensembles import combination
 from rewardsmith.errors import ModelError, UserError
 from rewardsmith.pipeline.engines import ScorerEngine
-from rewardsmith.pipeline.ensembles import EnsembleEngine, LoadOptions, open_models, open_remote, settled
-from rewardsmith.pipeline.serving import ServeOptions, load_ensemble, model_folders
+from rewardsmith.pipeline.ensembles import EnsembleEngine, LoadOptions, model_folders, open_models, open_remote, settled
+from rewardsmith.pipeline.serving import ServeOptions, load_ensemble
 from rewardsmith.records import CheckpointRecord, read_record, write_json
 from rewardsmith.scoring import Combination, LocalScorer
 from rewardsmith.scoring.combining import Scale

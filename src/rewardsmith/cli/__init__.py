@@ -6,6 +6,7 @@ code.
     compare.py         `rewardsmith compare`
     explain.py         `rewardsmith explain`; explain_tables.py prints it
     probe.py           `rewardsmith probe`; probe_tables.py prints it
+    score.py           `rewardsmith score`; ensembles.py: how it and `serve` are given several models
     options.py         what the commands share: options, and how a spec is read and a record printed
     live.py            progress: bars on a terminal, plain lines elsewhere
     tables.py          records as tables

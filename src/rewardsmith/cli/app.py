@@ -28,6 +28,7 @@ from rewardsmith.cli.options import (
     terminal,
 )
 from rewardsmith.cli.probe import probe
+from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
 from rewardsmith.errors import RewardsmithError, UserError
 
@@ -138,6 +139,7 @@ def evaluate(
 app.command()(compare)
 app.command()(explain)
 app.command()(probe)
+app.command()(score)
 app.command()(serve)
 
 

@@ -5,6 +5,7 @@ sources.py    one source of the spec → pairs and rejected rows
 files.py      one file → numbered rows; formats.py has a reader per format; hub.py reads the hub
 columns.py    which column is which
 forms.py      one row → one preference pair; messages.py reads its turns
+responses.py  one row → the conversations that are to be rewarded
 rows.py       what the checks see, and digests of texts
 store.py      the kept rows on disk; spool.py is the file underneath
 checks/       checks of one row

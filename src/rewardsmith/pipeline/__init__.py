@@ -17,6 +17,8 @@ label_noise.py   suspected labels, from the margins of the epoch
 probing.py       bias probes, and rewards on a policy's own samples
 scorers.py       a checkpoint to score with, its rewards cached
 serving.py       models, tokens and limits of a server; engines.py: what it scores with
+ensembles.py     models named on a command line, alone or combined
+bulk.py          rewards of the rows of a file
 events.py        what a watcher is told
 """
 

@@ -9,14 +9,17 @@ text, and a member that fails (gone, out of memory) fails the batch; with `leave
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.errors import ModelError
+from rewardsmith.errors import ModelError, UserError
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.pipeline.engines import describe
 from rewardsmith.protocols import Scorer
@@ -32,6 +35,7 @@ from rewardsmith.scoring.ensemble import EnsembleScorer, Member, ask_members
 from rewardsmith.scoring.local import LocalScorer
 from rewardsmith.scoring.remote import RemoteScorer, is_url
 from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Scored, Unscorable
+from rewardsmith.serving.models import NAME
 from rewardsmith.types import Conversation
 
 Note = Callable[[str], None]
@@ -46,6 +50,29 @@ class LoadOptions:
     layout: str = "auto"
     token_budget: int = 16384
     patience: float = 60.0
+
+
+def model_folders(wanted: Sequence[str]) -> dict[str, str]:
+    """Folders (or hub ids) by name; a model without a name is called like its folder, or its run.
+
+    Raises:
+        UserError: a name cannot be used, or is used twice.
+    """
+    found: dict[str, str] = {}
+    for one in wanted:
+        name, given, folder = ("", "", one) if is_url(one) else one.partition("=")
+        folder = folder if given else one
+        name = name if given else _default_name(folder)
+        if not re.fullmatch(NAME, name):
+            raise UserError(
+                f"{name!r} cannot be the name of a model", where="--model", fix="write NAME=DIR with a short plain name"
+            )
+        if name in found:
+            raise UserError(
+                f"two models are called {name!r}", where="--model", fix=f"write NAME={folder} with another name"
+            )
+        found[name] = folder
+    return found
 
 
 def open_member(name: str, source: str, options: LoadOptions) -> tuple[Member, ModelInfo]:
@@ -118,13 +145,29 @@ def open_models(
         raise ModelError(
             f"there are {len(sources)} models and no rule to combine them", where="--model", fix="add --combine mean"
         )
+    if calibrated and combination is None:
+        raise UserError("there is nothing to calibrate", where="--calibrated", fix="add --combine mean, min or uwo")
     opened = [open_member(name, source, options) for name, source in sources.items()]
-    identity = " ".join(f"{member.name}={info.identity}" for member, info in opened)
+    identity = " ".join(f"{member.name}={info.identity} {_rendering(member.scorer)}" for member, info in opened)
     if combination is None:
-        return opened[0][0].scorer, opened[0][1].identity
+        return opened[0][0].scorer, identity
     scales = {member.name: member.scale for member, _ in opened}
     whole = settled(combination, scales, calibrated, note)
     return EnsembleScorer([member for member, _ in opened], whole), f"{identity} {whole}"
+
+
+def _default_name(folder: str) -> str:
+    """`runs/helpful/model` is called helpful, `some/folder` folder, `http://host:8000/models/safe` safe."""
+    if is_url(folder):
+        parts = urlsplit(folder)
+        return Path(parts.path).name or str(parts.hostname)
+    path = Path(folder)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
+
+
+def _rendering(scorer: Scorer) -> str:
+    """How text becomes tokens, as far as it is known here."""
+    return scorer.checkpoint.renderer.record.model_dump_json() if isinstance(scorer, LocalScorer) else ""
 
 
 class EnsembleEngine:

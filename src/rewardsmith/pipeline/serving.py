@@ -7,17 +7,22 @@ Each model has a queue of its own; all share one worker thread, since they share
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rewardsmith.errors import UserError
 from rewardsmith.pipeline.engines import CheckpointEngine, ScorerEngine
-from rewardsmith.pipeline.ensembles import EnsembleEngine, LoadOptions, open_local, open_remote, settled
+from rewardsmith.pipeline.ensembles import (
+    EnsembleEngine,
+    LoadOptions,
+    model_folders,
+    open_local,
+    open_remote,
+    settled,
+)
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.combining import Scale
 from rewardsmith.scoring.remote import is_url
@@ -25,7 +30,7 @@ from rewardsmith.serving.access import Access, is_loopback, read_tokens
 from rewardsmith.serving.engine import Engine
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import log, server_log
-from rewardsmith.serving.models import NAME, Models, ServedModel
+from rewardsmith.serving.models import Models, ServedModel
 from rewardsmith.serving.queue import MicroBatcher, QueueSettings
 
 TOKEN_VARIABLE = "REWARDSMITH_TOKEN"  # noqa: S105 - a name, not a secret
@@ -81,29 +86,6 @@ def serve_job(options: ServeOptions) -> None:
         state = State()
         application = reward_app(models, access, options.limits, Metrics(), state)
         RewardServer(application, listener, state).run()
-
-
-def model_folders(wanted: Sequence[str]) -> dict[str, str]:
-    """Folders (or hub ids) by name; a model without a name is called like its folder, or its run.
-
-    Raises:
-        UserError: a name cannot be used, or is used twice.
-    """
-    found: dict[str, str] = {}
-    for one in wanted:
-        name, given, folder = ("", "", one) if is_url(one) else one.partition("=")
-        folder = folder if given else one
-        name = name if given else _default_name(folder)
-        if not re.fullmatch(NAME, name):
-            raise UserError(
-                f"{name!r} cannot be the name of a model", where="--model", fix="write NAME=DIR with a short plain name"
-            )
-        if name in found:
-            raise UserError(
-                f"two models are called {name!r}", where="--model", fix=f"write NAME={folder} with another name"
-            )
-        found[name] = folder
-    return found
 
 
 def choose_access(options: ServeOptions) -> Access:
@@ -176,12 +158,3 @@ def _serve(name: str, load: Callable[[], Engine], worker: ThreadPoolExecutor, op
     engine = load()
     log("loaded", model=name, identity=engine.info.identity, layout=engine.info.layout)
     return ServedModel(name, MicroBatcher(engine, worker, options.queue), load)
-
-
-def _default_name(folder: str) -> str:
-    """`runs/helpful/model` is called helpful, `some/folder` folder, `http://host:8000/models/safe` safe."""
-    if is_url(folder):
-        parts = urlsplit(folder)
-        return Path(parts.path).name or str(parts.hostname)
-    path = Path(folder)
-    return path.parent.name if path.name == "model" and path.parent.name else path.name

@@ -11,6 +11,7 @@ file (`null` does).
     probe    → ProbesRecord     probes.json; PolicySamplesRecord: policy_samples.json
     gates    → GatesRecord      gates.json; OodRecord: ood.json
     compare  → ComparisonRecord comparison.json
+    score    → BulkRecord
     pipeline → Manifest         manifest.json
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
 """
@@ -31,6 +32,7 @@ from rewardsmith.records.analysis import (
     SideSummary,
     WithinPrompt,
 )
+from rewardsmith.records.bulk import BulkRecord, BulkState
 from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward
 from rewardsmith.records.checks import (
     CheckRecord,
@@ -139,6 +141,8 @@ __all__ = [
     "BestOfNCurve",
     "BestOfNPoint",
     "BlindModel",
+    "BulkRecord",
+    "BulkState",
     "Calibration",
     "CheckRecord",
     "CheckpointRecord",

@@ -1,0 +1,69 @@
+"""`rewardsmith score`: rewards of the rows of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rewardsmith.cli.ensembles import (
+    Calibrated,
+    Combine,
+    LeaveOutFailing,
+    Models,
+    Penalty,
+    Weights,
+    combination,
+)
+from rewardsmith.cli.options import AsJson, live, print_record, terminal
+
+
+def score(
+    model: Models,
+    source: Annotated[
+        Path,
+        typer.Option("--input", metavar="FILE", help="JSONL (also .gz), JSON, CSV or Parquet.", show_default=False),
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Ends in .jsonl or .parquet.", show_default=False)],
+    strings: Annotated[
+        Literal["chat", "text"], typer.Option(help="Plain strings: turns of a chat, or joined as they are.")
+    ] = "chat",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Type of the weights in memory.")] = "float32",
+    tokens_per_batch: Annotated[int, typer.Option(min=1, help="Most tokens of a batch.")] = 16384,
+    combine: Combine = None,
+    weights: Weights = None,
+    penalty: Penalty = 0.5,
+    calibrated: Calibrated = False,
+    leave_out_failing: LeaveOutFailing = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score every row of a file: row for row, in flat memory. A killed job continues."""
+    whole = combination(combine, weights, penalty, leave_out_failing)
+    with live() as events:
+        from rewardsmith.pipeline.bulk import ScoreOptions, score_job
+        from rewardsmith.pipeline.ensembles import LoadOptions
+
+        record = score_job(
+            ScoreOptions(
+                models=tuple(model),
+                input=source,
+                output=output,
+                strings=strings,
+                combination=whole,
+                calibrated=calibrated,
+                overwrite=overwrite,
+                load=LoadOptions(device, dtype, "auto", tokens_per_batch),
+            ),
+            events,
+        )
+    if as_json:
+        print_record(record)
+        return
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in record.reasons.items())
+    bad = f"; rows without one: {reasons} ({record.rejected})" if record.bad_rows else ""
+    terminal().print(
+        f"{record.rows:,} rows, {record.rewards:,} rewards{bad}\n{record.output}", highlight=False, soft_wrap=True
+    )
