@@ -430,6 +430,10 @@ def test_the_log_is_json_and_holds_no_text_and_no_token() -> None:
         ("unknown", 404),
     ]
     assert (requests[0]["conversations"], requests[0]["model"]) == (1, "counting")
+    [failed] = [line for line in parsed if line["event"] == "model_failed"]
+    assert failed["error"] == "ValueError"
+    assert failed["at"][-1].startswith("serving_world.py:")
+    assert failed["at"][-1].endswith(" score")
     assert not any("secret" in line or TOKEN in line for line in lines)
 
 

@@ -11,11 +11,13 @@ before the change is answered by the old weights, what comes after it by the new
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.serving.engine import Engine, ModelInfo
+from rewardsmith.serving.logs import log
 from rewardsmith.serving.queue import MicroBatcher
 from rewardsmith.serving.refusals import Refusal
 
@@ -89,6 +91,7 @@ class Models:
             try:
                 engine = await asyncio.to_thread(model.load)
             except RewardsmithError as error:
+                log("reload_refused", level=logging.ERROR, model=name, problem=error.problem, where=error.where)
                 raise Refusal(
                     409,
                     "reload_refused",

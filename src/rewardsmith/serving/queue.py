@@ -18,6 +18,7 @@ one answer. If a batch fails, its texts are tried one by one: a text that breaks
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -28,6 +29,7 @@ import numpy as np
 from rewardsmith.serving.admission import Admission
 from rewardsmith.serving.batching import COMPANY_SECONDS, Company, Pace, choose_batch
 from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Unscorable
+from rewardsmith.serving.logs import log
 from rewardsmith.serving.refusals import overloaded
 from rewardsmith.types import Conversation
 
@@ -257,7 +259,8 @@ class MicroBatcher:
 
 def _failure(items: list[_Item], error: BaseException) -> _Done:
     """The work itself broke: nothing stays in the queue unanswered."""
-    return _Done([(item, Failed(type(error).__name__)) for item in items], None)
+    failed = _failed(error)
+    return _Done([(item, failed) for item in items], None)
 
 
 def _work(engine: Engine, items: list[_Item], budget: int, most_tokens: int | None) -> _Done:
@@ -299,9 +302,7 @@ def _score_distinct(engine: Engine, batch: list[Prepared]) -> list[Outcome]:
     try:
         found = _score(engine, distinct)
     except Exception as error:
-        found = (
-            [Failed(type(error).__name__)] if len(distinct) == 1 else [_score_alone(engine, one) for one in distinct]
-        )
+        found = [_failed(error)] if len(distinct) == 1 else [_score_alone(engine, one) for one in distinct]
     by_key = {prepared.key: outcome for prepared, outcome in zip(distinct, found, strict=True)}
     return [_for(prepared, by_key[prepared.key]) for prepared in batch]
 
@@ -310,7 +311,13 @@ def _score_alone(engine: Engine, prepared: Prepared) -> Outcome:
     try:
         return _score(engine, [prepared])[0]
     except Exception as error:
-        return Failed(type(error).__name__)
+        return _failed(error)
+
+
+def _failed(error: BaseException) -> Failed:
+    """What the client is told is the kind of the error; the log says where it came from."""
+    log("model_failed", level=logging.ERROR, error=error)
+    return Failed(type(error).__name__)
 
 
 def _score(engine: Engine, batch: list[Prepared]) -> list[Outcome]:
