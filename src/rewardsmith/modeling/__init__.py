@@ -1,1 +1,16 @@
-"""Reward models: head and pooling, checkpoints, sizes, the token tree and its attention."""
+"""Reward models: head and pooling, checkpoints, sizes, the token tree and its attention.
+
+loading.py          weights and adapters on disk → a model with one reward head
+reward_head.py      where the reward is read
+inference.py        token ids → rewards; layouts.py, padded.py: how ids become batches
+checkpoint.py       `rewardsmith.json` and its golden rewards
+imports.py          checkpoints that other programs wrote
+exports.py          checkpoints for other programs
+averaging.py        weight averages; lineage.py: of whom
+paths.py            every way from a text to its reward; config_findings.py: what misleads other programs
+sizes.py            counting parameters
+adapter.py          the token tree for a TRL script
+token_tree.py       texts as trees; tree_attention.py, tree_kernel.py, tree_calls.py: how a model attends to them
+tree_support.py     which models can; last_layer.py: only what rewards need
+quiet.py            silence for what upstream prints
+"""

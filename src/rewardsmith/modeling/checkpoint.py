@@ -93,6 +93,7 @@ def save_checkpoint(
     *,
     shape: Callable[[Path], None] | None = None,
     check: Callable[[CheckpointRecord], None] | None = None,
+    describe: Callable[[CheckpointRecord], CheckpointRecord] | None = None,
 ) -> None:
     """Write weights, tokenizer and `rewardsmith.json`; the folder is renamed into place when all is written.
 
@@ -105,6 +106,7 @@ def save_checkpoint(
         renderer: saves the tokenizer.
         record: `rewardsmith.json` without its golden rewards.
         shape: changes the written files before they are loaded again.
+        describe: adds to the record what only the written weights show.
         check: looks at the finished record and raises where it is not what it should be; nothing appears then.
     """
     aside = folder.with_name(folder.name + ".part")
@@ -117,6 +119,8 @@ def save_checkpoint(
         if shape is not None:
             shape(aside)
         finished = record.model_copy(update={"golden": golden_rewards(load_reward_model(aside), renderer)})
+        if describe is not None:
+            finished = describe(finished)
         if check is not None:
             check(finished)
         write_json(aside / RECORD, finished)

@@ -40,8 +40,7 @@ from rewardsmith.modeling.checkpoint import (
 )
 from rewardsmith.modeling.imports import OPENRLHF_FIELDS, forget_openrlhf
 from rewardsmith.modeling.reward_head import install_reward_forward, reads_one_token
-from rewardsmith.records import CheckpointRecord
-from rewardsmith.records.export import ExportRecord
+from rewardsmith.records import CheckpointRecord, ExportRecord
 
 Target = Literal["hf", "openrlhf", "vllm"]
 StoredAs = Literal["auto", "float32", "bfloat16"]

@@ -147,6 +147,7 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
                 fingerprint=fingerprint,
                 data_fingerprint=checked.data_fingerprint,
                 trained_on=trained_on,
+                base_fingerprint=job.base_fingerprint,
                 announce=job.events.step,
             )
         )

@@ -12,6 +12,8 @@ file (`null` does).
     gates    → GatesRecord      gates.json; OodRecord: ood.json
     compare  → ComparisonRecord comparison.json
     score    → BulkRecord
+    verify   → VerifyRecord     verify.json
+    export   → ExportRecord     printed; average → CheckpointRecord: rewardsmith.json
     pipeline → Manifest         manifest.json
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
 """
@@ -33,7 +35,7 @@ from rewardsmith.records.analysis import (
     WithinPrompt,
 )
 from rewardsmith.records.bulk import BulkRecord, BulkState
-from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward
+from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward, ParentCheckpoint
 from rewardsmith.records.checks import (
     CheckRecord,
     ExampleRow,
@@ -103,6 +105,7 @@ from rewardsmith.records.data_tokens import (
 )
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
 from rewardsmith.records.explain import ExplainedText, ExplainedToken, ExplainRecord
+from rewardsmith.records.export import ExportRecord
 from rewardsmith.records.files import (
     Record,
     read_jsonl,
@@ -132,6 +135,7 @@ from rewardsmith.records.replicas import (
 )
 from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest, StageRecord
 from rewardsmith.records.training import MonitorRecord, StepMetrics, SuspectPair, TrainRecord, TrendTest
+from rewardsmith.records.verify import FileFinding, PathName, PathResult, VerifyRecord
 
 __all__ = [
     "Analysis",
@@ -165,7 +169,9 @@ __all__ = [
     "ExplainRecord",
     "ExplainedText",
     "ExplainedToken",
+    "ExportRecord",
     "FeatureRule",
+    "FileFinding",
     "Finding",
     "FixRecord",
     "FlippedRow",
@@ -203,6 +209,9 @@ __all__ = [
     "OverlapRecord",
     "PairComparison",
     "PairShare",
+    "ParentCheckpoint",
+    "PathName",
+    "PathResult",
     "PolicyLabels",
     "PolicySamplesRecord",
     "PreferenceCycle",
@@ -242,6 +251,7 @@ __all__ = [
     "TrainRecord",
     "TrendTest",
     "UnknownTokens",
+    "VerifyRecord",
     "WithinPrompt",
     "WordRule",
     "read_jsonl",

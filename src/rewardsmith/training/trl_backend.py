@@ -58,6 +58,7 @@ class TrainJob:
         model_folder: where the trained checkpoint appears.
         fingerprint: of everything that decides the weights (`plan.weights_fingerprint`).
         trained_on: data fingerprints that the base was already trained on as a reward model.
+        base_fingerprint: of the base's files; says later which checkpoints are of one lineage.
         announce: called after every step with its metrics and the number of steps, for progress.
     """
 
@@ -73,6 +74,7 @@ class TrainJob:
     fingerprint: str
     data_fingerprint: str
     trained_on: tuple[str, ...] = ()
+    base_fingerprint: str | None = None
     announce: Callable[[StepMetrics, int], None] | None = None
 
 
@@ -310,6 +312,7 @@ def _checkpoint_record(job: TrainJob) -> CheckpointRecord:
     return CheckpointRecord(
         rewardsmith_version=rewardsmith.__version__,
         base_model=job.spec.base_model.id,
+        base_fingerprint=job.base_fingerprint,
         rendering=job.renderer.record,
         data_fingerprints=(*job.trained_on, job.data_fingerprint),
         reward_range=job.spec.training.reward_range,
