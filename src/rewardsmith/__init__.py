@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rewardsmith.errors import RewardsmithError
     from rewardsmith.modeling.adapter import share_prefixes, tree_collator
     from rewardsmith.pipeline import Silent, check_job, evaluate_job, run_job, train_job
-    from rewardsmith.scoring import LocalScorer
+    from rewardsmith.scoring import EnsembleScorer, LocalScorer, RemoteScorer, best_of_n, reward_function
     from rewardsmith.spec import Spec, load_spec
     from rewardsmith.types import BestOfN, Message, PreferencePair
 
@@ -26,16 +26,20 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BestOfN",
+    "EnsembleScorer",
     "LocalScorer",
     "Message",
     "PreferencePair",
+    "RemoteScorer",
     "RewardsmithError",
     "Silent",
     "Spec",
     "__version__",
+    "best_of_n",
     "check_job",
     "evaluate_job",
     "load_spec",
+    "reward_function",
     "run_job",
     "share_prefixes",
     "train_job",
@@ -44,15 +48,19 @@ __all__ = [
 
 _HOMES = {
     "BestOfN": "types",
+    "EnsembleScorer": "scoring",
     "LocalScorer": "scoring",
     "Message": "types",
     "PreferencePair": "types",
+    "RemoteScorer": "scoring",
     "RewardsmithError": "errors",
     "Silent": "pipeline",
     "Spec": "spec",
+    "best_of_n": "scoring",
     "check_job": "pipeline",
     "evaluate_job": "pipeline",
     "load_spec": "spec",
+    "reward_function": "scoring",
     "run_job": "pipeline",
     "share_prefixes": "modeling.adapter",
     "train_job": "pipeline",
