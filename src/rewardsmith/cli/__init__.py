@@ -2,9 +2,12 @@
 code.
 
     app.py             the commands
+    average.py         `rewardsmith average`
     check.py           `rewardsmith check`; check_tables.py its findings as a table
     compare.py         `rewardsmith compare`
     explain.py         `rewardsmith explain`; explain_tables.py prints it
+    export.py          `rewardsmith export`
+    verify.py          `rewardsmith verify`, and its table
     probe.py           `rewardsmith probe`; probe_tables.py prints it
     score.py           `rewardsmith score`; ensembles.py: how it and `serve` are given several models
     options.py         what the commands share: options, and how a spec is read and a record printed

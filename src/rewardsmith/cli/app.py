@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 
 import rewardsmith
+from rewardsmith.cli.average import average
 from rewardsmith.cli.check import check
 from rewardsmith.cli.compare import compare
 from rewardsmith.cli.explain import explain
+from rewardsmith.cli.export import export
 from rewardsmith.cli.options import (
     AsJson,
     ModelFolder,
@@ -30,6 +32,7 @@ from rewardsmith.cli.options import (
 from rewardsmith.cli.probe import probe
 from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
+from rewardsmith.cli.verify import verify
 from rewardsmith.errors import RewardsmithError, UserError
 
 app = typer.Typer(
@@ -136,11 +139,14 @@ def evaluate(
         terminal().print(f"results: {out / 'results.json'}", highlight=False, soft_wrap=True)
 
 
+app.command()(average)
 app.command()(compare)
 app.command()(explain)
+app.command()(export)
 app.command()(probe)
 app.command()(score)
 app.command()(serve)
+app.command()(verify)
 
 
 @app.command()

@@ -164,6 +164,8 @@ def load_checkpoint(
         ModelError: nothing loadable is there.
     """
     record = read_checkpoint_record(folder)
+    if (Path(folder) / "config.json").is_file():
+        load_config(folder)  # first, because the tokenizer's loader stumbles over a faulty one and blames the tokenizer
     if record is not None:
         renderer = Renderer.from_checkpoint(Path(folder), record.rendering)
         return Checkpoint(load_reward_model(folder, dtype=dtype, device=device), renderer, record, Path(folder))

@@ -132,6 +132,12 @@ def load_config(model: str | Path, revision: str | None = None) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
+        if "problem_type" in str(error):
+            raise ModelError(
+                f"is no problem of one label: {str(error).strip().splitlines()[0]}",
+                where=f"{model}/config.json, field 'problem_type'",
+                fix='write "regression": a reward goes through no sigmoid and no softmax',
+            ) from error
         raise ModelError(
             f"{str(model)!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
             where="base_model.id",

@@ -19,6 +19,8 @@ scorers.py       a checkpoint to score with, its rewards cached
 serving.py       models, tokens and limits of a server; engines.py: what it scores with
 ensembles.py     models named on a command line, alone or combined
 bulk.py          rewards of the rows of a file
+verifying.py     the same rewards on every path; asking.py: a running server among them
+exporting.py     checkpoints for other programs, and averages of checkpoints
 events.py        what a watcher is told
 """
 

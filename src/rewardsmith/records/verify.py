@@ -52,7 +52,8 @@ class VerifyRecord(Record):
     """`verify.json`: paths and files of one checkpoint; `passed` when no path and no finding fails.
 
     `conversations` counts those that could be rendered, the first `golden` of them the golden ones. `spread` is the
-    standard deviation of rewards that bfloat16's tolerance is a share of.
+    standard deviation of rewards that bfloat16's tolerance is a share of: that of the held-out pairs where the
+    checkpoint records it, else of these conversations.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")

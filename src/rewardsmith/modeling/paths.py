@@ -1,0 +1,181 @@
+"""Every way from one text to its reward in this process, for `rewardsmith verify`.
+
+    texts = [ids …]
+    reference = alone(model, texts)                                  # each text by itself, no padding, float32
+    for name, way in WAYS.items():
+        found = way(Verified(opened, conversations, texts))          # Way(rewards) or Way(None, "why there are none")
+
+padded          all texts in right-padded batches
+saved template  the tokens that the folder's own tokenizer gives: what TRL, vLLM's `messages` and RewardBench see
+transformers    transformers' own forward and pooling, with the pad id of config.json
+tree            rows of token trees
+merged          an adapter added to the weights, as vLLM and SGLang need it
+bfloat16        the checkpoint loaded once more in bfloat16
+
+The order matters: `tree` changes how the model attends, `merged` its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rewardsmith.errors import ModelError, RenderingError
+from rewardsmith.modeling.checkpoint import Checkpoint, load_checkpoint
+from rewardsmith.modeling.exports import merge_adapter
+from rewardsmith.modeling.inference import compute_rewards
+from rewardsmith.modeling.layouts import PaddedBatches, choose_layout
+from rewardsmith.modeling.loading import load_config
+from rewardsmith.modeling.padded import Ids, batches_by_length, pad_right
+from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
+from rewardsmith.records import PathName
+from rewardsmith.rendering import load_tokenizer
+from rewardsmith.types import Conversation
+
+Rewards = NDArray[np.float64]
+
+BUDGET = 4096
+"""Tokens of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A checkpoint with conversations and the token ids that its own renderer gives them."""
+
+    opened: Checkpoint
+    conversations: Sequence[Conversation]
+    texts: Sequence[Ids]
+
+    @property
+    def model(self) -> Any:
+        """The model in memory."""
+        return self.opened.model
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Rewards in the order of the texts, or why this checkpoint has none of this kind.
+
+    `note` says what is wrong with the texts themselves, whatever their rewards.
+    """
+
+    rewards: Rewards | None
+    why: str = ""
+    note: str = ""
+
+
+def alone(model: Any, texts: Sequence[Ids]) -> Rewards:
+    """Each text in a forward pass of its own: the reference."""
+    return compute_rewards(model, texts, PaddedBatches(0), token_budget=1)
+
+
+def padded(case: Verified) -> Way:
+    """Right-padded batches of texts of different lengths."""
+    layout = _one_batch(case)
+    return Way(compute_rewards(case.model, case.texts, layout, BUDGET))
+
+
+def saved_template(case: Verified) -> Way:
+    """Token ids of the folder's tokenizer as it was saved, untouched by our loader."""
+    if case.opened.foreign is not None and case.opened.foreign.closing == "openrlhf":
+        return Way(None, "OpenRLHF's trainer adds the end of a text itself; export --to hf puts it into the template")
+    if not case.opened.renderer.record.conversational:
+        return Way(None, "the model takes plain text only")
+    tokenizer = load_tokenizer(case.opened.folder)
+    if tokenizer.chat_template is None:
+        raise RenderingError(
+            "the saved tokenizer has no chat template",
+            where=f"{case.opened.folder}/chat_template.jinja",
+            fix="restore the file as it was exported",
+        )
+    found = [_saved_ids(tokenizer, conversation) for conversation in case.conversations]
+    other = [index for index, ids in enumerate(found) if not np.array_equal(ids, case.texts[index])]
+    note = ""
+    if other:
+        end = tokenizer.decode(found[other[0]][-3:])
+        note = f"the saved template gives other tokens for {len(other)} of {len(found)} texts; one ends with {end!r}"
+    return Way(alone(case.model, found), note=note)
+
+
+def transformers_alone(case: Verified) -> Way:
+    """The stock forward: pooling at the rightmost token whose id is not the pad id of config.json."""
+    owner = find_head_owner(case.model)
+    if not reads_one_token(case.model):
+        return Way(None, "an encoder's forward is transformers' own already")
+    settings = owner.config.get_text_config()
+    kept = settings.pad_token_id, owner.config.pad_token_id
+    saved = _saved_pad(case)
+    settings.pad_token_id = owner.config.pad_token_id = saved
+    try:
+        return Way(_stock(owner, case.texts, saved))
+    finally:
+        settings.pad_token_id, owner.config.pad_token_id = kept
+
+
+def tree(case: Verified) -> Way:
+    """Rows of token trees, where the architecture can share prefixes."""
+    try:
+        layout = choose_layout("tree", case.model, case.opened.renderer.pad_token_id)
+    except ModelError as error:
+        return Way(None, str(error).splitlines()[0].partition(": ")[2])
+    return Way(compute_rewards(case.model, case.texts, layout, BUDGET))
+
+
+def merged(case: Verified) -> Way:
+    """An adapter merged into its base."""
+    model, there_was_one = merge_adapter(case.model)
+    if not there_was_one:
+        return Way(None, "the checkpoint is no adapter")
+    return Way(compute_rewards(model, case.texts, _one_batch(case), BUDGET))
+
+
+def bfloat16(case: Verified) -> Way:
+    """Loaded once more with weights in bfloat16."""
+    device = next(case.model.parameters()).device
+    loaded = load_checkpoint(case.opened.folder, dtype="bfloat16", device=str(device))
+    return Way(compute_rewards(loaded.model, case.texts, _one_batch(case), BUDGET))
+
+
+WAYS: dict[PathName, Callable[[Verified], Way]] = {
+    "padded": padded,
+    "saved template": saved_template,
+    "transformers": transformers_alone,
+    "tree": tree,
+    "merged": merged,
+    "bfloat16": bfloat16,
+}
+
+
+def _one_batch(case: Verified) -> PaddedBatches:
+    return PaddedBatches(case.opened.renderer.pad_token_id)
+
+
+def _saved_ids(tokenizer: Any, conversation: Conversation) -> Ids:
+    messages = [{"role": turn.role, "content": turn.content} for turn in conversation]
+    return np.array(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False), dtype=np.int32)
+
+
+def _saved_pad(case: Verified) -> int | None:
+    """The pad id that the folder's configuration names; an adapter is given ours by whoever loads it."""
+    if hasattr(case.model, "peft_config"):
+        return case.opened.renderer.pad_token_id
+    pad = load_config(case.opened.folder).get_text_config().pad_token_id
+    return None if pad is None else int(pad)
+
+
+def _stock(owner: Any, texts: Sequence[Ids], pad: int | None) -> Rewards:
+    """One text a batch where there is no pad id: transformers refuses more."""
+    rewards = np.full(len(texts), np.nan)
+    lengths = [len(text) for text in texts]
+    device = next(owner.parameters()).device
+    for indices in batches_by_length(lengths, BUDGET if pad is not None else 1):
+        inputs = pad_right([texts[index] for index in indices], pad or 0)
+        with torch.inference_mode():
+            logits = type(owner).forward(owner, **{name: value.to(device) for name, value in inputs.items()}).logits
+        rewards[indices] = logits[:, 0].float().cpu().numpy()
+    return rewards

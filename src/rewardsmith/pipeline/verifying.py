@@ -1,0 +1,239 @@
+"""`rewardsmith verify`: the same conversations through every way to a reward, and the files that others read.
+
+    record = verify_job(Path("runs/x/model"), events, against="http://127.0.0.1:8000")
+
+The reference is each text alone, unpadded, in float32. A way passes when its largest difference is within 1e-4, or for
+bfloat16 within 0.03 standard deviations of the reward with the ranks of the golden conversations unchanged (design
+section 5). Beside the golden conversations stand some made up here, so that a checkpoint cannot pass by heart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardsmith.errors import ModelError
+from rewardsmith.modeling.checkpoint import (
+    BFLOAT16_TOLERANCE,
+    FLOAT32_TOLERANCE,
+    Checkpoint,
+    golden_conversations,
+    load_checkpoint,
+)
+from rewardsmith.modeling.config_findings import config_findings
+from rewardsmith.modeling.loading import choose_device
+from rewardsmith.modeling.paths import WAYS, Verified, Way, alone
+from rewardsmith.pipeline.asking import ask_server
+from rewardsmith.pipeline.events import Events
+from rewardsmith.records import PathName, PathResult, VerifyRecord, write_json
+from rewardsmith.types import Conversation, Message
+
+VERIFY_FILE = "verify.json"
+MADE_UP = 32
+"""Conversations beside the golden ones."""
+
+Rewards = NDArray[np.float64]
+ServerType = Literal["float32", "bfloat16"]
+
+_FIXES: dict[PathName, str] = {
+    "recorded": "restore the folder as it was exported, or export the model again",
+    "saved template": "restore chat_template.jinja and the tokenizer files, or run rewardsmith export --to hf",
+    "transformers": "run rewardsmith export --to hf, which writes a pad token that is not EOS",
+    "tree": "write --layout padded, and report the architecture",
+    "bfloat16": "serve and score this model in float32",
+    "server": "start the server with this checkpoint and its own template",
+}
+_WORDS = ("river", "seven", "because", "never", "Paris", "water", "42", "the", "and", "is", "«zwölf»", "雨", "x=1")
+_PROMPTS = (
+    (Message("user", "Which is longer, a mile or a kilometre?"),),
+    (Message("user", "Name three colours.\n"),),
+    (Message("user", "Write a loop in Python."), Message("assistant", "for i in range(3):\n    print(i)")),
+    (Message("user", "  Übersetze: the rain 🌧 "),),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What every way is held against; the first `golden` conversations are the golden ones."""
+
+    conversations: Sequence[Conversation]
+    rewards: Rewards
+    golden: int
+    spread: float
+
+
+def verify_job(
+    model: str | Path,
+    events: Events,
+    *,
+    against: str | None = None,
+    server_type: ServerType = "float32",
+    out: Path | None = None,
+    device: str = "auto",
+    made_up: int = MADE_UP,
+) -> VerifyRecord:
+    """Compare every way that a checkpoint's rewards can take.
+
+    Args:
+        model: folder or hub id.
+        events: told how far it is.
+        against: a running server: `http://host:port`, `…/models/NAME`, or `…/get_reward` to ask as OpenRLHF does.
+        server_type: what the server keeps its weights in.
+        out: folder for `verify.json`.
+        device: as `hardware.device` of a spec.
+        made_up: conversations beside the golden ones.
+
+    Raises:
+        ModelError, RenderingError: the checkpoint or the server cannot be used at all.
+    """
+    opened = load_checkpoint(model, device=choose_device(device).type)
+    case, golden = _render(opened, made_up)
+    ways = len(WAYS) + (2 if against else 1)
+    events.progress("verifying", 0, ways)
+    rewards = alone(opened.model, case.texts)
+    reference = _Reference(case.conversations, rewards, golden, _spread(opened, rewards))
+    paths = [_recorded(opened, reference)]
+    for done, (name, way) in enumerate(WAYS.items(), start=1):
+        events.progress("verifying", done, ways)
+        paths.append(_judge(name, way(case), reference, rounded=name == "bfloat16"))
+    if against:
+        found = ask_server(against, opened.renderer, case.conversations)
+        paths.append(_server(found, reference, server_type))
+    events.progress("verifying", ways, ways)
+    findings = tuple(config_findings(opened))
+    record = VerifyRecord(
+        model=str(model),
+        against=_without_token(against) if against else None,
+        trainer=opened.foreign.trainer if opened.foreign else "rewardsmith",
+        device=choose_device(device).type,
+        passed=not any(path.verdict == "FAIL" for path in paths) and not any(one.fails for one in findings),
+        conversations=len(case.texts),
+        golden=golden,
+        spread=reference.spread,
+        paths=tuple(paths),
+        findings=findings,
+    )
+    if out is not None:
+        write_json(out / VERIFY_FILE, record)
+    return record
+
+
+def made_up_conversations(count: int, conversational: bool, seed: int = 17) -> list[Conversation]:
+    """Conversations of several lengths that share prompts, so that trees have something to share."""
+    draw = random.Random(seed)  # noqa: S311 - texts, not secrets
+    found: list[Conversation] = []
+    for index in range(count):
+        length = (1, 4, 16, 60)[index // len(_PROMPTS) % 4]
+        answer = " ".join(draw.choices(_WORDS, k=length)) + ("\n" if index % 3 == 0 else "")
+        found.append((*_PROMPTS[index % len(_PROMPTS)], *_again(index), Message("assistant", answer)))
+    return found if conversational else [(Message("text", "\n\n".join(turn.content for turn in one)),) for one in found]
+
+
+def _again(index: int) -> tuple[Message, ...]:
+    """Some conversations go on for another turn."""
+    return (Message("assistant", "Well."), Message("user", "Go on.")) if index % 8 in (0, 1, 7) else ()
+
+
+def _render(opened: Checkpoint, made_up: int) -> tuple[Verified, int]:
+    """The conversations that have a rendering, golden ones first, and how many of those there are."""
+    conversational = opened.renderer.record.conversational
+    golden = golden_conversations(conversational)
+    wanted = golden + made_up_conversations(made_up, conversational)
+    rendered = [opened.renderer.render_many([conversation])[0] for conversation in wanted]
+    kept = [(index, one.ids) for index, one in enumerate(rendered) if one.ids is not None and not one.cut]
+    if not kept:
+        raise ModelError(
+            f"no conversation can be rendered: {rendered[0].reason} ({rendered[0].detail})",
+            where=str(opened.folder),
+            fix="raise the checkpoint's max_length, or mend its chat template",
+        )
+    case = Verified(opened, [wanted[index] for index, _ in kept], [ids for _, ids in kept])
+    return case, sum(index < len(golden) for index, _ in kept)
+
+
+def _spread(opened: Checkpoint, rewards: Rewards) -> float:
+    recorded = opened.record.reward_std if opened.record else None
+    return float(recorded or rewards.std())
+
+
+def _recorded(opened: Checkpoint, reference: _Reference) -> PathResult:
+    """The golden rewards of `rewardsmith.json` beside the reference."""
+    if opened.record is None or not opened.record.golden:
+        why = "no rewardsmith.json" if opened.record is None else "rewardsmith.json has no golden conversations"
+        return PathResult(path="recorded", verdict="NO_DATA", why=f"{why}: export --to hf writes golden rewards")
+    wanted = {one.conversation: one.reward for one in opened.record.golden}
+    keys = [tuple((turn.role, turn.content) for turn in one) for one in reference.conversations]
+    rewards = np.array([wanted.get(key, np.nan) for key in keys[: reference.golden]])
+    golden = _Reference(
+        reference.conversations[: reference.golden],
+        reference.rewards[: reference.golden],
+        reference.golden,
+        reference.spread,
+    )
+    lost = len(wanted) - sum(key in wanted for key in keys[: reference.golden])
+    note = f"{lost} of {len(wanted)} golden conversations no longer render" if lost else ""
+    return _judge("recorded", Way(rewards, note=note), golden)
+
+
+def _server(found: Way, reference: _Reference, server_type: ServerType) -> PathResult:
+    """The server's rewards; what bfloat16 would explain is said."""
+    result = _judge("server", found, reference, rounded=server_type == "bfloat16")
+    limit = BFLOAT16_TOLERANCE * reference.spread
+    if result.verdict == "FAIL" and result.largest is not None and result.largest <= limit and not found.note:
+        hint = "if the server runs in bfloat16, write --server-dtype bfloat16"
+        return result.model_copy(update={"fix": f"{hint}; else {_FIXES['server']}"})
+    return result
+
+
+def _judge(name: PathName, way: Way, reference: _Reference, *, rounded: bool = False) -> PathResult:
+    if way.rewards is None:
+        return PathResult(path=name, verdict="NO_DATA", why=way.why)
+    tolerance = BFLOAT16_TOLERANCE * reference.spread if rounded else FLOAT32_TOLERANCE
+    apart = np.abs(way.rewards - reference.rewards)
+    worst = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
+    faults = [way.note] if way.note else []
+    lacking = int(np.isnan(way.rewards).sum())
+    if lacking:
+        faults.append(f"{lacking} of {len(apart)} conversations have no reward")
+    elif not apart[worst] <= tolerance:
+        faults.append(f"rewards differ by up to {apart[worst]:.3g} (tolerance {tolerance:.3g})")
+    if rounded and not lacking and not _same_ranks(way.rewards, reference):
+        faults.append("the golden conversations are ranked otherwise")
+    return PathResult(
+        path=name,
+        verdict="FAIL" if faults else "PASS",
+        why="; ".join(faults),
+        fix=_FIXES.get(name, _FIXES["recorded"]) if faults else "",
+        compared=len(apart) - lacking,
+        largest=None if np.isnan(apart).all() else float(np.nanmax(apart)),
+        tolerance=tolerance,
+        flips=_flips(way.rewards, reference.rewards),
+        pairs=len(apart) * (len(apart) - 1) // 2,
+        worst=reference.conversations[worst][-1].content[-80:],
+        reference=float(reference.rewards[worst]),
+        reward=None if np.isnan(way.rewards[worst]) else float(way.rewards[worst]),
+    )
+
+
+def _same_ranks(rewards: Rewards, reference: _Reference) -> bool:
+    part = slice(0, reference.golden)
+    return bool((np.argsort(rewards[part]) == np.argsort(reference.rewards[part])).all())
+
+
+def _flips(rewards: Rewards, reference: Rewards) -> int:
+    """Pairs that the two rank in opposite order; an equal reward flips nothing."""
+    signs = np.sign(rewards[:, None] - rewards) * np.sign(reference[:, None] - reference)
+    return int((np.triu(signs, 1) < 0).sum())
+
+
+def _without_token(url: str) -> str:
+    """The address without what stands before its host: that may be a token."""
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
