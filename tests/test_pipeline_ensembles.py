@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import signal
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +26,7 @@ from rewardsmith.records import CheckpointRecord, read_record, write_json
 from rewardsmith.scoring import Combination, LocalScorer
 from rewardsmith.scoring.combining import Scale
 from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Unscorable
+from serving_soak import WAIT, served
 from serving_world import CountingEngine, chat, reward_of, serving
 
 NOTHING = LoadOptions(device="cpu", patience=0.0)
@@ -47,7 +53,7 @@ def test_an_answer_has_the_combined_reward_the_members_and_the_spread(rule: Any,
         ranked = world.post("/v1/compare", {"prompt": "", "responses": ["a", "b"]}).json()
     assert native["rewards"] == [reward]
     assert native["members"] == {"one": [reward_of("ab")], "two": [reward_of("ab") + 2]}
-    assert (native["spread"], native["left_out"]) == ([1.0], [])
+    assert (native["spread"], native["left_out"], native["tokens"]) == ([1.0], [], [2])
     assert openrlhf["rewards"] == [reward]
     assert openrlhf["extra_logs"] == {
         "reward_one": [reward_of("ab")],
@@ -196,3 +202,33 @@ def test_members_work_side_by_side_in_the_server() -> None:
         texts = [f"text {index}" for index in range(40)]
         answers = list(pool.map(lambda text: world.post("/v1/score", {"texts": [text]}).json()["rewards"][0], texts))
     assert answers == [reward_of(text) + 1 for text in texts]
+
+
+def ask(url: str, body: Any) -> Any:
+    request = urllib.request.Request(f"{url}/v1/score", json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=WAIT) as reply:  # noqa: S310 - this test's own server
+        return json.loads(reply.read())
+
+
+def test_a_served_ensemble_goes_on_when_a_member_elsewhere_is_killed(models: dict[str, str], tmp_path: Path) -> None:
+    member = tmp_path / "member" / "b"
+    shutil.copytree(models["b"], member)
+    wanted = [LocalScorer.load(path).score([chat("Say red.", "red")])[0] for path in models.values()]
+    body = {"prompt": "Say red.", "responses": ["red"]}
+    options = ("--combine", "min", "--leave-out-failing", "--device", "cpu")
+    with served(member) as (far, process), served(Path(models["a"]), "--model", f"far={far}", *options) as (url, _):
+        whole = ask(url, body)
+        assert whole["rewards"] == pytest.approx([min(wanted)], abs=1e-5)
+        assert (whole["model"], whole["left_out"]) == ("ensemble", [])
+        assert whole["members"] == {
+            "tiny": [pytest.approx(wanted[0], abs=1e-5)],
+            "far": [pytest.approx(wanted[1], abs=1e-5)],
+        }
+        process.send_signal(signal.SIGKILL)
+        process.wait(WAIT)
+        left = ask(url, body)
+        assert left["rewards"] == pytest.approx([wanted[0]], abs=1e-5)
+        assert left["left_out"] == ["far"]
+    said = (Path(models["a"]).parent / "serve.log").read_text()
+    assert "member far: no answer" in said
+    assert "rewards of far spread 4.0 times as widely" in said

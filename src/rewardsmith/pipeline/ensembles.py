@@ -213,7 +213,7 @@ class EnsembleEngine:
             return refused[0]
         return Prepared(
             content=tuple(one if isinstance(one, Prepared) else None for one in found),
-            tokens=sum(one.tokens for one in there),
+            tokens=max(one.tokens for one in there),  # limits are per text, whoever reads it
             key=tuple(one.key if isinstance(one, Prepared) else None for one in found),
             blocks=next((one.blocks for one in there if one.blocks), ()),
             cut=max(one.cut for one in there),
