@@ -17,6 +17,7 @@ from foreign_maker import make_published
 from rewardsmith.errors import ModelError, UserError
 from rewardsmith.modeling.averaging import average_checkpoints
 from rewardsmith.modeling.checkpoint import golden_rewards, load_checkpoint, open_checkpoint
+from rewardsmith.modeling.exports import export_checkpoint
 from rewardsmith.pipeline.exporting import average_job, parse_weights
 from rewardsmith.records import CheckpointRecord, read_record, write_json
 
@@ -195,6 +196,19 @@ def test_an_imported_model_must_say_its_base(family: list[Path], tmp_path: Path)
     folder = make_published(tmp_path / "published", "qwen3")
     with pytest.raises(ModelError, match=r"export --model .*published --to hf"):
         average_job([family[0], folder], tmp_path / "out")
+
+
+def test_a_parent_that_was_away_and_back_still_fits(family: list[Path], tmp_path: Path) -> None:
+    """What its tokenizer was before training is history; what makes texts into tokens is the same."""
+    export_checkpoint(family[0], tmp_path / "there", "openrlhf")
+    (tmp_path / "there" / "rewardsmith.json").unlink()
+    export_checkpoint(tmp_path / "there", tmp_path / "back", "hf")
+    set_field("rewardsmith.json", base_model=read_record_of(family[0]).base_model)(tmp_path / "back")
+    renewed = read_record_of(tmp_path / "back")
+    rendering = renewed.rendering.model_copy(update={"max_length": 200})
+    write_json(tmp_path / "back" / "rewardsmith.json", renewed.model_copy(update={"rendering": rendering}))
+    record = average_checkpoints([family[1], tmp_path / "back"], tmp_path / "out", (0.5, 0.5))
+    assert len(record.parents) == 2
 
 
 def test_shares_sum_to_one() -> None:

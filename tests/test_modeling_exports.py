@@ -75,6 +75,7 @@ def test_ours_to_openrlhf_and_back(tmp_path: Path, tiny_base: Path, prefix: str)
     record = export_checkpoint(model, there, "openrlhf", value_head_prefix=prefix)
     assert (record.trainer, record.merged) == ("rewardsmith", False)
     assert record.largest_difference <= 1e-6
+    assert record.start[0].endswith(f"--reward.model_name_or_path {there} --ds.value_head_prefix {prefix}")
     config = config_of(there)
     assert (config["architectures"], config["value_head_prefix"]) == (["RewardModel"], prefix)
     assert not {"num_labels", "id2label", "problem_type", "mean", "std"} & set(config)

@@ -159,14 +159,15 @@ def test_the_mask_of_a_doubled_bos_is_what_makes_them_equal(tmp_path):
     assert np.abs(upstream.score(CONVERSATIONS) - wanted).max() > 1e-3
 
 
-def test_both_renderings_differ_where_the_template_ends_with_a_newline(tmp_path):
-    """A published ChatML checkpoint: training would read the reward at EOS, the script reads it at the newline."""
-    scorer = LocalScorer.load(save_model(tmp_path))
+@pytest.mark.parametrize("bos", [None, "<|bos|>"])
+def test_a_published_checkpoint_is_rendered_as_it_ships(tmp_path, bos):
+    """Both read a ChatML checkpoint at its last newline, as its trainer did; only the script doubles a BOS."""
+    scorer = LocalScorer.load(save_model(tmp_path, bos=bos))
     ours, theirs = scorer.render(CONVERSATIONS[:1])[0], scorer.as_upstream().render(CONVERSATIONS[:1])[0]
     assert ours.ids is not None
     assert theirs.ids is not None
-    assert theirs.ids[: len(ours.ids)].tolist() == ours.ids.tolist()
-    assert len(theirs.ids) > len(ours.ids)
+    assert theirs.ids[0 if bos is None else 1 :].tolist() == ours.ids.tolist()
+    assert scorer.checkpoint.renderer.tokenizer.decode(ours.ids).endswith("<|im_end|>\n")
 
 
 # Rendering
@@ -244,12 +245,15 @@ def test_learned_positions_limit_the_length():
 
 
 def test_a_cached_scorer_keeps_both_renderings_apart(tmp_path):
+    """The script cuts a text at 2,048 tokens, and we do not."""
     scorer = CachedScorer(LocalScorer.load(save_model(tmp_path / "model", bos="<|bos|>")), tmp_path / "cache")
-    ours, theirs = scorer.score(CONVERSATIONS), scorer.as_upstream().score(CONVERSATIONS)
+    long = (Message("user", "Go on."), Message("assistant", "ü" * 1300))
+    conversations = [*CONVERSATIONS, long]
+    ours, theirs = scorer.score(conversations), scorer.as_upstream().score(conversations)
     again = scorer.as_upstream()
-    np.testing.assert_array_equal(again.score(CONVERSATIONS), theirs)
-    assert again.reused == len(set(CONVERSATIONS))
-    np.testing.assert_array_equal(scorer.score(CONVERSATIONS), ours)
+    np.testing.assert_array_equal(again.score(conversations), theirs)
+    assert again.reused == len(set(conversations))
+    np.testing.assert_array_equal(scorer.score(conversations), ours)
     assert np.abs(ours - theirs).max() > 1e-3
 
 

@@ -228,7 +228,8 @@ def _start_hf(out: Path, dtype: str, prefix: str) -> tuple[str, ...]:
 def _start_openrlhf(out: Path, dtype: str, prefix: str) -> tuple[str, ...]:
     del dtype
     return (
-        f"python -m openrlhf.cli.serve_rm --reward_pretrain {out} --value_head_prefix {prefix}",
+        # The names of 0.10.2 and later; before, --reward_pretrain and --value_head_prefix.
+        f"python -m openrlhf.cli.serve_rm --reward.model_name_or_path {out} --ds.value_head_prefix {prefix}",
         f"rewardsmith serve --model {out}    # the same protocol; adds the EOS that serve_rm leaves out",
     )
 

@@ -18,6 +18,15 @@ from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import RECORD, read_checkpoint_record
 from rewardsmith.records import CheckpointRecord
 
+_DECIDES_TEXT = (
+    "template_sha256",
+    "conversational",
+    "eos_token_id",
+    "bos_token_id",
+    "pad_token_id",
+    "max_length",
+    "over_length",
+)
 _SAYS_NOTHING = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
 
 
@@ -67,7 +76,7 @@ def refuse_other_lineage(first: Path, one: CheckpointRecord, folder: Path, other
     else:
         refuse_unlike(first, folder, RECORD, [("base_model", one.base_model, other.base_model)])
     refuse_unlike(first, folder, "config.json", _fields(_config(first), _config(folder)))
-    refuse_unlike(first, folder, RECORD, _fields(one.rendering.model_dump(), other.rendering.model_dump()))
+    refuse_unlike(first, folder, RECORD, _rendering(one, other))
     refuse_unlike(first, folder, "tokenizer.json", _fields(_json(first), _json(folder)))
 
 
@@ -84,6 +93,10 @@ def refuse_unlike(first: Path, folder: Path, file: str, fields: Iterable[tuple[s
                 where=f"{folder / file}, field {name!r}",
                 fix="average checkpoints of the same base and the same texts; combine others as an ensemble, by reward",
             )
+
+
+def _rendering(one: CheckpointRecord, other: CheckpointRecord) -> list[tuple[str, object, object]]:
+    return [(name, getattr(one.rendering, name), getattr(other.rendering, name)) for name in _DECIDES_TEXT]
 
 
 def _config(folder: Path) -> dict[str, Any]:
