@@ -16,6 +16,7 @@ findings.py   what they found → findings and the verdict
 split.py      holds out prompts
 share.py      a share of the training prompts, for learning curves
 lengths.py    lengths in tokens
+overlap/      how texts overlap: near-duplicates and n-grams
 tokens/       what the survey of tokens watches while rows pass
 """
 
