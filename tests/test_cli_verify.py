@@ -218,6 +218,19 @@ def test_a_running_server_is_a_path(world: World, model: Path) -> None:
             assert server["largest"] <= 1e-4
 
 
+@pytest.mark.parametrize("kind", ["gemma2", "openrlhf"])
+def test_a_checkpoint_of_others_is_served_as_it_is(world: World, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "rm"
+    if kind == "openrlhf":
+        make_openrlhf(folder, "value_head")
+    else:
+        make_published(folder, kind)
+    with served(folder) as (url, _):
+        for address in (url, f"{url}/get_reward"):
+            server = world("verify", "--model", "rm", "--against", address, "--json").json()["paths"][-1]
+            assert (server["path"], server["verdict"], server["flips"]) == ("server", "PASS", 0)
+
+
 @contextmanager
 def get_reward(answer: Callable[[str], float]) -> Iterator[str]:
     """A server that speaks OpenRLHF's protocol and answers as it is told."""
