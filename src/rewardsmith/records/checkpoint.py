@@ -37,8 +37,8 @@ class CheckpointRecord(Record):
     `reward_mean` and `reward_std` describe raw rewards on the held-out pairs; nothing is ever normalised by them.
     `base_fingerprint` hashes the weights and the tokenizer that training began with. `parents` are the checkpoints that
     these weights are the average of. `calibration` is of the held-out pairs too: `temperature` for
-    P = sigmoid(margin / temperature), its interval, and errors out of sample (`ece`, `brier`, `log_loss`); null where no
-    temperature could be fitted.
+    P = sigmoid(margin / temperature), its interval, and errors out of sample (`ece`, `brier`, `log_loss`); null where
+    no temperature could be fitted.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
