@@ -13,8 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_pairs
 from rewardsmith.errors import ModelError, RewardsmithError, SpecError
-from rewardsmith.modeling.checkpoint import open_checkpoint, refuse_second_epoch
+from rewardsmith.modeling.checkpoint import golden_rewards, open_checkpoint, refuse_second_epoch
+from rewardsmith.modeling.loading import load_base
 from rewardsmith.modeling.sizes import Size, check_sizes, count_parameters, lineage_warning
+from rewardsmith.rendering import load_renderer
+from rewardsmith.rendering.preparation import OverLength
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.spec import Spec
 from rewardsmith.training.trl_backend import train
@@ -60,6 +63,18 @@ def test_golden_rewards_are_verified_on_load(copy: Path) -> None:
     assert record is not None
     assert len(record.golden) >= 5
     assert record.data_fingerprints == ("d" * 64,)
+
+
+@pytest.mark.parametrize("policy", ["drop", "error"])
+def test_golden_conversations_over_the_limit_are_left_out(tiny_base: Path, policy: OverLength) -> None:
+    rewards = {}
+    for limit in (200, 60):
+        renderer = load_renderer(tiny_base, max_length=limit, over_length=policy)
+        spec = Spec.model_validate({"base_model": {"id": str(tiny_base)}})
+        model = load_base(spec, str(tiny_base), renderer.tokenizer, seed=1)
+        rewards[limit] = {golden.conversation: golden.reward for golden in golden_rewards(model, renderer)}
+    assert 0 < len(rewards[60]) < len(rewards[200])
+    assert all(abs(rewards[200][text] - reward) < 1e-5 for text, reward in rewards[60].items())
 
 
 def test_changed_weights_are_noticed(copy: Path) -> None:

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.errors import ModelError, RewardsmithError
+from rewardsmith.errors import DataError, ModelError, RewardsmithError
 from rewardsmith.modeling.imports import Foreign, describe_foreign
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches
 from rewardsmith.modeling.loading import adapter_base, fit_tokenizer, load_config, load_reward_model
 from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.records import CheckpointRecord, GoldenReward, read_record, write_json
-from rewardsmith.rendering import Renderer, load_tokenizer
+from rewardsmith.rendering import Ids, Renderer, load_tokenizer
 from rewardsmith.types import Conversation, Message
 
 RECORD = "rewardsmith.json"
@@ -70,10 +70,9 @@ def golden_conversations(conversational: bool) -> list[Conversation]:
 def golden_rewards(model: Any, renderer: Renderer) -> tuple[GoldenReward, ...]:
     """Rewards of the golden conversations that fit the length limit, by the padded layout."""
     rendered = [
-        (conversation, result.ids)
+        (conversation, ids)
         for conversation in golden_conversations(renderer.record.conversational)
-        for result in renderer.render_many([conversation])
-        if result.ids is not None
+        if (ids := _fitting(renderer, conversation)) is not None
     ]
     if not rendered:
         return ()
@@ -83,6 +82,14 @@ def golden_rewards(model: Any, renderer: Renderer) -> tuple[GoldenReward, ...]:
         GoldenReward(conversation=tuple((turn.role, turn.content) for turn in conversation), reward=float(reward))
         for (conversation, _), reward in zip(rendered, rewards, strict=True)
     )
+
+
+def _fitting(renderer: Renderer, conversation: Conversation) -> Ids | None:
+    """Token ids; None over the length limit, also where the policy for a user's own texts is `error`."""
+    try:
+        return renderer.render_many([conversation])[0].ids
+    except DataError:
+        return None
 
 
 def save_checkpoint(
