@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from rewardsmith.bradley_terry import fit_temperature
-from rewardsmith.evaluation import EvalRow
+from rewardsmith.evaluation import EvalRow, calibration
 from rewardsmith.evaluation.calibration import FOLDS, calibrate, checkpoint_calibration, folds_of, is_pairwise
 from rewardsmith.evaluation.pairwise import pair_margins
 from rewardsmith.types import Message
@@ -217,3 +217,11 @@ def test_what_a_checkpoint_carries():
     assert (carried["brier"], carried["n"]) == (found.brier, 500.0)
     assert checkpoint_calibration(None) is None
     assert all(isinstance(value, float) for value in carried.values())
+
+
+def test_margins_that_say_nothing_of_the_temperature_bound_nothing():
+    """Scores of margins of ±s are s/2 and curvatures s²/4: the interval of log T reaches 2.8 / s, beyond any float."""
+    margin_P, prompt_P = np.array([1e-3, -1e-3]), np.array([0, 1])
+    assert calibration._temperature_interval(margin_P, prompt_P, 1.0) is None
+    low, high = calibration._temperature_interval(margin_P * 1e3, prompt_P, 1.0)
+    assert 0 < low < 1 < high

@@ -48,6 +48,8 @@ _METHOD = (
     "{bins} bins of equal mass; intervals by bootstrap over {prompts} prompts, {resamples} resamples"
 )
 
+_NO_BOUND = 50.0  # an interval of e**50 times the temperature says nothing of it, and e**710 is no float
+
 
 def is_pairwise(rows: Sequence[EvalRow]) -> bool:
     """Every row is one chosen and one rejected response, so that margins are of labelled pairs."""
@@ -130,7 +132,7 @@ def _without_own_fold(margin_P: Floats, fold_P: Ints) -> Floats | None:
 
 
 def _temperature_interval(margin_P: Floats, prompt_P: Ints, temperature: float) -> tuple[float, float] | None:
-    """Wald's interval of log T; the score is summed over each prompt before it is squared."""
+    """Wald's interval of log T; the score is summed over each prompt before it is squared. None where it has no bounds."""
     scaled_P = margin_P / temperature
     wrong_P = bradley_terry.preference_probability(-scaled_P)
     score_G = group_sums([scaled_P * wrong_P], prompt_P)[:, 0]
@@ -138,6 +140,8 @@ def _temperature_interval(margin_P: Floats, prompt_P: Ints, temperature: float) 
     if len(score_G) < 2 or curvature <= 0:
         return None
     reach = float(special.ndtri((1 + statistics.CONFIDENCE) / 2)) * float(np.sqrt((score_G**2).sum())) / curvature
+    if reach > _NO_BOUND:
+        return None
     return temperature * float(np.exp(-reach)), temperature * float(np.exp(reach))
 
 
