@@ -132,7 +132,7 @@ def _without_own_fold(margin_P: Floats, fold_P: Ints) -> Floats | None:
 
 
 def _temperature_interval(margin_P: Floats, prompt_P: Ints, temperature: float) -> tuple[float, float] | None:
-    """Wald's interval of log T; the score is summed over each prompt before it is squared. None where it has no bounds."""
+    """Wald's interval of log T, None where it has no bounds; the score is summed over each prompt before squaring."""
     scaled_P = margin_P / temperature
     wrong_P = bradley_terry.preference_probability(-scaled_P)
     score_G = group_sums([scaled_P * wrong_P], prompt_P)[:, 0]
