@@ -155,6 +155,8 @@ def _load_options(options: ServeOptions) -> LoadOptions:
 
 
 def _serve(name: str, load: Callable[[], Engine], worker: ThreadPoolExecutor, options: ServeOptions) -> ServedModel:
-    engine = load()
+    # Where it will compute: OpenMP keeps a pool of threads for each thread that computed, and with more of them than
+    # cores they sleep between operations, which costs a lone request half of its time.
+    engine = worker.submit(load).result()
     log("loaded", model=name, identity=engine.info.identity, layout=engine.info.layout)
     return ServedModel(name, MicroBatcher(engine, worker, options.queue), load)

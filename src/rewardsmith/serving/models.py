@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from rewardsmith.errors import RewardsmithError
@@ -89,7 +90,7 @@ class Models:
             raise Refusal(409, "reload_under_way", "this model is being reloaded already", fix="wait for it")
         async with model.changing:
             try:
-                engine = await asyncio.to_thread(model.load)
+                engine = await _alone(model.load)
             except RewardsmithError as error:
                 log("reload_refused", level=logging.ERROR, model=name, problem=error.problem, where=error.where)
                 raise Refusal(
@@ -100,3 +101,12 @@ class Models:
                 ) from error
             model.batcher.replace(engine)
         return model
+
+
+async def _alone(load: Callable[[], Engine]) -> Engine:
+    """Load in a thread that ends with it, and with it the OpenMP threads that would slow the model's own down."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="reload")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, load)
+    finally:
+        thread.shutdown(wait=False)
