@@ -1,4 +1,4 @@
-"""What evaluation, routing and serving receive: things that score. They never build one; the pipeline hands them in."""
+"""What evaluation, routing and serving receive: things that score or judge. The pipeline builds and hands them in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.types import Conversation
+from rewardsmith.types import Comparison, Conversation, Verdict
 
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` while long work goes on."""
@@ -20,4 +20,13 @@ class Scorer(Protocol):
 
     def score(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> NDArray[np.float64]:
         """Rewards, shape (len(conversations),), in input order; NaN where none could be computed."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Says which of two responses is the better one, by asking a language model. Slow, and each call is paid for."""
+
+    async def compare(self, comparison: Comparison) -> Verdict:
+        """The verdict. What the endpoint does never raises: a verdict that could not be had is *missing*, with why."""
         ...
