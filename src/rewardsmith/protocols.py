@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.types import Comparison, Conversation, Verdict
+from rewardsmith.types import Choice, Comparison, Conversation, Rating, Verdict
 
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` while long work goes on."""
@@ -29,4 +29,17 @@ class Judge(Protocol):
 
     async def compare(self, comparison: Comparison) -> Verdict:
         """The verdict. What the endpoint does never raises: a verdict that could not be had is *missing*, with why."""
+        ...
+
+
+@runtime_checkable
+class BenchmarkJudge(Judge, Protocol):
+    """A judge that can also be asked what benchmarks ask: the best of several answers, and a rating of one."""
+
+    async def choose(self, prompt: Conversation, answers: Sequence[str], row: str) -> Choice:
+        """The best of `answers`, which are shown in an order drawn from the judge's seed and the row's name."""
+        ...
+
+    async def rate(self, conversation: Conversation) -> Rating:
+        """How good the last message is as a response to what stands before it."""
         ...

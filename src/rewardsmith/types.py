@@ -119,3 +119,21 @@ class Verdict:
     consistent: bool | None = None
     missing: Missing = ""
     usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of several answers a judge finds best: its index, or None where missing, for the reason in `missing`."""
+
+    best: int | None
+    missing: Missing = ""
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """How good a judge finds one response, from 1 to 10; None where missing, for the reason in `missing`."""
+
+    value: float | None
+    missing: Missing = ""
+    usage: Usage = Usage()
