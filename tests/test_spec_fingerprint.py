@@ -21,6 +21,7 @@ BASE = {
     "data": {"train": [{"id": "org/pairs", "columns": {"chosen": "good", "rejected": "bad"}}, {"path": "b.jsonl"}]},
     "evaluation": {"gates": {"minimum": {"rewardbench2": {"Math": 0.5, "Focus": 0.6}}}},
     "export": {"required_by": "x", "formula": "(reward - mean) / std"},
+    "judge": {"endpoint": "http://host/v1", "model": "judge", "prices": {"prompt": 1.0}},
 }
 """A spec with something under every heading."""
 
@@ -95,6 +96,26 @@ DECIDES = {
     "export.normalize_rewards": True,
     "export.required_by": "y",
     "export.formula": None,
+    "judge.endpoint": "http://other/v1",
+    "judge.model": "other",
+    "judge.prices.prompt": 2.0,
+    "judge.prices.completion": 2.0,
+    "judge.prices.currency": "EUR",
+    "judge.output": "text",
+    "judge.verdict": "logprobs",
+    "judge.top_logprobs": 5,
+    "judge.orders": "one",
+    "judge.samples": 3,
+    "judge.combine": "majority",
+    "judge.temperature": 0.7,
+    "judge.max_tokens": 64,
+    "judge.limit_name": "max_completion_tokens",
+    "judge.prompts.ranking": "ranking.md",
+    "judge.prompts.pairwise": "pairwise.md",
+    "judge.prompts.rating": "rating.md",
+    "judge.probes.consistency": 0,
+    "judge.probes.injection": 0,
+    "judge.seed": 3,
 }
 DECIDES_NOTHING = {
     "name": "theirs",
@@ -104,6 +125,16 @@ DECIDES_NOTHING = {
     "hardware.memory_gib": 80.0,
     "training.checkpoint_every_steps": 7,
     "evaluation.tokens_per_batch": 99,
+    "judge.key_variable": "OTHER_KEY",
+    "judge.concurrency": 99,
+    "judge.call_deadline": 1.0,
+    "judge.deadline": 1.0,
+    "judge.retries": 0,
+    "judge.backoff": 0.0,
+    "judge.max_wait": 0.0,
+    "judge.budget.calls": 1,
+    "judge.budget.tokens": 1,
+    "judge.budget.money": 1.0,
 }
 HAVE_ONE_VALUE = {"adapter.kind", "base_model.trust_remote_code", "training.epochs", "training.loss"}
 

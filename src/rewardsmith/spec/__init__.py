@@ -6,6 +6,7 @@ data.py          sources, held-out pairs, length policy
 training.py      one epoch of Bradley-Terry, margin monitor
 evaluation.py    benchmarks, gates, export
 probes.py        bias probes: rows, limits, gates
+judging.py       the judge: endpoint, budget, prompts
 benchmarks.py    names of subsets and chance, known before any row is read
 tree.py          the root and its fingerprint
 loading.py       YAML and `--set`
@@ -34,6 +35,7 @@ from rewardsmith.spec.evaluation import (
     OodSpec,
     SpreadGate,
 )
+from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgeSpec
 from rewardsmith.spec.loading import dump_spec, load_spec
 from rewardsmith.spec.training import MonitorSpec, TrainingSpec
 from rewardsmith.spec.tree import Spec, digest
@@ -49,6 +51,9 @@ __all__ = [
     "GatesSpec",
     "HardwareSpec",
     "HeldOutSpec",
+    "JudgeBudget",
+    "JudgePrices",
+    "JudgeSpec",
     "LoraAdapter",
     "MonitorSpec",
     "NoAdapter",

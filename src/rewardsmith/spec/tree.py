@@ -25,6 +25,7 @@ from rewardsmith.spec.architecture import (
 )
 from rewardsmith.spec.data import DataSpec
 from rewardsmith.spec.evaluation import EvaluationSpec, ExportSpec
+from rewardsmith.spec.judging import JudgeSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import TrainingSpec
 
@@ -34,6 +35,7 @@ _NOT_RESULTS: Any = {
     "hardware": {"nodes", "devices_per_node", "memory_gib"},
     "training": {"checkpoint_every_steps"},
     "evaluation": {"tokens_per_batch"},
+    "judge": {"concurrency", "call_deadline", "deadline", "retries", "backoff", "max_wait", "budget", "key_variable"},
 }
 
 
@@ -56,6 +58,7 @@ class Spec(Section):
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
     export: ExportSpec = Field(default_factory=ExportSpec)
+    judge: JudgeSpec = Field(default_factory=JudgeSpec)
 
     @model_validator(mode="after")
     def _base_not_larger_than_policy(self) -> Spec:
