@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.types import Choice, Comparison, Conversation, Rating, Verdict
+from rewardsmith.types import Choice, Comparison, Conversation, Rating, Rewarded, Ruling, Verdict
 
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` while long work goes on."""
@@ -42,4 +42,20 @@ class BenchmarkJudge(Judge, Protocol):
 
     async def rate(self, conversation: Conversation) -> Rating:
         """How good the last message is as a response to what stands before it."""
+        ...
+
+
+@runtime_checkable
+class Router(Protocol):
+    """Takes a reward model's answer where it is clear, and asks a judge where it is not."""
+
+    async def rule(
+        self,
+        prompt: Conversation,
+        responses: Sequence[Conversation],
+        rewards: Sequence[Rewarded],
+        temperature: float | None,
+    ) -> Ruling:
+        """The best of two or more responses to a prompt, whose rewards are known. Never hangs, never lacks an answer
+        that the rewards give."""
         ...

@@ -137,3 +137,75 @@ class Rating:
     value: float | None
     missing: Missing = ""
     usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """The reward of one response; of an ensemble also the members' rewards that were combined, in a fixed order."""
+
+    reward: float | None
+    members: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a reward model says of a comparison, and how sure it is.
+
+    `margin` is the first response's reward minus the second's, None where one is missing. `probability` is the
+    calibrated one of the first being better, None without a calibration. `spread` is the standard deviation of the
+    margin by the model's own doubt (over members, or a Laplace approximation), None where nothing states it.
+    """
+
+    margin: float | None
+    probability: float | None = None
+    spread: float | None = None
+
+
+Winner = Literal["first", "second", "tie"]
+Decider = Literal["reward_model", "judge", "nobody"]
+Fallback = Literal[
+    "", "no_judge", "share", "rate", "cost", "breaker", "tie", "unparsed", "failed", "deadline", "budget"
+]
+"""Why an ambiguous comparison has the reward model's answer: no judge there, the router's budgets, the circuit breaker,
+the judge's tie, or why its verdict is missing. "" where it is not a fallback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a router says of one comparison: the winner, who decided, and why, in words.
+
+    `winner` is None where nobody could decide. `escalated` says that the rule found the comparison ambiguous, `rule`
+    which rule did. An escalated comparison that the reward model decided has a `fallback`. `verdict` is what the judge
+    said, None where it was not asked.
+    """
+
+    id: str
+    winner: Winner | None
+    by: Decider
+    escalated: bool
+    rule: str
+    why: str
+    fallback: Fallback
+    opinion: Opinion
+    verdict: Verdict | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """Of the first response being the better one, by whoever decided."""
+        return self.verdict.probability if self.by == "judge" and self.verdict else self.opinion.probability
+
+    @property
+    def usage(self) -> Usage:
+        """What the judge's part cost."""
+        return self.verdict.usage if self.verdict else Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The best of two or more responses (None: a tie of two, or nobody could say), and the decisions behind it.
+
+    A decision's id names the two responses by their places: "0:2" compares the first with the third.
+    """
+
+    best: int | None
+    decisions: tuple[Decision, ...]
