@@ -99,9 +99,19 @@ class HardwareSpec(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type. `auto`: bfloat16 autocast where the device has it, float32 on a CPU."""
     nodes: int = Field(1, ge=1)
-    """Stated number of machines, for planning."""
+    """Number of machines. With several, `backend: trl` trains under Ray (extra `ray`)."""
     devices_per_node: int | None = Field(None, ge=1)
-    """Stated number of devices, for planning; `accelerate launch` decides what a run uses."""
+    """Number of devices of a machine. On one machine it is for planning; `workers` or `accelerate launch` decides."""
+    workers: int | None = Field(None, ge=1)
+    """Training processes, all machines together; several run under Ray. Left out: one per device of several machines."""
+    sharding: Literal["auto", "ddp", "fsdp"] = "auto"
+    """What a worker holds: all weights (`ddp`) or a share (`fsdp`). `auto`: shares, where all do not fit a device."""
+    ray_address: str | None = None
+    """A Ray cluster to join: `host:port`, or `auto`. Left out: `$RAY_ADDRESS`, else one is started on this machine."""
+    shared_storage: str | None = None
+    """A folder that all machines see, for checkpoints while training. Left out: the run directory."""
+    restarts: int = Field(3, ge=0)
+    """How often workers are started again from the last complete checkpoint when one of them dies."""
     memory_gib: float | None = Field(None, gt=0)
     """Memory of one device in GiB, for planning."""
     threads: int | None = Field(None, ge=1)

@@ -32,7 +32,16 @@ from rewardsmith.spec.training import TrainingSpec
 _NOT_RESULTS: Any = {
     "name": True,
     "output_dir": True,
-    "hardware": {"nodes", "devices_per_node", "memory_gib"},
+    "hardware": {
+        "nodes",
+        "devices_per_node",
+        "memory_gib",
+        "workers",
+        "sharding",
+        "ray_address",
+        "shared_storage",
+        "restarts",
+    },
     "training": {"checkpoint_every_steps"},
     "evaluation": {"tokens_per_batch"},
     "judge": {"concurrency", "call_deadline", "deadline", "retries", "backoff", "max_wait", "budget", "key_variable"},
