@@ -7,7 +7,8 @@ Pairs are made from the real ones of the files (JSONL, `.gz` or not): each takes
 by a word of another, and turns the order of sentences in a third of the prompts; about 2 KB a pair. Contamination is
 looked for in 5,000 prompts made in the same way. The check runs as `rewardsmith check` does, in a process of its own,
 with the tokenizer of the embedded base model or of `--base`; what each part takes is measured around the calls of its
-code.
+code. Pairs are rendered in a helper process: "tokens" is what the check itself renders, and waits for the helper.
+Memory is that of both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 from rewardsmith import samples
 from rewardsmith.data import SURVEYS, BenchmarkPrompt, prepare
-from rewardsmith.rendering import Renderer, load_renderer
+from rewardsmith.rendering import RenderAhead, load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message
 from tables import bench_parser, machine, markdown_table, publish
@@ -77,7 +78,7 @@ def checked(path: Path, data: list[Path], base: str) -> dict[str, Any]:
     renderer = load_renderer(base, max_length=1024, over_length="drop", conversational=True)
     spec = Spec.model_validate({"data": {"train": [{"path": str(path)}], "max_length": 1024}})
     watch_surveys(seconds)
-    watch(Renderer, "render_pairs", "render", seconds)
+    watch_rendering(seconds)
     benchmarks = {"made": benchmark_prompts(data)}
     before = peak()
     start = time.perf_counter()
@@ -109,6 +110,27 @@ def watch_surveys(seconds: dict[str, float]) -> None:
             return survey
 
         SURVEYS[name] = timed
+
+
+def watch_rendering(seconds: dict[str, float]) -> None:
+    """Count the time that the check renders, hands pairs to its helper, or waits for them."""
+    inner = RenderAhead.render
+
+    def render(ahead: RenderAhead, pairs: Any, places: Any) -> Any:
+        start = time.perf_counter()
+        later = inner(ahead, pairs, places)
+        seconds["render"] += time.perf_counter() - start
+
+        def timed() -> Any:
+            start = time.perf_counter()
+            try:
+                return later()
+            finally:
+                seconds["render"] += time.perf_counter() - start
+
+        return timed
+
+    RenderAhead.render = render  # type: ignore[method-assign]
 
 
 def watch(owner: Any, method: str, name: str, seconds: dict[str, float]) -> None:
@@ -180,8 +202,8 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def peak() -> int:
-    """Largest memory of this process so far, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Largest memory of this process so far, and of its largest helper that has ended, bytes."""
+    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
 
 
 def page(found: list[dict[str, Any]]) -> str:

@@ -1,6 +1,7 @@
 """The data contract: sources in, tokenized pairs and the evidence about them out.
 
 prepare.py    the contract as a whole
+tokenize.py   one source → rows of token ids, rendered ahead; reading.py tells the progress
 sources.py    one source of the spec → pairs and rejected rows
 files.py      one file → numbered rows; formats.py has a reader per format; hub.py reads the hub
 columns.py    which column is which

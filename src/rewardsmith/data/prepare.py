@@ -13,32 +13,30 @@ pass over chunks of rows. Then hold out, and hear what the surveys found. Memory
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.data.findings import check_codes, failed_on, find_all
 from rewardsmith.data.lengths import summarize_tokens
+from rewardsmith.data.reading import ReadingProgress
 from rewardsmith.data.registry import CHECKS, SURVEYS
-from rewardsmith.data.rows import TokenizedPair, data_fingerprint, pair_keys
+from rewardsmith.data.rows import TokenizedPair, data_fingerprint
 from rewardsmith.data.sources import Embedded, Intake, Role, open_source
 from rewardsmith.data.split import hold_out
 from rewardsmith.data.store import Rejections, RowStore
 from rewardsmith.data.surveys.contract import BenchmarkPrompt, Found, Places, Setting, Table
 from rewardsmith.data.surveys.prompt_groups import PromptGroups
+from rewardsmith.data.tokenize import tokenized
 from rewardsmith.errors import DataError
 from rewardsmith.protocols import Progress
 from rewardsmith.records import CheckRecord, Finding, RejectedRow, SourceCount, TokenSummary
-from rewardsmith.rendering import RenderedPair, Renderer
+from rewardsmith.rendering import RenderAhead, Renderer
 from rewardsmith.spec import SourceSpec, Spec
 from rewardsmith.types import PreferencePair
-
-_CHUNK = 512
-T = TypeVar("T")
 
 
 class Watcher(Protocol):
@@ -111,19 +109,20 @@ def prepare(
     groups = PromptGroups() if split is None and not survey and not spec.data.held_out.sources else None
     watchers: list[Watcher] = [*surveys.values(), *([groups] if groups else [])]
     store, rejected, sources = RowStore(), Rejections(), list[SourceCount]()
-    watch = _Watch(progress, len(_sources(spec)))
-    for role, source in _sources(spec):
-        intake = open_source(
-            source,
-            role=role,
-            strings=spec.data.strings,
-            seed=spec.seed,
-            embedded=embedded or {},
-            bad_lines=spec.data.bad_lines,
-            sample=sample,
-            rejected=rejected,
-        )
-        sources.append(_take_in(intake, renderer, store, watchers, watch))
+    reading = ReadingProgress(progress, len(_sources(spec)))
+    with RenderAhead(renderer) as ahead:
+        for role, source in _sources(spec):
+            intake = open_source(
+                source,
+                role=role,
+                strings=spec.data.strings,
+                seed=spec.seed,
+                embedded=embedded or {},
+                bad_lines=spec.data.bad_lines,
+                sample=sample,
+                rejected=rejected,
+            )
+            sources.append(_take_in(intake, ahead, store, watchers, reading))
     _refuse_if_empty(spec, sources, rejected)
     if split is None:
         split = _split(spec, store, sources, groups or surveys.get("overlap"))
@@ -142,85 +141,24 @@ def prepare(
 
 
 def _take_in(
-    intake: Intake, renderer: Renderer, store: RowStore, watchers: Sequence[Watcher], watch: _Watch
+    intake: Intake, ahead: RenderAhead, store: RowStore, watchers: Sequence[Watcher], reading: ReadingProgress
 ) -> SourceCount:
     """One source, chunk by chunk: tokenized, kept, shown to the surveys; and what became of its rows."""
     before = len(store)
     store.begin(intake.title)
-    for chunk in _batched(intake.stream, _CHUNK):
-        rows = _tokenize(chunk, intake, renderer)
+    for rows in tokenized(intake, ahead):
         for row in rows:
             store.append(row)
         for watcher in watchers:
             watcher.see(rows)
-        watch.tell(intake)
-    watch.finish(intake)
+        reading.tell(intake)
+    reading.finish(intake)
     return _count(intake, len(store) - before)
-
-
-def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` values, the last one shorter (Python 3.12 has it in itertools)."""
-    rest = iter(values)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 def _sources(spec: Spec) -> list[tuple[Role, SourceSpec]]:
     held_out: list[tuple[Role, SourceSpec]] = [("held_out", source) for source in spec.data.held_out.sources]
     return [*(("train", source) for source in spec.data.train), *held_out]
-
-
-class _Watch:
-    """Progress over all sources: rows read, and how many there will be if the rest is like the beginning."""
-
-    def __init__(self, progress: Progress | None, sources: int) -> None:
-        self._progress = progress
-        self._sources = sources
-        self._finished = 0
-        self._read = 0
-
-    def tell(self, intake: Intake) -> None:
-        """A chunk is done."""
-        share = (self._finished + min(intake.position.share, 1.0)) / self._sources
-        read = self._read + intake.read
-        if self._progress is not None and share:
-            self._progress(read, max(read, round(read / share)))
-
-    def finish(self, intake: Intake) -> None:
-        """A source is done."""
-        self._finished += 1
-        self._read += intake.read
-        if self._progress is not None:
-            self._progress(self._read, round(self._read * self._sources / self._finished))
-
-
-def _tokenize(chunk: Sequence[tuple[int, PreferencePair]], intake: Intake, renderer: Renderer) -> list[TokenizedPair]:
-    """Render pairs and check their tokens; what fails joins the rejected rows."""
-    kept: list[TokenizedPair] = []
-    places = [f"{intake.title}:{number}" for number, _ in chunk]
-    rendered = renderer.render_pairs([pair for _, pair in chunk], places=places)
-    for (number, pair), result in zip(chunk, rendered, strict=True):
-        row = _row(intake.title, number, pair, result)
-        code, detail = _token_fault(row) if row else (result.reason, result.detail)
-        if row is None or code:
-            intake.reject(number, pair.id, code, detail)
-        else:
-            kept.append(row)
-    return kept
-
-
-def _row(file: str, number: int, pair: PreferencePair, rendered: RenderedPair) -> TokenizedPair | None:
-    if rendered.chosen_ids is None or rendered.rejected_ids is None:
-        return None
-    return TokenizedPair(pair, rendered.chosen_ids, rendered.rejected_ids, file, number, pair_keys(pair), rendered.cut)
-
-
-def _token_fault(row: TokenizedPair) -> tuple[str, str]:
-    for check in CHECKS.values():
-        detail = check.tokens(row) if check.tokens else ""
-        if detail:
-            return check.code, detail
-    return "", ""
 
 
 def _count(intake: Intake, kept: int) -> SourceCount:

@@ -2,6 +2,7 @@
 
 loading.py         a tokenizer from the hub or a folder → Renderer
 renderer.py        conversations → token ids, or the reason why there are none
+ahead.py           pairs rendered by other processes while this one works on
 preparation.py     a tokenizer as it ships → the tokenizer of a reward model
 batch.py           template and tokenizer over a batch
 encoding.py        rendered texts → ids, what they share only once; words.py does so for words
@@ -15,6 +16,7 @@ dates.py           whether a template writes today's date
 upstream.py        the same conversations as RewardBench's own script renders them
 """
 
+from rewardsmith.rendering.ahead import RenderAhead
 from rewardsmith.rendering.batch import Rendered
 from rewardsmith.rendering.dates import DateUse
 from rewardsmith.rendering.faults import REASONS
@@ -33,6 +35,7 @@ __all__ = [
     "Ids",
     "Markers",
     "OverLength",
+    "RenderAhead",
     "Rendered",
     "RenderedPair",
     "Renderer",

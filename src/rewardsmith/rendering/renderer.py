@@ -69,6 +69,10 @@ class Renderer:
         self._tokens = tokens
         self._encode = Encoder.of(tokenizer, response_header(tokenizer)).encode
 
+    def __reduce__(self) -> tuple[type[Renderer], tuple[Any, SpecialTokens, RenderingRecord]]:
+        """Pickled without what it remembers of earlier texts."""
+        return Renderer, (self.tokenizer, self._tokens, self.record)
+
     @classmethod
     def from_tokenizer(
         cls,
