@@ -13,6 +13,7 @@ file (`null` does).
     compare  → ComparisonRecord comparison.json
     score    → BulkRecord
     verify   → VerifyRecord     verify.json
+    route    → RoutingRecord   routing.json; the audit log: AuditHeader, AuditEntry; its rows: RouteRow
     export   → ExportRecord     printed; average → CheckpointRecord: rewardsmith.json
     pipeline → Manifest         manifest.json
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
@@ -133,12 +134,29 @@ from rewardsmith.records.replicas import (
     ReplicasRecord,
     SeedSpread,
 )
+from rewardsmith.records.routing import (
+    AuditEntry,
+    AuditHeader,
+    LoggedOpinion,
+    LoggedRule,
+    LoggedVerdict,
+    ReplayRecord,
+    RoutedScore,
+    RouteJudge,
+    RoutePoint,
+    RouteRow,
+    RouteRunRecord,
+    RouteTarget,
+    RoutingRecord,
+)
 from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest, StageRecord
 from rewardsmith.records.training import MonitorRecord, StepMetrics, SuspectPair, TrainRecord, TrendTest
 from rewardsmith.records.verify import FileFinding, PathName, PathResult, VerifyRecord
 
 __all__ = [
     "Analysis",
+    "AuditEntry",
+    "AuditHeader",
     "BenchmarkComparison",
     "BenchmarkOverlap",
     "BenchmarkResult",
@@ -192,6 +210,9 @@ __all__ = [
     "LengthRule",
     "LengthRuleBin",
     "LimitEffect",
+    "LoggedOpinion",
+    "LoggedRule",
+    "LoggedVerdict",
     "LoneRule",
     "Manifest",
     "MarginSummary",
@@ -227,9 +248,17 @@ __all__ = [
     "RejectedRow",
     "ReliabilityPoint",
     "RenderingRecord",
+    "ReplayRecord",
     "ReplicasRecord",
     "RewardFlag",
     "RewardSummary",
+    "RouteJudge",
+    "RoutePoint",
+    "RouteRow",
+    "RouteRunRecord",
+    "RouteTarget",
+    "RoutedScore",
+    "RoutingRecord",
     "RowResult",
     "SeedSpread",
     "Severity",

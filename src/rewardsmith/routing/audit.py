@@ -1,0 +1,221 @@
+"""The audit log: one JSON line for each decision with everything that it was made of, so that it can be replayed.
+
+    log = AuditLog(path, header)              appends; each line is on its way to the disk when `write` returns
+    log.write(entry_of(comparison, decision, refusal))
+    replay(path)                              → Replay: decisions made again from the logged inputs, and what differs
+
+    {"kind": "router", "rules": [...], "combine": "any", "model": "…", "judge": "…", "prompts": "…", …}
+    {"kind": "decision", "id": "pair-7", "digest": "…", "opinion": {…}, "refusal": "", "verdict": {…}, "winner": …}
+
+A line of kind `router` says by which rules the decisions after it were made. Texts do not stand in the log: `digest` is
+the SHA-256 of prompt and responses, so that a line can be matched with the rows it is about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from rewardsmith.errors import DataError
+from rewardsmith.records import AuditEntry, AuditHeader, LoggedOpinion, LoggedRule, LoggedVerdict, to_json
+from rewardsmith.routing.deciding import settle
+from rewardsmith.routing.rules import Rule, Rules
+from rewardsmith.types import Comparison, Decision, Fallback, Opinion, Usage, Verdict
+
+_DIFFERENCES_KEPT = 20
+
+
+class AuditLog:
+    """Appends lines to a file. Use it in one thread, and close it."""
+
+    def __init__(self, path: Path, header: AuditHeader) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle: IO[str] = path.open("a", encoding="utf-8")
+        self._put(to_json(header, indent=None))
+
+    def write(self, entry: AuditEntry) -> None:
+        """One decision."""
+        self._put(to_json(entry, indent=None))
+
+    def close(self) -> None:
+        """No line may follow."""
+        self._handle.close()
+
+    def _put(self, line: str) -> None:
+        self._handle.write(line + "\n")
+        self._handle.flush()
+
+
+def header_of(rules: Rules, *, model: str = "", judge: str = "", prompts: str = "", currency: str = "") -> AuditHeader:
+    """What stands before the decisions of one router."""
+    logged = tuple(
+        LoggedRule(kind=rule.kind, below=rule.below, subsets=tuple(sorted(rule.subsets)), outside=rule.outside)
+        for rule in rules.rules
+    )
+    return AuditHeader(
+        rules=logged, combine=rules.combine, model=model, judge=judge, prompts=prompts, currency=currency
+    )
+
+
+def entry_of(comparison: Comparison, decision: Decision, refusal: Fallback, row: int | None = None) -> AuditEntry:
+    """The line of a decision; `refusal` is why the judge was not asked, "" where it was or need not be."""
+    verdict = decision.verdict
+    return AuditEntry(
+        id=decision.id,
+        row=row,
+        subset=comparison.subset,
+        digest=comparison_digest(comparison),
+        opinion=LoggedOpinion(
+            margin=decision.opinion.margin,
+            probability=decision.opinion.probability,
+            spread=decision.opinion.spread,
+        ),
+        refusal=refusal,
+        verdict=None if verdict is None else _logged_verdict(verdict),
+        winner=decision.winner,
+        by=decision.by,
+        escalated=decision.escalated,
+        rule=decision.rule,
+        why=decision.why,
+        fallback=decision.fallback,
+    )
+
+
+def comparison_digest(comparison: Comparison) -> str:
+    """SHA-256 of a comparison's texts; the id plays no part."""
+    parts = [
+        [[turn.role, turn.content] for turn in side]
+        for side in (comparison.prompt, comparison.first, comparison.second)
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def decision_of(entry: AuditEntry) -> Decision:
+    """The decision that a line holds."""
+    return Decision(
+        entry.id,
+        entry.winner,
+        entry.by,
+        entry.escalated,
+        entry.rule,
+        entry.why,
+        entry.fallback,
+        _opinion(entry),
+        _verdict(entry.verdict),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Decisions made again: how many, how many of them came out otherwise, and the first of these by line."""
+
+    decisions: int
+    differing: int
+    examples: tuple[str, ...] = ()
+
+
+def replay(path: Path, rules: Rules | None = None) -> Replay:
+    """Make every decision of a log again from its logged inputs.
+
+    Args:
+        path: the log.
+        rules: other rules than those of the log. A comparison that they would escalate, and whose verdict is not in
+            the log, counts as differing.
+
+    Raises:
+        DataError: the log cannot be read.
+    """
+    decisions = differing = 0
+    examples: list[str] = []
+    current = rules
+    for number, line in _lines(path):
+        if isinstance(line, AuditHeader):
+            current = rules or rules_of(line)
+            continue
+        if current is None:
+            raise DataError("a decision stands before its rules", where=f"{path}:{number}", fix="give the whole log")
+        decisions += 1
+        again, logged = _again(line, current), decision_of(line)
+        if again != logged:
+            differing += 1
+            if len(examples) < _DIFFERENCES_KEPT:
+                examples.append(
+                    f"line {number}: {logged.winner} by {logged.by} ({logged.why}); "
+                    f"again: {again.winner} by {again.by} ({again.why})"
+                )
+    return Replay(decisions, differing, tuple(examples))
+
+
+def rules_of(header: AuditHeader) -> Rules:
+    """The rules that a header states."""
+    rules = (Rule(one.kind, one.below, frozenset(one.subsets), one.outside) for one in header.rules)
+    return Rules(tuple(rules), header.combine)
+
+
+def read_log(path: Path) -> Iterator[AuditHeader | AuditEntry]:
+    """The lines of a log; a last line that was being written when the process ended is left out.
+
+    Raises:
+        DataError: another line cannot be read.
+    """
+    for _, line in _lines(path):
+        yield line
+
+
+def _again(entry: AuditEntry, rules: Rules) -> Decision:
+    opinion = _opinion(entry)
+    return settle(entry.id, rules.look_at(opinion, entry.subset), opinion, entry.refusal, _verdict(entry.verdict))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, AuditHeader | AuditEntry]]:
+    try:
+        with path.open(encoding="utf-8") as handle:
+            for number, line in enumerate(handle, start=1):
+                if not line.endswith("\n"):
+                    return
+                yield number, _parse(line, f"{path}:{number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read: {error}", where=str(path), fix="name the audit log of `route run`") from error
+
+
+def _parse(line: str, where: str) -> AuditHeader | AuditEntry:
+    try:
+        found: Any = json.loads(line)
+        kind = found.get("kind") if isinstance(found, dict) else None
+        return (AuditHeader if kind == "router" else AuditEntry).model_validate_json(line)
+    except (ValueError, ValidationError) as error:
+        problem = str(error).splitlines()[0]
+        raise DataError(
+            f"is no line of an audit log: {problem}", where=where, fix="give a log as it was written"
+        ) from error
+
+
+def _opinion(entry: AuditEntry) -> Opinion:
+    return Opinion(entry.opinion.margin, entry.opinion.probability, entry.opinion.spread)
+
+
+def _logged_verdict(verdict: Verdict) -> LoggedVerdict:
+    usage = verdict.usage
+    return LoggedVerdict(
+        probability=verdict.probability,
+        consistent=verdict.consistent,
+        missing=verdict.missing,
+        calls=usage.calls,
+        cached=usage.cached,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cost=usage.cost,
+    )
+
+
+def _verdict(logged: LoggedVerdict | None) -> Verdict | None:
+    if logged is None:
+        return None
+    usage = Usage(logged.calls, logged.cached, logged.prompt_tokens, logged.completion_tokens, logged.cost)
+    return Verdict(logged.probability, logged.consistent, logged.missing, usage)

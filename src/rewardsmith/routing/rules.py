@@ -1,0 +1,200 @@
+"""When a comparison is ambiguous: a written rule over what the reward model says. Pure.
+
+    rules = Rules((Rule("probability", below=0.8), Rule("subset", subsets=frozenset({"Safety"}))), "any")
+    found = rules.look_at(Opinion(margin=0.4, probability=0.6), subset="Math")
+    found.escalated, found.rule, found.why       # True, "probability", "probability 0.600 is below 0.8"
+
+Three rules look at how sure the reward model is; each gives a certainty, and escalates what lies below its limit:
+
+    margin        |margin|, in units of the reward
+    probability   max(p, 1 - p) with the calibrated p = sigmoid(margin / temperature); from 0.5 to 1
+    interval      the confidence of the widest interval around the margin that leaves 0 out, erf(|margin| / (s √2)),
+                  where s is the margin's standard deviation by the model's own doubt; from 0 to 1
+
+`subset` escalates the categories that it names (with `outside`, all others). Rules combine by `any` or `all`. One rule
+may have no limit yet (`below` is None): `route calibrate` fits it, and `sureness` is what it fits it on. A comparison
+without a margin is always ambiguous.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardsmith.errors import SpecError
+from rewardsmith.types import Opinion
+
+Floats = NDArray[np.float64]
+Kind = Literal["margin", "probability", "interval", "subset"]
+Combine = Literal["any", "all"]
+
+NO_REWARD = "no_reward"
+"""What stands for a rule's name where there is no margin to look at."""
+
+
+def _by_margin(opinion: Opinion) -> float | None:
+    return None if opinion.margin is None else abs(opinion.margin)
+
+
+def _by_probability(opinion: Opinion) -> float | None:
+    return None if opinion.probability is None else max(opinion.probability, 1 - opinion.probability)
+
+
+def _by_interval(opinion: Opinion) -> float | None:
+    if opinion.margin is None or opinion.spread is None:
+        return None
+    if opinion.spread == 0:
+        return 1.0 if opinion.margin else 0.0
+    return math.erf(abs(opinion.margin) / (opinion.spread * math.sqrt(2)))
+
+
+CERTAINTIES: dict[Kind, Callable[[Opinion], float | None]] = {
+    "margin": _by_margin,
+    "probability": _by_probability,
+    "interval": _by_interval,
+}
+"""Opinion → how sure it is, None where the opinion does not say."""
+
+_LACKING = {
+    "margin": ("has no reward", "score the responses first"),
+    "probability": (
+        "has no calibration, so that a margin is no probability",
+        "evaluate the model on held-out pairs (rewardsmith run), or route by margin",
+    ),
+    "interval": (
+        "states no doubt about its margins",
+        "combine several models (an ensemble), let `route calibrate` fit a Laplace approximation, or route by margin",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; see the module. `below` is None where `route calibrate` is to fit it."""
+
+    kind: Kind
+    below: float | None = None
+    subsets: frozenset[str] = frozenset()
+    outside: bool = False
+
+    @property
+    def name(self) -> str:
+        """What decisions call it."""
+        return self.kind
+
+    def certainty(self, opinion: Opinion) -> float | None:
+        """How sure the opinion is; None without a margin.
+
+        Raises:
+            SpecError: the model does not say what the rule asks for.
+        """
+        if opinion.margin is None:
+            return None
+        found = CERTAINTIES[self.kind](opinion)
+        if found is None:
+            problem, fix = _LACKING[self.kind]
+            raise SpecError(
+                f"the rule {self.kind} cannot be used: the reward model {problem}", where="routing", fix=fix
+            )
+        return found
+
+    def escalates(self, opinion: Opinion, subset: str) -> tuple[bool, str]:
+        """Whether a comparison with a margin is ambiguous by this rule, and why (or why not)."""
+        if self.kind == "subset":
+            return (subset in self.subsets) != self.outside, f"subset {subset or '(none)'}"
+        certainty = self.certainty(opinion)
+        if certainty is None or self.below is None:
+            raise SpecError(
+                f"the rule {self.kind} has no limit", where="routing.rules", fix="run `rewardsmith route calibrate`"
+            )
+        escalated = certainty < self.below
+        return escalated, f"{self.kind} {certainty:.4g} is {'' if escalated else 'not '}below {self.below:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the rules make of one comparison: the rule that decided, and why in words."""
+
+    escalated: bool
+    rule: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Rules and how they combine: a comparison is escalated if `any`, or if `all` of them say so."""
+
+    rules: tuple[Rule, ...]
+    combine: Combine = "any"
+
+    def look_at(self, opinion: Opinion, subset: str = "") -> Look:
+        """Whether a comparison is ambiguous.
+
+        Raises:
+            SpecError: a rule asks for what the model does not say, or has no limit.
+        """
+        if opinion.margin is None:
+            return Look(True, NO_REWARD, "the reward model gives no reward")
+        found = [(rule, *rule.escalates(opinion, subset)) for rule in self.rules]
+        decided = (one for one in found if one[1] == (self.combine == "any"))
+        rule, escalated, why = next(decided, found[0])
+        if len(found) > 1 and escalated == (self.combine == "all"):
+            return Look(escalated, self.combine, "; ".join(reason for _, _, reason in found))
+        return Look(escalated, rule.name, why)
+
+    @property
+    def free(self) -> int | None:
+        """The place of the rule without a limit, None where all have one.
+
+        Raises:
+            SpecError: there are several.
+        """
+        places = [place for place, rule in enumerate(self.rules) if rule.kind != "subset" and rule.below is None]
+        if len(places) > 1:
+            raise SpecError(
+                f"{len(places)} rules have no limit, and one is fitted at a time",
+                where="routing.rules",
+                fix="write `below` for all but one of them",
+            )
+        return places[0] if places else None
+
+    def with_limit(self, below: float) -> Rules:
+        """The same rules with a limit for the free one; unchanged where there is none."""
+        if (place := self.free) is None:
+            return self
+        return replace(
+            self, rules=tuple(replace(rule, below=below) if i == place else rule for i, rule in enumerate(self.rules))
+        )
+
+    def sureness(self, opinions: Sequence[Opinion], subsets: Sequence[str]) -> Floats:
+        """How sure each opinion is by the rule without a limit, shape (comparisons,).
+
+        With a limit t the rules together escalate exactly the comparisons whose sureness is below t: what the other
+        rules escalate anyway is -inf, what they never let be escalated +inf.
+
+        Raises:
+            SpecError: no rule lacks a limit, or a rule asks for what the model does not say.
+        """
+        place = self.free
+        if place is None:
+            raise SpecError(
+                "no rule lacks a limit, so that there is nothing to fit",
+                where="routing.rules",
+                fix="leave `below` out of the rule that is to be fitted",
+            )
+        free, others = self.rules[place], [rule for i, rule in enumerate(self.rules) if i != place]
+        return np.array([self._sure(free, others, *one) for one in zip(opinions, subsets, strict=True)])
+
+    def _sure(self, free: Rule, others: Sequence[Rule], opinion: Opinion, subset: str) -> float:
+        certainty = free.certainty(opinion)
+        if certainty is None:
+            return -math.inf
+        said = [rule.escalates(opinion, subset)[0] for rule in others]
+        if self.combine == "any":
+            return -math.inf if any(said) else certainty
+        return certainty if all(said) else math.inf
