@@ -10,6 +10,7 @@ from rendering_tokenizers import chatml, plain
 from rewardsmith.data import prepare, write_fixed
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
+from rewardsmith.types import Message
 
 CLEAN = [
     {"prompt": f"Name river number {n}.", "chosen": f"The Loire, {n}.", "rejected": f"Nantes, {n}.", "id": f"r{n}"}
@@ -110,3 +111,35 @@ def test_plain_text_stays_plain_text(tmp_path):
 
     assert before.record.train_pairs == after.record.train_pairs + 1
     assert [ids for ids in texts(before) if ids not in texts(after)] == []
+
+
+def test_turns_among_plain_texts_stay_turns(tmp_path):
+    """A data set whose strings are whole texts may have rows of messages; joined they would lose their turns."""
+    text = [{"chosen": f"Say {n}: good one {n}", "rejected": f"Say {n}: poor {n}", "id": f"t{n}"} for n in range(10)]
+    asked = [{"role": "user", "content": "Which river is it?"}]
+    turns = [
+        {
+            "chosen": [*asked, {"role": "assistant", "content": f"River {n} is the Loire."}],
+            "rejected": [*asked, {"role": "assistant", "content": f"No idea about {n}."}],
+            "id": f"m{n}",
+        }
+        for n in range(10)
+    ]
+    sources = write(tmp_path / "train.jsonl", [*text, *turns, turns[4]])
+
+    def prepared(train):
+        spec = {"data": {"train": train, "held_out": {"fraction": 0}, "strings": "text"}}
+        return prepare(Spec.model_validate(spec), Renderer.from_tokenizer(chatml(), max_length=200))
+
+    before = prepared(sources)
+    record = write_fixed(before, tmp_path / "out", strings="text", drop_leaked="train")
+    after = prepared([{"path": str(tmp_path / "out" / "train.jsonl")}])
+    assert (record.kept, record.removed_by_reason) == (20, {"duplicate_pair": 1})
+    found = {row.pair.id: row.pair for row in after.train}
+    assert (found["m3"].prompt, found["m3"].chosen) == (
+        (Message("user", "Which river is it?"),),
+        (Message("assistant", "River 3 is the Loire."),),
+    )
+    assert {row.pair.id: row.chosen_ids.tolist() for row in before.train} == {
+        row.pair.id: row.chosen_ids.tolist() for row in after.train
+    }

@@ -92,25 +92,25 @@ def _reasons(prepared: PreparedData, drop_leaked: Side) -> dict[int, tuple[str, 
 def _lines(prepared: PreparedData, places: Places, strings: Strings) -> Iterator[str]:
     for place in places.tolist():
         pair = prepared.table.pairs[place]
-        sides = _as_text(pair) if strings == "text" else _as_messages(pair)
+        sides = _whole(pair) if strings == "text" else _in_parts(pair)
         labels = {name: value for name in _LABELS if (value := getattr(pair, name)) not in ("", None)}
         yield json.dumps(sides | labels, ensure_ascii=False)
 
 
-def _as_messages(pair: PreferencePair) -> dict[str, Any]:
-    def written(side: Conversation) -> list[dict[str, str]]:
-        return [{"role": message.role, "content": message.content} for message in side]
-
-    return {"prompt": written(pair.prompt), "chosen": written(pair.chosen), "rejected": written(pair.rejected)}
+def _in_parts(pair: PreferencePair) -> dict[str, Any]:
+    return {"prompt": _messages(pair.prompt), "chosen": _messages(pair.chosen), "rejected": _messages(pair.rejected)}
 
 
-def _as_text(pair: PreferencePair) -> dict[str, Any]:
-    """Whole texts: reading finds the prompt again as what both begin with."""
+def _whole(pair: PreferencePair) -> dict[str, Any]:
+    """Texts or conversations without a prompt: reading finds it again as what both begin with."""
+    sides = {"chosen": pair.prompt + pair.chosen, "rejected": pair.prompt + pair.rejected}
+    if pair.chosen[0].role == "text":
+        return {name: "".join(message.content for message in side) for name, side in sides.items()}
+    return {name: _messages(side) for name, side in sides.items()}
 
-    def joined(side: Conversation) -> str:
-        return "".join(message.content for message in pair.prompt + side)
 
-    return {"chosen": joined(pair.chosen), "rejected": joined(pair.rejected)}
+def _messages(conversation: Conversation) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in conversation]
 
 
 def _removed(prepared: PreparedData, reasons: dict[int, tuple[str, str]]) -> Iterator[RejectedRow]:

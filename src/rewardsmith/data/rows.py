@@ -1,6 +1,7 @@
 """The rows that the checks see, and the digests that say which texts are equal.
 
 keys = pair_keys(pair)           # of prompt, chosen and rejected: 16 bytes each
+words = halves(digests)          # digests as numbers, for sorting and for np.unique
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from rewardsmith.types import Conversation, PreferencePair
 Keys = tuple[bytes, bytes, bytes]
 """Digests of prompt, chosen and rejected. A missing prompt counts as one of its own for every two responses."""
 
-_DIGEST = 16  # bytes
+DIGEST = 16
+"""Bytes of a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +44,26 @@ def pair_keys(pair: PreferencePair) -> Keys:
     if pair.prompt:
         return _digest(pair.prompt), chosen, rejected
     both = b"".join(sorted((chosen, rejected)))  # whichever was preferred
-    return hashlib.blake2b(both, digest_size=_DIGEST).digest(), chosen, rejected
+    return hashlib.blake2b(both, digest_size=DIGEST).digest(), chosen, rejected
 
 
 def data_fingerprint(keys: NDArray[np.void]) -> str:
     """SHA-256 over the sorted digests of the pairs, shape (P, 3): the same texts in any order give the same value."""
-    rows = np.ascontiguousarray(keys).view("V48").reshape(-1)
-    return hashlib.sha256(np.sort(rows).tobytes()).hexdigest()
+    return hashlib.sha256(np.sort(whole(keys)).tobytes()).hexdigest()
+
+
+def whole(keys: NDArray[np.void]) -> NDArray[np.void]:
+    """The three digests of each pair as one value, shape (P, 3) → (P,): equal exactly where all texts are."""
+    return np.ascontiguousarray(keys).view(f"V{3 * DIGEST}").reshape(-1)
+
+
+def halves(digests: NDArray[np.void]) -> NDArray[np.uint64]:
+    """Digests as two numbers each, shape (N,) → (N, 2). One half tells ten million texts apart well enough to group."""
+    return np.ascontiguousarray(digests).view(np.uint64).reshape(-1, 2)
 
 
 def _digest(conversation: Conversation) -> bytes:
-    digest = hashlib.blake2b(digest_size=_DIGEST)
+    digest = hashlib.blake2b(digest_size=DIGEST)
     for message in conversation:
         content = message.content.encode()
         digest.update(f"{message.role} {len(content)} ".encode())

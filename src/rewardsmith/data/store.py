@@ -21,13 +21,12 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.rows import Keys, TokenizedPair
+from rewardsmith.data.rows import DIGEST, Keys, TokenizedPair
 from rewardsmith.data.spool import Spool
 from rewardsmith.records import RejectedRow, to_json
 from rewardsmith.types import Conversation, Message, PreferencePair
 
 T = TypeVar("T", covariant=True)
-_DIGEST = 16  # bytes, as `rows.pair_keys` makes them
 
 
 class View(Sequence[T], Generic[T]):
@@ -141,7 +140,7 @@ class RowStore:
     @property
     def keys(self) -> NDArray[np.void]:
         """Digests, shape (P, 3), dtype V16."""
-        return np.frombuffer(bytes(self._keys), dtype=f"V{_DIGEST}").reshape(-1, 3)
+        return np.frombuffer(bytes(self._keys), dtype=f"V{DIGEST}").reshape(-1, 3)
 
     @property
     def source(self) -> NDArray[np.int32]:
@@ -169,8 +168,8 @@ class RowStore:
     def _read(self, place: int) -> TokenizedPair:
         ids = np.frombuffer(self._ids[place], dtype=np.int32).copy()
         length = self._lengths[2 * place]
-        base = 3 * _DIGEST * place
-        prompt, chosen, rejected = (bytes(self._keys[base + _DIGEST * n : base + _DIGEST * (n + 1)]) for n in range(3))
+        base = 3 * DIGEST * place
+        prompt, chosen, rejected = (bytes(self._keys[base + DIGEST * n : base + DIGEST * (n + 1)]) for n in range(3))
         keys: Keys = (prompt, chosen, rejected)
         file = self._titles[self._source[place]]
         return TokenizedPair(

@@ -19,6 +19,7 @@ from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.data.shortcuts.features import FEATURES
 from rewardsmith.data.shortcuts.reading import read_response
 from rewardsmith.rendering import Ids
+from rewardsmith.rendering.length import shared_prefix
 
 Signs = NDArray[np.int8]
 
@@ -78,9 +79,7 @@ def join(parts: Sequence[Measures]) -> Measures:
 
 def response_tokens(chosen_ids: Ids, rejected_ids: Ids) -> tuple[int, int]:
     """Tokens after the beginning that both texts share: the responses without prompt and equal first words."""
-    shortest = min(len(chosen_ids), len(rejected_ids))
-    apart = np.flatnonzero(chosen_ids[:shortest] != rejected_ids[:shortest])
-    shared = int(apart[0]) if apart.size else shortest
+    shared = shared_prefix(chosen_ids, rejected_ids)
     return len(chosen_ids) - shared, len(rejected_ids) - shared
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardsmith.data.rows import halves
+
 Numbers = NDArray[np.int64]
 """Equal numbers where the values were equal; 0 to the number of distinct values - 1."""
 
@@ -44,8 +46,8 @@ def compare(keys: NDArray[np.void], *apart: NDArray[np.generic]) -> Comparisons:
         keys: digests of prompt, chosen and rejected, shape (P, 3), dtype V16.
         apart: what else must be equal for prompts to count as equal (the side of the split, say), shape (P,) each.
     """
-    prompt = numbered(*_halves(keys[:, 0]), *apart)
-    responses = numbered(*_halves(keys[:, 1:].reshape(-1))).reshape(-1, 2)
+    prompt = numbered(*halves(keys[:, 0]).T, *apart)
+    responses = numbered(*halves(keys[:, 1:].reshape(-1)).T).reshape(-1, 2)
     chosen, rejected = responses[:, 0].copy(), responses[:, 1].copy()
     group = numbered(np.maximum(chosen, rejected), np.minimum(chosen, rejected), prompt)
     return Comparisons(prompt, chosen, rejected, group, chosen < rejected)
@@ -68,9 +70,3 @@ def first_of(numbers: Numbers) -> Numbers:
     first = np.empty(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
     first[numbers[::-1]] = np.arange(len(numbers))[::-1]
     return first
-
-
-def _halves(digests: NDArray[np.void]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Digests of 16 bytes as two numbers of 8."""
-    halves = np.ascontiguousarray(digests).view(np.uint64).reshape(-1, 2)
-    return halves[:, 1], halves[:, 0]

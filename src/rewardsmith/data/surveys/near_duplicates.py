@@ -24,11 +24,12 @@ from rewardsmith.data.overlap.boilerplate import CommonShingles
 from rewardsmith.data.overlap.clusters import Labels, connect
 from rewardsmith.data.overlap.sketches import SketchBook, Sketches
 from rewardsmith.data.overlap.words import Hashes, hash_words, starts_of
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.rows import TokenizedPair, whole
 from rewardsmith.data.surveys import leakage
 from rewardsmith.data.surveys.contract import Found, Places, Setting, Surveyed, Table
-from rewardsmith.data.surveys.overlap_summary import effective_number, summarize
+from rewardsmith.data.surveys.overlap_summary import summarize
 from rewardsmith.data.surveys.prompt_groups import PromptGroups, Prompts, digests_of, prompt_ids
+from rewardsmith.statistics import effective_number
 from rewardsmith.types import Conversation
 
 _SLOTS = 32
@@ -156,8 +157,7 @@ def _near_pairs(table: Table, pairs: Labels, sides: Sequence[Sketches]) -> Found
     """Every row of a cluster but the first, without those that equal an earlier row word for word."""
     later = np.flatnonzero(pairs != np.arange(len(pairs)))
     members = np.flatnonzero(np.isin(pairs, pairs[later]))
-    texts = np.ascontiguousarray(table.keys[members]).view("V48").reshape(-1)
-    new = members[np.unique(texts, return_index=True)[1]]
+    new = members[np.unique(whole(table.keys[members]), return_index=True)[1]]
     near = np.intersect1d(later, new)
 
     def detail(place: int) -> str:
@@ -185,7 +185,7 @@ def _near_prompts(table: Table, prompts: Prompts) -> Found:
     places = train[differs[clusters[train]]]
     sizes = np.bincount(clusters[train], minlength=1)
     summary = (
-        f"{len(np.unique(ids[train])):,} distinct prompts count for {effective_number(sizes):,.0f}; "
+        f"{len(np.unique(ids[train])):,} distinct prompts count for {effective_number(sizes, order=2):,.0f}; "
         f"the largest cluster has {int(sizes.max()):,} pairs"
     )
     return Found("near_duplicate_prompt", places, detail, summary)

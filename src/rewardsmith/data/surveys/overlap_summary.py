@@ -11,16 +11,10 @@ from rewardsmith.data.overlap.clusters import Labels
 from rewardsmith.data.surveys.contract import Found, Table
 from rewardsmith.data.surveys.prompt_groups import Prompts, prompt_ids
 from rewardsmith.records.data_overlap import ClusterExample, ClusterSizes, OverlapRecord
-from rewardsmith.statistics import wilson_interval
+from rewardsmith.statistics import effective_number, wilson_interval
 
 _BOUNDS = (1, 2, 3, 5, 10, 20, 50, 100, 1000, 10_000)
 _EXAMPLES = 10
-
-
-def effective_number(sizes: NDArray[np.int64]) -> float:
-    """How many groups of equal size would weigh as unevenly as these: (Σ n)² / Σ n² (Kish 1965)."""
-    counts = sizes.astype(np.float64)
-    return float(counts.sum() ** 2 / max(float((counts**2).sum()), 1.0))
 
 
 def summarize(table: Table, prompts: Prompts, pairs: Labels, found: Sequence[Found]) -> OverlapRecord:
@@ -41,7 +35,7 @@ def summarize(table: Table, prompts: Prompts, pairs: Labels, found: Sequence[Fou
         training_pairs=len(train),
         distinct_prompts=len(np.unique(prompt_ids(table)[train])),
         prompt_clusters=len(clusters),
-        effective_prompts=effective_number(sizes),
+        effective_prompts=effective_number(sizes, order=2),
         short_prompts=int(np.count_nonzero(prompts.sketches.is_short[train])),
         sizes=_histogram(sizes),
         largest=_largest(table, prompts, clusters, sizes),

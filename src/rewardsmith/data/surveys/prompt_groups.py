@@ -21,7 +21,7 @@ from rewardsmith.data.overlap.boilerplate import LEAST, SHARE
 from rewardsmith.data.overlap.clusters import Labels, cluster_texts, merge
 from rewardsmith.data.overlap.sketches import SketchBook, Sketches
 from rewardsmith.data.overlap.words import Hashes, Words, hash_words, starts_of
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.rows import TokenizedPair, halves
 from rewardsmith.data.surveys.contract import Table
 from rewardsmith.types import Conversation
 
@@ -101,7 +101,7 @@ class PromptGroups:
 
 def prompt_ids(table: Table) -> Hashes:
     """64 bits of each row's prompt, word for word, shape (P,)."""
-    return np.ascontiguousarray(table.keys[:, 0]).view(np.uint64).reshape(-1, 2)[:, 0]
+    return halves(table.keys[:, 0])[:, 0]
 
 
 def digests_of(words: Words, rows: Sequence[TokenizedPair], key: int) -> Hashes:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rewardsmith.data.checks.check import Check
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.rows import TokenizedPair, halves
 from rewardsmith.data.shortcuts.measures import Measures, join, measure
 from rewardsmith.data.shortcuts.sentences import Weighed, blind_rules, feature_rules, length_rules, summary, word_rules
 from rewardsmith.data.shortcuts.summary import Sample, summarize
@@ -77,8 +77,7 @@ class Shortcuts:
 
 def _prompts(table: Table, train: Places) -> np.ndarray:
     """Numbers of the training pairs' prompts, by half of their digests (64 bits tell ten million prompts apart)."""
-    halves = np.ascontiguousarray(table.keys[train, 0]).view(np.uint64).reshape(-1, 2)[:, 0]
-    return np.unique(halves, return_inverse=True)[1].reshape(-1)
+    return np.unique(halves(table.keys[train, 0])[:, 0], return_inverse=True)[1].reshape(-1)
 
 
 _RULES = {
