@@ -7,6 +7,7 @@ training.py      one epoch of Bradley-Terry, margin monitor
 evaluation.py    benchmarks, gates, export
 probes.py        bias probes: rows, limits, gates
 judging.py       the judge: endpoint, budget, prompts
+routing.py       the router: rules, target, budget, breaker
 benchmarks.py    names of subsets and chance, known before any row is read
 tree.py          the root and its fingerprint
 loading.py       YAML and `--set`
@@ -37,6 +38,7 @@ from rewardsmith.spec.evaluation import (
 )
 from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgeSpec
 from rewardsmith.spec.loading import dump_spec, load_spec
+from rewardsmith.spec.routing import IntervalRule, RoutingSpec, SubsetRule
 from rewardsmith.spec.training import MonitorSpec, TrainingSpec
 from rewardsmith.spec.tree import Spec, digest
 
@@ -51,6 +53,7 @@ __all__ = [
     "GatesSpec",
     "HardwareSpec",
     "HeldOutSpec",
+    "IntervalRule",
     "JudgeBudget",
     "JudgePrices",
     "JudgeSpec",
@@ -60,9 +63,11 @@ __all__ = [
     "OodSpec",
     "PolicySpec",
     "QloraAdapter",
+    "RoutingSpec",
     "SourceSpec",
     "Spec",
     "SpreadGate",
+    "SubsetRule",
     "TrainingSpec",
     "compare_sizes",
     "digest",

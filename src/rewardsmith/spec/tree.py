@@ -26,12 +26,14 @@ from rewardsmith.spec.architecture import (
 from rewardsmith.spec.data import DataSpec
 from rewardsmith.spec.evaluation import EvaluationSpec, ExportSpec
 from rewardsmith.spec.judging import JudgeSpec
+from rewardsmith.spec.routing import RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import TrainingSpec
 
 _NOT_RESULTS: Any = {
     "name": True,
     "output_dir": True,
+    "routing": True,
     "hardware": {
         "nodes",
         "devices_per_node",
@@ -68,6 +70,7 @@ class Spec(Section):
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
     export: ExportSpec = Field(default_factory=ExportSpec)
     judge: JudgeSpec = Field(default_factory=JudgeSpec)
+    routing: RoutingSpec = Field(default_factory=RoutingSpec)
 
     @model_validator(mode="after")
     def _base_not_larger_than_policy(self) -> Spec:
