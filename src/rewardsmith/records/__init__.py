@@ -13,6 +13,7 @@ file (`null` does).
     compare  → ComparisonRecord comparison.json
     score    → BulkRecord
     verify   → VerifyRecord     verify.json
+    judge    → JudgeRecord      judge.json
     route    → RoutingRecord   routing.json; the audit log: AuditHeader, AuditEntry; its rows: RouteRow
     export   → ExportRecord     printed; average → CheckpointRecord: rewardsmith.json
     pipeline → Manifest         manifest.json
@@ -117,6 +118,16 @@ from rewardsmith.records.files import (
     write_lines,
     write_text,
 )
+from rewardsmith.records.judging import (
+    InjectionProbe,
+    JudgeCost,
+    JudgeProtocol,
+    JudgeRecord,
+    JudgeSettings,
+    PromptFile,
+    ReplyCounts,
+    ShareWithInterval,
+)
 from rewardsmith.records.label_noise import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
 from rewardsmith.records.probes import (
     PolicyLabels,
@@ -198,6 +209,11 @@ __all__ = [
     "GoldenReward",
     "Grade",
     "GroupRules",
+    "InjectionProbe",
+    "JudgeCost",
+    "JudgeProtocol",
+    "JudgeRecord",
+    "JudgeSettings",
     "LabelAgreement",
     "LabelNoiseRecord",
     "LanguageShare",
@@ -242,6 +258,7 @@ __all__ = [
     "ProbeResult",
     "ProbeVerdict",
     "ProbesRecord",
+    "PromptFile",
     "PromptReuse",
     "RankedModel",
     "Record",
@@ -250,6 +267,7 @@ __all__ = [
     "RenderingRecord",
     "ReplayRecord",
     "ReplicasRecord",
+    "ReplyCounts",
     "RewardFlag",
     "RewardSummary",
     "RouteJudge",
@@ -262,6 +280,7 @@ __all__ = [
     "RowResult",
     "SeedSpread",
     "Severity",
+    "ShareWithInterval",
     "ShortcutsRecord",
     "SideSummary",
     "SourceAccuracy",
