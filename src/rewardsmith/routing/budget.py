@@ -92,7 +92,7 @@ class Budget:
         if limit is None:
             return 0.0
         now = self._clock()
-        while self._calls and self._calls[0][0] <= now - MINUTE:
+        while self._calls and self._calls[0][0] <= now - MINUTE + _ROUNDING:
             self._calls.popleft()
         used, free_at = sum(calls for _, calls in self._calls), now
         for at, calls in self._calls:

@@ -42,7 +42,8 @@ def opinions(rewards_P2: Floats, temperature: float | None, spread_P: Floats | N
         spread_P: standard deviation of each margin, shape (comparisons,); None where the model states no doubt.
     """
     margin_P = rewards_P2[:, 0] - rewards_P2[:, 1]
-    probability_P = None if temperature is None else preference_probability(margin_P, temperature)
+    known_P = np.nan_to_num(margin_P)  # logaddexp warns of NaN
+    probability_P = None if temperature is None else preference_probability(known_P, temperature)
     return [
         Opinion(None)
         if math.isnan(margin)

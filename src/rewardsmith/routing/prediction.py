@@ -88,6 +88,6 @@ def _temperatures(
 
 def _results(rng: np.random.Generator, margin_P: Floats, temperature: float) -> Floats:
     """Simulated results of the model: right by its confidence, 1/2 where margins are 0, 0 where rewards are missing."""
-    confidence_P = bradley_terry.preference_probability(margin_P, temperature)
+    confidence_P = bradley_terry.preference_probability(np.nan_to_num(margin_P), temperature)
     right_P = (rng.random(len(margin_P)) < confidence_P).astype(np.float64)
     return np.where(np.isnan(margin_P), 0.0, np.where(margin_P == 0, 0.5, right_P))
