@@ -12,7 +12,7 @@ import pytest
 
 from report_records import HOSTILE, SUBSETS, build_run
 from rewardsmith.records import BenchmarkResult, read_record
-from rewardsmith.report import write_report
+from rewardsmith.report import served_page, write_report
 from rewardsmith.report.html import in_words
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -65,8 +65,11 @@ def page(source: str) -> Page:
 
 def test_hostile_text_is_text(page: Page, source: str) -> None:
     names = {name for name, _ in page.elements}
-    assert not names & {"script", "img", "iframe", "object", "embed", "form", "base", "foreignobject"}
+    assert not names & {"img", "iframe", "object", "embed", "base", "foreignobject"}
     assert source.count("</style>") == 1
+    kinds = [script.get("type", "") for script in page.all("script")]
+    assert [kind for kind in kinds if kind != "text/plain"] == ["", "module"]
+    assert source.count("</script>") == len(kinds)
     assert "\u202e" not in source
     attributes = {attribute for _, given in page.elements for attribute in given}
     assert not {attribute for attribute in attributes if attribute.startswith("on") or attribute == "style"}
@@ -90,15 +93,34 @@ def test_nothing_is_loaded_or_linked_from_outside(page: Page, source: str) -> No
     assert not re.search(r"url\(|@import|expression|//", style)
 
 
-def test_the_policy_allows_exactly_this_style_sheet(page: Page, source: str) -> None:
+def test_the_policy_allows_exactly_this_style_sheet_and_these_scripts(page: Page, source: str) -> None:
     policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
-    style = source.split("<style>")[1].split("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    theme, script, style = (digest_between(source, *tags) for tags in TAGS)
     assert policy == (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src '{theme}' '{script}'; style-src '{style}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
     )
-    position = source.index("Content-Security-Policy")
-    assert position < source.index("<style>")
+    assert source.index("Content-Security-Policy") < source.index("<script>") and source.count("<script") >= 3
+    assert source.index("Content-Security-Policy") < source.index("<style>")
+
+
+def test_a_served_page_may_ask_its_own_server_and_nobody_else(tmp_path: Path) -> None:
+    source = served_page(build_run(tmp_path), None, "stamp")
+    page = Page(source)
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    script = digest_between(source, '<script type="module">', "</script>")
+    assert f"'{script}'; style-src" in policy
+    assert policy.endswith("img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'")
+    assert page.all("html") == [{"lang": "en", "data-served": "stamp"}]
+
+
+TAGS = (("<script>", "</script>"), ('<script type="module">', "</script>"), ("<style>", "</style>"))
+
+
+def digest_between(source: str, start: str, end: str) -> str:
+    """The Content-Security-Policy source of the one element between these tags."""
+    content = source.split(start)[1].split(end)[0]
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
 def test_headings_do_not_skip_levels_and_anchors_lead_somewhere(page: Page) -> None:
@@ -110,7 +132,14 @@ def test_headings_do_not_skip_levels_and_anchors_lead_somewhere(page: Page) -> N
     assert len(ids) == len(set(ids))
     anchors = [link["href"][1:] for link in page.all("a")]
     assert set(anchors) <= set(ids)
-    assert len([anchor for anchor in anchors if not anchor.startswith("finding-")]) == 12
+    navigation = [link["href"][1:] for link in page.all("a") if "class" not in link and "finding-" not in link["href"]]
+    assert navigation == [
+        *("verdict", "scores", "gates", "explorer", "map", "constraints", "training", "labels", "rewards", "analyses"),
+        *("data", "provenance"),
+    ]
+    mistakes = [link for link in page.all("a") if link.get("class") == "to-rows"]
+    assert {link["data-subset"] for link in mistakes} <= {*SUBSETS}
+    assert len(mistakes) >= 5
 
 
 def test_tables_have_captions_and_drawings_words(page: Page) -> None:

@@ -16,6 +16,7 @@ from rewardsmith.cli.check import check
 from rewardsmith.cli.compare import compare
 from rewardsmith.cli.explain import explain
 from rewardsmith.cli.export import export
+from rewardsmith.cli.open import open_command
 from rewardsmith.cli.options import (
     AsJson,
     ModelFolder,
@@ -30,6 +31,7 @@ from rewardsmith.cli.options import (
     terminal,
 )
 from rewardsmith.cli.probe import probe
+from rewardsmith.cli.report import report
 from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
 from rewardsmith.cli.verify import verify
@@ -129,7 +131,9 @@ def evaluate(
 
         result = evaluate_job(
             loaded, benchmark, data, out, events, model=model, rewards=rewards, cache=not no_cache, protocol=protocol
+app.command(name="open")(open_command)
         )
+app.command()(report)
     if as_json:
         print_record(result)
     else:
@@ -147,14 +151,6 @@ app.command()(probe)
 app.command()(score)
 app.command()(serve)
 app.command()(verify)
-
-
-@app.command()
-def report(run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.")]) -> None:
-    """Write report.html and summary.md from what is in a run directory."""
-    from rewardsmith.report import write_report
-
-    typer.echo(write_report(run))
 
 
 @app.command(name="run")

@@ -21,15 +21,27 @@ ensembles.py     models named on a command line, alone or combined
 bulk.py          rewards of the rows of a file
 verifying.py     the same rewards on every path; asking.py: a running server among them
 exporting.py     checkpoints for other programs, and averages of checkpoints
-events.py        what a watcher is told
+events.py        what a watcher is told; following.py leaves it in the run directory as well
+reporting.py     report.html and summary.md, with the texts of rows
+opening.py       a run served on this machine, while it trains too
+
+The names below are imported when they are first asked for: what opens a report needs no torch.
 """
 
-from rewardsmith.pipeline.comparing import compare_job
-from rewardsmith.pipeline.events import Events, Silent
-from rewardsmith.pipeline.explaining import explain_job
-from rewardsmith.pipeline.job import Outcome, check_job, evaluate_job, fix_job, run_job, sample_job, train_job
-from rewardsmith.pipeline.learning_curve import parse_fractions
-from rewardsmith.pipeline.probing import policy_job, probe_job
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rewardsmith.pipeline.comparing import compare_job
+    from rewardsmith.pipeline.events import Events, Silent
+    from rewardsmith.pipeline.explaining import explain_job
+    from rewardsmith.pipeline.job import Outcome, check_job, evaluate_job, fix_job, run_job, sample_job, train_job
+    from rewardsmith.pipeline.learning_curve import parse_fractions
+    from rewardsmith.pipeline.opening import open_run
+    from rewardsmith.pipeline.probing import policy_job, probe_job
+    from rewardsmith.pipeline.reporting import report_job
 
 __all__ = [
     "Events",
@@ -40,10 +52,37 @@ __all__ = [
     "evaluate_job",
     "explain_job",
     "fix_job",
+    "open_run",
     "parse_fractions",
     "policy_job",
     "probe_job",
+    "report_job",
     "run_job",
     "sample_job",
     "train_job",
 ]
+
+_HOMES = {
+    "Events": "events",
+    "Outcome": "job",
+    "Silent": "events",
+    "check_job": "job",
+    "compare_job": "comparing",
+    "evaluate_job": "job",
+    "explain_job": "explaining",
+    "fix_job": "job",
+    "open_run": "opening",
+    "parse_fractions": "learning_curve",
+    "policy_job": "probing",
+    "probe_job": "probing",
+    "report_job": "reporting",
+    "run_job": "job",
+    "sample_job": "job",
+    "train_job": "job",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

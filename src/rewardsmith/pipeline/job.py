@@ -23,6 +23,7 @@ from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
 from rewardsmith.pipeline.evaluating import as_text, load_benchmark
 from rewardsmith.pipeline.events import Events
+from rewardsmith.pipeline.following import followed
 from rewardsmith.pipeline.learning_curve import forget_stale_curve, run_learning_curve
 from rewardsmith.pipeline.renderings import evaluate_renderings
 from rewardsmith.pipeline.replicas import run_replicas
@@ -72,32 +73,38 @@ def run_job(
     if spec.training.seeds or learning_curve:
         refuse_several_processes("training.seeds" if spec.training.seeds else "--learning-curve")
     with RunDirectory.open(spec, overwrite=overwrite, main=is_main_process()) as run:
-        job = Job(spec, run, events)
         if not is_main_process():
-            _help_training(job)
+            _help_training(Job(spec, run, events))
             return None
-        try:
-            checked = stages.check(job)
-            trained = _train(job, checked)
-        except NegativeVerdict:
-            run.update(verdict="stopped")
-            stages.publish(job)
-            raise
-        results = stages.evaluate(job)
-        probes = stages.probe(job, checked)
-        replicas = run_replicas(job, results)
-        forget_stale_curve(job)
-        curve = run_learning_curve(job, learning_curve, results) if learning_curve else None
-        verdict = stages.judge(job, results, trained, probes)
-        run.update(verdict="pass" if verdict.passed else "fail")
-        return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, replicas, curve)
+        with followed(run.path, events) as watched:
+            return _whole_job(Job(spec, run, watched), learning_curve)
+
+
+def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
+    """All stages, on the process that writes files."""
+    run = job.run
+    try:
+        checked = stages.check(job)
+        trained = _train(job, checked)
+    except NegativeVerdict:
+        run.update(verdict="stopped")
+        stages.publish(job)
+        raise
+    results = stages.evaluate(job)
+    probes = stages.probe(job, checked)
+    replicas = run_replicas(job, results)
+    forget_stale_curve(job)
+    curve = run_learning_curve(job, learning_curve, results) if learning_curve else None
+    verdict = stages.judge(job, results, trained, probes)
+    run.update(verdict="pass" if verdict.passed else "fail")
+    return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, replicas, curve)
 
 
 def check_job(spec: Spec, events: Events, *, overwrite: bool = False) -> tuple[CheckRecord, Path]:
     """Check the data contract; returns the record and the run directory. Raises as `run_job` does."""
     supported_backend(spec)
-    with RunDirectory.open(spec, overwrite=overwrite) as run:
-        return stages.check(Job(spec, run, events)), run.path
+    with RunDirectory.open(spec, overwrite=overwrite) as run, followed(run.path, events) as watched:
+        return stages.check(Job(spec, run, watched)), run.path
 
 
 def sample_job(spec: Spec, events: Events, *, rows: int, overwrite: bool = False) -> tuple[CheckRecord, Path]:
@@ -149,11 +156,12 @@ def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
     """Train after a passed check; returns the record and the checkpoint. Raises as `run_job` does."""
     supported_backend(spec)
     with RunDirectory.open(spec, main=is_main_process()) as run:
-        job = Job(spec, run, events)
         if not is_main_process():
-            _help_training(job)
+            _help_training(Job(spec, run, events))
             return None
-        return _train(job, stages.require_check(job)), run.model
+        with followed(run.path, events) as watched:
+            job = Job(spec, run, watched)
+            return _train(job, stages.require_check(job)), run.model
 
 
 def _train(job: Job, checked: CheckRecord) -> TrainRecord:

@@ -1,6 +1,8 @@
 """The texts of rows that an evaluation names by id: read again from where they came from, and checked.
 
     record = with_texts(record, origins, events)
+    rows, reasons = find_rows(digests, origins, events)
+    pairs = training_pairs(run, places, events)
 
 An evaluation keeps rewards, not texts. They come from the benchmark's file or hub data set, from what Rewardsmith
 generates, or, for held-out pairs, from the sources in the run's spec. A row's text is shown only where its digest is
@@ -9,19 +11,19 @@ the one that was scored; else the record says that the texts are not at hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewardsmith.data.sources import read_source
+from rewardsmith.data.sources import Embedded, Intake, Role, open_source
 from rewardsmith.errors import UserError
 from rewardsmith.evaluation import EvalRow, find_benchmark, pair_rows
 from rewardsmith.evaluation.contract import row_digest
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.resources import EMBEDDED, Resources
 from rewardsmith.records import BenchmarkComparison, BenchmarkResult, DatasetInfo, FlippedRow
-from rewardsmith.spec import Spec, load_spec
-from rewardsmith.types import Conversation
+from rewardsmith.spec import SourceSpec, Spec, load_spec
+from rewardsmith.types import Conversation, PreferencePair
 
 NOT_AT_HAND = "The texts of {count} of the rows that flipped are not at hand"
 
@@ -39,7 +41,7 @@ def with_texts(record: BenchmarkComparison, origins: Sequence[Origin], events: E
     flips = [flip for pair in record.pairs for flip in (*pair.gained, *pair.lost)]
     if not flips:
         return record
-    texts, reasons = _find({flip.digest for flip in flips if flip.digest}, origins, events)
+    texts, reasons = find_rows({flip.digest for flip in flips if flip.digest}, origins, events)
     missing = sum(flip.digest not in texts for flip in flips)
     notes = record.notes
     if missing:
@@ -54,7 +56,7 @@ def with_texts(record: BenchmarkComparison, origins: Sequence[Origin], events: E
     return record.model_copy(update={"pairs": pairs, "notes": notes})
 
 
-def _find(wanted: set[str], origins: Sequence[Origin], events: Events) -> tuple[dict[str, EvalRow], list[str]]:
+def find_rows(wanted: Set[str], origins: Sequence[Origin], events: Events) -> tuple[dict[str, EvalRow], list[str]]:
     """Rows by digest, and why some sources could not be read; stops where all are found."""
     found: dict[str, EvalRow] = {}
     reasons: list[str] = []
@@ -69,9 +71,35 @@ def _find(wanted: set[str], origins: Sequence[Origin], events: Events) -> tuple[
                 digest = row_digest(row)
                 if digest in wanted:
                     found[digest] = row
+                if wanted <= found.keys():
+                    break
         except UserError as error:
             reasons.append(f"{error.where}: {error.problem}" if error.where else error.problem)
     return found, list(dict.fromkeys(reasons))
+
+
+def training_pairs(run: Path, places: Set[tuple[str, int]], events: Events) -> dict[tuple[str, int], PreferencePair]:
+    """Pairs of a run's training sources by file (as in the spec) and 1-based row; those that are no longer there lack.
+
+    Raises:
+        UserError: a source cannot be read.
+    """
+    spec = _spec(run)
+    if spec is None or not places:
+        return {}
+    embedded = Resources.of(spec, events, with_base=False).pairs
+    found: dict[tuple[str, int], PreferencePair] = {}
+    for source in spec.data.train:
+        wanted = {number for file, number in places if file == source.title}
+        if not wanted:
+            continue
+        for number, pair in _intake(source, "train", spec, embedded).stream:
+            if number in wanted:
+                found[source.title, number] = pair
+                wanted.remove(number)
+            if not wanted:
+                break
+    return found
 
 
 def _rows(origin: Origin, events: Events) -> Iterable[EvalRow]:
@@ -89,16 +117,25 @@ def _rows(origin: Origin, events: Events) -> Iterable[EvalRow]:
 def _pairs(spec: Spec, events: Events) -> Iterator[EvalRow]:
     """Every pair of the spec's sources, whichever of them were held out; their digests say."""
     embedded = Resources.of(spec, events, with_base=False).pairs
-    for role, sources in (("held_out", spec.data.held_out.sources), ("train", spec.data.train)):
+    roles: tuple[tuple[Role, tuple[SourceSpec, ...]], ...] = (
+        ("held_out", spec.data.held_out.sources),
+        ("train", spec.data.train),
+    )
+    for role, sources in roles:
         for source in sources:
-            intake = read_source(
-                source,
-                role="held_out" if role == "held_out" else "train",
-                strings=spec.data.strings,
-                seed=spec.seed,
-                embedded=embedded,
-            )
-            yield from pair_rows([pair for _, pair in intake.pairs], DatasetInfo(source=source.title), "").rows
+            for _, pair in _intake(source, role, spec, embedded).stream:
+                yield from pair_rows([pair], DatasetInfo(source=source.title), "").rows
+
+
+def _intake(source: SourceSpec, role: Role, spec: Spec, embedded: Embedded) -> Intake:
+    return open_source(
+        source,
+        role=role,
+        strings=spec.data.strings,
+        seed=spec.seed,
+        embedded=embedded,
+        bad_lines=spec.data.bad_lines,
+    )
 
 
 def _spec(run: Path | None) -> Spec | None:
@@ -111,14 +148,14 @@ def _filled(flip: FlippedRow, texts: dict[str, EvalRow]) -> FlippedRow:
         return flip
     return flip.model_copy(
         update={
-            "prompt": _text(row.prompt),
-            "chosen": tuple(_text(response) for response in row.chosen),
-            "rejected": tuple(_text(response) for response in row.rejected),
+            "prompt": text_of(row.prompt),
+            "chosen": tuple(text_of(response) for response in row.chosen),
+            "rejected": tuple(text_of(response) for response in row.rejected),
         }
     )
 
 
-def _text(conversation: Conversation) -> str:
+def text_of(conversation: Conversation) -> str:
     """One message as it is; more of them with who speaks."""
     if len(conversation) == 1:
         return conversation[0].content

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from rewardsmith import evaluation, gates, report
+from rewardsmith import evaluation, gates
 from rewardsmith.errors import FindingsError, MarginStop, RunDirectoryError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.evaluation.probes import judge_probes
@@ -32,6 +32,7 @@ from rewardsmith.pipeline.events import StageName
 from rewardsmith.pipeline.fingerprints import file_sha256, place_fingerprint, versions
 from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
 from rewardsmith.pipeline.renderings import evaluate_renderings
+from rewardsmith.pipeline.reporting import report_job
 from rewardsmith.pipeline.resources import uses_embedded_data
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
 from rewardsmith.records import (
@@ -279,7 +280,7 @@ def judge(
 
 def publish(job: Job) -> Path:
     """Everything in the run directory → report.html and summary.md; returns the former."""
-    return report.write_report(job.run.path)
+    return report_job(job.run.path, job.events)
 
 
 def _stage(

@@ -16,7 +16,7 @@ file (`null` does).
     judge    → JudgeRecord      judge.json
     route    → RoutingRecord   routing.json; the audit log: AuditHeader, AuditEntry; its rows: RouteRow
     export   → ExportRecord     printed; average → CheckpointRecord: rewardsmith.json
-    pipeline → Manifest         manifest.json
+    pipeline → Manifest         manifest.json; LiveRecord: live.json, while it works
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
 """
 
@@ -129,6 +129,7 @@ from rewardsmith.records.judging import (
     ShareWithInterval,
 )
 from rewardsmith.records.label_noise import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
+from rewardsmith.records.live import LiveRecord
 from rewardsmith.records.probes import (
     PolicyLabels,
     PolicySamplesRecord,
@@ -226,6 +227,7 @@ __all__ = [
     "LengthRule",
     "LengthRuleBin",
     "LimitEffect",
+    "LiveRecord",
     "LoggedOpinion",
     "LoggedRule",
     "LoggedVerdict",

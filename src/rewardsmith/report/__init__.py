@@ -1,6 +1,6 @@
 """From the records of a run to one page that people read: `report.html`, and the same as Markdown, `summary.md`.
 
-    write_report(run_dir) → path of report.html
+    write_report(run_dir, texts) → path of report.html
 
 Any part of a run will do: a stage that has left no record is shown as "not run".
 
@@ -8,6 +8,10 @@ reading.py         run directory → `RunRecords`
 formatting.py      numbers and untrusted text → text, rounded in one place
 verdict.py         PASS, FAIL, STOPPED or UNFINISHED, why, and what to do next
 scores.py          benchmarks: score, interval, baselines
+against.py         what changed since another run
+row_items.py       evaluated rows, pairs in doubt and edited responses, the worst first
+payload.py         rows and their texts, packed for the page
+explorer.py        the section that shows them
 replicas.py        other seeds and other amounts of data
 curves.py          training: series, smoothing, the trend in words
 distributions.py   rewards, chosen beside rejected
@@ -23,16 +27,18 @@ label_noise.py     wrong labels: the estimate and the suspects
 epoch.py           the epoch of training
 view.py            all of the above as one frozen value: what both pages show
 blocks.py          titles, facts, figures and tables for both pages; strips.py draws shares
-svg.py, charts.py, curve_charts.py, analysis_charts.py, map_drawing.py    drawings; no plotting library, no script
-html.py            view → HTML (templates/)
+svg.py, charts.py, curve_charts.py, analysis_charts.py, map_drawing.py    drawings; no plotting library
+html.py            view → HTML (templates/: one template a section, style.css, and the scripts of the page)
 markdown.py        view → Markdown (analysis_markdown.py: beside the scores; markdown_text.py: tables, escaping)
 comparison.py      comparison.json → comparison.md
-writing.py         `write_report`
+live.py            a run while it works
+writing.py         `write_report`, `served_page`
 
 Everything but reading and writing is pure: the same records give the same bytes.
 """
 
 from rewardsmith.report.comparison import comparison_page
-from rewardsmith.report.writing import write_report
+from rewardsmith.report.row_items import RowText, RowTexts
+from rewardsmith.report.writing import served_page, write_report
 
-__all__ = ["comparison_page", "write_report"]
+__all__ = ["RowText", "RowTexts", "comparison_page", "served_page", "write_report"]

@@ -7,14 +7,19 @@ cannot differ.
 from __future__ import annotations
 
 import math
-import unicodedata
+import re
 from dataclasses import dataclass
 
 MISSING = "–"
 MINUS = "\u2212"
 EXCERPT = 240
 
-_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Control characters, surrogates, private use, and what changes the direction of text; not tab and line ends.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    "\ud800-\udfff\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]"
+)
+_LINE_ENDS = str.maketrans("\n\r\t", "   ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,13 @@ def visible(text: str, limit: int = EXCERPT) -> str:
 
     Escaping for HTML or Markdown is the page's business and happens later.
     """
-    shown = "".join(_written_out(character) for character in text[:limit])
+    shown = _HIDDEN.sub(_code_point, text[:limit]).translate(_LINE_ENDS)
     return shown if len(text) <= limit else shown + "…"
+
+
+def written_out(text: str) -> str:
+    """Untrusted text with its lines kept; other control and direction-changing characters are written as `\\u202e`."""
+    return _HIDDEN.sub(_code_point, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def capitalised(text: str) -> str:
@@ -116,12 +126,8 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _written_out(character: str) -> str:
-    if character in "\n\r\t":
-        return " "
-    if character in _BIDI_CONTROLS or unicodedata.category(character) in ("Cc", "Cs", "Co"):
-        return f"\\u{ord(character):04x}"
-    return character
+def _code_point(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _fixed(value: float, digits: int) -> str:

@@ -1,8 +1,12 @@
 """View → one self-contained HTML page.
 
-Templates and the style sheet lie in `templates/`. Jinja escapes everything that is not `Markup`; the drawings are the
-only `Markup`, and they escape what they hold. The page has no script, no `style` attribute and no address outside
-itself; its Content-Security-Policy allows exactly the one style sheet, by hash.
+    render_html(report)                  opens from disk: asks nothing of any network
+    render_html(report, served="…")      the same page as `rewardsmith open` gives it: it asks its own server for news
+
+Templates, style sheet and scripts lie in `templates/`. Jinja escapes everything that is not `Markup`; the drawings are
+the only `Markup`, and they escape what they hold. The page has no `style` attribute, no event attribute and no address
+outside itself; its Content-Security-Policy allows exactly its own style sheet and its two scripts, by hash. Rows travel
+as base64 in elements that no browser runs, and reach the page as text nodes.
 """
 
 from __future__ import annotations
@@ -61,14 +65,64 @@ _FUNCTIONS = {
 }
 
 
-def render_html(report: Report) -> str:
-    """The page. The same view gives the same bytes."""
-    style = resources.files(__package__).joinpath("templates/style.css").read_text(encoding="utf-8")
-    policy = (
-        f"default-src 'none'; style-src '{_hash_source(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+_PAGE_SCRIPTS = ("diff.js", "explorer.js", "page.js")
+
+
+def render_html(report: Report, served: str = "") -> str:
+    """The page. The same view gives the same bytes.
+
+    Args:
+        served: what the records were when a server made the page; it then follows the run and fetches whole texts.
+    """
+    style, theme = _asset("style.css"), _asset("theme.js")
+    script = "".join(_asset(name) for name in (*_PAGE_SCRIPTS, *(("live.js",) if served else ())))
     page = _environment().get_template("report.html.j2")
-    return page.render(report=report, style=Markup(style), policy=policy, version=__version__)  # noqa: S704 - our own file
+    return page.render(
+        report=report,
+        sections=sections(report),
+        style=Markup(style),  # noqa: S704 - our own files
+        theme=Markup(theme),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        policy=_policy(style, theme, script, bool(served)),
+        served=served,
+        version=__version__,
+    )
+
+
+def sections(report: Report) -> list[tuple[str, str]]:
+    """Anchor and title of every section that the page has, in order: what its navigation shows."""
+    there: list[tuple[str, str, object]] = [
+        ("verdict", "Verdict", True),
+        ("scores", "Scores", True),
+        ("against", report.against.title if report.against else "", report.against),
+        ("variants", "Seeds and data", report.variants),
+        ("gates", "Gates", True),
+        ("explorer", "Rows", True),
+        ("map", "Component map", True),
+        ("constraints", "Constraints", True),
+        ("training", "Training", True),
+        ("labels", report.noise.title if report.noise else "", report.noise),
+        ("rewards", "Rewards", True),
+        ("analyses", "Beside the scores", True),
+        ("probes", "Bias probes", report.probes),
+        ("data", "Data", True),
+        ("provenance", "Provenance", True),
+    ]
+    return [(anchor, title) for anchor, title, shown in there if shown]
+
+
+def _policy(style: str, theme: str, script: str, served: bool) -> str:
+    """What the page may do: nothing but its own style and scripts; a served one may ask its own server."""
+    asks = "; connect-src 'self'" if served else ""
+    return (
+        f"default-src 'none'; script-src '{_hash_source(theme)}' '{_hash_source(script)}'; "
+        f"style-src '{_hash_source(style)}'; img-src data:{asks}; base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(f"templates/{name}").read_text(encoding="utf-8")
 
 
 def render_block(block: Block) -> Markup:

@@ -10,8 +10,8 @@ a running or killed stage was still writing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records import (
     BenchmarkResult,
     CheckRecord,
+    ComparisonRecord,
     GatesRecord,
     LabelNoiseRecord,
     LearningCurveRecord,
@@ -29,6 +30,7 @@ from rewardsmith.records import (
     Record,
     RejectedRow,
     ReplicasRecord,
+    RowResult,
     TrainRecord,
     read_record,
 )
@@ -40,6 +42,7 @@ Step = Mapping[str, float | None]
 """One line of `metrics.jsonl`; `None` where a number was not finite."""
 
 R = TypeVar("R", bound=Record)
+F = TypeVar("F", CheckRecord, TrainRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ class RowRewards:
 class RunRecords:
     """All that a report knows. `benchmarks` is keyed by the folder under `eval/`, in the spec's order, held-out last.
 
-    `rewards` maps folder → subset → rewards; `rejected` holds the first rows that were left out; `files` maps the
-    names of the checkpoint's files to their sizes in bytes.
+    `rows` maps folder → evaluated rows, `rewards` folder → subset → rewards; `rejected` holds the first rows that were
+    left out; `files` maps the names of the checkpoint's files to their sizes in bytes.
     """
 
     spec: Spec | None = None
@@ -66,12 +69,14 @@ class RunRecords:
     steps: tuple[Step, ...] = ()
     noise: LabelNoiseRecord | None = None
     benchmarks: Mapping[str, BenchmarkResult] = field(default_factory=dict)
+    rows: Mapping[str, tuple[RowResult, ...]] = field(default_factory=dict)
     rewards: Mapping[str, Mapping[str, RowRewards]] = field(default_factory=dict)
     gates: GatesRecord | None = None
     ood: OodRecord | None = None
     probes: ProbesRecord | None = None
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
+    comparison: ComparisonRecord | None = None
     files: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -88,6 +93,7 @@ def read_run(run_dir: Path) -> RunRecords:
         )
     spec_path = run_dir / "spec.yaml"
     spec = load_spec(spec_path) if spec_path.exists() else None
+    rows = {path.parent.name: _rows(path) for path in sorted((run_dir / "eval").glob("*/rows.jsonl"))}
     records = RunRecords(
         spec=spec,
         manifest=_optional(run_dir / "manifest.json", Manifest),
@@ -96,15 +102,17 @@ def read_run(run_dir: Path) -> RunRecords:
             RejectedRow.model_validate(row) for row in islice(_lines(run_dir / "rejected.jsonl"), REJECTED_SHOWN)
         ),
         train=_optional(run_dir / "train" / "summary.json", TrainRecord),
-        steps=tuple(_numbers(row) for row in _lines(run_dir / "train" / "metrics.jsonl")),
+        steps=read_steps(run_dir),
         noise=_optional(run_dir / "label_noise.json", LabelNoiseRecord),
         benchmarks=_benchmarks(run_dir / "eval", spec),
-        rewards={path.parent.name: _rewards(path) for path in sorted((run_dir / "eval").glob("*/rows.jsonl"))},
+        rows=rows,
+        rewards={key: _rewards(found) for key, found in rows.items()},
         gates=_optional(run_dir / "gates.json", GatesRecord),
         ood=_optional(run_dir / "ood.json", OodRecord),
         probes=_optional(run_dir / "probes.json", ProbesRecord),
         replicas=_optional(run_dir / "replicas.json", ReplicasRecord),
         curve=_optional(run_dir / "learning_curve.json", LearningCurveRecord),
+        comparison=_optional(run_dir / "comparison.json", ComparisonRecord),
         files={path.name: path.stat().st_size for path in sorted((run_dir / "model").glob("*")) if path.is_file()},
     )
     if records == RunRecords():
@@ -112,6 +120,38 @@ def read_run(run_dir: Path) -> RunRecords:
             "holds no record of a run", where=str(run_dir), fix="name a folder that `rewardsmith run` has made"
         )
     return records
+
+
+def read_steps(run_dir: Path) -> tuple[Step, ...]:
+    """The steps of training that are written down, none where there are none yet.
+
+    Raises:
+        RunDirectoryError: a line is not JSON.
+    """
+    return tuple(_numbers(row) for row in _lines(run_dir / "train" / "metrics.jsonl"))
+
+
+def without_texts(records: RunRecords) -> RunRecords:
+    """The same without what users wrote: examples of findings and probes, details of rejected rows. Ids stay."""
+    return replace(
+        records,
+        check=records.check and _without_examples(records.check),
+        rejected=tuple(row.model_copy(update={"detail": ""}) for row in records.rejected),
+        train=records.train and _without_examples(records.train),
+        probes=records.probes
+        and records.probes.model_copy(
+            update={
+                "probes": {
+                    code: probe.model_copy(update={"examples": ()}) for code, probe in records.probes.probes.items()
+                }
+            }
+        ),
+    )
+
+
+def _without_examples(record: F) -> F:
+    findings = tuple(finding.model_copy(update={"examples": ()}) for finding in record.findings)
+    return record.model_copy(update={"findings": findings})
 
 
 def _optional(path: Path, kind: type[R]) -> R | None:
@@ -149,12 +189,16 @@ def _benchmarks(folder: Path, spec: Spec | None) -> dict[str, BenchmarkResult]:
     return {key: found[key] for key in sorted(found, key=place)}
 
 
-def _rewards(path: Path) -> dict[str, RowRewards]:
+def _rows(path: Path) -> tuple[RowResult, ...]:
+    return tuple(RowResult.model_validate(row) for row in _lines(path))
+
+
+def _rewards(rows: Iterable[RowResult]) -> dict[str, RowRewards]:
     """Rewards per subset; those that could not be computed are left out (`n_missing` counts them)."""
     chosen: dict[str, list[float]] = {}
     rejected: dict[str, list[float]] = {}
-    for row in _lines(path):
-        rewards, right = row["rewards"], row["n_chosen"]
-        chosen.setdefault(row["subset"], []).extend(reward for reward in rewards[:right] if reward is not None)
-        rejected.setdefault(row["subset"], []).extend(reward for reward in rewards[right:] if reward is not None)
+    for row in rows:
+        sides = row.rewards[: row.n_chosen], row.rewards[row.n_chosen :]
+        for found, side in zip((chosen, rejected), sides, strict=True):
+            found.setdefault(row.subset, []).extend(reward for reward in side if reward is not None)
     return {subset: RowRewards(tuple(chosen[subset]), tuple(rejected[subset])) for subset in chosen}

@@ -1,6 +1,6 @@
 """Everything that a report shows, as one frozen value: both pages are made from it and from nothing else.
 
-    view(records) → Report
+    view(records, texts) → Report
 
 Texts that came from users (names, ids, messages of data) have passed `formatting.visible`; they are not escaped yet.
 A part whose stage has not run is None.
@@ -12,19 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewardsmith.records import Manifest
+from rewardsmith.report.against import Against, against
 from rewardsmith.report.analyses import Analyses, analyses
 from rewardsmith.report.blocks import Block
 from rewardsmith.report.checklist import Constraint, checklist
 from rewardsmith.report.component_map import Stage, component_map
 from rewardsmith.report.distributions import RewardTable, reward_table
 from rewardsmith.report.epoch import TrainingView, training_view
+from rewardsmith.report.explorer import Explorer, explorer
 from rewardsmith.report.findings import DataView, data_view
 from rewardsmith.report.formatting import Number, count, duration, parameters, plural, significant, visible
 from rewardsmith.report.gate_rows import GateRow, gate_rows
 from rewardsmith.report.label_noise import noise_block
+from rewardsmith.report.payload import BUDGET
 from rewardsmith.report.probes import ProbeTable, probe_table
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.replicas import Variants, variants
+from rewardsmith.report.row_items import RowTexts
 from rewardsmith.report.scores import ScoreTable, score_table
 from rewardsmith.report.verdict import Verdict, judge_run
 from rewardsmith.spec import Spec, dump_spec
@@ -72,6 +76,8 @@ class Report:
     verdict: Verdict
     figures: tuple[KeyFigure, ...]
     benchmarks: tuple[ScoreTable, ...]
+    against: Against | None
+    explorer: Explorer | None
     variants: Variants | None
     gates: tuple[GateRow, ...]
     stages: tuple[Stage, ...]
@@ -86,8 +92,13 @@ class Report:
     spec: str
 
 
-def view(records: RunRecords) -> Report:
-    """From records to what is shown."""
+def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BUDGET) -> Report:
+    """From records to what is shown.
+
+    Args:
+        texts: of the rows; None leaves them out.
+        budget: bytes that rows and texts may take in the page.
+    """
     manifest = records.manifest
     name = manifest.name if manifest else records.spec.name if records.spec else "run"
     stages = manifest.stages.values() if manifest else ()
@@ -101,6 +112,8 @@ def view(records: RunRecords) -> Report:
         verdict=judge_run(records),
         figures=tuple(_figures(records, tables)),
         benchmarks=tables,
+        against=against(records.comparison),
+        explorer=explorer(records, texts, budget=budget),
         variants=variants(records.benchmarks, records.replicas, records.curve),
         gates=gate_rows(records.gates),
         stages=component_map(records),

@@ -26,6 +26,7 @@ from rewardsmith.spec.architecture import (
 from rewardsmith.spec.data import DataSpec
 from rewardsmith.spec.evaluation import EvaluationSpec, ExportSpec
 from rewardsmith.spec.judging import JudgeSpec
+from rewardsmith.spec.report import ReportSpec
 from rewardsmith.spec.routing import RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import TrainingSpec
@@ -33,6 +34,7 @@ from rewardsmith.spec.training import TrainingSpec
 _NOT_RESULTS: Any = {
     "name": True,
     "output_dir": True,
+    "report": True,
     "routing": True,
     "hardware": {
         "nodes",
@@ -69,6 +71,7 @@ class Spec(Section):
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
     export: ExportSpec = Field(default_factory=ExportSpec)
+    report: ReportSpec = Field(default_factory=ReportSpec)
     judge: JudgeSpec = Field(default_factory=JudgeSpec)
     routing: RoutingSpec = Field(default_factory=RoutingSpec)
 

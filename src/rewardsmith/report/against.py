@@ -1,0 +1,153 @@
+"""What changed since another run: `comparison.json` as blocks for both pages.
+
+    against(record) → Against | None        None where the run was not compared
+
+`rewardsmith report RUN --against OLD` writes the record. Differences are second minus first, on the rows that both
+share; a difference whose interval holds 0 is no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from rewardsmith.records import BenchmarkComparison, ComparisonRecord, DifferenceResult, FlippedRow, PairComparison
+from rewardsmith.report.blocks import Block, Cell, Column, Grid
+from rewardsmith.report.formatting import MISSING, Number, p_value, percent, plural, significant, visible
+from rewardsmith.report.scores import State
+from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, text
+
+_WIDTH = 300.0
+_EXCERPT = 160
+_STATES: dict[str, State] = {"better": "good", "worse": "bad", "mixed": "warn", "cannot be told apart": "open"}
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """The section: the verdict in words, then a block for each pair of models on each benchmark."""
+
+    title: str
+    reading: str
+    state: State
+    notes: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+
+def against(record: ComparisonRecord | None) -> Against | None:
+    """What the report shows of `comparison.json`."""
+    if record is None or not record.overall:
+        return None
+    overall = record.overall[-1]
+    return Against(
+        title=f"Against {visible(overall.first, 60)}",
+        reading=visible(overall.words, 600),
+        state=_STATES[overall.verdict],
+        notes=tuple(visible(note, 400) for note in record.not_shared),
+        blocks=tuple(_block(found, pair) for found in record.benchmarks.values() for pair in found.pairs[-1:]),
+    )
+
+
+def _block(found: BenchmarkComparison, pair: PairComparison) -> Block:
+    flips = [*_flips(pair.lost, "lost"), *_flips(pair.gained, "won")]
+    grids = [_differences(pair)]
+    if flips:
+        shown = f"{plural(pair.gained_rows, 'row')} won, {plural(pair.lost_rows, 'row')} lost: examples"
+        columns = (Column("Row", "code"), Column("Subset", "name"), Column("", "words"))
+        grids.append(
+            Grid(
+                f"Rows that flipped, {visible(found.title, 60)}",
+                (*columns, Column("Margin before"), Column("Margin now"), Column("Prompt", "words")),
+                tuple(flips),
+                folded=shown,
+            )
+        )
+    return Block(
+        title=visible(found.title, 80),
+        reading=visible(pair.words, 400),
+        state=_STATES[pair.average.verdict],
+        note=f"{plural(found.rows, 'row')} that both were scored on; per cent, differences in points.",
+        grids=tuple(grids),
+    )
+
+
+def _differences(pair: PairComparison) -> Grid:
+    parts: dict[str, DifferenceResult] = dict(pair.subsets)
+    if len(parts) > 1:
+        parts["Average"] = pair.average
+    reach = max((abs(value) for part in parts.values() for value in (part.ci_low, part.ci_high)), default=0.0)
+    scale = Scale(-(reach or 0.01), reach or 0.01, 10.0, _WIDTH - 10.0)
+    return Grid(
+        f"Differences, {visible(pair.second, 40)} minus {visible(pair.first, 40)}",
+        (
+            Column("Subset", "name"),
+            Column("Before"),
+            Column("Now"),
+            Column("Difference"),
+            Column("95 % interval"),
+            Column("Drawn", "draw", _axis(scale)),
+            Column("p, Holm"),
+            Column("Reading", "words"),
+        ),
+        tuple(_difference(name, part, scale) for name, part in parts.items()),
+    )
+
+
+def _difference(name: str, part: DifferenceResult, scale: Scale) -> tuple[Cell, ...]:
+    return (
+        visible(name, 80),
+        percent(part.first),
+        percent(part.second),
+        _points(part.difference),
+        f"{_points(part.ci_low)} to {_points(part.ci_high)}",
+        _strip(name, part, scale),
+        p_value(getattr(part, "p_holm", None)),
+        part.verdict,
+    )
+
+
+def _points(value: float) -> Number:
+    """A difference with its sign: "+1.2"."""
+    shown = percent(value)
+    return Number(value, f"+{shown}") if value > 0 and shown.text.strip("0.") else shown
+
+
+def _axis(scale: Scale) -> Markup:
+    ticks = [
+        text(scale(value), 12, percent(value).text.removesuffix(".0"), anchor="middle")
+        for value in nice_ticks(scale.low, scale.high, 4)
+    ]
+    return drawing(_WIDTH, 16, "", *ticks, class_="chart strip")
+
+
+def _strip(name: str, part: DifferenceResult, scale: Scale) -> Markup:
+    """The difference with its interval around a dashed zero."""
+    state = _STATES[part.verdict]
+    low, high = scale.clamped(part.ci_low), scale.clamped(part.ci_high)
+    parts = [
+        line(scale(0.0), 2, scale(0.0), 26, "chance"),
+        element("rect", x=low, y=11, width=max(high - low, 1), height=6, rx=3, class_=f"whisker {state}"),
+        element("circle", cx=scale.clamped(part.difference), cy=14, r=5, class_=f"dot {state}"),
+    ]
+    label = f"{name}: {_points(part.difference)} points, interval {_points(part.ci_low)} to {_points(part.ci_high)}"
+    return drawing(_WIDTH, 28, label, *parts, class_="chart strip")
+
+
+def _flips(rows: Sequence[FlippedRow], word: str) -> Iterator[tuple[Cell, ...]]:
+    for row in rows:
+        yield (
+            visible(row.id, 60),
+            visible(row.subset, 60),
+            word,
+            _margin(row.rewards_first, row.n_chosen),
+            _margin(row.rewards_second, row.n_chosen),
+            visible(row.prompt, _EXCERPT) if row.prompt else MISSING,
+        )
+
+
+def _margin(rewards: Sequence[float | None], n_chosen: int) -> Number:
+    known = [reward for reward in rewards if reward is not None]
+    if len(known) < len(rewards) or not 0 < n_chosen < len(rewards):
+        return Number(None, MISSING)
+    return significant(min(known[:n_chosen]) - max(known[n_chosen:]))
