@@ -16,6 +16,7 @@ from rewardsmith.cli.check import check
 from rewardsmith.cli.compare import compare
 from rewardsmith.cli.explain import explain
 from rewardsmith.cli.export import export
+from rewardsmith.cli.init import init
 from rewardsmith.cli.open import open_command
 from rewardsmith.cli.options import (
     AsJson,
@@ -35,7 +36,7 @@ from rewardsmith.cli.report import report
 from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
 from rewardsmith.cli.verify import verify
-from rewardsmith.errors import RewardsmithError, UserError
+from rewardsmith.errors import RewardsmithError
 
 app = typer.Typer(
     name="rewardsmith",
@@ -63,21 +64,7 @@ def _root(
     del version
 
 
-@app.command()
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for spec.yaml.")] = Path(),
-) -> None:
-    """Write a commented spec to start from."""
-    from rewardsmith.records import write_text
-    from rewardsmith.spec.starter import starter_spec
-
-    path = folder / "spec.yaml"
-    if path.exists():
-        raise UserError("stands there already", where=str(path), fix="name another folder, or move the file away")
-    write_text(path, starter_spec())
-    typer.echo(f"{path}\n  next: rewardsmith check {path}")
-
-
+app.command()(init)
 app.command()(check)
 
 
@@ -131,9 +118,7 @@ def evaluate(
 
         result = evaluate_job(
             loaded, benchmark, data, out, events, model=model, rewards=rewards, cache=not no_cache, protocol=protocol
-app.command(name="open")(open_command)
         )
-app.command()(report)
     if as_json:
         print_record(result)
     else:
@@ -147,7 +132,9 @@ app.command()(average)
 app.command()(compare)
 app.command()(explain)
 app.command()(export)
+app.command(name="open")(open_command)
 app.command()(probe)
+app.command()(report)
 app.command()(score)
 app.command()(serve)
 app.command()(verify)

@@ -3,6 +3,7 @@
 prepare.py    the contract as a whole
 tokenize.py   one source → rows of token ids, rendered ahead; reading.py tells the progress
 sources.py    one source of the spec → pairs and rejected rows
+guess.py      which column of a file seems to be which, for `init`
 files.py      one file → numbered rows; formats.py has a reader per format; hub.py reads the hub
 columns.py    which column is which
 forms.py      one row → one preference pair; messages.py reads its turns

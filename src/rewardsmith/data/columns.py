@@ -72,7 +72,7 @@ def find_columns(names: Collection[str], mapped: Mapping[str, str], *, where: st
             where=where,
             fix="join them into one column, or say which it is: columns: {prompt: instruction}",
         )
-    found = {ours: mapped.get(ours) or _known(ours, names) for ours in _ALIASES}
+    found = {ours: mapped.get(ours) or known(ours, names) for ours in _ALIASES}
     for ours in ("chosen", "rejected"):
         if found[ours] is None:
             raise _missing(ours, names, where, f"say which column it is: columns: {{{ours}: NAME}}")
@@ -80,7 +80,8 @@ def find_columns(names: Collection[str], mapped: Mapping[str, str], *, where: st
     return Columns(**found, scores=scores)  # type: ignore[arg-type]
 
 
-def _known(ours: str, names: Collection[str]) -> str | None:
+def known(ours: str, names: Collection[str]) -> str | None:
+    """The column that holds `ours` under a name that needs no map, None where there is none."""
     return next((name for name in _ALIASES[ours] if name in names), None)
 
 

@@ -69,9 +69,15 @@ def _fields(section: Section, names: list[str], pad: str) -> Iterator[Line]:
         elif isinstance(value, tuple) and value and isinstance(value[0], Section):
             yield f"{pad}{name}:", str(field.description)
             for item in value:
-                yield f"{pad}  - {_flow(item.model_dump(mode='json', exclude_unset=True))}", ""
+                yield f"{pad}  - {_flow(_stated(item))}", ""
         else:
             yield f"{pad}{name}: {_flow(value)}", f"{field.description}{_choices(field)}"
+
+
+def _stated(item: Section) -> dict[str, Any]:
+    """What was written of an entry of a list, and its kind, without which it cannot be read."""
+    kind = {"kind": item.kind} if "kind" in type(item).model_fields else {}  # type: ignore[attr-defined]
+    return {**kind, **item.model_dump(mode="json", exclude_unset=True)}
 
 
 def _choices(field: FieldInfo) -> str:
