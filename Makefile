@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "  1/2 torch"
 	@$(PIP) torch
 	@echo "  2/2 rewardsmith and its development tools"
-	@$(PIP) -e '.[dev,serve]'
+	@$(PIP) -e '.[dev,judge,serve]'
 	@touch $@
 
 demo: $(STAMP)  ## The main job on embedded data; ends well when the report is written, whatever the verdict

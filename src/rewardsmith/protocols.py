@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -35,6 +35,14 @@ class Judge(Protocol):
 @runtime_checkable
 class BenchmarkJudge(Judge, Protocol):
     """A judge that can also be asked what benchmarks ask: the best of several answers, and a rating of one."""
+
+    def expect(self, rows: Mapping[str, int]) -> None:
+        """Name the rows that `choose` will be asked, with the numbers of their answers: orders are then balanced."""
+        ...
+
+    def order(self, row: str, answers: int) -> tuple[int, ...]:
+        """The order in which `choose` shows this row's answers: the number of the first one first."""
+        ...
 
     async def choose(self, prompt: Conversation, answers: Sequence[str], row: str) -> Choice:
         """The best of `answers`, which are shown in an order drawn from the judge's seed and the row's name."""

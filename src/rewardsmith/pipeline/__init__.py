@@ -20,6 +20,7 @@ serving.py       models, tokens and limits of a server; engines.py: what it scor
 ensembles.py     models named on a command line, alone or combined
 bulk.py          rewards of the rows of a file
 verifying.py     the same rewards on every path; asking.py: a running server among them
+judging.py       the judge, built and evaluated
 exporting.py     checkpoints for other programs, and averages of checkpoints
 events.py        what a watcher is told; following.py leaves it in the run directory as well
 reporting.py     report.html and summary.md, with the texts of rows

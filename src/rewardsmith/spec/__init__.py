@@ -36,7 +36,7 @@ from rewardsmith.spec.evaluation import (
     OodSpec,
     SpreadGate,
 )
-from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgeSpec
+from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgePrompts, JudgeSpec
 from rewardsmith.spec.loading import dump_spec, load_spec
 from rewardsmith.spec.routing import IntervalRule, RoutingSpec, SubsetRule
 from rewardsmith.spec.training import MonitorSpec, TrainingSpec
@@ -56,6 +56,7 @@ __all__ = [
     "IntervalRule",
     "JudgeBudget",
     "JudgePrices",
+    "JudgePrompts",
     "JudgeSpec",
     "LoraAdapter",
     "MonitorSpec",

@@ -98,8 +98,8 @@ class JudgeSpec(Section):
     """Replies for each question and order. Ranked answers change their places from sample to sample."""
     combine: Literal["mean", "majority"] = "mean"
     """How several replies become one verdict."""
-    temperature: float = Field(0.0, ge=0.0, le=2.0)
-    """Sampling temperature. At 0 equal questions are asked once."""
+    temperature: float | None = Field(0.0, ge=0.0, le=2.0)
+    """Sampling temperature; at 0 equal questions are asked once. `null`: the endpoint's own."""
     max_tokens: int = Field(1024, ge=1)
     """Longest reply, in tokens; more is missing, and not paid for."""
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

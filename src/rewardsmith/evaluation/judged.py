@@ -1,0 +1,250 @@
+"""A judge on a benchmark: rows asked, verdicts as rewards, scored by the benchmark's own rule.
+
+    answers    = await judge_rows(benchmark, rows, judge, parallel=8)
+    evaluation = score_judged(benchmark, rows, answers, seed=17)          the same records as a reward model's
+
+How a row is asked, and what its rewards are:
+
+    ranking    one question about all answers; 1 for the answer that is named, 0 for the others
+    pairwise   the better of two; the probability of each, which sum to 1: one half each is a tie
+    rating     every answer alone, from 1 to 10
+
+RewardBench 2 ranks in five subsets and rates in Ties, as its own script does. RM-Bench and PPE's sets of 32 compare
+answers two by two in many ways, for which a judge would be asked up to 496 times a row: their answers are rated. Rows
+with more answers than there are letters are rated as well. A missing verdict is a missing reward: the benchmark's
+rule decides.
+
+The judge is handed in (`protocols.BenchmarkJudge`): this room knows no endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardsmith import statistics
+from rewardsmith.evaluation import ppe, rewardbench2
+from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Floats
+from rewardsmith.evaluation.results import Evaluation, score_rows
+from rewardsmith.protocols import BenchmarkJudge, Progress
+from rewardsmith.records import JudgeProtocol
+from rewardsmith.types import Comparison, Conversation, Missing, Rating
+
+MOST_RANKED = 26
+"""Answers that one question can hold: the letters."""
+
+CHANCE_BENCHMARKS = ("rewardbench2", "best_of_n")
+"""Benchmarks whose rule gives equal rewards what guessing reaches; RewardBench 2's script scores parse failures so."""
+
+FAILED_RATING = -1.0
+"""What RewardBench 2's script takes for a rating that it cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowAnswer:
+    """What a judge said of one row: rewards in the order of its responses, NaN where missing, for the reason in
+    `missing`.
+
+    `consistent` says whether both orders of a pair named the same response; `unread_ratings` which ratings could not be
+    read.
+    """
+
+    protocol: JudgeProtocol
+    rewards: Floats
+    missing: Missing = ""
+    consistent: bool | None = None
+    unread_ratings: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+    @property
+    def unread(self) -> bool:
+        """Whether a reply could not be read."""
+        return self.missing == "unparsed" or bool(self.unread_ratings.any())
+
+
+_IN_WORDS: dict[JudgeProtocol, str] = {
+    "ranking": "where answers are ranked, 1 for the one that it named and 0 for the others;",
+    "pairwise": "in pairs, the probability of each response being the better one, one half each for a tie;",
+    "rating": "where answers are rated, a number from 1 to 10;",
+}
+
+
+def row_name(row: EvalRow) -> str:
+    """What the judge calls a row."""
+    return f"{row.subset}/{row.id}"
+
+
+def protocol_of(benchmark: Benchmark, row: EvalRow) -> JudgeProtocol:
+    """How a row of a benchmark is asked."""
+    rated = {
+        "rewardbench2": row.subset == rewardbench2.TIES,
+        "rm_bench": True,
+        "ppe": row.subset != ppe.HUMAN,
+    }
+    if rated.get(benchmark.name) or len(row.responses) > MOST_RANKED:
+        return "rating"
+    if len(row.responses) == 2 and benchmark.name not in ("rewardbench2", "best_of_n"):
+        return "pairwise"
+    return "ranking"
+
+
+def plain(response: Conversation) -> str:
+    """A response as one text."""
+    return "\n\n".join(message.content for message in response)
+
+
+def comparison_of(row: EvalRow) -> Comparison:
+    """A row of two responses as a comparison, the chosen one first: both orders are asked, or one that is drawn."""
+    return Comparison(row.prompt, row.chosen[0], row.rejected[0], id=row_name(row), subset=row.subset)
+
+
+async def judge_rows(
+    benchmark: Benchmark,
+    rows: Sequence[EvalRow],
+    judge: BenchmarkJudge,
+    *,
+    parallel: int,
+    progress: Progress | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> list[RowAnswer]:
+    """Ask a judge about every row.
+
+    Args:
+        benchmark: decides how rows are asked.
+        rows: as loaded.
+        judge: is asked.
+        parallel: questions at a time.
+        progress: told how many questions are answered.
+        check: called after each question; what it raises ends the work.
+    """
+    asked = {row.key: protocol_of(benchmark, row) for row in rows}
+    ranked = [row for row in rows if asked[row.key] == "ranking"]
+    paired = [row for row in rows if asked[row.key] == "pairwise"]
+    rated = dict.fromkeys(text for row in rows if asked[row.key] == "rating" for text in row.conversations)
+    judge.expect({row_name(row): len(row.responses) for row in ranked})
+    done = iter(
+        await in_parallel(
+            [
+                *(partial(_ranked, judge, row) for row in ranked),
+                *(partial(_paired, judge, row) for row in paired),
+                *(partial(judge.rate, text) for text in rated),
+            ],
+            parallel,
+            progress,
+            check,
+        )
+    )
+    found = {row.key: next(done) for row in (*ranked, *paired)}
+    ratings = dict(zip(rated, done, strict=True))
+    return [found.get(row.key) or _rated([ratings[text] for text in row.conversations]) for row in rows]
+
+
+async def in_parallel(
+    work: Sequence[Callable[[], Awaitable[Any]]],
+    parallel: int,
+    progress: Progress | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> list[Any]:
+    """The results of all pieces of work, in order; so many are under way at a time."""
+    results: dict[int, Any] = {}
+    places = iter(range(len(work)))
+
+    async def worker() -> None:
+        for place in places:
+            results[place] = await work[place]()
+            check()
+            if progress:
+                progress(len(results), len(work))
+
+    tasks = [asyncio.create_task(worker()) for _ in range(min(parallel, len(work)))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [results[place] for place in range(len(work))]
+
+
+def score_judged(
+    benchmark: Benchmark,
+    rows: BenchmarkRows,
+    answers: Sequence[RowAnswer],
+    *,
+    seed: int,
+    resamples: int = statistics.RESAMPLES,
+    model: str = "",
+    missing_as_chance: bool = False,
+) -> Evaluation:
+    """Score a judge's answers by the benchmark's rule.
+
+    With `missing_as_chance` a row whose reply could not be read scores what guessing reaches, and an unread rating is
+    -1, as RewardBench 2's script does; its rewards stay null, and it still counts as missing.
+    """
+    told = replace(rows, note=" ".join(part for part in (rows.note, _note(answers, missing_as_chance)) if part))
+    rewards = [answer.rewards for answer in answers]
+    scored = score_rows(benchmark, told, rewards, seed=seed, resamples=resamples, model=model)
+    if not missing_as_chance or not any(answer.unread for answer in answers):
+        return scored
+    filled = [_filled(answer) for answer in answers]
+    other = score_rows(benchmark, told, filled, seed=seed, resamples=resamples, model=model)
+    return _with_scores_of(other, scored)
+
+
+def _with_scores_of(other: Evaluation, scored: Evaluation) -> Evaluation:
+    """The scores of `other`, and everything that is said of rewards from `scored`."""
+    subsets = {
+        name: subset.model_copy(update={"n_missing": scored.result.subsets[name].n_missing})
+        for name, subset in other.result.subsets.items()
+    }
+    result = other.result.model_copy(
+        update={
+            "subsets": subsets,
+            "rewards": scored.result.rewards,
+            "rewards_by_subset": scored.result.rewards_by_subset,
+            "analysis": scored.result.analysis,
+        }
+    )
+    kept = zip(scored.rows, other.rows, strict=True)
+    return Evaluation(result, tuple(own.model_copy(update={"result": row.result}) for own, row in kept))
+
+
+def _filled(answer: RowAnswer) -> Floats:
+    """Rewards as RewardBench 2's script would have them: equal ones for an unread verdict, -1 for an unread rating."""
+    if answer.protocol == "rating":
+        return np.where(answer.unread_ratings, FAILED_RATING, answer.rewards)
+    return np.zeros_like(answer.rewards) if answer.unread else answer.rewards
+
+
+def _note(answers: Sequence[RowAnswer], missing_as_chance: bool) -> str:
+    used = {answer.protocol for answer in answers}
+    told = [text for protocol, text in _IN_WORDS.items() if protocol in used]
+    chance = "Replies that could not be read score what guessing reaches (ratings: -1)." if missing_as_chance else ""
+    return " ".join(["Rewards are a judge's verdicts:", *told, *([chance] if chance else [])])
+
+
+async def _ranked(judge: BenchmarkJudge, row: EvalRow) -> RowAnswer:
+    choice = await judge.choose(row.prompt, [plain(response) for response in row.responses], row_name(row))
+    rewards = np.full(len(row.responses), np.nan)
+    if choice.best is not None:
+        rewards[:] = 0.0
+        rewards[choice.best] = 1.0
+    return RowAnswer("ranking", rewards, choice.missing)
+
+
+async def _paired(judge: BenchmarkJudge, row: EvalRow) -> RowAnswer:
+    verdict = await judge.compare(comparison_of(row))
+    share = np.nan if verdict.probability is None else verdict.probability
+    return RowAnswer("pairwise", np.array([share, 1 - share]), verdict.missing, verdict.consistent)
+
+
+def _rated(ratings: Sequence[Rating]) -> RowAnswer:
+    values = np.array([np.nan if rating.value is None else rating.value for rating in ratings])
+    reasons = [rating.missing for rating in ratings if rating.missing]
+    unread = np.array([rating.missing == "unparsed" for rating in ratings])
+    return RowAnswer("rating", values, reasons[0] if reasons else "", unread_ratings=unread)

@@ -1,0 +1,244 @@
+"""A language model as a judge: the better of two, the best of several, a rating.
+
+    judge = LanguageModelJudge(spec, prompts, client, seed=17)
+    verdict = await judge.compare(comparison)             both orders, `samples` replies in each
+    choice  = await judge.choose(prompt, answers, row)    `samples` replies, the answers at other places in each
+    rating  = await judge.rate(conversation)
+
+It fulfils `protocols.BenchmarkJudge`. A reply that cannot be read is asked for once more, with a word about its form;
+what cannot be read then is missing. A verdict on a pair needs a reading of each order: one order alone would carry
+the judge's preference for a place.
+
+What an endpoint does not have (JSON by schema, token probabilities, a seed) is found out by asking: where it refuses a
+request that has them and takes the same without, it is not asked for them again, in a resumed job neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from rewardsmith.errors import SpecError
+from rewardsmith.judging.client import Answer, Client
+from rewardsmith.judging.combining import agree, best_answer, first_better, rating
+from rewardsmith.judging.endpoint import Failure, refusal, too_long, unsuitable
+from rewardsmith.judging.orders import Order, balanced_orders, drawn_order, rotated
+from rewardsmith.judging.questions import (
+    PAIR,
+    TIE,
+    Question,
+    pairwise_question,
+    ranking_question,
+    rating_question,
+)
+from rewardsmith.judging.replies import Reply, read_labels, read_rating
+from rewardsmith.judging.requests import FEATURES, droppable, reply_form, request_body, sample_seed
+from rewardsmith.judging.tally import Tally
+from rewardsmith.judging.templates import Form, Kind, Prompt
+from rewardsmith.spec import JudgeSpec
+from rewardsmith.types import Choice, Comparison, Conversation, Missing, Rating, Usage, Verdict
+
+T = TypeVar("T")
+Read = Callable[[Question, Reply, Form], T | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """What one reply says, None where missing."""
+
+    value: T | None
+    missing: Missing
+    usage: Usage
+
+
+class LanguageModelJudge:
+    """See the module.
+
+    Args:
+        spec: the `judge` section.
+        prompts: by kind.
+        client: asks the endpoint.
+        seed: of orders and samples.
+    """
+
+    def __init__(self, spec: JudgeSpec, prompts: Mapping[Kind, Prompt], client: Client, *, seed: int) -> None:
+        self.spec = spec
+        self.prompts = prompts
+        self.client = client
+        self.tally = Tally()
+        self.seed = seed
+        self._orders: dict[str, Order] = {}
+
+    @property
+    def form(self) -> Form:
+        """How replies are written, as far as the endpoint has had its say in it."""
+        return reply_form(self.spec, self._off())
+
+    @property
+    def refusal(self) -> SpecError | None:
+        """Why the endpoint cannot be used at all; None where it can, or was not asked yet."""
+        return self.client.refusal
+
+    def expect(self, rows: Mapping[str, int]) -> None:
+        """Name the rows that `choose` will be asked, with the numbers of their answers: orders are then balanced."""
+        self._orders |= balanced_orders(self.seed, rows)
+
+    def order(self, row: str, answers: int) -> Order:
+        """The order in which the answers of this row are shown: the number of the first one first."""
+        known = self._orders.get(row, ())
+        return known if len(known) == answers else drawn_order(self.seed, row, answers)
+
+    async def compare(self, comparison: Comparison) -> Verdict:
+        """The better of two responses; missing where an order has no reading."""
+        return await self._in_time(self._compare(comparison), Verdict(None, missing="deadline"))
+
+    async def choose(self, prompt: Conversation, answers: Sequence[str], row: str) -> Choice:
+        """The best of several answers, which are shown in the order of the row's name."""
+        return await self._in_time(self._choose(prompt, answers, row), Choice(None, missing="deadline"))
+
+    async def rate(self, conversation: Conversation) -> Rating:
+        """How good the last message is, from 1 to 10."""
+        return await self._in_time(self._rate(conversation), Rating(None, missing="deadline"))
+
+    async def close(self) -> None:
+        """Wait for calls under way, and close what is open."""
+        await self.client.close()
+        self.client.log.close()
+
+    async def _compare(self, comparison: Comparison) -> Verdict:
+        pair, prompt = (comparison.first, comparison.second), self.prompts["pairwise"]
+        orders = self._pair_orders(comparison)
+        questions = [pairwise_question(prompt, comparison.prompt, pair[a], pair[b]) for a, b in orders]
+        readings = await self._all(questions, read_labels)
+        usage = _total([reading for order in readings for reading in order])
+        values = []
+        for order, of_order in zip(orders, readings, strict=True):
+            shares = [reading.value for reading in of_order if reading.value is not None]
+            for share in shares:
+                self.tally.named("pairwise", share, PAIR)
+            if not shares:
+                return Verdict(None, missing=_reason(of_order), usage=usage)
+            values.append([_first_wins(share, order) for share in shares])
+        how = self.spec.combine
+        consistent = agree(values[0], values[1], how) if len(values) == 2 else None
+        return Verdict(first_better(values, how), consistent, usage=usage)
+
+    def _pair_orders(self, comparison: Comparison) -> list[Order]:
+        if self.spec.orders == "both":
+            return [(0, 1), (1, 0)]
+        name = comparison.id or _digest((*comparison.prompt, *comparison.first, *comparison.second))
+        return [drawn_order(self.seed, name, 2)]
+
+    async def _choose(self, prompt: Conversation, answers: Sequence[str], row: str) -> Choice:
+        order = self.order(row, len(answers))
+        shown = [rotated(order, sample) for sample in range(self.spec.samples)]
+        texts = [[answers[place] for place in places] for places in shown]
+        questions = [ranking_question(self.prompts["ranking"], prompt, own) for own in texts]
+        readings = await asyncio.gather(
+            *(self._ask(question, sample, read_labels) for sample, question in enumerate(questions))
+        )
+        shares = []
+        for places, question, reading in zip(shown, questions, readings, strict=True):
+            if reading.value is not None:
+                self.tally.named("ranking", reading.value, question.labels)
+                shares.append(
+                    {place: reading.value[label] for place, label in zip(places, question.labels, strict=True)}
+                )
+        if not shares:
+            return Choice(None, _reason(readings), _total(readings))
+        return Choice(best_answer(shares, order, self.spec.combine), usage=_total(readings))
+
+    async def _rate(self, conversation: Conversation) -> Rating:
+        question = rating_question(self.prompts["rating"], conversation)
+        [readings] = await self._all([question], read_rating)
+        values = [reading.value for reading in readings if reading.value is not None]
+        if not values:
+            return Rating(None, _reason(readings), _total(readings))
+        for value in values:
+            self.tally.rated(value)
+        return Rating(rating(values, self.spec.combine), usage=_total(readings))
+
+    async def _all(self, questions: Sequence[Question], read: Read[T]) -> list[list[Reading[T]]]:
+        """For each question a reading of each sample, all asked at once."""
+        samples = range(self.spec.samples)
+        found = await asyncio.gather(
+            *(self._ask(question, sample, read) for question in questions for sample in samples)
+        )
+        return [list(found[place * len(samples) :][: len(samples)]) for place in range(len(questions))]
+
+    async def _ask(self, question: Question, sample: int, read: Read[T]) -> Reading[T]:
+        """One reading of a question: asked, and asked once more where the reply cannot be read."""
+        usage = Usage()
+        for again in (False, True):
+            answer, form = await self._answer(question, sample, again=again)
+            usage += answer.usage
+            if answer.reply is None:
+                return Reading(None, answer.missing, usage)
+            value = read(question, answer.reply, form)
+            self.tally.read(question.kind, readable=value is not None, again=again)
+            if value is not None:
+                return Reading(value, "", usage)
+        return Reading(None, "unparsed", usage)
+
+    async def _answer(self, question: Question, sample: int, *, again: bool) -> tuple[Answer, Form]:
+        """The answer to the best-equipped request that the endpoint takes."""
+        until = asyncio.get_running_loop().time() + self.spec.deadline
+        off = self._off()
+        usage = Usage()
+        while True:
+            body, form = request_body(self.spec, question, off, seed=sample_seed(self.seed, sample), again=again)
+            answer = await self.client.ask(body, until)
+            usage += answer.usage
+            if answer.reply is not None:
+                for feature in off:
+                    self.client.log.refuses(self._feature(feature))
+                return replace(answer, usage=usage), form
+            dropped = droppable(self.spec, body) if answer.failure and unsuitable(answer.failure) else None
+            if dropped is None:
+                self._give_up(answer.failure)
+                return replace(answer, usage=usage), form
+            off |= {dropped}
+
+    def _give_up(self, failure: Failure | None) -> None:
+        """An endpoint that has answered nobody, and takes no form of a request, is told to its user."""
+        if failure and unsuitable(failure) and not too_long(failure) and not self.client.answered:
+            self.client.refuse(refusal(self.spec, failure))
+
+    def _off(self) -> frozenset[str]:
+        """What the endpoint is known to refuse."""
+        return frozenset(one for one in FEATURES if self._feature(one) in self.client.log.refused)
+
+    def _feature(self, name: str) -> str:
+        return f"{self.spec.endpoint} {self.spec.model} {name}"
+
+    async def _in_time(self, work: Awaitable[T], late: T) -> T:
+        try:
+            async with asyncio.timeout(self.spec.deadline):
+                return await work
+        except TimeoutError:
+            return late
+
+
+def _first_wins(shares: Mapping[str, float], order: Order) -> float:
+    """Probability that the first response is better, from the letters of one order; a tie counts half."""
+    first = "A" if order[0] == 0 else "B"
+    return shares[first] + shares[TIE] / 2
+
+
+def _reason(readings: Sequence[Reading[T]]) -> Missing:
+    """Why there is no reading: the reason that its user can do most about."""
+    reasons = {reading.missing for reading in readings}
+    order: tuple[Missing, ...] = ("budget", "deadline", "failed", "unparsed")
+    return next(reason for reason in order if reason in reasons)
+
+
+def _total(readings: Sequence[Reading[T]]) -> Usage:
+    return sum((reading.usage for reading in readings), Usage())
+
+
+def _digest(conversation: Conversation) -> str:
+    text = "\x1e".join(f"{message.role}\x1f{message.content}" for message in conversation)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
