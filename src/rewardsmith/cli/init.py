@@ -80,8 +80,8 @@ def init(
         base=base or ask("Base model (hub id or folder)", _EMBEDDED, str.strip),
         data=data or ask("Preference pairs (file or hub id)", _EMBEDDED, _data),
         policy=_policy(policy) if policy else ask("Policy that the rewards will train (8B, or a hub id)", "", _policy),
-        device=device or ask("Device (auto, cpu, cuda, mps)", "auto", _device),
-        framework=framework or ask(f"Rewards are for ({', '.join(_NEXT)})", "trl", _framework),
+        device=device if device else ask("Device (auto, cpu, cuda, mps)", "auto", _device),
+        framework=framework if framework else ask(f"Rewards are for ({', '.join(_NEXT)})", "trl", _framework),
         columns=_stated(columns or []),
     )
     answers.columns.update(_columns(_data(answers.data), answers.columns, asks=asks))
