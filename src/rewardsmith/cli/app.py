@@ -17,6 +17,7 @@ from rewardsmith.cli.compare import compare
 from rewardsmith.cli.explain import explain
 from rewardsmith.cli.export import export
 from rewardsmith.cli.init import init
+from rewardsmith.cli.judge import judge
 from rewardsmith.cli.open import open_command
 from rewardsmith.cli.options import (
     AsJson,
@@ -133,6 +134,7 @@ app.command()(compare)
 app.command()(explain)
 app.command()(export)
 app.command(name="open")(open_command)
+app.command()(judge)
 app.command()(probe)
 app.command()(report)
 app.command()(score)

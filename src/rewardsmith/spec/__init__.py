@@ -37,7 +37,7 @@ from rewardsmith.spec.evaluation import (
     SpreadGate,
 )
 from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgePrompts, JudgeSpec
-from rewardsmith.spec.loading import dump_spec, load_spec
+from rewardsmith.spec.loading import default_spec, dump_spec, load_spec
 from rewardsmith.spec.routing import IntervalRule, RoutingSpec, SubsetRule
 from rewardsmith.spec.training import MonitorSpec, TrainingSpec
 from rewardsmith.spec.tree import Spec, digest
@@ -71,6 +71,7 @@ __all__ = [
     "SubsetRule",
     "TrainingSpec",
     "compare_sizes",
+    "default_spec",
     "digest",
     "dump_spec",
     "load_spec",

@@ -55,6 +55,20 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
         raise explain(error, path, text, overridden) from error
 
 
+def default_spec(overrides: Sequence[str]) -> Spec:
+    """The defaults with overrides, for commands that need no file.
+
+    Raises:
+        SpecError: a key is unknown, or a value breaks a rule.
+    """
+    content: dict[Any, Any] = {}
+    overridden = [_assign(content, override) for override in overrides]
+    try:
+        return Spec.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, Path("--set"), "", overridden) from error
+
+
 def dump_spec(spec: Spec) -> str:
     """The resolved spec as YAML, fields in the order in which they are declared."""
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
