@@ -4,6 +4,7 @@ section.py       what sections share; types that carry a rule and its reason
 architecture.py  base model, adapter, policy, hardware
 data.py          sources, held-out pairs, length policy
 training.py      one epoch of Bradley-Terry, margin monitor
+openrlhf.py      the environment, launcher and ZeRO stage of the OpenRLHF backend
 evaluation.py    benchmarks, gates, export
 probes.py        bias probes: rows, limits, gates
 judging.py       the judge: endpoint, budget, prompts
@@ -38,6 +39,7 @@ from rewardsmith.spec.evaluation import (
 )
 from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgePrompts, JudgeSpec
 from rewardsmith.spec.loading import default_spec, dump_spec, load_spec
+from rewardsmith.spec.openrlhf import OpenRLHFSpec
 from rewardsmith.spec.routing import IntervalRule, RoutingSpec, SubsetRule
 from rewardsmith.spec.training import MonitorSpec, TrainingSpec
 from rewardsmith.spec.tree import Spec, digest
@@ -62,6 +64,7 @@ __all__ = [
     "MonitorSpec",
     "NoAdapter",
     "OodSpec",
+    "OpenRLHFSpec",
     "PolicySpec",
     "QloraAdapter",
     "RoutingSpec",

@@ -26,6 +26,7 @@ from rewardsmith.spec.architecture import (
 from rewardsmith.spec.data import DataSpec
 from rewardsmith.spec.evaluation import EvaluationSpec, ExportSpec
 from rewardsmith.spec.judging import JudgeSpec
+from rewardsmith.spec.openrlhf import OpenRLHFSpec
 from rewardsmith.spec.report import ReportSpec
 from rewardsmith.spec.routing import RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
@@ -47,6 +48,7 @@ _NOT_RESULTS: Any = {
         "restarts",
     },
     "training": {"checkpoint_every_steps"},
+    "openrlhf": {"interpreter", "launcher", "hostfile", "port", "slurm_options"},
     "evaluation": {"tokens_per_batch"},
     "judge": {"concurrency", "call_deadline", "deadline", "retries", "backoff", "max_wait", "budget", "key_variable"},
 }
@@ -69,6 +71,7 @@ class Spec(Section):
     hardware: HardwareSpec = Field(default_factory=HardwareSpec)
     data: DataSpec = Field(default_factory=DataSpec)
     training: TrainingSpec = Field(default_factory=TrainingSpec)
+    openrlhf: OpenRLHFSpec = Field(default_factory=OpenRLHFSpec)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
     export: ExportSpec = Field(default_factory=ExportSpec)
     report: ReportSpec = Field(default_factory=ReportSpec)
