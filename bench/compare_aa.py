@@ -46,7 +46,7 @@ def main() -> None:
         "of them where there is a difference, and 400 resamples. "
         f"{time.process_time() - started:.0f} s of one core. Made by `python bench/compare_aa.py --save`."
     )
-    publish("compare_aa", f"{head}\n\n{lines}", arguments)
+    publish("compare_aa", f"# False calls of `compare`\n\n{head}\n\n{lines}", arguments)
 
 
 def table(simulations: int) -> Iterator[list[str]]:

@@ -46,7 +46,7 @@ def main() -> None:
         f"points at 20,000). {time.process_time() - started:.0f} s of one core. "
         "Made by `python bench/coverage.py --save`."
     )
-    publish("coverage", f"{head}\n\n{lines}", arguments)
+    publish("coverage", f"# Coverage of 95 % intervals\n\n{head}\n\n{lines}", arguments)
 
 
 def table(simulations: int) -> Iterator[list[str]]:

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rescore", type=_numbers, default=(0, 1000, 11520), help="evaluation.label_noise.rescore")
     parser.add_argument("--pairs", type=int, default=None, help="the first so many pairs only")
     arguments = parser.parse_args()
-    publish("label_noise", report(arguments), arguments)
+    publish("label_noise", f"# Estimated share of wrong labels\n\n{report(arguments)}", arguments)
 
 
 def report(arguments: argparse.Namespace) -> str:

@@ -63,7 +63,7 @@ def main() -> None:
         f"Rewards given, one thread, seconds of CPU; {machine()}. Most: {slowest:.1f} s to score and write (limit "
         f"{LIMIT_SECONDS}), {largest:.2f} GiB (limit {LIMIT_GIB}). Made by `python bench/statistics_scale.py --save`."
     )
-    publish("statistics_scale", f"{head}\n\n{lines}", arguments)
+    publish("statistics_scale", f"# What the statistics of many responses cost\n\n{head}\n\n{lines}", arguments)
 
 
 def apart(name: str, responses: int) -> dict[str, float]:
