@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="run directory of an embedded spec; its seed counts")
     arguments = parser.parse_args()
     seed = load_spec(arguments.run / "spec.yaml").seed if arguments.run else arguments.seed
-    publish("embedded_baselines", report(seed, arguments.run), arguments)
+    title = "# What simple rules reach on the embedded data"
+    publish("embedded_baselines", f"{title}\n\n{report(seed, arguments.run)}", arguments)
 
 
 def report(seed: int, run: Path | None) -> str:
