@@ -188,12 +188,20 @@ def score_judged(
     """
     told = replace(rows, note=" ".join(part for part in (rows.note, _note(answers, missing_as_chance)) if part))
     rewards = [answer.rewards for answer in answers]
-    scored = score_rows(benchmark, told, rewards, seed=seed, resamples=resamples, model=model)
+    scored = _without_flags(score_rows(benchmark, told, rewards, seed=seed, resamples=resamples, model=model))
     if not missing_as_chance or not any(answer.unread for answer in answers):
         return scored
     filled = [_filled(answer) for answer in answers]
     other = score_rows(benchmark, told, filled, seed=seed, resamples=resamples, model=model)
     return _with_scores_of(other, scored)
+
+
+def _without_flags(scored: Evaluation) -> Evaluation:
+    """Verdicts are few numbers by their nature: what would be wrong with rewards is not with them."""
+    result = scored.result
+    rewards = {name: own.model_copy(update={"flags": ()}) for name, own in result.rewards_by_subset.items()}
+    update = {"rewards": result.rewards.model_copy(update={"flags": ()}), "rewards_by_subset": rewards}
+    return replace(scored, result=result.model_copy(update=update))
 
 
 def _with_scores_of(other: Evaluation, scored: Evaluation) -> Evaluation:
