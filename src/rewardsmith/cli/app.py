@@ -34,6 +34,7 @@ from rewardsmith.cli.options import (
 )
 from rewardsmith.cli.probe import probe
 from rewardsmith.cli.report import report
+from rewardsmith.cli.route import route
 from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
 from rewardsmith.cli.verify import verify
@@ -137,6 +138,7 @@ app.command(name="open")(open_command)
 app.command()(judge)
 app.command()(probe)
 app.command()(report)
+app.add_typer(route, name="route")
 app.command()(score)
 app.command()(serve)
 app.command()(verify)

@@ -159,6 +159,7 @@ from rewardsmith.records.routing import (
     RouteRow,
     RouteRunRecord,
     RouteTarget,
+    RouteVerdict,
     RoutingRecord,
 )
 from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest, StageRecord
@@ -277,6 +278,7 @@ __all__ = [
     "RouteRow",
     "RouteRunRecord",
     "RouteTarget",
+    "RouteVerdict",
     "RoutedScore",
     "RoutingRecord",
     "RowResult",

@@ -60,11 +60,15 @@ class AuditHeader(Record):
 
 
 class AuditEntry(Record):
-    """One decision with everything that it was made of. `digest` is of the texts, `row` the row of the input file."""
+    """One decision with everything that it was made of. `digest` is of the texts.
+
+    `row` is the row of the input file, `places` are those of the two responses in it.
+    """
 
     kind: Literal["decision"] = "decision"
     id: str
     row: int | None = None
+    places: tuple[int, int] = (0, 1)
     subset: str = ""
     digest: str
     opinion: LoggedOpinion
@@ -131,6 +135,18 @@ class RouteJudge(Record):
     calls: int = 0
     cost: float = 0.0
     currency: str = ""
+
+
+class RouteVerdict(Record):
+    """One line of `verdicts.jsonl`: what the judge said of the chosen response being the better one of a pair."""
+
+    subset: str
+    id: str
+    probability: float | None = Field(None, ge=0.0, le=1.0)
+    consistent: bool | None = None
+    missing: Literal["", "unparsed", "failed", "deadline", "budget"] = ""
+    calls: int = 0
+    cost: float = 0.0
 
 
 class RoutingRecord(Record):

@@ -32,12 +32,13 @@ _DIFFERENCES_KEPT = 20
 
 
 class AuditLog:
-    """Appends lines to a file. Use it in one thread, and close it."""
+    """Appends lines to a file. Use it in one thread, and close it. `append`: a log that has this header already."""
 
-    def __init__(self, path: Path, header: AuditHeader) -> None:
+    def __init__(self, path: Path, header: AuditHeader, *, append: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._handle: IO[str] = path.open("a", encoding="utf-8")
-        self._put(to_json(header, indent=None))
+        if not append:
+            self._put(to_json(header, indent=None))
 
     def write(self, entry: AuditEntry) -> None:
         """One decision."""
@@ -63,12 +64,22 @@ def header_of(rules: Rules, *, model: str = "", judge: str = "", prompts: str = 
     )
 
 
-def entry_of(comparison: Comparison, decision: Decision, refusal: Fallback, row: int | None = None) -> AuditEntry:
-    """The line of a decision; `refusal` is why the judge was not asked, "" where it was or need not be."""
+def entry_of(
+    comparison: Comparison,
+    decision: Decision,
+    refusal: Fallback,
+    row: int | None = None,
+    places: tuple[int, int] = (0, 1),
+) -> AuditEntry:
+    """The line of a decision; `refusal` is why the judge was not asked, "" where it was or need not be.
+
+    `row` and `places` say which responses of a file were compared.
+    """
     verdict = decision.verdict
     return AuditEntry(
         id=decision.id,
         row=row,
+        places=places,
         subset=comparison.subset,
         digest=comparison_digest(comparison),
         opinion=LoggedOpinion(

@@ -81,6 +81,7 @@ class HybridRouter:
         refusal: Fallback = "",
         patient: bool = False,
         row: int | None = None,
+        places: tuple[int, int] = (0, 1),
     ) -> Decision:
         """Who decides, and what.
 
@@ -89,7 +90,7 @@ class HybridRouter:
             opinion: what the reward model says of them.
             refusal: why the judge may not be asked about this one, whatever the budgets say.
             patient: waiting for the judge to be free does not count against the deadline.
-            row: of the file that the comparison came from, for the log.
+            row, places: of the file that the comparison came from, and of the responses in it, for the log.
         """
         self._budget.saw()
         look = self.rules.look_at(opinion, comparison.subset)
@@ -98,7 +99,7 @@ class HybridRouter:
             refusal, verdict = await self._ask(comparison, patient)
         decision = settle(comparison.id, look, opinion, refusal if look.escalated else "", verdict)
         if self._log is not None:
-            self._log.write(entry_of(comparison, decision, refusal if look.escalated else "", row))
+            self._log.write(entry_of(comparison, decision, refusal if look.escalated else "", row, places))
         return decision
 
     async def rule(
@@ -115,7 +116,7 @@ class HybridRouter:
 
         async def compare(first: int, second: int) -> Decision:
             pair = Comparison(prompt, responses[first], responses[second], id=f"{first}:{second}")
-            return await self.decide(pair, look(first, second))
+            return await self.decide(pair, look(first, second), places=(first, second))
 
         def clear(first: int, second: int) -> bool:
             return not self.rules.look_at(look(first, second)).escalated

@@ -163,6 +163,12 @@ class Rules:
             )
         return places[0] if places else None
 
+    def rank(self, opinion: Opinion) -> float:
+        """How sure an opinion is, for choosing among ambiguous ones: by the first rule that looks at certainty."""
+        first = next((rule for rule in self.rules if rule.kind != "subset"), Rule("margin"))
+        certainty = first.certainty(opinion)
+        return -math.inf if certainty is None else certainty
+
     def with_limit(self, below: float) -> Rules:
         """The same rules with a limit for the free one; unchanged where there is none."""
         if (place := self.free) is None:
