@@ -12,7 +12,7 @@ import pytest
 
 from report_records import HOSTILE, SUBSETS, build_run
 from rewardsmith.records import BenchmarkResult, read_record
-from rewardsmith.report import served_page, write_report
+from rewardsmith.report import RowTexts, served_page, write_report
 from rewardsmith.report.html import in_words
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -55,7 +55,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "hostile"])
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = build_run(tmp_path_factory.mktemp("run"), hostile=request.param)
-    return write_report(folder).read_text(encoding="utf-8")
+    return write_report(folder, RowTexts()).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_hostile_text_is_text(page: Page, source: str) -> None:
 
 
 def test_hostile_text_is_shown(tmp_path: Path) -> None:
-    page = Page(write_report(build_run(tmp_path, hostile=True)).read_text(encoding="utf-8"))
+    page = Page(write_report(build_run(tmp_path, hostile=True), RowTexts()).read_text(encoding="utf-8"))
     assert HOSTILE.split(" \u202e")[0] in page.text
     assert "\\u202etxt.exe\\u2066" in page.text
 
@@ -133,7 +133,7 @@ def test_headings_do_not_skip_levels_and_anchors_lead_somewhere(page: Page) -> N
     anchors = [link["href"][1:] for link in page.all("a")]
     assert set(anchors) <= set(ids)
     navigation = [link["href"][1:] for link in page.all("a") if "class" not in link and "finding-" not in link["href"]]
-    assert navigation == [
+    assert list(dict.fromkeys(navigation)) == [
         *("verdict", "scores", "gates", "explorer", "map", "constraints", "training", "labels", "rewards", "analyses"),
         *("data", "provenance"),
     ]

@@ -8,7 +8,7 @@ from probe_world import Planted, noise, oracle, rows
 from report_records import HOSTILE, build_run
 from rewardsmith.evaluation.probes import judge_probes, run_probes
 from rewardsmith.records import ProbesRecord, write_json
-from rewardsmith.report import write_report
+from rewardsmith.report import RowTexts, write_report
 from rewardsmith.report.markdown import SIGNS
 from rewardsmith.report.probes import probe_lines, probe_strip, probe_table
 from rewardsmith.spec.probes import ProbeGatesSpec
@@ -54,10 +54,10 @@ def test_hostile_texts_are_text(tmp_path: Path) -> None:
     example = result.examples[0].model_copy(update=dict.fromkeys(("id", "prompt", "original", "edited"), HOSTILE))
     changed = result.model_copy(update={"examples": (example,), "verdict": "FAIL", "message": HOSTILE})
     write_json(run / "probes.json", found.model_copy(update={"probes": {code: changed}, "title": HOSTILE}))
-    page = write_report(run).read_text()
+    page = write_report(run, RowTexts()).read_text()
     summary = (run / "summary.md").read_text()
     assert "\u202e" not in page + summary
-    assert "<script>" not in page
+    assert "<script>alert" not in page
     assert "<img" not in page
     assert "\n<script>" not in summary
 

@@ -39,6 +39,7 @@ class Followed:
         self._clock = clock
         self._written = 0.0
         self._record = LiveRecord(process=os.getpid(), host=socket.gethostname())
+        self._note(since=clock())
 
     def stage(self, name: StageName, state: Literal["started", "done", "unchanged"], detail: str = "") -> None:
         """Pass it on; write it at once."""
@@ -46,7 +47,7 @@ class Followed:
         if state == "started":
             self._note(stage=name, since=self._clock(), label="", done=0, total=0)
         else:
-            self._note(stage="", finished=(*self._record.finished, name), label="", done=0, total=0)
+            self._note(stage="", since=self._clock(), label="", done=0, total=0)
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Pass it on; write it now and then."""

@@ -10,10 +10,10 @@ from rewardsmith.records.files import Record
 
 
 class LiveRecord(Record):
-    """The stage at work, since when, and how far it has come: `done` of `total` of what `label` names.
+    """The stage at work (empty: what comes before or between them), since when, and how far it has come.
 
-    `process` and `host` say who writes it: a file whose process is gone was left by a run that was killed. Times are
-    seconds since 1970.
+    `done` of `total` counts what `label` names. `process` and `host` say who writes it: a file whose process is gone
+    was left by a run that was killed. Times are seconds since 1970.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -24,4 +24,3 @@ class LiveRecord(Record):
     label: str = ""
     done: int = 0
     total: int = 0
-    finished: tuple[str, ...] = ()

@@ -3,14 +3,15 @@
     component_map(records) → eight stages, in the order in which data flows
 
 The contract is the method's and is the same in every run; state and facts come from the records. `edge` is what flows
-on to the next stage, in two short lines.
+on to the next stage, in two short lines, and `boundary` what was verified of it there: constraints of the checklist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from rewardsmith.report.checklist import Evidence, checklist
 from rewardsmith.report.formatting import duration, parameters, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.scores import State
@@ -39,12 +40,22 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Boundary:
+    """What leaves a stage, checked: how many of its constraints hold, and those that do not, or are not verified."""
+
+    state: State
+    words: str
+    open: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """One box of the map."""
+    """One box of the map. `boundary` is None where nothing flows on."""
 
     key: str
     contract: Contract
     progress: Progress
+    boundary: Boundary | None = None
 
 
 _NOT_RUN = Progress("open", "not run")
@@ -109,9 +120,48 @@ CONTRACTS: dict[str, Contract] = {
 }
 
 
+BOUNDARIES: dict[str, tuple[str, ...]] = {
+    "data": ("Every row is counted",),
+    "contract": (
+        "Over-length policy is explicit",
+        "EOS is the last token",
+        "Pad differs from EOS",
+        "Padding on the right",
+        "Held-out pairs are not trained on",
+    ),
+    "architecture": ("Base no larger than the policy", "No remote code"),
+    "training": (
+        "Trained on the data that passed",
+        "One epoch",
+        "Bradley-Terry loss",
+        "target_margin never reaches the loss",
+        "Rewards stay in their range",
+    ),
+    "evaluation": ("Every response has a reward",),
+    "gates": ("Gates lie above the random baseline",),
+    "checkpoint": ("No normalisation", "Weights are safetensors"),
+}
+"""Which constraints of the checklist are about what leaves a stage."""
+
+_WORST: tuple[State, ...] = ("bad", "warn", "open", "good")
+
+
 def component_map(records: RunRecords) -> tuple[Stage, ...]:
-    """All stages with their contract and what this run did."""
-    return tuple(Stage(key, contract, _PROGRESS[key](records)) for key, contract in CONTRACTS.items())
+    """All stages with their contract, what this run did, and what was verified where they end."""
+    found = {one.rule: one.evidence for one in checklist(records)}
+    return tuple(
+        Stage(key, contract, _PROGRESS[key](records), _boundary(key, found)) for key, contract in CONTRACTS.items()
+    )
+
+
+def _boundary(key: str, found: Mapping[str, Evidence]) -> Boundary | None:
+    rules = BOUNDARIES.get(key, ())
+    if not rules:
+        return None
+    states = {found[rule].state for rule in rules}
+    unmet = tuple(rule for rule in rules if found[rule].state != "good")
+    words = f"{len(rules) - len(unmet)} of {plural(len(rules), 'constraint')} verified"
+    return Boundary(next(state for state in _WORST if state in states), words, unmet)
 
 
 def _data(records: RunRecords) -> Progress:

@@ -94,7 +94,7 @@ def sections(report: Report) -> list[tuple[str, str]]:
     there: list[tuple[str, str, object]] = [
         ("verdict", "Verdict", True),
         ("scores", "Scores", True),
-        ("against", report.against.title if report.against else "", report.against),
+        ("against", "Compared", report.against),
         ("variants", "Seeds and data", report.variants),
         ("gates", "Gates", True),
         ("explorer", "Rows", True),

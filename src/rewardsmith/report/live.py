@@ -78,9 +78,7 @@ def _stage(name: str, record: StageRecord | None, live: LiveRecord | None) -> Li
 
 
 def _doing(live: LiveRecord, now: float) -> str:
-    if not live.stage:
-        return "Between two stages."
-    title = STAGES.get(live.stage, capitalised(live.stage))
+    title = STAGES.get(live.stage, capitalised(live.stage)) or "Getting ready"
     spent = max(0.0, now - live.since)
     if not live.total:
         return f"{title}: {duration(spent)}."
@@ -105,4 +103,9 @@ def live_charts(run_dir: Path) -> dict[str, str]:
     """
     training = training_view(None, read_steps(run_dir), suspects=False)
     charts = epoch_charts(training) if training else ()
-    return {chart.title: chart.drawing.replace("<svg ", f'<svg xmlns="{_SVG}" ', 1) for chart in charts}
+    return {chart.title: _document(str(chart.drawing)) for chart in charts}
+
+
+def _document(drawing: str) -> str:
+    """A drawing as XML of its own."""
+    return f'<svg xmlns="{_SVG}"{drawing.removeprefix("<svg")}'

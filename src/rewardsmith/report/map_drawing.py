@@ -1,4 +1,5 @@
-"""The component map as a drawing: a box for each stage, arrows that name what flows, signs that say how each ended.
+"""The component map as a drawing: a box for each stage with the sign of how it ended, arrows that name what flows, and
+on each arrow the sign of what was verified at that boundary.
 
 Two layouts of the same map: `wide` snakes over two rows of four columns, `tall` is one column for narrow screens. The
 page shows one of them; the contracts stand in the table below it.
@@ -39,10 +40,10 @@ def wide_map(stages: Sequence[Stage]) -> Markup:
     boxes["checkpoint"] = _Box(column, height + 62 + 66, width, 56)
     found = {stage.key: stage for stage in stages}
     parts = [_box(found[key], box) for key, box in boxes.items()]
-    parts += [_across(boxes[a], boxes[b], found[a].progress.edge) for a, b in pairwise(_PIPE[:4])]
-    parts.append(_down(boxes["training"], boxes["evaluation"], found["training"].progress.edge))
-    parts.append(_back(boxes["evaluation"], boxes["gates"], found["evaluation"].progress.edge))
-    parts += [_fork(boxes["gates"], boxes["report"], boxes["checkpoint"], found["gates"].progress.edge)]
+    parts += [_across(boxes[a], boxes[b], found[a]) for a, b in pairwise(_PIPE[:4])]
+    parts.append(_down(boxes["training"], boxes["evaluation"], found["training"]))
+    parts.append(_back(boxes["evaluation"], boxes["gates"], found["evaluation"]))
+    parts += [_fork(boxes["gates"], boxes["report"], boxes["checkpoint"], found["gates"])]
     parts.append(_legend(0, height + 62))
     return drawing(3 * column + width, 2 * height + 64, _spoken(stages), *parts, class_="chart map wide")
 
@@ -57,15 +58,20 @@ def tall_map(stages: Sequence[Stage]) -> Markup:
         y += box.height
         if index < len(stages) - 1:
             joined = stage.key not in _PIPE
-            parts.append(Markup("") if joined else _down(box, _Box(0, y + gap, width, 0), stage.progress.edge))
+            parts.append(Markup("") if joined else _down(box, _Box(0, y + gap, width, 0), stage))
             y += 10 if joined else gap
     return drawing(width, y + 2, _spoken(stages), *parts, class_="chart map tall")
 
 
 def _spoken(stages: Sequence[Stage]) -> str:
     return "Component map: " + "; ".join(
-        ": ".join((stage.contract.title, ", ".join((stage.progress.word, *stage.progress.facts)))) for stage in stages
+        ": ".join((stage.contract.title, ", ".join((stage.progress.word, *stage.progress.facts, *_verified(stage)))))
+        for stage in stages
     )
+
+
+def _verified(stage: Stage) -> tuple[str, ...]:
+    return (stage.boundary.words,) if stage.boundary else ()
 
 
 def _box(stage: Stage, box: _Box) -> Markup:
@@ -96,23 +102,24 @@ def _box(stage: Stage, box: _Box) -> Markup:
     return element("g", *parts)
 
 
-def _across(start: _Box, end: _Box, edge: tuple[str, str]) -> Markup:
+def _across(start: _Box, end: _Box, stage: Stage) -> Markup:
     y, left, right = start.y + start.height / 2, start.x + start.width, end.x
-    return _arrow((left + 4, y), (right - 3, y)) + _edge_label((left + right) / 2, y, edge)
+    return _arrow((left + 4, y), (right - 3, y)) + _edge_label((left + right) / 2, y, stage)
 
 
-def _back(start: _Box, end: _Box, edge: tuple[str, str]) -> Markup:
+def _back(start: _Box, end: _Box, stage: Stage) -> Markup:
     y, left, right = start.y + start.height / 2, end.x + end.width, start.x
-    return _arrow((right - 4, y), (left + 3, y)) + _edge_label((left + right) / 2, y, edge)
+    return _arrow((right - 4, y), (left + 3, y)) + _edge_label((left + right) / 2, y, stage)
 
 
-def _down(start: _Box, end: _Box, edge: tuple[str, str]) -> Markup:
+def _down(start: _Box, end: _Box, stage: Stage) -> Markup:
     x, top, bottom = start.x + start.width / 2, start.y + start.height, end.y
-    label = text(x + 12, (top + bottom) / 2 + 4, " ".join(edge).strip(), "flow")
-    return _arrow((x, top + 4), (x, bottom - 3)) + label
+    middle = (top + bottom) / 2
+    label = text(x + 18, middle + 4, " ".join(stage.progress.edge).strip(), "flow")
+    return _arrow((x, top + 4), (x, bottom - 3)) + _checked(x, middle - 2, stage) + label
 
 
-def _fork(start: _Box, upper: _Box, lower: _Box, edge: tuple[str, str]) -> Markup:
+def _fork(start: _Box, upper: _Box, lower: _Box, stage: Stage) -> Markup:
     """One arrow from the gates that parts into two: to the report and to the checkpoint."""
     middle, right, left = start.y + start.height / 2, start.x, upper.x + upper.width
     knee = left + 16
@@ -120,11 +127,20 @@ def _fork(start: _Box, upper: _Box, lower: _Box, edge: tuple[str, str]) -> Marku
     for box in (upper, lower):
         y = box.y + box.height / 2
         parts += [line(knee, middle, knee, y, "arrow"), _arrow((knee, y), (left + 3, y))]
-    return Markup("").join(parts) + _edge_label((knee + right) / 2, middle, edge)
+    return Markup("").join(parts) + _edge_label((knee + right) / 2, middle, stage)
 
 
-def _edge_label(x: float, y: float, edge: tuple[str, str]) -> Markup:
-    return text(x, y - 8, edge[0], "flow", "middle") + text(x, y + 17, edge[1], "flow", "middle")
+def _edge_label(x: float, y: float, stage: Stage) -> Markup:
+    above, below = stage.progress.edge
+    return text(x, y - 13, above, "flow", "middle") + _checked(x, y, stage) + text(x, y + 23, below, "flow", "middle")
+
+
+def _checked(x: float, y: float, stage: Stage) -> Markup:
+    """The sign of what was verified at a boundary, on its arrow; a hovering pointer reads it."""
+    if stage.boundary is None:
+        return Markup("")
+    words = element("title", f"{stage.contract.title}: {stage.boundary.words}")
+    return element("g", words, sign(stage.boundary.state), transform=f"translate({x - 8:.1f} {y - 8:.1f})")
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> Markup:
@@ -145,7 +161,7 @@ def _legend(x: float, y: float) -> Markup:
         "good": "holds",
         "warn": "holds, with warnings",
         "bad": "does not hold",
-        "open": "not run",
+        "open": "not run, not verified",
     }
     parts = []
     for index, (state, meaning) in enumerate(meanings.items()):

@@ -11,6 +11,7 @@ import numpy as np
 
 from rewardsmith.report.analysis_markdown import analyses_markdown
 from rewardsmith.report.blocks import Block, block_lines
+from rewardsmith.report.component_map import Boundary
 from rewardsmith.report.curve_charts import PLOTS
 from rewardsmith.report.curves import Curves, how_drawn
 from rewardsmith.report.findings import DataView, FindingView
@@ -130,7 +131,7 @@ def _map(report: Report) -> Iterator[str]:
     yield "data → data contract → architecture → training → evaluation → gates → report, checkpoint"
     yield ""
     yield from as_table(
-        ["Stage", "Receives", "Returns", "Must not", "How it fails", "In this run"],
+        ["Stage", "Receives", "Returns", "Must not", "How it fails", "In this run", "Verified where it ends"],
         [
             [
                 f"**{stage.contract.title}**",
@@ -139,10 +140,16 @@ def _map(report: Report) -> Iterator[str]:
                 prose(stage.contract.must_not),
                 prose(stage.contract.fails),
                 f"{SIGNS[stage.progress.state]} {prose('; '.join((stage.progress.word, *stage.progress.facts)))}",
+                _boundary(stage.boundary) if stage.boundary else "",
             ]
             for stage in report.stages
         ],
     )
+
+
+def _boundary(boundary: Boundary) -> str:
+    unmet = f"; not: {', '.join(boundary.open)}" if boundary.open else ""
+    return f"{SIGNS[boundary.state]} {prose(boundary.words + unmet)}"
 
 
 def _constraints(report: Report) -> Iterator[str]:

@@ -7,16 +7,18 @@ const live = {
   stamp: document.documentElement.dataset.served,
 
   async follow() {
-    let wait = 1000;
+    const now = await this.ask();
+    if (!now) this.say("The server does not answer: this page stays as it is.");
+    setTimeout(() => this.follow(), now ? this.show(now) : 5000);
+  },
+
+  async ask() {
     try {
       const answer = await fetch(`live.json?metrics=${this.metrics}`);
-      if (!answer.ok) throw new Error(answer.status);
-      wait = this.show(await answer.json());
+      return answer.ok ? await answer.json() : null;
     } catch {
-      this.say("The server does not answer: this page stays as it is.");
-      wait = 5000;
+      return null;
     }
-    setTimeout(() => this.follow(), wait);
   },
 
   show(now) {
@@ -24,16 +26,19 @@ const live = {
     this.section.hidden = ended && now.stamp === this.stamp;
     this.section.querySelector("ol").replaceChildren(...now.stages.map((stage) => this.stage(stage)));
     this.say(now.status);
+    this.announce(now.stages.find((stage) => stage.state === "now"));
     const bar = this.section.querySelector("progress");
     bar.hidden = !now.total;
     bar.max = now.total || 1;
     bar.value = now.done;
     this.draw(now.charts);
+    const curves = this.section.querySelector(".curves");
+    curves.hidden = !now.running || !curves.querySelector("svg");
     this.metrics = now.metrics;
     // Two looks that agree: records that are being written in a row load the page once.
     if (now.stamp !== this.stamp && now.stamp === this.last) this.renew();
     this.last = now.stamp;
-    return now.running || now.stamp !== this.stamp ? 1000 : 3000;
+    return now.running || now.stamp !== this.stamp ? 1000 : 3000; // milliseconds until the next look
   },
 
   stage({ title, state, word }) {
@@ -44,8 +49,14 @@ const live = {
   },
 
   say(status) {
+    this.section.querySelector(".doing").textContent = status;
+  },
+
+  // A screen reader hears of a new stage, not of every second.
+  announce(stage) {
     const line = this.section.querySelector("[role=status]");
-    if (line.textContent !== status) line.textContent = status;
+    const words = stage ? `${stage.title}: ${stage.word}` : "";
+    if (line.textContent !== words) line.textContent = words;
   },
 
   // The server's own drawings, of numbers alone; parsed as XML, where nothing runs.
@@ -54,7 +65,8 @@ const live = {
       const source = charts[figure.dataset.chart];
       if (!source) continue;
       const drawing = new DOMParser().parseFromString(source, "image/svg+xml").documentElement;
-      figure.querySelector("svg").replaceWith(document.importNode(drawing, true));
+      figure.querySelector("svg")?.remove();
+      figure.append(document.importNode(drawing, true));
     }
   },
 
