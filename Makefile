@@ -15,7 +15,7 @@ PIP   := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constra
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow check format docs bench clean
+.PHONY: help venv demo test test-slow test-trackers check format docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "  1/2 torch"
 	@$(PIP) torch
 	@echo "  2/2 rewardsmith and its development tools"
-	@$(PIP) -e '.[dev,judge,serve]'
+	@$(PIP) -e '.[dev,judge,serve,tensorboard,trackio]'
 	@touch $@
 
 demo: $(STAMP)  ## The main job on embedded data; ends well when the report is written, whatever the verdict
@@ -46,6 +46,13 @@ test: check  ## Static checks and the tests, but not the slow ones
 
 test-slow: $(STAMP)  ## The tests that take minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
+
+test-trackers: $(STAMP)  ## Weights & Biases and MLflow, written and read back in .venv-trackers: they are large
+	@test -x .venv-trackers/bin/python || $(BIN)/python -m venv .venv-trackers
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  "$$(.venv-trackers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rewardsmith-venv.pth"
+	@.venv-trackers/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt wandb mlflow-skinny
+	@$(TEST_ENV) .venv-trackers/bin/python -m pytest -q tests/test_trackers_elsewhere.py
 
 check: $(STAMP)  ## Lint, format, types, layers
 	@$(BIN)/ruff check
@@ -66,5 +73,5 @@ bench:  ## Say which command makes which table of bench/results; runs none of th
 	@grep -hE '^    python bench/' $(filter-out bench/trl_peer.py,$(wildcard bench/*.py))
 
 clean:  ## Remove the virtual environment and the caches; runs/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-trackers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

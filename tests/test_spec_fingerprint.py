@@ -125,6 +125,8 @@ DECIDES = {
 DECIDES_NOTHING = {
     "name": "theirs",
     "output_dir": "elsewhere",
+    "report_to": ["tensorboard"],
+    "report.texts": False,
     "hardware.nodes": 2,
     "hardware.devices_per_node": 8,
     "hardware.memory_gib": 80.0,

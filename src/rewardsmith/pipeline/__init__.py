@@ -23,6 +23,7 @@ verifying.py     the same rewards on every path; asking.py: a running server amo
 judging.py       the judge, built and evaluated
 exporting.py     checkpoints for other programs, and averages of checkpoints
 events.py        what a watcher is told; following.py leaves it in the run directory as well
+tracking.py      a run's numbers on their way to TensorBoard, trackio, Weights & Biases, MLflow
 reporting.py     report.html and summary.md, with the texts of rows
 opening.py       a run served on this machine, while it trains too
 

@@ -19,6 +19,7 @@ from rewardsmith.pipeline.evaluating import as_embedded, as_text, held_out_rows,
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.fingerprints import file_sha256, place_fingerprint, versions
 from rewardsmith.pipeline.resources import EMBEDDED, Resources
+from rewardsmith.pipeline.tracking import Announce, Tracking
 from rewardsmith.protocols import Progress
 from rewardsmith.records import CheckRecord
 from rewardsmith.rendering import Renderer, load_renderer
@@ -48,6 +49,11 @@ class Job:
         self._parent = parent
         self._share = share
         self.checked: CheckRecord | None = None
+        self.tracking: Tracking | None = None
+
+    def announce(self, fingerprint: str) -> Announce:
+        """Who is told of each step of a training with this fingerprint: the watcher, and the run's own trackers."""
+        return self.tracking.steps(fingerprint, self.events.step) if self.tracking else self.events.step
 
     @cached_property
     def resources(self) -> Resources:

@@ -35,7 +35,7 @@ MODEL = "model"
 _SPLIT = "split.npy"
 _COSTLY = ("train", "model")  # a check is soon made again, and its fingerprint tells it from that of another spec
 
-_AFTER_TRAINING = {"evaluation", "report", "judge", "routing", "name", "output_dir"}
+_AFTER_TRAINING = {"evaluation", "report", "report_to", "judge", "routing", "name", "output_dir"}
 _WATCHING = {("training", "monitor"), ("training", "checkpoint_every_steps"), ("training", "reward_range")}
 
 

@@ -28,6 +28,7 @@ from rewardsmith.pipeline.learning_curve import forget_stale_curve, run_learning
 from rewardsmith.pipeline.renderings import evaluate_renderings
 from rewardsmith.pipeline.replicas import run_replicas
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
+from rewardsmith.pipeline.tracking import tracked
 from rewardsmith.pipeline.variants import refuse_several_processes
 from rewardsmith.records import (
     BenchmarkResult,
@@ -76,8 +77,10 @@ def run_job(
         if not is_main_process():
             _help_training(Job(spec, run, events))
             return None
-        with followed(run.path, events) as watched:
-            return _whole_job(Job(spec, run, watched), learning_curve)
+        with followed(run.path, events) as watched, tracked(spec, run.path, events.note) as tracking:
+            job = Job(spec, run, watched)
+            job.tracking = tracking
+            return _whole_job(job, learning_curve)
 
 
 def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
@@ -97,6 +100,8 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     curve = run_learning_curve(job, learning_curve, results) if learning_curve else None
     verdict = stages.judge(job, results, trained, probes)
     run.update(verdict="pass" if verdict.passed else "fail")
+    if job.tracking:
+        job.tracking.judged(results, probes, verdict)
     return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, replicas, curve)
 
 
@@ -159,8 +164,9 @@ def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
         if not is_main_process():
             _help_training(Job(spec, run, events))
             return None
-        with followed(run.path, events) as watched:
+        with followed(run.path, events) as watched, tracked(spec, run.path, events.note) as tracking:
             job = Job(spec, run, watched)
+            job.tracking = tracking
             return _train(job, stages.require_check(job)), run.model
 
 
@@ -169,10 +175,18 @@ def _train(job: Job, checked: CheckRecord) -> TrainRecord:
     try:
         trained = stages.train_model(job, checked)
     except MarginStop:
+        _catch_up(job)
         stages.labels(job)
         raise
+    _catch_up(job)
     stages.labels(job)
     return trained
+
+
+def _catch_up(job: Job) -> None:
+    """Trackers hear of the steps that they were not told while training."""
+    if job.tracking:
+        job.tracking.catch_up()
 
 
 def _help_training(job: Job) -> None:

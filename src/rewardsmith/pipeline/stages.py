@@ -149,7 +149,7 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
                 data_fingerprint=checked.data_fingerprint,
                 trained_on=trained_on,
                 base_fingerprint=job.base_fingerprint,
-                announce=job.events.step,
+                announce=job.announce(fingerprint),
             )
         )
 

@@ -17,6 +17,7 @@ file (`null` does).
     route    → RoutingRecord   routing.json; the audit log: AuditHeader, AuditEntry; its rows: RouteRow
     export   → ExportRecord     printed; average → CheckpointRecord: rewardsmith.json
     pipeline → Manifest         manifest.json; LiveRecord: live.json, while it works
+             → TrackersRecord   trackers.json
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
 """
 
@@ -163,6 +164,7 @@ from rewardsmith.records.routing import (
     RoutingRecord,
 )
 from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest, StageRecord
+from rewardsmith.records.trackers import TrackersRecord, TrackerState
 from rewardsmith.records.training import MonitorRecord, StepMetrics, SuspectPair, TrainRecord, TrendTest
 from rewardsmith.records.verify import FileFinding, PathName, PathResult, VerifyRecord
 
@@ -300,6 +302,8 @@ __all__ = [
     "TextEnd",
     "TokenSummary",
     "TokenWaste",
+    "TrackerState",
+    "TrackersRecord",
     "TrainRecord",
     "TrendTest",
     "UnknownTokens",

@@ -1,6 +1,8 @@
-"""What the report of a run may show."""
+"""What the report of a run may show, and which trackers are told its numbers."""
 
 from __future__ import annotations
+
+from typing import Any, Literal
 
 from rewardsmith.spec.section import Section
 
@@ -11,3 +13,11 @@ class ReportSpec(Section):
     texts: bool = True
     """Whether prompts and responses of data and benchmarks stand in the report. `false` leaves them all out, those
     that findings and probes quote as well; ids and numbers stay."""
+
+
+TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+
+
+def one_or_several(value: Any) -> Any:
+    """A single name stands for a list of one, as `--set report_to=wandb` gives it."""
+    return (value,) if isinstance(value, str) else value

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from rewardsmith.spec.architecture import (
     AdapterSpec,
@@ -27,7 +27,7 @@ from rewardsmith.spec.data import DataSpec
 from rewardsmith.spec.evaluation import EvaluationSpec, ExportSpec
 from rewardsmith.spec.judging import JudgeSpec
 from rewardsmith.spec.openrlhf import OpenRLHFSpec
-from rewardsmith.spec.report import ReportSpec
+from rewardsmith.spec.report import ReportSpec, TrackerName, one_or_several
 from rewardsmith.spec.routing import RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import TrainingSpec
@@ -36,6 +36,7 @@ _NOT_RESULTS: Any = {
     "name": True,
     "output_dir": True,
     "report": True,
+    "report_to": True,
     "routing": True,
     "hardware": {
         "nodes",
@@ -65,6 +66,8 @@ class Spec(Section):
     """Seed of everything that is drawn, unless a section has its own."""
     backend: Literal["trl", "openrlhf", "auto"] = "auto"
     """What trains. `auto` takes TRL where the model fits this node."""
+    report_to: Annotated[tuple[TrackerName, ...], BeforeValidator(one_or_several)] = ()
+    """Trackers that are told each step, the scores and the gates: tensorboard, trackio, wandb, mlflow. Empty: none."""
     base_model: BaseModelSpec = Field(default_factory=BaseModelSpec)
     adapter: AdapterSpec = Field(default_factory=NoAdapter)
     policy: PolicySpec = Field(default_factory=PolicySpec)

@@ -57,6 +57,11 @@ def step_metrics(
     )
 
 
+def read_steps(folder: Path) -> list[StepMetrics]:
+    """Every whole line of `metrics.jsonl` in a run's `train/`; none where there is no such file."""
+    return [StepMetrics.model_validate(row) for row in _whole_rows(folder / "metrics.jsonl")]
+
+
 class StepLog:
     """The two files of a training run, appended a step at a time and flushed, so that a kill loses no finished step."""
 
