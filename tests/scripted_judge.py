@@ -20,6 +20,7 @@ so that the same questions get the same answers whatever the order of the calls.
     key              the key that it wants
     idempotent       gives the same answer to the same Idempotency-Key without being paid again
     usage            whether it says how many tokens it charged for
+    announce         numbers of paid calls at which it prints a line: `wait_for_calls` reads it
     confidence       probability of the label that it names, where it is asked for probabilities
 
 `python scripted_judge.py '{"accuracy": 0.85}'` prints its port and serves until it is killed.
@@ -61,6 +62,7 @@ class Config:
     key: str = ""
     idempotent: bool = False
     usage: bool = True
+    announce: tuple[int, ...] = ()
     confidence: float = 0.9
     seed: int = 7
 
@@ -233,6 +235,8 @@ class Server:
             return 0, None
         answer, prompt_tokens, completion_tokens = completion(config, body)
         ledger.paid[name] += 1
+        if ledger.paid.total() in config.announce:
+            print(ledger.paid.total(), flush=True)
         ledger.prompt_tokens += prompt_tokens
         ledger.completion_tokens += completion_tokens
         self.answers[idempotency_key] = answer
@@ -247,6 +251,10 @@ class Judge:
 
     url: str
     process: subprocess.Popen[bytes]
+
+    def wait_for_calls(self) -> int:
+        """Blocks until the next of the announced numbers of calls has been paid."""
+        return int(self.process.stdout.readline())
 
     def counts(self) -> dict[str, Any]:
         with urllib.request.urlopen(self.url.removesuffix("/v1") + "/counts", timeout=30) as answer:  # noqa: S310
