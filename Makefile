@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "  1/2 torch"
 	@$(PIP) torch
 	@echo "  2/2 rewardsmith and its development tools"
-	@$(PIP) -e '.[dev,judge,serve,tensorboard,trackio]'
+	@$(PIP) -e '.[dev,judge,ray,serve,tensorboard,trackio]'
 	@touch $@
 
 demo: $(STAMP)  ## The main job on embedded data; ends well when the report is written, whatever the verdict
