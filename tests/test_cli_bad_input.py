@@ -64,7 +64,7 @@ SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"evaluation": {"benchmarks": [{"name": "rewardbench2", "data": "gone.jsonl"}]}},
         ["gone.jsonl"],
     ),
-    "a backend that is not there yet": ({"backend": "openrlhf"}, ["backend", "trl"]),
+    "a backend without its environment": ({"backend": "openrlhf"}, ["openrlhf.interpreter", "trl"]),
 }
 
 

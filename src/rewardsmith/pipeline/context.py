@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from rewardsmith import data
 from rewardsmith.data import BenchmarkPrompt, PreparedData
-from rewardsmith.errors import SpecError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.pipeline.directory import RunDirectory
 from rewardsmith.pipeline.evaluating import as_embedded, as_text, held_out_rows, load_benchmark
@@ -25,6 +24,7 @@ from rewardsmith.records import CheckRecord
 from rewardsmith.rendering import Renderer, load_renderer
 from rewardsmith.spec import Spec, digest
 from rewardsmith.spec.evaluation import HELD_OUT
+from rewardsmith.training.openrlhf.refusals import refuse_spec
 
 
 def is_main_process() -> bool:
@@ -177,12 +177,10 @@ class Job:
 
 
 def supported_backend(spec: Spec) -> None:
-    """Refuse a backend that this version does not have.
+    """Refuse, before anything is read, what the spec's backend would not follow.
 
     Raises:
-        SpecError: `backend: openrlhf`.
+        SpecError: a field that OpenRLHF would ignore.
     """
     if spec.backend == "openrlhf":
-        raise SpecError(
-            "backend is 'openrlhf', which this version does not have yet", where="backend", fix="write trl or auto"
-        )
+        refuse_spec(spec)

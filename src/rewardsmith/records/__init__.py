@@ -165,7 +165,7 @@ from rewardsmith.records.routing import (
 )
 from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest, StageRecord
 from rewardsmith.records.trackers import TrackersRecord, TrackerState
-from rewardsmith.records.training import MonitorRecord, StepMetrics, SuspectPair, TrainRecord, TrendTest
+from rewardsmith.records.training import LeftOutPair, MonitorRecord, StepMetrics, SuspectPair, TrainRecord, TrendTest
 from rewardsmith.records.verify import FileFinding, PathName, PathResult, VerifyRecord
 
 __all__ = [
@@ -223,6 +223,7 @@ __all__ = [
     "LanguageShare",
     "Languages",
     "LearningCurveRecord",
+    "LeftOutPair",
     "LengthBias",
     "LengthBin",
     "LengthCalibrated",

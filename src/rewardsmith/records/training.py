@@ -107,3 +107,17 @@ class TrainRecord(Record):
     reward_range: tuple[float, float] | None
     outside_reward_range: int
     findings: tuple[Finding, ...] = ()
+
+
+class LeftOutPair(Record):
+    """A line of `train/left_out.jsonl`: a kept pair that the backend did not train on.
+
+    `index` is its place among the kept training pairs, from 0. An `incomplete_step` is what OpenRLHF drops at the end;
+    `text_without_these_tokens` a pair that the length policy cut where no text gives the tokens that are left.
+    """
+
+    index: int
+    id: str
+    source: str
+    subset: str
+    reason: Literal["incomplete_step", "text_without_these_tokens"]

@@ -1,0 +1,102 @@
+"""The plan as one command: `train_rm`'s flags, and the launcher in front of them.
+
+    flags = train_flags(spec, plan, version, max_length=512)
+    command = launch_command(spec, flags, processes_per_node=8)
+
+Every path is relative: the command runs in `train/openrlhf/` of the run directory, because OpenRLHF parts the names of
+data sets at `,` and `@`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewardsmith.spec import Spec
+from rewardsmith.training.openrlhf.flags import Value, arguments
+from rewardsmith.training.plan import TrainingPlan
+
+BASE, OUT, CHECKPOINTS = "base", "checkpoint", "resumable"
+TRAIN_ROWS, EVAL_ROWS = "train.parquet", "evaluation.parquet"
+INSIDE, RAY_NODES = "inside.py", "ray_nodes.py"
+
+BETAS = (0.9, 0.999)
+"""AdamW's, as the TRL backend has them; OpenRLHF's own default is (0.9, 0.95)."""
+
+VALUE_HEAD = "score"
+
+
+def train_flags(spec: Spec, plan: TrainingPlan, version: str, *, max_length: int) -> list[str]:
+    """`train_rm`'s flags, in the spelling of its version.
+
+    Args:
+        plan: numbers of the epoch; `plan.pairs` are the rows that are handed over.
+        max_length: tokens of the longest text, so that nothing is truncated.
+    """
+    training, own = spec.training, spec.openrlhf
+    every = training.checkpoint_every_steps
+    values: dict[str, Value] = {
+        "model": f"./{BASE}",
+        "value_head": VALUE_HEAD,
+        "attention": attention(spec, plan.device),
+        "train_data": TRAIN_ROWS,
+        "train_split": "train",
+        "eval_data": EVAL_ROWS,
+        "eval_split": "train",  # what `datasets` calls the rows of a file
+        "chosen_key": "chosen",
+        "rejected_key": "rejected",
+        "max_samples": plan.pairs,
+        "max_length": max_length,
+        "epochs": 1,
+        "loss": "sigmoid",
+        "pairs_per_step": plan.pairs_per_step,
+        "pairs_per_micro_batch": own.pairs_per_micro_batch,
+        "seed": plan.seed,
+        "learning_rate": plan.learning_rate,
+        "betas": BETAS,
+        "weight_decay": training.weight_decay,
+        "schedule": plan.schedule,
+        "warmup": training.warmup,
+        "max_grad_norm": training.max_grad_norm,
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "precision": "bf16",
+        "zero_stage": own.zero_stage,
+        "offload_optimizer": own.offload_optimizer,
+        "packing": own.packing,
+        "out": f"./{OUT}",
+        "checkpoints": f"./{CHECKPOINTS}",
+        "checkpoint_steps": every or -1,
+        "checkpoints_kept": 1,
+        "resume": bool(every),
+    }
+    return arguments(values, version)
+
+
+def attention(spec: Spec, device: str) -> str:
+    """The attention kernel: as the spec says, else flash attention where there is a GPU."""
+    if spec.base_model.attention != "auto":
+        return spec.base_model.attention
+    return "eager" if device == "cpu" else "flash_attention_2"
+
+
+def launch_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int) -> list[str]:
+    """The command that starts every process it can reach: of all nodes (deepspeed) or of this one (torchrun)."""
+    own, python = spec.openrlhf, str(spec.openrlhf.interpreter)
+    if own.launcher == "deepspeed":
+        nodes = ["--hostfile", str(own.hostfile)] if own.hostfile else ["--hostfile", "/dev/null"]
+        count = ["--num_gpus", str(processes_per_node), "--master_port", str(own.port)]
+        return [python, "-m", "deepspeed.launcher.runner", *nodes, *count, INSIDE, *flags]
+    return [
+        *[python, "-m", "torch.distributed.run", "--nproc_per_node", str(processes_per_node)],
+        *["--rdzv_backend", "c10d", "--rdzv_endpoint", f"localhost:{own.port}"],
+        *[INSIDE, *flags],
+    ]
+
+
+def node_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int) -> list[str]:
+    """The command that starts the processes of one node out of several; they meet at `$MASTER_ADDR:$MASTER_PORT`."""
+    return [
+        *[str(spec.openrlhf.interpreter), "-m", "torch.distributed.run"],
+        *["--nnodes", str(spec.hardware.nodes), "--nproc_per_node", str(processes_per_node)],
+        *["--rdzv_backend", "c10d", "--rdzv_id", "rewardsmith", "--rdzv_endpoint", "$MASTER_ADDR:$MASTER_PORT"],
+        *[INSIDE, *flags],
+    ]
