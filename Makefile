@@ -63,10 +63,11 @@ check: $(STAMP)  ## Lint, format, types, layers
 format: $(STAMP)  ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format
 
-docs: $(STAMP)  ## Write docs/{spec,probes,data_contract}.md and docs/spec.schema.json from the code
+docs: $(STAMP)  ## Write docs/{spec,probes,data_contract,doctor}.md and docs/spec.schema.json from the code
 	@$(BIN)/python -m rewardsmith.spec.schema docs
 	@$(BIN)/python -m rewardsmith.evaluation.probes.reference docs
 	@$(BIN)/python -m rewardsmith.data.reference docs
+	@$(BIN)/python -m rewardsmith.doctor.reference docs
 
 bench:  ## Say which command makes which table of bench/results; runs none of them
 	@echo "With $(BIN)/python for python (make venv). Each prints what it measures; --save keeps it, --help says more."

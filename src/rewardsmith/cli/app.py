@@ -14,6 +14,7 @@ import rewardsmith
 from rewardsmith.cli.average import average
 from rewardsmith.cli.check import check
 from rewardsmith.cli.compare import compare
+from rewardsmith.cli.doctor import doctor
 from rewardsmith.cli.explain import explain
 from rewardsmith.cli.export import export
 from rewardsmith.cli.init import init
@@ -132,6 +133,7 @@ def evaluate(
 
 app.command()(average)
 app.command()(compare)
+app.command()(doctor)
 app.command()(explain)
 app.command()(export)
 app.command(name="open")(open_command)

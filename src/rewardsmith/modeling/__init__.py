@@ -7,7 +7,7 @@ checkpoint.py       `rewardsmith.json` and its golden rewards
 imports.py          checkpoints that other programs wrote
 exports.py          checkpoints for other programs
 averaging.py        weight averages; lineage.py: of whom
-paths.py            every way from a text to its reward; config_findings.py: what misleads other programs
+paths.py            every way from a text to its reward; config_findings.py, config_faults.py: what misleads others
 sizes.py            counting parameters
 adapter.py          the token tree for a TRL script
 token_tree.py       texts as trees; tree_attention.py, tree_kernel.py, tree_calls.py: how a model attends to them

@@ -9,6 +9,7 @@ ours, which promises to work elsewhere, and are notes on a published one.
 from __future__ import annotations
 
 from rewardsmith.modeling.checkpoint import Checkpoint
+from rewardsmith.modeling.config_faults import config_faults
 from rewardsmith.modeling.loading import load_config
 from rewardsmith.records import FileFinding
 
@@ -19,24 +20,22 @@ def config_findings(opened: Checkpoint) -> list[FileFinding]:
         return []
     config, rendering = load_config(opened.folder), opened.renderer.record
     pad = config.get_text_config().pad_token_id
-    found: list[tuple[str, object, str, str]] = []
-    if config.problem_type != "regression":
-        said = "vLLM and transformers' pipeline apply a sigmoid to the reward"
-        found.append(("problem_type", config.problem_type, said, '"regression"'))
-    if config.num_labels != 1:
-        found.append(("id2label", config.id2label, "transformers makes a head of another size", '{"0": "LABEL_0"}'))
-    if pad is None or pad == rendering.eos_token_id:
-        said = "transformers takes no batch" if pad is None else "transformers reads a reward before EOS"
-        found.append(("pad_token_id", pad, said, str(rendering.pad_token_id)))
+    faults = config_faults(
+        problem_type=config.problem_type,
+        num_labels=config.num_labels,
+        id2label=config.id2label,
+        pad=pad,
+        eos=rendering.eos_token_id,
+    )
     export = f"or run rewardsmith export --model {opened.folder} --to hf --out DIR"
     return [
         FileFinding(
             file=f"{opened.folder}/config.json",
-            field=field,
-            value=repr(value),
-            problem=problem,
-            fix=f"write {wanted}, {export}",
+            field=fault.field,
+            value=repr(fault.value),
+            problem=fault.problem,
+            fix=f"write {fault.wanted or rendering.pad_token_id}, {export}",
             fails=opened.foreign is None,
         )
-        for field, value, problem, wanted in found
+        for fault in faults
     ]

@@ -22,6 +22,7 @@ bulk.py          rewards of the rows of a file
 verifying.py     the same rewards on every path; asking.py: a running server among them
 judging.py       the judge, built and evaluated
 exporting.py     checkpoints for other programs, and averages of checkpoints
+doctor.py        versions, scripts and checkpoints, examined
 events.py        what a watcher is told; following.py leaves it in the run directory as well
 tracking.py      a run's numbers on their way to TensorBoard, trackio, Weights & Biases, MLflow
 reporting.py     report.html and summary.md, with the texts of rows

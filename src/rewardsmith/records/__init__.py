@@ -13,6 +13,7 @@ file (`null` does).
     compare  → ComparisonRecord comparison.json
     score    → BulkRecord
     verify   → VerifyRecord     verify.json
+    doctor   → DoctorRecord     printed
     judge    → JudgeRecord      judge.json
     route    → RoutingRecord   routing.json; the audit log: AuditHeader, AuditEntry; its rows: RouteRow
     export   → ExportRecord     printed; average → CheckpointRecord: rewardsmith.json
@@ -106,6 +107,7 @@ from rewardsmith.records.data_tokens import (
     TokenWaste,
     UnknownTokens,
 )
+from rewardsmith.records.doctor import DoctorFinding, DoctorRecord, InstalledPackage, UnreadableFile
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
 from rewardsmith.records.explain import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.records.export import ExportRecord
@@ -197,6 +199,8 @@ __all__ = [
     "DataPrivate",
     "DatasetInfo",
     "DifferenceResult",
+    "DoctorFinding",
+    "DoctorRecord",
     "Estimate",
     "ExampleRow",
     "ExplainRecord",
@@ -218,6 +222,7 @@ __all__ = [
     "JudgeProtocol",
     "JudgeRecord",
     "JudgeSettings",
+    "InstalledPackage",
     "LabelAgreement",
     "LabelNoiseRecord",
     "LanguageShare",
@@ -308,6 +313,7 @@ __all__ = [
     "TrainRecord",
     "TrendTest",
     "UnknownTokens",
+    "UnreadableFile",
     "VerifyRecord",
     "WithinPrompt",
     "WordRule",

@@ -1,0 +1,40 @@
+"""Installed versions that do not go together, upstream names that moved or were removed, and faults of checkpoints.
+
+    judged = judging(load_rules().rules, {"trl": "1.16.0"})
+    for scanned in scan_paths([Path("train.py")], judged): scanned.hits
+    for fixed in fixes(scanned_files, judged): print(fixed.diff)
+
+rules.toml        what changed upstream, with versions and sources; rules.py reads it
+environment.py    versions and requirements of an interpreter
+scanning.py       files by kind: python_names.py, shell.py (shell_words.py), yaml_files.py, notebooks.py → hits.py
+fixes.py          edits of spans, as a diff; import_edits.py, positions.py
+checkpoints.py    a model folder, from its files alone; chat_templates.py
+reference.py      docs/doctor.md
+
+No file here loads torch or transformers: an answer takes a fraction of a second.
+"""
+
+from rewardsmith.doctor.checkpoints import checkpoint_findings, is_checkpoint
+from rewardsmith.doctor.environment import STACK, Environment, installed, version_findings
+from rewardsmith.doctor.fixes import Fixed, fixes
+from rewardsmith.doctor.rules import Combination, Rule, RuleBook, judging, load_rules
+from rewardsmith.doctor.scanning import Scanned, scan_paths, scan_text
+
+__all__ = [
+    "STACK",
+    "Combination",
+    "Environment",
+    "Fixed",
+    "Rule",
+    "RuleBook",
+    "Scanned",
+    "checkpoint_findings",
+    "fixes",
+    "installed",
+    "is_checkpoint",
+    "judging",
+    "load_rules",
+    "scan_paths",
+    "scan_text",
+    "version_findings",
+]

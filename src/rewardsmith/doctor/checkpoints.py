@@ -1,0 +1,291 @@
+"""The known faults of a checkpoint folder, from its files alone: nothing is loaded, and no weight is read.
+
+    for finding in checkpoint_findings(Path("runs/x/model")): finding.rule, finding.file, finding.problem, finding.fix
+
+Most of these give wrong rewards without an error: pad that is EOS, a LoRA adapter without its head, a head missing or
+of another size, a sigmoid in another program, ids beyond the embedding, a template that does not end with EOS.
+`rewardsmith verify` goes further: it loads the model and compares rewards on every path.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rewardsmith.doctor.chat_templates import ends_with_eos
+from rewardsmith.modeling.config_faults import config_faults
+from rewardsmith.records.doctor import DoctorFinding
+
+_HEAD = re.compile(r"(^|\.)(score|classifier|v_head|value_head|regression_head)\b(?!.*\blora_)")
+_EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")
+_REWARD_CLASSES = ("ForSequenceClassification", "RewardModel", "LLMForSequenceRegression")
+_LARGEST_HEADER = 100_000_000
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds a model: an adapter, or a configuration that names a model type."""
+    if (folder / "adapter_config.json").is_file():
+        return True
+    config = folder / "config.json"
+    return config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
+
+
+def checkpoint_findings(folder: Path) -> list[DoctorFinding]:
+    """What is wrong in a checkpoint folder, each with its file and its mend."""
+    files = _Files(folder)
+    found = [finding for check in CHECKS for finding in check(files)]
+    return [*found, *(_finding(files, "checkpoint-unreadable", name, why, "") for name, why in files.broken.items())]
+
+
+@dataclass
+class _Files:
+    """The JSON files and tensor names of one folder, read once; `broken` says what could not be read."""
+
+    folder: Path
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return self._json("config.json")
+
+    @cached_property
+    def adapter(self) -> dict[str, Any]:
+        return self._json("adapter_config.json")
+
+    @cached_property
+    def tokenizer_config(self) -> dict[str, Any]:
+        return self._json("tokenizer_config.json")
+
+    @cached_property
+    def tokenizer(self) -> dict[str, Any]:
+        return self._json("tokenizer.json")
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[int, ...] | None]:
+        """Names of tensors with their shapes, from the index and the headers of safetensors files."""
+        shapes: dict[str, tuple[int, ...] | None] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                shapes |= _header(path)
+            except (OSError, ValueError) as error:
+                self.broken[path.name] = f"its header cannot be read: {error}"
+        index = self._json("model.safetensors.index.json").get("weight_map", {})
+        return dict.fromkeys(index) | shapes
+
+    @property
+    def is_reward_model(self) -> bool:
+        """What a base model or a policy is free to do, a reward model is not."""
+        return any(str(name).endswith(_REWARD_CLASSES) for name in self.config.get("architectures") or ())
+
+    @property
+    def by_openrlhf(self) -> bool:
+        """OpenRLHF's class is not one of transformers'; its configuration names no labels."""
+        return "value_head_prefix" in self.config or "RewardModel" in (self.config.get("architectures") or ())
+
+    def text_setting(self, name: str) -> Any:
+        """A setting of the configuration, or of its text part."""
+        return self.config.get(name, (self.config.get("text_config") or {}).get(name))
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        try:
+            read = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self.broken[name] = f"it cannot be read: {error}"
+            return {}
+        return read if isinstance(read, dict) else {}
+
+
+def _header(path: Path) -> dict[str, tuple[int, ...] | None]:
+    """Names and shapes in a safetensors file: eight bytes of length, then JSON."""
+    with path.open("rb") as file:
+        size = file.read(8)
+        (length,) = struct.unpack("<Q", size) if len(size) == 8 else (0,)
+        if not 0 < length < _LARGEST_HEADER:
+            raise ValueError("it is no safetensors file")
+        header = json.loads(file.read(length))
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+
+
+def _adapter_head(files: _Files) -> Iterator[DoctorFinding]:
+    """An adapter without the head loads with a new, random one (seen: reward 2.021 in training, 0.647 reloaded)."""
+    if not files.adapter:
+        return
+    if any(_HEAD.search(name) for name in files.tensors):
+        return
+    if not files.tensors and (files.folder / "adapter_model.bin").exists():
+        files.broken["adapter_model.bin"] = "a pickle is not read; save the adapter as safetensors"
+        return
+    wanted = files.adapter.get("task_type") == "SEQ_CLS" or "score" in (files.adapter.get("modules_to_save") or ())
+    saved = "though it was to be saved" if wanted else "which only task_type SEQ_CLS or modules_to_save=['score'] saves"
+    yield _finding(
+        files,
+        "checkpoint-adapter-head",
+        "adapter_model.safetensors",
+        f"the adapter has no reward head, {saved}: loaded, it gives random rewards",
+        "train again with task_type='SEQ_CLS'; the head of this run is lost",
+        found="no score.weight",
+    )
+
+
+def _model_head(files: _Files) -> Iterator[DoctorFinding]:
+    """transformers makes up a head that is missing, and says so only in a warning."""
+    names = files.tensors
+    if files.is_reward_model and not files.adapter and names and not any(map(_HEAD.search, names)):
+        yield _finding(
+            files,
+            "checkpoint-head-missing",
+            "model.safetensors",
+            "the weights have no reward head: loaded, it is random",
+            "save the whole model, or name the folder that has the head",
+            found="no score.weight",
+        )
+
+
+def _settings(files: _Files) -> Iterator[DoctorFinding]:
+    """The settings that other programs go by, as `rewardsmith verify` judges them."""
+    if not files.is_reward_model:
+        return
+    labels = files.config.get("id2label")
+    number = files.config.get("num_labels", len(labels) if labels else 2)
+    faults = config_faults(
+        problem_type=files.config.get("problem_type"),
+        num_labels=int(number),
+        id2label=labels,
+        pad=files.text_setting("pad_token_id"),
+        eos=_eos_id(files),
+    )
+    for fault in faults:
+        name = "num-labels" if fault.field == "id2label" else fault.field.removesuffix("_token_id").replace("_", "-")
+        sigmoid = fault.field == "problem_type"
+        yield _finding(
+            files,
+            f"checkpoint-{name}",
+            "config.json",
+            fault.problem,
+            f"write {fault.wanted or 'the id of a pad token of its own'}, or run rewardsmith export --to hf",
+            found=f"{fault.field}: {json.dumps(fault.value)}",
+            severity="warning" if sigmoid or (fault.field == "id2label" and files.by_openrlhf) else "error",
+        )
+
+
+def _tokenizer_pad(files: _Files) -> Iterator[DoctorFinding]:
+    """A tokenizer that pads with EOS hides the last token from whoever masks by id."""
+    pad, eos = (_token(files.tokenizer_config.get(name)) for name in ("pad_token", "eos_token"))
+    if pad and pad == eos and (files.is_reward_model or files.adapter):
+        yield _finding(
+            files,
+            "checkpoint-pad-is-eos",
+            "tokenizer_config.json",
+            "pad is EOS: transformers reads the reward one token early, at the last token that is not pad",
+            "add a pad token of its own; rewardsmith export --to hf does",
+            found=f"pad_token: {json.dumps(pad, ensure_ascii=False)}",
+        )
+
+
+def _vocabulary(files: _Files) -> Iterator[DoctorFinding]:
+    """An id beyond the embedding ends in an index error, on a GPU in a broken device."""
+    ids = [*(files.tokenizer.get("model", {}).get("vocab") or {}).values()] if _is_mapping(files) else []
+    ids += [token["id"] for token in files.tokenizer.get("added_tokens") or () if "id" in token]
+    shapes = (shape for name, shape in files.tensors.items() if _EMBEDDING.search(name) and shape)
+    rows = next(shapes, (files.text_setting("vocab_size") or 0,))[0]
+    if ids and rows and max(ids) >= rows:
+        yield _finding(
+            files,
+            "checkpoint-vocabulary",
+            "tokenizer.json",
+            f"the tokenizer has ids up to {max(ids)}, the embedding {rows} rows",
+            "resize the embedding to the tokenizer before training, or restore the tokenizer that the model came with",
+            found=f"id {max(ids)}",
+        )
+
+
+def _is_mapping(files: _Files) -> bool:
+    return isinstance(files.tokenizer.get("model", {}).get("vocab"), dict)
+
+
+def _template(files: _Files) -> Iterator[DoctorFinding]:
+    """The reward is read at the last token: where that is no EOS, every consumer must know it."""
+    eos, template, name = _token(files.tokenizer_config.get("eos_token")), "", "tokenizer_config.json"
+    if (path := files.folder / "chat_template.jinja").is_file():
+        template, name = path.read_text(encoding="utf-8", errors="replace"), path.name
+    elif isinstance(stored := files.tokenizer_config.get("chat_template"), str):
+        template = stored
+    if not (eos and template and (files.is_reward_model or files.adapter)):
+        return
+    ending = ends_with_eos(template, eos, bos=_token(files.tokenizer_config.get("bos_token")) or "")
+    if ending is not None:
+        yield _finding(
+            files,
+            "checkpoint-template-eos",
+            name,
+            f"a full conversation does not end with {eos}: the reward is read at another token",
+            "run rewardsmith export --to hf, which saves a template that ends with EOS",
+            found=f"ends with {ending!r}",
+            severity="warning",
+        )
+
+
+def _remote_code(files: _Files) -> Iterator[DoctorFinding]:
+    """OpenRLHF always runs code from the repository of a model."""
+    if files.config.get("auto_map"):
+        yield _finding(
+            files,
+            "checkpoint-remote-code",
+            "config.json",
+            "the model brings code of its own: rewardsmith refuses to run it, and OpenRLHF always does",
+            "use a model whose architecture transformers has",
+            found="auto_map",
+            severity="note",
+        )
+
+
+CHECKS: tuple[Callable[[_Files], Iterator[DoctorFinding]], ...] = (
+    _adapter_head,
+    _model_head,
+    _settings,
+    _tokenizer_pad,
+    _vocabulary,
+    _template,
+    _remote_code,
+)
+
+
+def _eos_id(files: _Files) -> int | None:
+    """Of several EOS ids the one of the tokenizer's EOS token, else the first."""
+    eos = files.text_setting("eos_token_id")
+    token = _token(files.tokenizer_config.get("eos_token"))
+    entries = files.tokenizer.get("added_tokens") or ()
+    named: dict[str | None, int] = {entry.get("content"): entry.get("id") for entry in entries}
+    if token in named:
+        return named[token]
+    return eos[0] if isinstance(eos, list) and eos else eos if isinstance(eos, int) else None
+
+
+def _token(stored: Any) -> str | None:
+    """A special token as text, or as an entry with its content."""
+    text = stored.get("content") if isinstance(stored, dict) else stored
+    return text if isinstance(text, str) else None
+
+
+def _finding(
+    files: _Files, rule: str, name: str, problem: str, fix: str, *, found: str = "", severity: str = "error"
+) -> DoctorFinding:
+    return DoctorFinding.model_validate(
+        {
+            "rule": rule,
+            "severity": severity if rule != "checkpoint-unreadable" else "warning",
+            "found": found or name,
+            "problem": problem,
+            "fix": fix or "restore the file, or save the model again",
+            "file": str(files.folder / name),
+        }
+    )
