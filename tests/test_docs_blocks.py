@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import click
 import pytest
 import typer
 
+from cli_world import as_row
+from conftest import make_pairs
 from rewardsmith.cli.app import app
 from rewardsmith.data.sources import read_source
 from rewardsmith.records import CheckpointRecord
@@ -80,7 +83,7 @@ def test_a_shown_pair_is_read(text: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def checkout_with_a_run(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory like a checkout after `make demo`: the examples, and a (tiny) model in runs/quickstart."""
+    """A checkout as after `make demo`: the examples, a (tiny) model in runs/quickstart, and held-out pairs."""
     from rewardsmith.modeling.checkpoint import save_checkpoint
     from rewardsmith.modeling.loading import load_base
 
@@ -92,6 +95,8 @@ def checkout_with_a_run(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.Mon
     )
     (tmp_path / "runs" / "quickstart").mkdir(parents=True)
     save_checkpoint(tmp_path / "runs" / "quickstart" / "model", model, renderer, record)
+    pairs = [json.dumps(as_row(pair)) for pair in make_pairs(8, seed=0)]
+    (tmp_path / "held_out.jsonl").write_text("\n".join(pairs) + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

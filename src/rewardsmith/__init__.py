@@ -1,10 +1,11 @@
 """Rewardsmith: preference pairs in, a reward model you can trust out.
 
-    from rewardsmith import LocalScorer, Message, Silent, load_spec, run_job
+    import rewardsmith as rs
 
-    outcome = run_job(load_spec(Path("spec.yaml")), Silent())          # what `rewardsmith run` does
-    scorer = LocalScorer.load(outcome.run / "model")
-    rewards_B = scorer.score([(Message("user", "2 + 2?"), Message("assistant", "4"))])
+    done = rs.run("spec.yaml")                                   # what `rewardsmith run` does
+    rewards = rs.score(done.model, "What is 17 + 25?", ["41", "42"])
+    scorer = rs.LocalScorer.load(done.model)
+    rewards_B = scorer.score([(rs.Message("user", "2 + 2?"), rs.Message("assistant", "4"))])
 
 The names below are the public interface. Each is imported when it is first used: `import rewardsmith` loads nothing.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rewardsmith.errors import RewardsmithError
     from rewardsmith.modeling.adapter import share_prefixes, tree_collator
     from rewardsmith.pipeline import Silent, check_job, evaluate_job, run_job, train_job
+    from rewardsmith.pipeline.notebook import evaluate, load, run, score
     from rewardsmith.scoring import EnsembleScorer, LocalScorer, RemoteScorer, best_of_n, reward_function
     from rewardsmith.spec import Spec, load_spec
     from rewardsmith.types import BestOfN, Message, PreferencePair
@@ -37,10 +39,14 @@ __all__ = [
     "__version__",
     "best_of_n",
     "check_job",
+    "evaluate",
     "evaluate_job",
+    "load",
     "load_spec",
     "reward_function",
+    "run",
     "run_job",
+    "score",
     "share_prefixes",
     "train_job",
     "tree_collator",
@@ -58,10 +64,14 @@ _HOMES = {
     "Spec": "spec",
     "best_of_n": "scoring",
     "check_job": "pipeline",
+    "evaluate": "pipeline.notebook",
     "evaluate_job": "pipeline",
+    "load": "pipeline.notebook",
     "load_spec": "spec",
     "reward_function": "scoring",
+    "run": "pipeline.notebook",
     "run_job": "pipeline",
+    "score": "pipeline.notebook",
     "share_prefixes": "modeling.adapter",
     "train_job": "pipeline",
     "tree_collator": "modeling.adapter",

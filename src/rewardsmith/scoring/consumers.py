@@ -144,8 +144,7 @@ def best_of_n(scorer: Scorer, prompt: Turns, responses: Sequence[str]) -> BestRe
     """
     if not responses:
         raise DataError("there is no response to choose from", where="responses", fix="give at least one")
-    turns = (Message("user", prompt),) if isinstance(prompt, str) else _messages(prompt, "prompt")
-    rewards = scorer.score([(*turns, Message("assistant", response)) for response in responses])
+    rewards = scorer.score(answers_to(prompt, responses))
     if not np.isfinite(rewards).any():
         raise DataError(
             f"none of the {len(responses)} responses has a reward",
@@ -154,6 +153,20 @@ def best_of_n(scorer: Scorer, prompt: Turns, responses: Sequence[str]) -> BestRe
         )
     index = int(np.nanargmax(np.where(np.isfinite(rewards), rewards, np.nan)))
     return BestResponse(index, responses[index], float(rewards[index]), tuple(float(reward) for reward in rewards))
+
+
+def answers_to(prompt: Turns, responses: Sequence[Turns]) -> list[Conversation]:
+    """Each response as the end of a conversation: a text is one assistant turn, and a prompt of text the user's.
+
+    Raises:
+        DataError: a message is no text.
+    """
+    asked = (Message("user", prompt),) if isinstance(prompt, str) else _messages(prompt, "prompt")
+
+    def turns(response: Turns, where: str) -> Conversation:
+        return (Message("assistant", response),) if isinstance(response, str) else _messages(response, where)
+
+    return [(*asked, *turns(response, f"responses[{index}]")) for index, response in enumerate(responses)]
 
 
 def _conversation(prompt: Any, completion: Any, where: str) -> Conversation:

@@ -38,7 +38,7 @@ from rewardsmith.spec.evaluation import (
     SpreadGate,
 )
 from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgePrompts, JudgeSpec
-from rewardsmith.spec.loading import default_spec, dump_spec, load_spec
+from rewardsmith.spec.loading import default_spec, dump_spec, load_spec, parse_spec
 from rewardsmith.spec.openrlhf import OpenRLHFSpec
 from rewardsmith.spec.routing import IntervalRule, RoutingSpec, SubsetRule
 from rewardsmith.spec.training import MonitorSpec, TrainingSpec
@@ -78,4 +78,5 @@ __all__ = [
     "digest",
     "dump_spec",
     "load_spec",
+    "parse_spec",
 ]

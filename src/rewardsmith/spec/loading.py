@@ -1,12 +1,13 @@
 """From a YAML file and `--set` overrides to a checked spec, or to an error that says what to write instead.
 
 load_spec(path, overrides)  → Spec           raises SpecError with file, line, field, value, reason and mend
+parse_spec(dict)            → Spec           the same rules for what is no file
 dump_spec(spec)             → YAML text      every field, as resolved
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ def default_spec(overrides: Sequence[str]) -> Spec:
         return Spec.model_validate(content)
     except ValidationError as error:
         raise explain(error, Path("--set"), "", overridden) from error
+
+
+def parse_spec(content: Mapping[str, Any]) -> Spec:
+    """Check a spec that is no file: sections and fields as a dict.
+
+    Raises:
+        SpecError: a key is unknown, or a value breaks a rule.
+    """
+    try:
+        return Spec.model_validate(dict(content))
+    except ValidationError as error:
+        raise explain(error, Path("spec"), "") from error
 
 
 def dump_spec(spec: Spec) -> str:
