@@ -156,6 +156,7 @@ def serving(
     queue: QueueSettings | None = None,
     reload: dict[str, Any] | None = None,
     hosts: frozenset[str] = frozenset(),
+    router: Any = None,
 ) -> Iterator[World]:
     """A server on a free port of 127.0.0.1, in a thread; drained at the end."""
     engines = engines if engines is not None else {"counting": CountingEngine()}
@@ -167,7 +168,7 @@ def serving(
             for name, engine in engines.items()
         )
         access = Access((token,) if token else (), hosts)
-        server = RewardServer(reward_app(models, access, limits or Limits(), metrics, state), listener, state)
+        server = RewardServer(reward_app(models, access, limits or Limits(), metrics, state, router), listener, state)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         assert server.listening.wait(WAIT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,9 @@ from rewardsmith.cli.ensembles import (
     combination,
 )
 from rewardsmith.errors import UserError
+
+if TYPE_CHECKING:
+    from rewardsmith.pipeline.routing_serve import ServedRouting
 
 
 def serve(
@@ -45,6 +48,16 @@ def serve(
         int | None, typer.Option(min=1, help="Tokens of a conversation; else what the model takes.", show_default=False)
     ] = None,
     max_body: Annotated[int, typer.Option(min=1024, help="Bytes of a body, also after decompression.")] = 4 * 2**20,
+    route: Annotated[
+        Path | None,
+        typer.Option(metavar="SPEC", help="Rules and judge for /v1/compare with route: auto.", show_default=False),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --route: routing.json; else that of the spec's run.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --route: every decision, one JSON line each.")
+    ] = None,
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds after which a request is given up: 503.")] = 60.0,
 ) -> None:
     """Serve rewards to TRL, OpenRLHF, verl, slime, LLaMA-Factory and clients of vLLM and SGLang."""
@@ -68,5 +81,22 @@ def serve(
             dtype=dtype,
             limits=Limits(body_bytes=max_body, items=max_items, seconds=deadline),
             queue=QueueSettings(items=max_queue, token_budget=tokens_per_batch, tokens=max_tokens),
+            routing=_routing(route, calibration, audit),
         )
     )
+
+
+def _routing(route: Path | None, calibration: Path | None, audit: Path | None) -> ServedRouting | None:
+    """What `--route` and the options with it say.
+
+    Raises:
+        UserError: one of them without `--route`.
+    """
+    from rewardsmith.pipeline.routing_serve import ServedRouting
+
+    if route is None:
+        given = "--calibration" if calibration is not None else "--audit" if audit is not None else ""
+        if given:
+            raise UserError("there is nothing to route by", where=given, fix="add --route SPEC")
+        return None
+    return ServedRouting(route, calibration, audit)

@@ -8,7 +8,7 @@ and with `pairs` the judge's verdicts are written as preference pairs.
 The model scores all rows first, so that a share of the comparisons can be given to the least certain of them. Then
 decisions go to a hidden audit log beside the output as they are made. A killed job reads that log and goes on with the
 rows that are not in it; a log of another input, model or rule starts anew. The output is made from the log, in the
-order of the rows, so that it does not depend on which verdict came first. In memory are rewards and decisions, no texts.
+order of the rows, so that it does not depend on which verdict came first. In memory are rewards and decisions.
 """
 
 from __future__ import annotations

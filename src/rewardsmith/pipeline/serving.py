@@ -23,6 +23,8 @@ from rewardsmith.pipeline.ensembles import (
     open_remote,
     settled,
 )
+from rewardsmith.pipeline.routing_serve import ServedRouting, serving_router
+from rewardsmith.routing import HybridRouter
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.combining import Scale
 from rewardsmith.scoring.remote import is_url
@@ -63,6 +65,7 @@ class ServeOptions:
     calibrated: bool = False
     limits: Limits = field(default_factory=Limits)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    routing: ServedRouting | None = None
 
 
 def serve_job(options: ServeOptions) -> None:
@@ -84,8 +87,20 @@ def serve_job(options: ServeOptions) -> None:
     with server_log(), ThreadPoolExecutor(1, thread_name_prefix="model") as worker, listener:
         models = Models(_serve(name, load, worker, options) for name, load in _loads(folders, options).items())
         state = State()
-        application = reward_app(models, access, options.limits, Metrics(), state)
+        router = _router(models, options)
+        application = reward_app(models, access, options.limits, Metrics(), state, router)
         RewardServer(application, listener, state).run()
+        if router is not None:
+            router.close()
+
+
+def _router(models: Models, options: ServeOptions) -> HybridRouter | None:
+    """What `--route` asks for; None where it is not said."""
+    if options.routing is None:
+        return None
+    infos = {name: models.find(name).info for name in models.names()}
+    ensemble = options.combination is not None
+    return serving_router(options.routing, infos, ensemble, lambda text: log("routing", note=text))
 
 
 def choose_access(options: ServeOptions) -> Access:

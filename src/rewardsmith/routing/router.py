@@ -53,6 +53,7 @@ class HybridRouter:
         log: where decisions are written.
         clock: seconds that never go back.
         spent: money that an earlier start of the same job has spent.
+        temperature: of the calibration, for a model that has none of its own (`rule`).
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class HybridRouter:
         log: AuditLog | None = None,
         clock: Callable[[], float] = time.monotonic,
         spent: float = 0.0,
+        temperature: float | None = None,
     ) -> None:
         self.rules = rules
         self.settings = settings or RouterSettings()
         self._judge = judge
         self._log = log
+        self._temperature = temperature
         self._budget = Budget(self.settings.limits, clock, spent=spent)
         self._breaker = Breaker(self.settings.failures, self.settings.rest_seconds, clock)
         self._slots = asyncio.Semaphore(self.settings.concurrency)
@@ -111,8 +114,10 @@ class HybridRouter:
     ) -> Ruling:
         """The best of two or more responses; see `protocols.Router` and `tournament`."""
 
+        own = self._temperature if temperature is None else temperature
+
         def look(first: int, second: int) -> Opinion:
-            return opinion(rewards[first], rewards[second], temperature)
+            return opinion(rewards[first], rewards[second], own)
 
         async def compare(first: int, second: int) -> Decision:
             pair = Comparison(prompt, responses[first], responses[second], id=f"{first}:{second}")
@@ -122,6 +127,11 @@ class HybridRouter:
             return not self.rules.look_at(look(first, second)).escalated
 
         return await best_of([one.reward for one in rewards], compare, clear)
+
+    def close(self) -> None:
+        """Let go of the log; no decision may follow."""
+        if self._log is not None:
+            self._log.close()
 
     async def _ask(self, comparison: Comparison, patient: bool) -> tuple[Fallback, Verdict | None]:
         """The judge's verdict, or why it was not asked."""

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from rewardsmith.protocols import Router
 from rewardsmith.serving.dialects import DIALECTS, Ask, Dialect, Rewards
 from rewardsmith.serving.exchange import Request, Response, Route, answer
 from rewardsmith.serving.limits import Limits
@@ -33,8 +34,16 @@ _SHOWN_FAULTS = 20
 class Routes:
     """What answers which path. `ready` says why the server takes no new work, or "" while it does."""
 
-    def __init__(self, models: Models, limits: Limits, metrics: Metrics, ready: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        models: Models,
+        limits: Limits,
+        metrics: Metrics,
+        ready: Callable[[], str],
+        router: Router | None = None,
+    ) -> None:
         self._models = models
+        self._router = router
         self._limits = limits
         self._metrics = metrics
         self._ready = ready
@@ -136,8 +145,11 @@ class Routes:
             ask.conversations, seconds=seconds, patience=seconds if dialect.patient else 0.0
         )
         rewards = _rewards(found, ask, model)
+        written = (
+            await dialect.settle(asked, rewards, self._router) if dialect.settle else dialect.write(asked, rewards)
+        )
         return answer(
-            dialect.write(asked, rewards),
+            written,
             headers={"x-rewardsmith-model": f"{model.name} {found.info.identity}"},
             notes={"model": model.name, "conversations": len(rewards.values), "tokens": sum(rewards.tokens)},
         )

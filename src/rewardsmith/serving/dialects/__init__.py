@@ -3,7 +3,7 @@
 contract.py         what a dialect is
 messages.py         chat messages
 native_score.py     POST /v1/score
-native_compare.py   POST /v1/compare
+native_compare.py   POST /v1/compare; routed.py: who decided, with `route: auto`
 openrlhf.py         POST /get_reward
 vllm_classify.py    POST /classify with `input` or `messages`; also verl on vLLM
 vllm_pooling.py     POST /pooling

@@ -8,12 +8,13 @@ that another server fills with a probability holds the reward itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from rewardsmith.protocols import Router
 from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.types import Conversation, Message
 
@@ -83,7 +84,8 @@ class Dialect:
     """One framework's way to ask.
 
     `marker` is the field by which two dialects of one path are told apart: this one is meant if the request has it.
-    `patient` clients wait for 180 s and give up after a few refusals: they wait for room in a full queue.
+    `patient` clients wait for 180 s and give up after a few refusals: they wait for room in a full queue. `settle`
+    stands in place of `write` where an answer may need a router, or anything else that is waited for.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Dialect:
     write: Callable[[Any, Rewards], Any]
     marker: str | None = None
     patient: bool = False
+    settle: Callable[[Any, Rewards, Router | None], Awaitable[Any]] | None = None
     example: dict[str, Any] = field(default_factory=dict)
 
 

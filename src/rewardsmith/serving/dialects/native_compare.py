@@ -4,26 +4,33 @@
     P(i is the best)       = softmax(reward / temperature)_i         (Luce's rule, of which the first is a case)
 
 The temperature is the checkpoint's calibration (`rewardsmith.json`). Without one there are no probabilities: null.
+With `route: auto` a judge decides what the reward model is not sure of (`routed.py`); the ranking stays the model's.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from rewardsmith.bradley_terry import preference_probability
+from rewardsmith.protocols import Router
 from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rewards
 from rewardsmith.serving.dialects.messages import Messages, responses_to
+from rewardsmith.serving.dialects.routed import Routed, routed
 
 
 class CompareRequest(RequestBody):
-    """A prompt, as text or as messages, and at least two responses."""
+    """A prompt, as text or as messages, and at least two responses.
+
+    With `route: auto` ambiguous comparisons go to the server's judge.
+    """
 
     model: str | None = None
     prompt: str | Messages
     responses: Annotated[list[str], Field(min_length=2)]
+    route: Literal["reward_model", "auto"] = "reward_model"
 
 
 class Ranked(BaseModel):
@@ -36,7 +43,10 @@ class Ranked(BaseModel):
 
 
 class CompareAnswer(BaseModel):
-    """The responses, best first; `preferred[i][j]` is P(response i is preferred to response j), by request order."""
+    """The responses, best first; `preferred[i][j]` is P(response i is preferred to response j), by request order.
+
+    `routed` says which one is best by reward model and judge together; null unless it was asked for.
+    """
 
     model: str
     identity: str
@@ -44,6 +54,7 @@ class CompareAnswer(BaseModel):
     calibrated: bool
     temperature: float | None
     preferred: list[list[float]] | None
+    routed: Routed | None = None
 
 
 def read(request: CompareRequest) -> Ask:
@@ -78,6 +89,15 @@ def write(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
     )
 
 
+async def settle(request: CompareRequest, rewards: Rewards, router: Router | None) -> CompareAnswer:
+    """The ranking, and with `route: auto` the router's ruling."""
+    answer = write(request, rewards)
+    if request.route == "reward_model":
+        return answer
+    found = await routed(responses_to(request.prompt, request.responses), rewards, router)
+    return answer.model_copy(update={"routed": found})
+
+
 def _softmax(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     weights = np.exp(values - values.max())
     return np.asarray(weights / weights.sum())
@@ -91,5 +111,6 @@ DIALECT = Dialect(
     answer=CompareAnswer,
     read=read,
     write=write,
+    settle=settle,
     example={"prompt": "What is 17 + 25?", "responses": ["42", "41"]},
 )
