@@ -86,7 +86,8 @@ def as_text(response: Conversation) -> str:
 def _question(
     kind: Kind, prompt: Prompt, conversation: Conversation, shown: Sequence[tuple[str, str]], labels: tuple[str, ...]
 ) -> Question:
-    turns = "\n\n".join(f"[{message.role}]\n{message.content}" for message in conversation)
+    turns = _sendable("\n\n".join(f"[{message.role}]\n{message.content}" for message in conversation))
+    shown = [(name, _sendable(text)) for name, text in shown]
     mark = _mark([turns, *(text for _, text in shown)])
     parts = "\n\n".join(f"=== {name} {mark} ===\n{text}" for name, text in shown)
     return Question(
@@ -99,8 +100,13 @@ def _question(
     )
 
 
+def _sendable(text: str) -> str:
+    """Half a surrogate pair, which data sets do hold, cannot be sent: it becomes the replacement character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _mark(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\x1e".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return hashlib.sha256("\x1e".join(texts).encode()).hexdigest()[:8]
 
 
 def _listed(labels: Sequence[str]) -> str:
