@@ -12,10 +12,13 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP   := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
+OPENRLHF     ?= .venv-openrlhf
+OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
+
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-trackers check format docs bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-openrlhf check format docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -42,10 +45,17 @@ demo: $(STAMP)  ## The main job on embedded data; ends well when the report is w
 	else exit $$status; fi
 
 test: check  ## Static checks and the tests, but not the slow ones
-	@$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
+	@$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not browser"
 
 test-slow: $(STAMP)  ## The tests that take minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
+
+test-browser: $(STAMP)  ## The report in headless Chromium; installs the driver, axe-core and, where it may, chromium
+	@$(PIP) -e '.[browser]'
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq chromium; } || \
+	  { echo "There is no chromium, and apt-get cannot install it: install one first."; exit 1; }
+	@$(TEST_ENV) $(BIN)/python -m pytest -q -m browser tests/browser
 
 test-trackers: $(STAMP)  ## Weights & Biases and MLflow, written and read back in .venv-trackers: they are large
 	@test -x .venv-trackers/bin/python || $(BIN)/python -m venv .venv-trackers
@@ -53,6 +63,25 @@ test-trackers: $(STAMP)  ## Weights & Biases and MLflow, written and read back i
 	  "$$(.venv-trackers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rewardsmith-venv.pth"
 	@.venv-trackers/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt wandb mlflow-skinny
 	@$(TEST_ENV) .venv-trackers/bin/python -m pytest -q tests/test_trackers_elsewhere.py
+
+# OpenRLHF's pins conflict with ours, so it has an environment of its own. setuptools 81 dropped what DeepSpeed builds with.
+$(OPENRLHF)/.installed: tests/openrlhf/requirements.txt
+	@command -v c++ > /dev/null || { echo "A C++ compiler is needed (c++): DeepSpeed compiles its optimizer."; exit 1; }
+	@echo "Making $(OPENRLHF) (a few minutes the first time) ..."
+	@test -x $(OPENRLHF)/bin/python || $(PYTHON) -m venv $(OPENRLHF)
+	@echo "  1/3 torch"
+	@$(OPENRLHF_PIP) install -c constraints.txt torch numpy ninja wheel 'setuptools<81'
+	@echo "  2/3 DeepSpeed and what train_rm imports"
+	@DS_ACCELERATOR=cpu DS_BUILD_OPS=0 $(OPENRLHF_PIP) install --no-build-isolation -r $<
+	@echo "  3/3 OpenRLHF"
+	@$(OPENRLHF_PIP) install --no-deps openrlhf==0.11.2
+	@for version in 0.9.8 0.10.1 0.10.2 0.11.2; do \
+	  $(OPENRLHF_PIP) download --no-deps -d $(OPENRLHF)/wheels openrlhf==$$version || exit 1; done
+	@touch $@
+
+test-openrlhf: $(STAMP) $(OPENRLHF)/.installed  ## The own train_rm of OpenRLHF on a CPU, in .venv-openrlhf; ten minutes, more the first time
+	@OPENRLHF_PYTHON=$(abspath $(OPENRLHF))/bin/python OPENRLHF_WHEELS=$(abspath $(OPENRLHF))/wheels $(TEST_ENV) \
+	  $(BIN)/python -m pytest -q tests/openrlhf/train_rm_on_cpu.py
 
 check: $(STAMP)  ## Lint, format, types, layers
 	@$(BIN)/ruff check
@@ -74,5 +103,5 @@ bench:  ## Say which command makes which table of bench/results; runs none of th
 	@grep -hE '^    python bench/' $(filter-out bench/trl_peer.py,$(wildcard bench/*.py))
 
 clean:  ## Remove the virtual environment and the caches; runs/ stays
-	rm -rf $(VENV) .venv-trackers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-trackers $(OPENRLHF) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,11 +19,9 @@ class OpenRLHFSpec(Section):
     interpreter: str | None = Field(None, min_length=1)
     """Python of the environment that OpenRLHF is installed in, for example /opt/openrlhf/bin/python."""
     version: Annotated[str, Field(pattern=r"^(auto|[0-9]+(\.[0-9]+)+[a-z0-9.]*)$")] = "auto"
-    """Its version decides the names of its flags. `auto` asks the interpreter; state it where that is not on this
-    machine."""
+    """It decides the names of the flags. `auto` asks the interpreter; state it where that is on other machines."""
     launcher: Literal["deepspeed", "torchrun", "slurm", "ray"] = "deepspeed"
-    """`deepspeed` and `torchrun` start here; `slurm` and `ray` write the script to submit, and the next call goes on
-    from what it left."""
+    """`deepspeed` and `torchrun` start here; `slurm` and `ray` write a script to submit; call again when it is done."""
     hostfile: str | None = Field(None, min_length=1)
     """DeepSpeed's hostfile (`HOST slots=8` a line), needed by `deepspeed` on several nodes."""
     port: int = Field(29500, ge=1024, le=65535)

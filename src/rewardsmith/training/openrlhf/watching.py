@@ -6,8 +6,6 @@ watch.look()                # True when the monitor says that training must stop
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from rewardsmith import bradley_terry
@@ -53,10 +51,9 @@ class Watch:
         rows = self._setup.dealt.verify(stepped)
         indices = [self._setup.index[row] for row in rows]
         chosen, rejected = np.array(stepped.all("chosen")), np.array(stepped.all("rejected"))
-        loss = bradley_terry.loss(chosen, rejected)
-        if not math.isfinite(loss):
+        if not (np.isfinite(chosen).all() and np.isfinite(rejected).all()):
             raise ModelError(
-                f"the loss is {loss} at step {stepped.step}: training has diverged",
+                f"a reward is no number at step {stepped.step}: training has diverged",
                 where="training.learning_rate",
                 fix="lower it or raise training.warmup",
             )
@@ -67,7 +64,7 @@ class Watch:
             rejected=rejected,
             prompts=len(np.unique(self._prompts_P[indices])),
             tokens=sum(row["tokens"] for row in stepped.rows),
-            loss=loss,
+            loss=bradley_terry.loss(chosen, rejected),
             grad_norm=first["grad_norm"],
             learning_rate=first["lr"],
             seconds=first["seconds"],
