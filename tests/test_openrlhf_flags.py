@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rewardsmith.errors import SpecError
 from rewardsmith.spec import Spec
-from rewardsmith.training.openrlhf.command import launch_command, node_command, train_flags
+from rewardsmith.training.openrlhf.command import interpreter_of, launch_command, node_command, train_flags
 from rewardsmith.training.openrlhf.flags import FLAGS, arguments, is_dotted, parse_version
 from rewardsmith.training.plan import TrainingPlan
 
@@ -124,7 +125,18 @@ def test_deepspeed_reads_no_hostfile_that_nobody_named() -> None:
 
 def test_deepspeed_on_several_nodes() -> None:
     words = launch_command(a_spec(openrlhf={"hostfile": "hosts"}, hardware={"nodes": 2}), [], processes_per_node=8)
-    assert words[words.index("--hostfile") + 1] == "hosts"
+    assert words[words.index("--hostfile") + 1] == str(Path.cwd() / "hosts")  # the command runs in another folder
+
+
+def test_an_interpreter_is_found_from_every_folder_and_stays_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").symlink_to("/usr/bin/env")
+    monkeypatch.chdir(tmp_path)
+    spec = a_spec(openrlhf={"interpreter": "python"})
+    assert interpreter_of(spec) == tmp_path / "python"
+    assert launch_command(spec, [], processes_per_node=1)[0] == str(tmp_path / "python")
+    assert interpreter_of(a_spec(openrlhf={"interpreter": "~/python"})) == Path.home() / "python"
 
 
 def test_torchrun_on_this_node() -> None:

@@ -137,7 +137,8 @@ def _summarise(job: TrainJob, setup: Setup, watch: Watch, compared: Compared | N
         pairs_per_step=plan.pairs_per_step,
         steps=len(steps),
         prompts_per_step=float(np.mean([step.prompts for step in steps])),
-        seconds=seconds,
+        # A submitted training took its time elsewhere.
+        seconds=max(seconds, sum(step.seconds for step in steps)),
         pairs_per_second=sum(step.pairs for step in steps) / max(sum(step.seconds for step in steps), 1e-9),
         tokens=sum(step.tokens for step in steps),
         peak_memory=_peak_memory(setup),

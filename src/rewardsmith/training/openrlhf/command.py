@@ -10,6 +10,7 @@ data sets at `,` and `@`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rewardsmith.spec import Spec
 from rewardsmith.training.openrlhf.flags import Value, arguments
@@ -78,11 +79,21 @@ def attention(spec: Spec, device: str) -> str:
     return "eager" if device == "cpu" else "flash_attention_2"
 
 
+def interpreter_of(spec: Spec) -> Path:
+    """OpenRLHF's Python from wherever it is called; a link stays one, because that is how an environment is known."""
+    return _absolute(str(spec.openrlhf.interpreter))
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
 def launch_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int) -> list[str]:
     """The command that starts every process it can reach: of all nodes (deepspeed) or of this one (torchrun)."""
-    own, python = spec.openrlhf, str(spec.openrlhf.interpreter)
+    own, python = spec.openrlhf, str(interpreter_of(spec))
     if own.launcher == "deepspeed":
-        nodes = ["--hostfile", str(own.hostfile)] if own.hostfile else ["--hostfile", "/dev/null"]
+        # Without a name DeepSpeed takes /job/hostfile, where there is one.
+        nodes = ["--hostfile", str(_absolute(own.hostfile) if own.hostfile else Path("/dev/null"))]
         count = ["--num_gpus", str(processes_per_node), "--master_port", str(own.port)]
         return [python, "-m", "deepspeed.launcher.runner", *nodes, *count, INSIDE, *flags]
     return [
@@ -95,7 +106,7 @@ def launch_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int)
 def node_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int) -> list[str]:
     """The command that starts the processes of one node out of several; they meet at `$MASTER_ADDR:$MASTER_PORT`."""
     return [
-        *[str(spec.openrlhf.interpreter), "-m", "torch.distributed.run"],
+        *[str(interpreter_of(spec)), "-m", "torch.distributed.run"],
         *["--nnodes", str(spec.hardware.nodes), "--nproc_per_node", str(processes_per_node)],
         *["--rdzv_backend", "c10d", "--rdzv_id", "rewardsmith", "--rdzv_endpoint", "$MASTER_ADDR:$MASTER_PORT"],
         *[INSIDE, *flags],

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rewardsmith.errors import SpecError
 from rewardsmith.spec import Spec
+from rewardsmith.training.openrlhf.command import interpreter_of
 
 PACKAGES = ("openrlhf", "deepspeed", "transformers", "torch", "datasets", "flash-attn", "ray")
 _SECONDS = 120
@@ -44,10 +45,9 @@ class Environment:
 
 def versions_of_backend(spec: Spec) -> dict[str, str]:
     """Versions in OpenRLHF's environment, where the spec trains there and it is on this machine: part of the result."""
-    interpreter = spec.openrlhf.interpreter
-    if spec.backend != "openrlhf" or interpreter is None or not Path(interpreter).is_file():
+    if spec.backend != "openrlhf" or not interpreter_of(spec).is_file():
         return {}
-    return {f"openrlhf: {name}": version for name, version in ask(Path(interpreter), devices=False).versions.items()}
+    return {f"openrlhf: {name}": version for name, version in ask(interpreter_of(spec), devices=False).versions.items()}
 
 
 def ask(interpreter: Path, *, devices: bool = True) -> Environment:
@@ -102,7 +102,7 @@ def environment_of(spec: Spec) -> Environment:
     Raises:
         SpecError: it is neither here nor stated, or does not run.
     """
-    interpreter = Path(str(spec.openrlhf.interpreter))
+    interpreter = interpreter_of(spec)
     if interpreter.is_file():
         environment = ask(interpreter)
         resolve_version(spec, environment)

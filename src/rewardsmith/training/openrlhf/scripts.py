@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rewardsmith.records import write_text
 from rewardsmith.spec import Spec
-from rewardsmith.training.openrlhf.command import INSIDE, RAY_NODES, launch_command, node_command
+from rewardsmith.training.openrlhf.command import INSIDE, RAY_NODES, interpreter_of, launch_command, node_command
 
 LAUNCH, SLURM, RAY = "launch.sh", "slurm.sbatch", "ray.sh"
 SUBMIT: Mapping[str, str] = {"slurm": f"sbatch {SLURM}", "ray": f"bash {RAY}"}
@@ -71,16 +71,16 @@ def ray_script(spec: Spec, flags: Sequence[str], folder: Path, exported: str, pr
     # `ray job submit` takes the address of the dashboard; without one it looks into RAY_ADDRESS.
     where = ["--address", address] if address and address != "auto" else []
     entry = [
-        *[str(spec.openrlhf.interpreter), str(folder.resolve() / RAY_NODES), str(folder.resolve())],
+        *[str(interpreter_of(spec)), str(folder.resolve() / RAY_NODES), str(folder.resolve())],
         *[str(spec.hardware.nodes), str(processes_per_node), str(spec.openrlhf.port), *flags],
     ]
-    submit = shlex.join([str(spec.openrlhf.interpreter), "-m", "ray.scripts.scripts", "job", "submit", *where, "--"])
+    submit = shlex.join([str(interpreter_of(spec)), "-m", "ray.scripts.scripts", "job", "submit", *where, "--"])
     return _bash(f"exec {submit} {shlex.join(entry)}", folder, exported)
 
 
 def _exports(spec: Spec, device: str) -> str:
     # Executables of that environment first: DeepSpeed compiles its optimizer with the ninja that is found.
-    tools = shlex.quote(str(Path(str(spec.openrlhf.interpreter)).parent))
+    tools = shlex.quote(str(interpreter_of(spec).parent))
     said = [f"export {name}={shlex.quote(value)}" for name, value in variables(spec, device).items()]
     return "\n".join([f'export PATH={tools}:"$PATH"', *said]) + "\n"
 
