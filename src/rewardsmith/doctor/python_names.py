@@ -22,6 +22,8 @@ _Scope = dict[str, str | None]
 _GUARDS = {"ImportError", "ModuleNotFoundError", "Exception"}
 _BATCH_METHODS = {"compute_loss", "prediction_step", "training_step"}
 _ROWS_METHODS = {"torch_call", "__call__"}
+_PARSERS = (".TrlParser", ".HfArgumentParser")
+_PARSE = {"parse_args_and_config", "parse_args_into_dataclasses"}
 
 
 def scan_python(text: str, judged: Sequence[Judged]) -> list[Hit]:
@@ -45,6 +47,7 @@ class _Scanner(ast.NodeVisitor):
         self._scopes: list[_Scope] = [{}]
         self._imports: dict[str, ast.Import] = {}
         self._bases: list[str | None] = []
+        self._parsers: dict[str, list[str | None]] = {}
         self._guarded = 0
 
     # ------------------------------------------------------------------------------------------------ names in sight
@@ -136,7 +139,20 @@ class _Scanner(ast.NodeVisitor):
             if full in rule.modules:
                 self._hit(rule, severity, full or "", "", self._positions.start(node))
                 return
+        self._field(node)
         self.visit(node.value)
+
+    def _field(self, node: ast.Attribute) -> None:
+        """`config.field` of an instance of a configuration: what its constructor lost, it lost."""
+        owner = (self._qualified(node.value) or "").removesuffix("()")
+        if not owner.endswith(("Config", "Arguments")) or owner == self._qualified(node.value):
+            return
+        for rule, severity in self._judged:
+            if node.attr in rule.arguments and any(fnmatchcase(owner, pattern) for pattern in rule.calls):
+                new, end = rule.arguments[node.attr], self._positions.end(node)
+                edits = (Edit(end - len(node.attr), end, new),) if new else ()
+                short = owner.rpartition(".")[2]
+                self._hit(rule, severity, f"{short}.{node.attr}", new, self._positions.start(node), edits)
 
     # ------------------------------------------------------------------------------------- scopes, classes, functions
 
@@ -185,6 +201,20 @@ class _Scanner(ast.NodeVisitor):
         for target in node.targets:
             self.visit(target)
             self._bind(target, self._qualified(node.value))
+            self._parsed(target, node.value)
+
+    def _parsed(self, target: ast.expr, value: ast.expr) -> None:
+        """`parser = TrlParser((A, B))` and `a, b = parser.parse_args_and_config()`: instances of A and B."""
+        if not isinstance(value, ast.Call):
+            return
+        if isinstance(target, ast.Name) and (self._qualified(value.func) or "").endswith(_PARSERS) and value.args:
+            classes = value.args[0].elts if isinstance(value.args[0], ast.Tuple | ast.List) else value.args[:1]
+            self._parsers[target.id] = [self._qualified(one) for one in classes]
+        called = value.func
+        if isinstance(called, ast.Attribute) and called.attr in _PARSE and isinstance(called.value, ast.Name):
+            known = self._parsers.get(called.value.id, ())
+            for part, full in zip(target.elts if isinstance(target, ast.Tuple) else (), known, strict=False):
+                self._bind(part, full and f"{full}()")
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         """`x: T = …`."""

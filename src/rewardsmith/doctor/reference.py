@@ -17,8 +17,8 @@ PAGE = "doctor.md"
 _WIDTH = 120
 _HEAD = """# The doctor
 
-`rewardsmith doctor` says what of an environment, of scripts and of checkpoints does not work (any more), why, since which
-version, and what to write instead. It imports nothing of the stack and reads no weights.
+`rewardsmith doctor` says what of an environment, of scripts and of checkpoints does not work (any more), why, since
+which version, and what to write instead. It imports nothing of the stack and reads no weights.
 
 ```bash
 rewardsmith doctor                                             # installed versions, and what of them conflicts
@@ -30,17 +30,20 @@ rewardsmith doctor runs/helpful/model                          # the known fault
 rewardsmith doctor scripts/ --json                             # the record, for another program
 ```
 
-It ends with 0, with 1 where a finding is an error, and with 2 where nothing that was named can be read. Files that cannot
-be read or parsed are listed with their reason and stop nothing. What is a warning still works, in the version judged.
+It ends with 0, with 1 where a finding is an error, and with 2 where nothing that was named can be read. Files that
+cannot be read or parsed are listed with their reason and stop nothing. What is a warning still works, in the version
+judged.
 
 ## What is read
 
 - **Python.** Names are followed from their import: aliases, `import trl as t`, attributes, instances, subclasses,
-  annotated parameters. Keyword arguments count for known callables only, dictionary keys only where the dictionary is what
-  a collator takes or gives. Strings, comments, names of the same spelling from elsewhere, and imports that a `try` guards
-  with `except ImportError` give no finding. What cannot be followed gives none either.
-- **Shell** (`.sh`, `.bash`, `.slurm`, `.sbatch`, or a `#!` line). Commands with their line continuations, here-documents
-  (as OpenRLHF's examples have them), arrays and strings of flags in variables. A flag is judged only behind its program.
+  annotated parameters, what a `TrlParser` parses. Keyword arguments count for known callables only, keys only where the
+  dictionary is what a collator takes or gives. Strings, comments, names of the same spelling from elsewhere, and
+  imports that a `try` guards with `except ImportError` give no finding. What cannot be followed (an unannotated
+  parameter, `**settings`) gives none either.
+- **Shell** (`.sh`, `.bash`, `.slurm`, `.sbatch`, or a `#!` line). Commands with their line continuations,
+  here-documents (as OpenRLHF's examples have them), arrays and strings of flags in variables. A flag is judged only
+  behind its program.
 - **YAML.** Configurations of TRL, accelerate and verl, told by their own keys; and commands inside any YAML.
 - **Notebooks.** Code cells as Python, `!` lines and `%%bash` cells as shell; findings name cell and line.
 - **Checkpoint folders.** `config.json`, tokenizer files, template, adapter, and the headers of safetensors files.
@@ -61,15 +64,15 @@ scripts of two released wheels.
 _VERSIONS = """
 ## Versions that do not go together
 
-Every package is held to the requirements in its own metadata (`unmet-requirement`; a package that is not installed at all
-is a warning). Beyond those:
+Every package is held to the requirements in its own metadata (`unmet-requirement`; a package that is not installed at
+all is a warning). Beyond those:
 
 """
 _CHECKPOINTS = """
 ## Checkpoints
 
-- **checkpoint-adapter-head** (error). A LoRA adapter without the reward head. Loaded, it gives random rewards. peft saves
-  the head only with `task_type="SEQ_CLS"` or `modules_to_save=["score"]`.
+- **checkpoint-adapter-head** (error). A LoRA adapter without the reward head. Loaded, it gives random rewards. peft
+  saves the head only with `task_type="SEQ_CLS"` or `modules_to_save=["score"]`.
 - **checkpoint-head-missing** (error). A sequence classifier whose weights have no head.
 - **checkpoint-pad** (error). `config.json` has no pad token, or EOS for it: transformers reads the reward at the last
   token that is not pad, which is then one too early.
@@ -78,8 +81,8 @@ _CHECKPOINTS = """
   `num_labels=1`). The head would have another size.
 - **checkpoint-problem-type** (warning). Without `problem_type: "regression"` vLLM and `pipeline` apply a sigmoid.
 - **checkpoint-vocabulary** (error). The tokenizer has ids that the embedding lacks.
-- **checkpoint-template-eos** (warning). A full conversation does not end with EOS, so that the reward is read at another
-  token (ChatML's newline).
+- **checkpoint-template-eos** (warning). A full conversation does not end with EOS, so that the reward is read at
+  another token (ChatML's newline).
 - **checkpoint-remote-code** (note). The model brings code of its own, which OpenRLHF always runs.
 - **checkpoint-unreadable** (warning). A file of the folder is broken.
 

@@ -141,6 +141,6 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.lineno:
         return f"line {error.lineno}: {error.msg}"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

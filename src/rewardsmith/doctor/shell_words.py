@@ -78,7 +78,7 @@ class _Reader:
                 self.words.append(Word(_unquoted(written), match.start(), match.end()))
             self.skip = False
         elif kind == "redirect":
-            self.skip = not written.endswith("&")
+            self.skip = True
         elif kind == "heredoc":
             self.pending.append(written.lstrip("<-").strip(" \t'\"\\"))
         elif kind == "array":

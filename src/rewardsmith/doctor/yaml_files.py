@@ -21,6 +21,8 @@ _TRL_SIGNS = frozenset({"model_name_or_path", "dataset_name", "datasets", "outpu
 _OTHERS = frozenset({"stage", "finetuning_type", "base_model", "adapter", "sft", "template"})
 """Keys that LLaMA-Factory and axolotl have beside the same names."""
 
+_UNSET = "tag:yaml.org,2002:null"
+
 DIALECTS: dict[str, Callable[[_Keys], bool]] = {
     "accelerate": lambda keys: bool(keys & {"distributed_type", "compute_environment"}),
     "verl": lambda keys: "actor_rollout_ref" in keys or {"reward_model", "trainer", "data"} <= keys,
@@ -51,7 +53,7 @@ def _keys(mapping: yaml.MappingNode, above: str, judged: Sequence[Judged]) -> It
     for key, value in mapping.value:
         path, start = f"{above}{key.value}", key.start_mark.index
         for rule, severity in judged:
-            if path in rule.keys:
+            if path in rule.keys and value.tag != _UNSET:
                 new = rule.keys[path]
                 at = start + (1 if key.style in ("'", '"') else 0)
                 mends = (Edit(at, at + len(str(key.value)), new),) if new and new not in siblings else ()
