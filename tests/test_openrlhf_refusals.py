@@ -27,6 +27,8 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mps": ("hardware.device", {"hardware": {"device": "mps"}}),
     "Ray workers": ("hardware.workers", {"hardware": {"workers": 2}}),
     "FSDP": ("hardware.sharding", {"hardware": {"sharding": "fsdp"}}),
+    "Ray's storage": ("hardware.shared_storage", {"hardware": {"shared_storage": "/shared"}}),
+    "Ray's restarts": ("hardware.restarts", {"hardware": {"restarts": 5}}),
     "an order": ("training.order", {"training": {"order": "as_given"}}),
     "prompts together": ("training.order", {"training": {"order": "by_prompt"}}),
     "trees": ("training.layout", {"training": {"layout": "tree"}}),
@@ -52,6 +54,10 @@ def test_a_fault_is_refused_with_its_field(field: str, changes: dict[str, Any]) 
         refuse_spec(a_spec(**changes))
     assert refused.value.where == field
     assert refused.value.fix
+    found: Any = a_spec(**changes)
+    for name in field.split("."):
+        found = getattr(found, name)
+    assert refused.value.problem.startswith("it is not given" if found is None else f"{found!r} ")
 
 
 def test_every_rule_has_a_fault() -> None:

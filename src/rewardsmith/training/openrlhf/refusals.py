@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rewardsmith.errors import SpecError
-from rewardsmith.spec import Spec
+from rewardsmith.spec import HardwareSpec, Spec
 from rewardsmith.training.openrlhf.flags import is_dotted
 
 
 class Rule(NamedTuple):
-    """A field, when it is refused, why, and the mend."""
+    """A field, when it is refused, why (reads on after the value that was found), and the mend."""
 
     field: str
     broken: Callable[[Spec], bool]
@@ -61,6 +61,18 @@ RULES: tuple[Rule, ...] = (
         "leave it out and write openrlhf.zero_stage",
     ),
     Rule(
+        "hardware.shared_storage",
+        lambda spec: spec.hardware.shared_storage is not None,
+        "is for training under Ray; OpenRLHF reads and writes in the run directory",
+        "leave it out, and put output_dir on storage that all machines see",
+    ),
+    Rule(
+        "hardware.restarts",
+        lambda spec: spec.hardware.restarts != HardwareSpec().restarts,
+        "is for training under Ray; nothing starts OpenRLHF's processes again",
+        "leave it out; the same command goes on from the last checkpoint",
+    ),
+    Rule(
         "training.order",
         lambda spec: spec.training.order != "shuffled",
         "would be ignored: OpenRLHF always shuffles",
@@ -101,7 +113,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "openrlhf.launcher",
         lambda spec: spec.openrlhf.launcher == "torchrun" and spec.hardware.nodes > 1,
-        "is 'torchrun', which starts the processes of one node",
+        "starts the processes of one node",
         "write deepspeed with a hostfile, slurm or ray",
     ),
     Rule(
@@ -125,8 +137,8 @@ def refuse_spec(spec: Spec) -> None:
     for rule in RULES:
         if rule.broken(spec):
             found = _value(spec, rule.field)
-            shown = f"{found!r} " if found is not None and not rule.why.startswith("is ") else ""
-            raise SpecError(f"{shown}{rule.why}", where=rule.field, fix=rule.fix)
+            shown = "it" if found is None else repr(found)
+            raise SpecError(f"{shown} {rule.why}", where=rule.field, fix=rule.fix)
 
 
 def refuse_shape(spec: Spec, version: str, pairs: int, processes: int) -> None:
