@@ -68,9 +68,9 @@ class RowAnswer:
 
 
 _IN_WORDS: dict[JudgeProtocol, str] = {
-    "ranking": "where answers are ranked, 1 for the one that it named and 0 for the others;",
-    "pairwise": "in pairs, the probability of each response being the better one, one half each for a tie;",
-    "rating": "where answers are rated, a number from 1 to 10;",
+    "ranking": "where answers are ranked, 1 for the one that it named and 0 for the others",
+    "pairwise": "in pairs, the probability of each response being the better one, one half each for a tie",
+    "rating": "where answers are rated, a number from 1 to 10",
 }
 
 
@@ -224,16 +224,18 @@ def _with_scores_of(other: Evaluation, scored: Evaluation) -> Evaluation:
 
 def _filled(answer: RowAnswer) -> Floats:
     """Rewards as RewardBench 2's script would have them: equal ones for an unread verdict, -1 for an unread rating."""
+    if not answer.unread:
+        return answer.rewards
     if answer.protocol == "rating":
         return np.where(answer.unread_ratings, FAILED_RATING, answer.rewards)
-    return np.zeros_like(answer.rewards) if answer.unread else answer.rewards
+    return np.zeros_like(answer.rewards)
 
 
 def _note(answers: Sequence[RowAnswer], missing_as_chance: bool) -> str:
     used = {answer.protocol for answer in answers}
-    told = [text for protocol, text in _IN_WORDS.items() if protocol in used]
-    chance = "Replies that could not be read score what guessing reaches (ratings: -1)." if missing_as_chance else ""
-    return " ".join(["Rewards are a judge's verdicts:", *told, *([chance] if chance else [])])
+    told = "; ".join(text for protocol, text in _IN_WORDS.items() if protocol in used)
+    chance = " Replies that could not be read score what guessing reaches (ratings: -1)." if missing_as_chance else ""
+    return f"Rewards are a judge's verdicts: {told}.{chance}"
 
 
 async def _ranked(judge: BenchmarkJudge, row: EvalRow) -> RowAnswer:

@@ -12,6 +12,7 @@ against.py         what changed since another run
 row_items.py       evaluated rows, pairs in doubt and edited responses, the worst first
 payload.py         rows and their texts, packed for the page
 explorer.py        the section that shows them
+judging.py         a judge: consistency, injections, cost
 replicas.py        other seeds and other amounts of data
 curves.py          training: series, smoothing, the trend in words
 distributions.py   rewards, chosen beside rejected

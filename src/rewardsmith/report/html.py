@@ -94,6 +94,7 @@ def sections(report: Report) -> list[tuple[str, str]]:
     there: list[tuple[str, str, object]] = [
         ("verdict", "Verdict", True),
         ("scores", "Scores", True),
+        ("judge", "Judge", report.judges),
         ("against", "Compared", report.against),
         ("variants", "Seeds and data", report.variants),
         ("gates", "Gates", True),

@@ -5,7 +5,7 @@ Texts from users pass through `markdown_text`, which escapes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -30,6 +30,7 @@ def render_markdown(report: Report) -> str:
     parts = [
         _verdict(report),
         _scores(report),
+        *([_judges(report.judges)] if report.judges else []),
         *([as_lines(report.variants)] if report.variants else []),
         _gates(report),
         _map(report),
@@ -202,6 +203,12 @@ def _training(report: Report) -> Iterator[str]:
 
 def _noise(noise: Block) -> Iterator[str]:
     yield from block_lines(noise, SIGNS, level=2)
+
+
+def _judges(judges: Sequence[Block]) -> Iterator[str]:
+    yield "## Judge"
+    for judge in judges:
+        yield from ("", *block_lines(judge, SIGNS))
 
 
 def _curve_rows(curves: Curves) -> list[list[str]]:

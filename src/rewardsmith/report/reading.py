@@ -22,6 +22,7 @@ from rewardsmith.records import (
     CheckRecord,
     ComparisonRecord,
     GatesRecord,
+    JudgeRecord,
     LabelNoiseRecord,
     LearningCurveRecord,
     Manifest,
@@ -77,6 +78,7 @@ class RunRecords:
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
     comparison: ComparisonRecord | None = None
+    judges: Mapping[str, JudgeRecord] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -113,6 +115,9 @@ def read_run(run_dir: Path) -> RunRecords:
         replicas=_optional(run_dir / "replicas.json", ReplicasRecord),
         curve=_optional(run_dir / "learning_curve.json", LearningCurveRecord),
         comparison=_optional(run_dir / "comparison.json", ComparisonRecord),
+        judges={
+            path.parent.name: read_record(path, JudgeRecord) for path in sorted((run_dir / "eval").glob("*/judge.json"))
+        },
         files={path.name: path.stat().st_size for path in sorted((run_dir / "model").glob("*")) if path.is_file()},
     )
     if records == RunRecords():

@@ -4,6 +4,7 @@
     FAIL         a gate or a finding of the data contract says no
     STOPPED      the margin monitor ended training
     UNFINISHED   a stage that decides has not run
+    JUDGED       a judge was evaluated: there is no reward model, and no gate
 
 Worked out from the records alone, never from what a manifest claims: a report that is made again says the same.
 """
@@ -21,13 +22,14 @@ from rewardsmith.report.scores import State
 
 REASONS_SHOWN = 8
 
-Word = Literal["PASS", "FAIL", "STOPPED", "UNFINISHED"]
+Word = Literal["PASS", "FAIL", "STOPPED", "UNFINISHED", "JUDGED"]
 
 _HEADLINES: dict[Word, str] = {
     "PASS": "Every gate passes.",
     "FAIL": "This reward model should not train a policy yet.",
     "STOPPED": "Training was stopped: the margin did not do what it must.",
     "UNFINISHED": "There is no verdict yet.",
+    "JUDGED": "This is a judge, not a reward model: its scores have no gates.",
 }
 
 _ADVICE: dict[str, str] = {
@@ -61,8 +63,8 @@ class Verdict:
     @property
     def state(self) -> State:
         """The colour and sign that go with the word."""
-        states: dict[Word, State] = {"PASS": "good", "FAIL": "bad", "STOPPED": "bad", "UNFINISHED": "open"}
-        return states[self.word]
+        states: dict[Word, State] = {"PASS": "good", "FAIL": "bad", "STOPPED": "bad"}
+        return states.get(self.word, "open")
 
 
 def judge_run(records: RunRecords) -> Verdict:
@@ -104,7 +106,9 @@ def _word(records: RunRecords) -> Word:
         return "STOPPED"
     if (check and not check.passed) or (gates and not gates.passed):
         return "FAIL"
-    return "PASS" if gates else "UNFINISHED"
+    if gates:
+        return "PASS"
+    return "JUDGED" if records.judges and not (records.manifest or check or train) else "UNFINISHED"
 
 
 def _data_reasons(records: RunRecords) -> Iterator[Reason]:
@@ -155,6 +159,8 @@ def _outcome_sentence(outcome: GateOutcome) -> str:
 
 
 def _absent(records: RunRecords) -> Iterator[Reason]:
+    if _word(records) == "JUDGED":
+        return
     if records.steps and not records.train:
         yield Reason("open", f"Training has not ended: {plural(len(records.steps), 'step')} so far.")
     absent = [stage for stage in missing_stages(records) if stage != "train" or not records.steps]

@@ -23,6 +23,7 @@ from rewardsmith.report.explorer import Explorer, explorer
 from rewardsmith.report.findings import DataView, data_view
 from rewardsmith.report.formatting import Number, count, duration, parameters, plural, significant, visible
 from rewardsmith.report.gate_rows import GateRow, gate_rows
+from rewardsmith.report.judging import judge_blocks
 from rewardsmith.report.label_noise import noise_block
 from rewardsmith.report.payload import BUDGET
 from rewardsmith.report.probes import ProbeTable, probe_table
@@ -76,6 +77,7 @@ class Report:
     verdict: Verdict
     figures: tuple[KeyFigure, ...]
     benchmarks: tuple[ScoreTable, ...]
+    judges: tuple[Block, ...]
     against: Against | None
     explorer: Explorer | None
     variants: Variants | None
@@ -100,7 +102,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         budget: bytes that rows and texts may take in the page.
     """
     manifest = records.manifest
-    name = manifest.name if manifest else records.spec.name if records.spec else "run"
+    name = manifest.name if manifest else records.spec.name if records.spec else _judges_name(records) or "run"
     stages = manifest.stages.values() if manifest else ()
     tables = tuple(score_table(key, result) for key, result in records.benchmarks.items())
     distributions = [
@@ -112,6 +114,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         verdict=judge_run(records),
         figures=tuple(_figures(records, tables)),
         benchmarks=tables,
+        judges=judge_blocks(records.judges),
         against=against(records.comparison),
         explorer=explorer(records, texts, budget=budget),
         variants=variants(records.benchmarks, records.replicas, records.curve),
@@ -127,6 +130,10 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         provenance=_provenance(manifest) if manifest else None,
         spec=_resolved(records.spec) if records.spec else "",
     )
+
+
+def _judges_name(records: RunRecords) -> str:
+    return " and ".join(dict.fromkeys(judge.settings.model for judge in records.judges.values()))
 
 
 def _figures(records: RunRecords, tables: tuple[ScoreTable, ...]) -> list[KeyFigure]:
