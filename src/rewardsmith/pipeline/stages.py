@@ -35,6 +35,7 @@ from rewardsmith.pipeline.renderings import evaluate_renderings
 from rewardsmith.pipeline.reporting import report_job
 from rewardsmith.pipeline.resources import uses_embedded_data
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
+from rewardsmith.pipeline.training import run_training
 from rewardsmith.records import (
     BenchmarkResult,
     CheckRecord,
@@ -51,8 +52,9 @@ from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import ExportSpec, digest
 from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.training.metrics import StepLog
+from rewardsmith.training.openrlhf.environment import versions_of_backend
 from rewardsmith.training.plan import weights_fingerprint
-from rewardsmith.training.trl_backend import TrainJob, train
+from rewardsmith.training.trl_backend import TrainJob
 
 R = TypeVar("R")
 
@@ -128,13 +130,13 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
         job.spec,
         data_fingerprint=digest([checked.data_fingerprint, job.pairs_fingerprint]),
         base_fingerprint=job.base_fingerprint,
-        versions=versions(),
+        versions=versions() | versions_of_backend(job.spec),
     )
     summary = job.run.path / "train" / "summary.json"
 
     def work() -> TrainRecord:
         prepared = job.prepared
-        return train(
+        return run_training(
             TrainJob(
                 spec=job.spec,
                 base=job.resources.base,
@@ -150,7 +152,9 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
                 trained_on=trained_on,
                 base_fingerprint=job.base_fingerprint,
                 announce=job.announce(fingerprint),
-            )
+                held_out=prepared.held_out,
+            ),
+            job.events,
         )
 
     files = (summary, job.run.model / RECORD)
@@ -339,7 +343,7 @@ def _describe_in_checkpoint(job: Job, results: Mapping[str, BenchmarkResult]) ->
         "reward_mean": spread.mean,
         "reward_std": spread.std,
         "calibration": evaluation.checkpoint_calibration(own.calibration if own else None),
-        "normalization": _normalisation(job.spec.export, spread),
+        "normalization": _normalisation(job.spec.export, spread) or record.normalization,
     }
     write_json(job.run.model / RECORD, record.model_copy(update=changes))
 

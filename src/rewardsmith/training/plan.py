@@ -79,6 +79,19 @@ def refuse_data_parallel(visible: int, *, processes: int) -> None:
         )
 
 
+def needs_sharding(spec: Spec, parameters: int | None) -> bool:
+    """Whether weights, gradients and AdamW's two moments do not fit one device of the stated memory.
+
+    Trained weights take four times their own bytes (16 bytes a parameter in float32), a frozen base its weights alone.
+    A fifth of the memory is left for activations. False where memory or parameters are not known.
+    """
+    if parameters is None or spec.hardware.memory_gib is None:
+        return False
+    bytes_each = 4 if spec.base_model.dtype == "float32" else 2
+    states = {"none": 4.0, "lora": 1.0, "qlora": 0.25}[spec.adapter.kind]
+    return parameters * bytes_each * states > 0.8 * spec.hardware.memory_gib * 2**30
+
+
 def weights_fingerprint(spec: Spec, *, data_fingerprint: str, base_fingerprint: str, versions: dict[str, str]) -> str:
     """SHA-256 of everything that decides the trained weights: spec, kept pairs and their order, base, code."""
     content = spec.model_dump(mode="json", include={"base_model", "adapter", "hardware", "backend", "seed"})
@@ -87,6 +100,9 @@ def weights_fingerprint(spec: Spec, *, data_fingerprint: str, base_fingerprint: 
     if spec.training.seeds:  # as a run of the first seed alone would say it: adding seeds trains nothing again
         content["training"]["seed"] = None if spec.training_seed == spec.seed else spec.training_seed
     content["export"] = spec.export.model_dump(mode="json")
+    if spec.backend == "openrlhf":
+        decides = {"version", "zero_stage", "pairs_per_micro_batch", "offload_optimizer", "packing"}
+        content["openrlhf"] = spec.openrlhf.model_dump(mode="json", include=decides)
     content["rendering"] = spec.data.model_dump(mode="json", include={"strings", "max_length", "over_length"})
     content |= {"data": data_fingerprint, "base": base_fingerprint, "versions": versions}
     return digest(content)

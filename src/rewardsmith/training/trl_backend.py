@@ -24,6 +24,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import datasets
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from transformers import PrinterCallback
 from trl import RewardConfig
@@ -60,6 +61,8 @@ class TrainJob:
         trained_on: data fingerprints that the base was already trained on as a reward model.
         base_fingerprint: of the base's files; says later which checkpoints are of one lineage.
         announce: called after every step with its metrics and the number of steps, for progress.
+        held_out: pairs that are not trained on; OpenRLHF evaluates on some of them.
+        sharded: each of several processes holds a share of weights, gradients and optimizer (FSDP).
     """
 
     spec: Spec
@@ -76,6 +79,8 @@ class TrainJob:
     trained_on: tuple[str, ...] = ()
     base_fingerprint: str | None = None
     announce: Callable[[StepMetrics, int], None] | None = None
+    held_out: Sequence[PreferencePair] = ()
+    sharded: bool = False
 
 
 @quiet_upstream()
@@ -99,7 +104,8 @@ def train(job: TrainJob) -> TrainRecord:
     model = load_base(job.spec, job.base, job.renderer.tokenizer, seed=plan.seed)
     layout = choose_layout(job.spec.training.layout, model, job.renderer.record.pad_token_id)
     main = arguments.should_save
-    seen = _restart(job.folder, checkpoint, log) if main else []
+    # Every process asks its monitor whether to stop, so all of them must have seen the same steps.
+    (seen,) = broadcast_object_list([_restart(job.folder, checkpoint, log) if main else []])
     monitor = MarginMonitor(job.spec.training.monitor, plan.steps, seen)
 
     def on_step(metrics: StepMetrics, indices: list[int], margins: NDArray[np.float64]) -> bool:
@@ -112,8 +118,9 @@ def train(job: TrainJob) -> TrainRecord:
     trainer = _build_trainer(job, plan, model, arguments, layout, on_step)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     record = _summarise(job, plan, monitor, log, layout, trainer, checkpoint, time.perf_counter() - started)
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     if main:
-        _finish(job, trainer, record)
+        _finish(job, trainer, record, weights)
     trainer.accelerator.wait_for_everyone()
     if record.monitor.stopped:
         raise MarginStop(
@@ -151,6 +158,7 @@ def _arguments(job: TrainJob, plan: TrainingPlan) -> RewardConfig:
         bf16=plan.bf16,
         fp16=False,
         use_cpu=plan.device == "cpu",
+        fsdp="full_shard" if job.sharded else None,
         max_length=None,  # rendering has applied the spec's length policy already
         remove_unused_columns=False,
         logging_strategy="steps",
@@ -298,14 +306,30 @@ def _monitor_finding(verdict: MonitorRecord) -> tuple[Finding, ...]:
     )
 
 
-def _finish(job: TrainJob, trainer: WholeStepTrainer, record: TrainRecord) -> None:
-    """Write the checkpoint (unless the monitor stopped the run) and the summary; then the resumable state may go."""
+def _finish(job: TrainJob, trainer: WholeStepTrainer, record: TrainRecord, weights: dict[str, Any] | None) -> None:
+    """Write the checkpoint (unless the monitor stopped the run) and the summary; then the resumable state may go.
+
+    `weights` are all of them, gathered from the processes that hold shares; None where this process has them all.
+    """
     if not record.monitor.stopped:
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-        save_checkpoint(job.model_folder, model, job.renderer, _checkpoint_record(job))
+        whole = model if weights is None else _Gathered(model, weights)
+        save_checkpoint(job.model_folder, whole, job.renderer, _checkpoint_record(job))
     write_json(job.folder / "summary.json", record)
     if not record.monitor.stopped:
         remove_all_but(job.folder, keep=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """A sharded model, saved from weights that were gathered before: gathering takes all processes, saving one."""
+
+    model: Any
+    weights: dict[str, Any]
+
+    def save_pretrained(self, folder: Path, **options: Any) -> None:
+        """As the model's own."""
+        self.model.save_pretrained(folder, state_dict=self.weights, **options)
 
 
 def _checkpoint_record(job: TrainJob) -> CheckpointRecord:

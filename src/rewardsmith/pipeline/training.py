@@ -1,0 +1,61 @@
+"""Which way a training job takes: in this process, or on several workers under Ray.
+
+    record = run_training(TrainJob(...), events)
+
+`hardware.workers` says how many; where `accelerate launch` or `torchrun` started this process, it is one of several
+already and Ray is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rewardsmith.pipeline.cluster import ray_cluster
+from rewardsmith.pipeline.events import Events
+from rewardsmith.records import TrainRecord
+from rewardsmith.spec import Spec
+from rewardsmith.spec.architecture import HardwareSpec
+from rewardsmith.training.plan import needs_sharding
+from rewardsmith.training.trl_backend import TrainJob, train
+
+
+def run_training(job: TrainJob, events: Events) -> TrainRecord:
+    """Train for one epoch, or the rest of one. Raises as `trl_backend.train` and `ray_train.train_on_ray` do."""
+    if job.spec.backend == "openrlhf":
+        from rewardsmith.training.openrlhf.backend import train as train_by_openrlhf
+
+        return train_by_openrlhf(job)
+    count = wanted_workers(job.spec.hardware)
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        return train(job)
+    hardware = job.spec.hardware
+    with ray_cluster(hardware.ray_address) as cluster:
+        from rewardsmith.training.ray_train import Workers, train_on_ray
+
+        share = cluster.share(count, hardware.device)
+        workers = Workers(
+            count=count,
+            cpus=share.cpus,
+            gpus=share.gpus,
+            threads=share.threads,
+            folder=Path(hardware.shared_storage) if hardware.shared_storage else None,
+            restarts=hardware.restarts,
+            sharded=_sharded(job.spec, job.base_size.parameters),
+        )
+        how = "FSDP" if workers.sharded else "DDP"
+        events.note(f"{count} workers under Ray ({how}) on {cluster.nodes} machines")
+        return train_on_ray(job, workers, events.note)
+
+
+def wanted_workers(hardware: HardwareSpec) -> int:
+    """Training processes over all machines."""
+    if hardware.workers is not None:
+        return hardware.workers
+    return hardware.nodes * (hardware.devices_per_node or 1) if hardware.nodes > 1 else 1
+
+
+def _sharded(spec: Spec, parameters: int | None) -> bool:
+    if spec.hardware.sharding != "auto":
+        return spec.hardware.sharding == "fsdp"
+    return needs_sharding(spec, parameters)

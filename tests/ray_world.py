@@ -1,0 +1,53 @@
+"""Real Ray clusters for tests, small and quiet: one machine, or two raylets that each think they are one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+
+import ray
+from ray.cluster_utils import Cluster
+
+_STORE = 100 * 2**20
+_MACHINE: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE}
+_DRIVER: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+
+
+@contextmanager
+def tests_importable() -> Iterator[None]:
+    """Workers take their path from the raylet, and that from here: what tests plant is found there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        yield
+
+
+@contextmanager
+def one_machine(cpus: int = 2) -> Iterator[None]:
+    """A cluster of one raylet."""
+    with tests_importable():
+        ray.init(address="local", num_cpus=cpus, **_MACHINE, **_DRIVER)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def two_machines() -> Iterator[None]:
+    """A cluster of two raylets with one CPU each: two workers cannot share a machine."""
+    with tests_importable():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **_MACHINE})
+        cluster.add_node(num_cpus=1, object_store_memory=_STORE)
+    try:
+        ray.init(address=cluster.address, **_DRIVER)
+        yield
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
