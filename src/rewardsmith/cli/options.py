@@ -6,7 +6,7 @@ A command with a file of its own imports from here; `app` registers it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -25,6 +25,15 @@ NoCache = Annotated[
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field: a.b=c.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")]
+OnEngine = Annotated[Literal["local", "ray"], typer.Option("--engine", help="This process, or workers under Ray.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --engine ray: one for each GPU or machine unless said.", show_default=False),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="A Ray cluster to join; else $RAY_ADDRESS, else one starts here."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete another spec's run in the same folder.")]
 
 

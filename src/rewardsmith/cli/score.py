@@ -16,7 +16,7 @@ from rewardsmith.cli.ensembles import (
     Weights,
     combination,
 )
-from rewardsmith.cli.options import AsJson, live, print_record, terminal
+from rewardsmith.cli.options import AsJson, OnEngine, RayAddress, Workers, live, print_record, terminal
 
 
 def score(
@@ -37,6 +37,9 @@ def score(
     penalty: Penalty = 0.5,
     calibrated: Calibrated = False,
     leave_out_failing: LeaveOutFailing = False,
+    engine: OnEngine = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -56,6 +59,9 @@ def score(
                 calibrated=calibrated,
                 overwrite=overwrite,
                 load=LoadOptions(device, dtype, "auto", tokens_per_batch),
+                engine=engine,
+                workers=workers,
+                ray_address=ray_address,
             ),
             events,
         )

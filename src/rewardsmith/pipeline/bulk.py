@@ -22,30 +22,30 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 import rewardsmith
 from rewardsmith.data.files import Position, read_rows, sha256_of
 from rewardsmith.data.forms import Strings
 from rewardsmith.data.responses import Responses, read_responses
 from rewardsmith.errors import RunDirectoryError
+from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.ensembles import LoadOptions, model_folders, open_models
 from rewardsmith.pipeline.events import Events
 from rewardsmith.protocols import Scorer
 from rewardsmith.records import BulkRecord, BulkState, read_record, write_json
-from rewardsmith.rendering import REASONS
-from rewardsmith.scoring import Combination, LocalScorer
-from rewardsmith.scoring.bulk import BulkRow, score_window, windows
-from rewardsmith.types import Conversation
+from rewardsmith.scoring import Combination
+from rewardsmith.scoring.bulk import BulkRow, ScoredWindow, windows, write_window
+
+EngineName = Literal["local", "ray"]
 
 _FORMATS = (".jsonl", ".ndjson", ".parquet")
 _ROW_GROUP = 16384
@@ -53,7 +53,10 @@ _ROW_GROUP = 16384
 
 @dataclass(frozen=True, slots=True)
 class ScoreOptions:
-    """What `rewardsmith score` was told. `models` as in `ServeOptions`; several need a `combination`."""
+    """What `rewardsmith score` was told. `models` as in `ServeOptions`; several need a `combination`.
+
+    With `engine: ray` so many `workers` score on the cluster at `ray_address` (`pipeline/cluster.py`).
+    """
 
     models: tuple[str, ...]
     input: Path
@@ -63,6 +66,24 @@ class ScoreOptions:
     calibrated: bool = False
     overwrite: bool = False
     load: LoadOptions = field(default_factory=LoadOptions)
+    engine: EngineName = "local"
+    workers: int | None = None
+    ray_address: str | None = None
+
+
+Reading = Callable[[], Iterator[tuple[list[BulkRow], float]]]
+"""The windows that are left to score, with the share of the input read after each; can be called on another machine."""
+
+Opening = Callable[[Callable[[str], None]], tuple[Scorer, str]]
+"""Opens the models, telling warnings to its argument: a scorer, and the identity of what it scores with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What computes: the models' identity, and how it turns windows into their part of the output, in order."""
+
+    identity: str
+    score: Callable[[Reading], Iterator[tuple[ScoredWindow, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +121,12 @@ def score_job(options: ScoreOptions, events: Events) -> BulkRecord:
     """
     files = _Files(options.output)
     _check_output(options)
-    sources = model_folders(options.models)
     digest = sha256_of(options.input)
-    with _writable(files):
-        scorer, identity = open_models(sources, options.load, options.combination, options.calibrated, events.note)
-        state = _resume(files, _fingerprint(digest, identity, options), events)
-        done = _score(options, files, scorer, state, events)
+    opening = partial(open_models, model_folders(options.models), options.load, options.combination, options.calibrated)
+    with _writable(files), ENGINES[options.engine](opening, options, events) as engine:
+        state = _resume(files, _fingerprint(digest, engine.identity, options), events)
+        reading = partial(_windows, options.input.resolve(), options.strings, state.rows, windows)
+        done = _write(files, engine.score(reading), state, events)
         _finish(options.output, files)
     bad = sum(done.reasons.values())
     return BulkRecord(
@@ -117,6 +138,37 @@ def score_job(options: ScoreOptions, events: Events) -> BulkRecord:
         reasons=done.reasons,
         resumed_rows=state.rows,
     )
+
+
+@contextmanager
+def _in_this_process(opening: Opening, options: ScoreOptions, events: Events) -> Iterator[Engine]:
+    """One window after the other."""
+    del options
+    scorer, identity = opening(events.note)
+    yield Engine(identity, lambda read: ((write_window(scorer, window), share) for window, share in read()))
+
+
+@contextmanager
+def _on_ray(opening: Opening, options: ScoreOptions, events: Events) -> Iterator[Engine]:
+    """Windows on several workers; what comes out is the same."""
+    with ray_cluster(options.ray_address) as cluster:
+        from rewardsmith.scoring.ray_data import Actors, describe_models, score_on_ray
+
+        count = options.workers or cluster.workers(options.load.device)
+        share = cluster.share(count, options.load.device)
+        actors = Actors(count, share.cpus, share.gpus, share.threads)
+        identity, notes = describe_models(opening, actors)
+        for note in notes:
+            events.note(note)
+        events.note(f"{count} workers under Ray on {cluster.nodes} machines")
+        yield Engine(identity, lambda read: score_on_ray(read, opening, actors))
+
+
+ENGINES: dict[EngineName, Callable[[Opening, ScoreOptions, Events], AbstractContextManager[Engine]]] = {
+    "local": _in_this_process,
+    "ray": _on_ray,
+}
+"""Where the rewards are computed."""
 
 
 def _check_output(options: ScoreOptions) -> None:
@@ -179,37 +231,43 @@ def _resume(files: _Files, fingerprint: str, events: Events) -> BulkState:
     return found
 
 
-def _score(options: ScoreOptions, files: _Files, scorer: Scorer, state: BulkState, events: Events) -> BulkState:
-    """All rows after those that `state` has."""
-    position = Position()
+def _write(files: _Files, scored: Iterable[tuple[ScoredWindow, float]], state: BulkState, events: Events) -> BulkState:
+    """Windows in their order, each on disk before the next; with each comes the share of the input that is read."""
     reasons = Counter(state.reasons)
-    rows = islice(_rows(options, position), state.rows, None)
     with ExitStack() as stack:
         output, bad = (stack.enter_context(path.open("ab")) for path in (files.rows, files.bad))
-        for window in windows(rows):
-            lines, faults = _lines(scorer, window)
-            _append(output, lines)
-            _append(bad, faults)
-            reasons.update(str(fault["reason"]) for fault in faults)
+        for window, share in scored:
+            _append(output, window.lines)
+            _append(bad, window.faults)
+            reasons.update(window.reasons)
             state = BulkState(
                 fingerprint=state.fingerprint,
-                rows=state.rows + len(window),
-                rewards=state.rewards + sum(reward is not None for line in lines for reward in line["rewards"]),
+                rows=state.rows + window.rows,
+                rewards=state.rewards + window.rewards,
                 reasons=dict(sorted(reasons.items())),
                 output_bytes=output.tell(),
                 rejected_bytes=bad.tell(),
             )
             write_json(files.state, state)
-            events.progress("percent of the input", int(100 * position.share), 100)
+            events.progress("percent of the input", int(100 * share), 100)
     return state
 
 
-def _rows(options: ScoreOptions, position: Position) -> Iterator[BulkRow]:
+def _windows(
+    source: Path, strings: Strings, skip: int, cut: Callable[[Iterable[BulkRow]], Iterator[list[BulkRow]]]
+) -> Iterator[tuple[list[BulkRow], float]]:
+    """The windows after the first `skip` rows of the input, and what share of it is read then."""
+    position = Position()
+    for window in cut(islice(_rows(source, strings, position), skip, None)):
+        yield window, position.share
+
+
+def _rows(source: Path, strings: Strings, position: Position) -> Iterator[BulkRow]:
     """Every row of the input, broken lines in their place."""
     broken: list[tuple[int, str]] = []
-    for number, row in read_rows(options.input, bad_lines=broken, position=position):
+    for number, row in read_rows(source, bad_lines=broken, position=position):
         yield from _broken(broken)
-        yield _row(number, row, options.strings)
+        yield _row(number, row, strings)
     yield from _broken(broken)
 
 
@@ -228,33 +286,9 @@ def _row(number: int, row: dict[str, Any], strings: Strings) -> BulkRow:
     return BulkRow(number, known, reason=found.code, detail=found.detail)
 
 
-def _lines(scorer: Scorer, window: Sequence[BulkRow]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The window's rows of the output, and of those that lack a reward what is written aside."""
-    lines, faults = [], []
-    for row, rewards in zip(window, score_window(scorer, window), strict=True):
-        reason, detail = (row.reason, row.detail) if row.reason else _why(scorer, row.conversations, rewards)
-        values = [float(reward) if np.isfinite(reward) else None for reward in rewards]
-        lines.append({"row": row.number, "id": row.id, "rewards": values, "reason": reason})
-        if reason:
-            faults.append({"row": row.number, "id": row.id, "reason": reason, "detail": detail})
-    return lines, faults
-
-
-def _why(scorer: Scorer, conversations: Sequence[Conversation], rewards: NDArray[np.float64]) -> tuple[str, str]:
-    """Why the first missing reward is missing; two empty texts where none is."""
-    missing = next((index for index, reward in enumerate(rewards) if not np.isfinite(reward)), None)
-    if missing is None:
-        return "", ""
-    if isinstance(scorer, LocalScorer):
-        rendered = scorer.render([conversations[missing]])[0]
-        if rendered.ids is None:
-            return rendered.reason, f"response {missing + 1}: {rendered.detail or REASONS[rendered.reason]}"
-    return "no_reward", f"response {missing + 1}: the model gives none"
-
-
-def _append(handle: IO[bytes], rows: Iterable[dict[str, Any]]) -> None:
-    """Lines, on disk before the state says so."""
-    handle.writelines(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for row in rows)
+def _append(handle: IO[bytes], lines: bytes) -> None:
+    """On disk before the state says so."""
+    handle.write(lines)
     handle.flush()
     os.fsync(handle.fileno())
 

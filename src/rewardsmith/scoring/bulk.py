@@ -1,8 +1,7 @@
 """Rewards of a stream of rows with flat memory: rows go in, the same rows with their rewards come out, in order.
 
     for window in windows(rows):                    # rows: an iterable of `BulkRow`
-        for row, rewards in zip(window, score_window(scorer, window)):
-            rewards                                 # one per conversation of the row; NaN where there is none
+        scored = write_window(scorer, window)       # lines of the output, ready to be appended, and what they count
 
 A window is bounded in conversations and in characters, and where it ends depends on the rows alone: a job that was
 killed and goes on at the next window computes what it would have computed. Within a window equal beginnings lie side by
@@ -11,13 +10,18 @@ side, so that the token tree meets each prompt once; rewards come back in the ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.protocols import Scorer
+from rewardsmith.rendering import REASONS
+from rewardsmith.scoring.local import LocalScorer
 from rewardsmith.types import Conversation
 
 WINDOW_CONVERSATIONS = 4096
@@ -66,3 +70,80 @@ def score_window(scorer: Scorer, window: Sequence[BulkRow]) -> list[NDArray[np.f
         rewards[order] = scorer.score([every[index] for index in order])
     ends = np.cumsum([len(row.conversations) for row in window])
     return np.split(rewards, ends[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredWindow:
+    """A window's part of the output: its lines, those of the rows that lack a reward, and what they count."""
+
+    rows: int = 0
+    rewards: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    lines: bytes = b""
+    faults: bytes = b""
+
+
+def write_window(scorer: Scorer, window: Sequence[BulkRow]) -> ScoredWindow:
+    """Score a window. Whatever the scorer raises goes through."""
+    every = []
+    for row, rewards in zip(window, score_window(scorer, window), strict=True):
+        reason, detail = (row.reason, row.detail) if row.reason else _why(scorer, row.conversations, rewards)
+        every.append((row, rewards, reason, detail))
+    return _written(every)
+
+
+def refuse_window(window: Sequence[BulkRow], reason: str, detail: str) -> ScoredWindow:
+    """The window without any reward, for one reason; rows that had a reason of their own keep it."""
+    return _written(
+        [
+            (row, np.full(len(row.conversations), np.nan), row.reason or reason, row.detail if row.reason else detail)
+            for row in window
+        ]
+    )
+
+
+def join_windows(parts: Sequence[ScoredWindow]) -> ScoredWindow:
+    """Parts of one window, in their order."""
+    reasons: Counter[str] = Counter()
+    for part in parts:
+        reasons.update(part.reasons)
+    return ScoredWindow(
+        sum(part.rows for part in parts),
+        sum(part.rewards for part in parts),
+        dict(reasons),
+        b"".join(part.lines for part in parts),
+        b"".join(part.faults for part in parts),
+    )
+
+
+def _written(every: Sequence[tuple[BulkRow, NDArray[np.float64], str, str]]) -> ScoredWindow:
+    lines, faults, found = [], [], 0
+    for row, rewards, reason, detail in every:
+        values = [float(reward) if np.isfinite(reward) else None for reward in rewards]
+        found += sum(value is not None for value in values)
+        lines.append({"row": row.number, "id": row.id, "rewards": values, "reason": reason})
+        if reason:
+            faults.append({"row": row.number, "id": row.id, "reason": reason, "detail": detail})
+    return ScoredWindow(
+        len(lines),
+        found,
+        dict(Counter(reason for _, _, reason, _ in every if reason)),
+        _encoded(lines),
+        _encoded(faults),
+    )
+
+
+def _encoded(rows: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for row in rows)
+
+
+def _why(scorer: Scorer, conversations: Sequence[Conversation], rewards: NDArray[np.float64]) -> tuple[str, str]:
+    """Why the first missing reward is missing; two empty texts where none is."""
+    missing = next((index for index, reward in enumerate(rewards) if not np.isfinite(reward)), None)
+    if missing is None:
+        return "", ""
+    if isinstance(scorer, LocalScorer):
+        rendered = scorer.render([conversations[missing]])[0]
+        if rendered.ids is None:
+            return rendered.reason, f"response {missing + 1}: {rendered.detail or REASONS[rendered.reason]}"
+    return "no_reward", f"response {missing + 1}: the model gives none"
