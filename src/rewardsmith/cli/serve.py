@@ -16,6 +16,7 @@ from rewardsmith.cli.ensembles import (
     Weights,
     combination,
 )
+from rewardsmith.cli.options import OnEngine, RayAddress
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ def serve(
         int | None, typer.Option(min=1, help="Tokens of a conversation; else what the model takes.", show_default=False)
     ] = None,
     max_body: Annotated[int, typer.Option(min=1024, help="Bytes of a body, also after decompression.")] = 4 * 2**20,
+    engine: OnEngine = "local",
+    replicas: Annotated[
+        str, typer.Option(metavar="N or N:M", help="With --engine ray: of each model; N:M follows the requests.")
+    ] = "1",
+    fronts: Annotated[int, typer.Option(min=1, help="With --engine ray: processes that speak HTTP.")] = 1,
+    ray_address: RayAddress = None,
     route: Annotated[
         Path | None,
         typer.Option(metavar="SPEC", help="Rules and judge for /v1/compare with route: auto.", show_default=False),
@@ -82,8 +89,23 @@ def serve(
             limits=Limits(body_bytes=max_body, items=max_items, seconds=deadline),
             queue=QueueSettings(items=max_queue, token_budget=tokens_per_batch, tokens=max_tokens),
             routing=_routing(route, calibration, audit),
+            engine=engine,
+            replicas=_least_and_most(replicas),
+            fronts=fronts,
+            ray_address=ray_address,
         )
     )
+
+
+def _least_and_most(text: str) -> tuple[int, int]:
+    """`3` is 3 replicas at all times, `1:8` between 1 and 8."""
+    least, given, most = text.partition(":")
+    numbers = [least, most if given else least]
+    if not all(number.isascii() and number.isdecimal() and int(number) for number in numbers) or (
+        int(numbers[0]) > int(numbers[1])
+    ):
+        raise UserError(f"{text!r} is no number of replicas", where="--replicas", fix="write 2, or 1:8")
+    return int(numbers[0]), int(numbers[1])
 
 
 def _routing(route: Path | None, calibration: Path | None, audit: Path | None) -> ServedRouting | None:

@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from rewardsmith.errors import UserError
+from rewardsmith.pipeline.cluster import ray_cluster, until_told
 from rewardsmith.pipeline.engines import CheckpointEngine, ScorerEngine
 from rewardsmith.pipeline.ensembles import (
     EnsembleEngine,
@@ -50,6 +52,7 @@ class ServeOptions:
 
     `models` are `NAME=DIR` or `DIR`; in place of DIR the URL of another server's model. With `no_auth` the server may
     be open to other machines without a token. With a `combination` the models are members of one, called "ensemble".
+    With `engine: ray` each model has between so many `replicas` on the cluster at `ray_address`, behind `fronts`.
     """
 
     models: tuple[str, ...]
@@ -66,6 +69,10 @@ class ServeOptions:
     limits: Limits = field(default_factory=Limits)
     queue: QueueSettings = field(default_factory=QueueSettings)
     routing: ServedRouting | None = None
+    engine: Literal["local", "ray"] = "local"
+    replicas: tuple[int, int] = (1, 1)
+    fronts: int = 1
+    ray_address: str | None = None
 
 
 def serve_job(options: ServeOptions) -> None:
@@ -81,9 +88,20 @@ def serve_job(options: ServeOptions) -> None:
         from rewardsmith.serving.server import RewardServer, State, bind
     except ModuleNotFoundError as error:
         raise UserError(f"the package {error.name} is not installed", fix="pip install 'rewardsmith[serve]'") from error
+    if options.engine == "ray" and options.routing is not None:
+        raise UserError(
+            "the router asks models of its own process",
+            where="--route",
+            fix="leave --engine ray out, or route elsewhere",
+        )
     folders = model_folders(options.models)
     access = choose_access(options)
     listener = bind(options.host, options.port)
+    if options.engine == "ray":
+        port = int(listener.getsockname()[1])
+        listener.close()  # Ray's proxy takes it
+        _serve_on_ray(_loads(folders, options), options, access, port)
+        return
     with server_log(), ThreadPoolExecutor(1, thread_name_prefix="model") as worker, listener:
         models = Models(_serve(name, load, worker, options) for name, load in _loads(folders, options).items())
         state = State()
@@ -92,6 +110,22 @@ def serve_job(options: ServeOptions) -> None:
         RewardServer(application, listener, state).run()
         if router is not None:
             router.close()
+
+
+def _serve_on_ray(loads: Mapping[str, Callable[[], Engine]], options: ServeOptions, access: Access, port: int) -> None:
+    """As `serve_job`, on the workers of a cluster."""
+    with server_log(), ray_cluster(options.ray_address) as cluster:
+        from rewardsmith.serving.ray_serve import FrontSettings, Replicas, deployed
+
+        least, most = (number * len(loads) for number in options.replicas)
+        cluster.share(least, options.device)  # refuses what could never start
+        share = cluster.share(min(most, cluster.room(options.device)), options.device)
+        replicas = Replicas(*options.replicas, share.cpus, share.gpus, options.fronts)
+        front = FrontSettings(access, options.limits, options.queue)
+        with until_told() as told, deployed(loads, replicas, front, host=options.host, port=port) as url:
+            log("listening", url=url, engine="ray", machines=cluster.nodes)
+            log("draining", signal=told.wait())
+        log("stopped")
 
 
 def _router(models: Models, options: ServeOptions) -> HybridRouter | None:

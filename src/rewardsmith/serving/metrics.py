@@ -18,7 +18,8 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rewardsmith.serving.engine import ModelInfo
-from rewardsmith.serving.queue import BatchReport, MicroBatcher
+from rewardsmith.serving.models import Batcher
+from rewardsmith.serving.queue import BatchReport
 
 WINDOW = 1024
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -114,7 +115,7 @@ class ModelMetrics:
         self._count = 0
         self._info: ModelInfo | None = None
 
-    def follow(self, batcher: MicroBatcher) -> None:
+    def follow(self, batcher: Batcher) -> None:
         """Read the queue's gauges when they are asked for."""
         gauges = self._metrics._gauges  # noqa: SLF001 - one object in two parts
         gauges["queue_conversations"].labels(self._name).set_function(lambda: batcher.depth)

@@ -12,17 +12,59 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.serving.engine import Engine, ModelInfo
 from rewardsmith.serving.logs import log
-from rewardsmith.serving.queue import MicroBatcher
+from rewardsmith.serving.queue import Answer, Observer
 from rewardsmith.serving.refusals import Refusal
+from rewardsmith.types import Conversation
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+class Line(Protocol):
+    """Who stands before a queue."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for room in it."""
+        ...
+
+
+class Batcher(Protocol):
+    """What scores the requests of a model: a `MicroBatcher` of this process, or what asks those of others."""
+
+    @property
+    def engine(self) -> Engine:
+        """What new requests get."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """Conversations that wait."""
+        ...
+
+    @property
+    def admission(self) -> Line:
+        """The line before the queue."""
+        ...
+
+    def observe(self, observer: Observer) -> None:
+        """Report each batch to `observer`."""
+        ...
+
+    def replace(self, engine: Engine) -> None:
+        """Use another engine from now on."""
+        ...
+
+    async def submit(self, conversations: Sequence[Conversation], *, seconds: float, patience: float = 0.0) -> Answer:
+        """Score the conversations of one request; raises `Refusal`."""
+        ...
 
 
 @dataclass(eq=False)
@@ -30,7 +72,7 @@ class ServedModel:
     """A name, its queue, and how its engine is loaded again (None: it cannot be)."""
 
     name: str
-    batcher: MicroBatcher
+    batcher: Batcher
     load: Callable[[], Engine] | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
