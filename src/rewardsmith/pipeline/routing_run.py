@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 import rewardsmith
 from rewardsmith.data.files import sha256_of
 from rewardsmith.data.forms import Strings
-from rewardsmith.errors import DataError, RunDirectoryError
+from rewardsmith.errors import DataError, RunDirectoryError, SpecError
 from rewardsmith.judging import load_prompts
 from rewardsmith.pipeline.ensembles import LoadOptions
 from rewardsmith.pipeline.events import Events
@@ -252,6 +252,8 @@ class _Job:
             log.close()
             if judge is not None and (close := getattr(judge, "close", None)):
                 await close()
+        if isinstance(unusable := getattr(judge, "refusal", None), SpecError):
+            self.events.note(f"warning: the judge cannot be used: {unusable}")
 
     async def _rule(self, router: HybridRouter, row: RouteInput, standing: Standing, refusal: Fallback) -> Ruling:
         """All decisions about one row."""

@@ -25,6 +25,7 @@ findings.py        the data contract: findings by harm, sources, rejected rows
 data_sections.py   what the data contract measured: data_shortcuts.py, data_overlap.py, data_labels.py, data_balance.py,
                    data_tokens.py
 label_noise.py     wrong labels: the estimate and the suspects
+routing.py         the router's calibration: the curve, and whether routing is worth it
 epoch.py           the epoch of training
 view.py            all of the above as one frozen value: what both pages show
 blocks.py          titles, facts, figures and tables for both pages; strips.py draws shares

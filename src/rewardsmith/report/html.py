@@ -106,6 +106,7 @@ def sections(report: Report) -> list[tuple[str, str]]:
         ("rewards", "Rewards", True),
         ("analyses", "Beside the scores", True),
         ("probes", "Bias probes", report.probes),
+        ("routing", "Routing", report.routing),
         ("data", "Data", True),
         ("provenance", "Provenance", True),
     ]

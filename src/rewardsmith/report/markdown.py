@@ -40,6 +40,7 @@ def render_markdown(report: Report) -> str:
         _rewards(report),
         _analyses(report),
         *([probe_lines(report.probes, SIGNS)] if report.probes else []),
+        *([block_lines(report.routing, SIGNS, level=2)] if report.routing else []),
         _data(report),
         _provenance(report),
     ]

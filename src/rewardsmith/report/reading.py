@@ -31,6 +31,7 @@ from rewardsmith.records import (
     Record,
     RejectedRow,
     ReplicasRecord,
+    RoutingRecord,
     RowResult,
     TrainRecord,
     read_record,
@@ -78,6 +79,7 @@ class RunRecords:
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
     comparison: ComparisonRecord | None = None
+    routing: RoutingRecord | None = None
     judges: Mapping[str, JudgeRecord] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
 
@@ -115,6 +117,7 @@ def read_run(run_dir: Path) -> RunRecords:
         replicas=_optional(run_dir / "replicas.json", ReplicasRecord),
         curve=_optional(run_dir / "learning_curve.json", LearningCurveRecord),
         comparison=_optional(run_dir / "comparison.json", ComparisonRecord),
+        routing=_optional(run_dir / "routing" / "routing.json", RoutingRecord),
         judges={
             path.parent.name: read_record(path, JudgeRecord) for path in sorted((run_dir / "eval").glob("*/judge.json"))
         },

@@ -29,6 +29,7 @@ from rewardsmith.report.payload import BUDGET
 from rewardsmith.report.probes import ProbeTable, probe_table
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.replicas import Variants, variants
+from rewardsmith.report.routing import routing_block
 from rewardsmith.report.row_items import RowTexts
 from rewardsmith.report.scores import ScoreTable, score_table
 from rewardsmith.report.verdict import Verdict, judge_run
@@ -89,6 +90,7 @@ class Report:
     rewards: tuple[RewardTable, ...]
     analyses: Analyses | None
     probes: ProbeTable | None
+    routing: Block | None
     data: DataView | None
     provenance: Provenance | None
     spec: str
@@ -126,6 +128,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         rewards=tuple(table for table in distributions if table),
         analyses=analyses(records.benchmarks, records.ood),
         probes=probe_table(records.probes),
+        routing=routing_block(records.routing),
         data=data_view(records.check, records.rejected) if records.check else None,
         provenance=_provenance(manifest) if manifest else None,
         spec=_resolved(records.spec) if records.spec else "",
