@@ -6,6 +6,7 @@ context.py       what the stages of one job share
 directory.py     the run directory: lock, owner, manifest
 fingerprints.py  what a result depends on, hashed
 resources.py     what the spec calls `embedded`
+training.py      which way a training job takes; cluster.py: the Ray cluster that trains, scores or serves
 evaluating.py    one benchmark, one scorer
 renderings.py    text as training renders it and as the benchmark's own script does
 comparing.py     evaluations on disk, compared; row_texts.py finds the texts of their rows again

@@ -9,6 +9,7 @@ remote.py    a model behind a `rewardsmith serve`
 ensemble.py  several models as one; combining.py has the formulas
 consumers.py what other programs' loops call: a reward function for TRL, best-of-N
 bulk.py      rewards of a stream of rows, window by window
+ray_data.py  the same on several workers under Ray
 """
 
 from rewardsmith.scoring.cached import CachedScorer, CheckpointScorer, open_scorer

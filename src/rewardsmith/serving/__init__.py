@@ -21,6 +21,7 @@ metrics.py   Prometheus
 logs.py      JSON lines without texts
 openapi.py   the OpenAPI document, made from the dialects
 server.py    uvicorn, signals, drain
+ray_serve.py the same on several machines: fronts that speak HTTP, replicas that hold the models
 
 The layers below the web (queue, admission, batching, limits) know no HTTP and are tested without sockets.
 """
