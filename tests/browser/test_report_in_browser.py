@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,12 @@ def margins(page: Any) -> list[float]:
 
 def until(page: Any, expression: str) -> None:
     """Wait until this holds. Playwright's own waiting evaluates strings inside the page, whose policy forbids that."""
+    from playwright.sync_api import Error
+
     for _ in range(600):
-        if page.evaluate(expression):
-            return
+        with suppress(Error):  # the page is just being loaded again
+            if page.evaluate(expression):
+                return
         page.wait_for_timeout(50)
     raise AssertionError(f"never true: {expression}")
 
