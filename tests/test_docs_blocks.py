@@ -53,7 +53,12 @@ def parse(command: str) -> click.Context:
     name, *arguments = shlex.split(command)[1:]
     assert isinstance(COMMANDS, click.Group) or hasattr(COMMANDS, "commands")
     assert name in COMMANDS.commands, f"there is no command {name!r}"
-    return COMMANDS.commands[name].make_context(name, arguments)
+    command = COMMANDS.commands[name]
+    if hasattr(command, "commands"):
+        name, *arguments = arguments
+        assert name in command.commands, f"there is no command {name!r}"
+        command = command.commands[name]
+    return command.make_context(name, arguments)
 
 
 @pytest.mark.parametrize("command", list(shown_commands()))
