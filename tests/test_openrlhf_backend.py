@@ -168,6 +168,8 @@ def test_the_monitor_ends_the_processes(tmp_path: Path, tiny_base: Path) -> None
     ("before", "says"),
     [
         ("echo 'ModuleNotFoundError: No module named flash_attn'; echo later; exit 3", "code 3: ModuleNotFoundError"),
+        ("echo '[rank0]: OSError: full'; echo '[rank1]: RuntimeError: peer'; exit 1", "code 1: .rank0.: OSError: full"),
+        ("echo no exception; exit 5", "code 5: no exception"),
         ("exit 0", "without saying that it finished"),
     ],
 )
