@@ -1,6 +1,7 @@
 """What changed since another run: `comparison.json` as blocks for both pages.
 
     against(record) → Against | None        None where the run was not compared
+    against_lines(section, signs)           the same as Markdown
 
 `rewardsmith report RUN --against OLD` writes the record. Differences are second minus first, on the rows that both
 share; a difference whose interval holds 0 is no difference.
@@ -8,14 +9,15 @@ share; a difference whose interval holds 0 is no difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from rewardsmith.records import BenchmarkComparison, ComparisonRecord, DifferenceResult, FlippedRow, PairComparison
-from rewardsmith.report.blocks import Block, Cell, Column, Grid
+from rewardsmith.report.blocks import Block, Cell, Column, Grid, block_lines
 from rewardsmith.report.formatting import MISSING, Number, p_value, percent, plural, significant, visible
+from rewardsmith.report.markdown_text import prose
 from rewardsmith.report.scores import State
 from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, text
 
@@ -49,12 +51,22 @@ def against(record: ComparisonRecord | None) -> Against | None:
     )
 
 
+def against_lines(section: Against, signs: Mapping[State, str]) -> Iterator[str]:
+    """The section as Markdown."""
+    yield f"## {prose(section.title)}"
+    yield from ("", f"{signs[section.state]} {prose(section.reading)}")
+    for note in section.notes:
+        yield from ("", prose(note))
+    for block in section.blocks:
+        yield from ("", *block_lines(block, signs))
+
+
 def _block(found: BenchmarkComparison, pair: PairComparison) -> Block:
     flips = [*_flips(pair.lost, "lost"), *_flips(pair.gained, "won")]
     grids = [_differences(pair)]
     if flips:
         shown = f"{plural(pair.gained_rows, 'row')} won, {plural(pair.lost_rows, 'row')} lost: examples"
-        columns = (Column("Row", "code"), Column("Subset", "name"), Column("", "words"))
+        columns = (Column("Row", "code"), Column("Subset", "name"), Column("Flipped", "words"))
         grids.append(
             Grid(
                 f"Rows that flipped, {visible(found.title, 60)}",
@@ -130,7 +142,7 @@ def _strip(name: str, part: DifferenceResult, scale: Scale) -> Markup:
         element("rect", x=low, y=11, width=max(high - low, 1), height=6, rx=3, class_=f"whisker {state}"),
         element("circle", cx=scale.clamped(part.difference), cy=14, r=5, class_=f"dot {state}"),
     ]
-    label = f"{name}: {_points(part.difference)} points, interval {_points(part.ci_low)} to {_points(part.ci_high)}"
+    label = f"{visible(name, 80)}: {_points(part.difference)} points, interval {_points(part.ci_low)} to {_points(part.ci_high)}"
     return drawing(_WIDTH, 28, label, *parts, class_="chart strip")
 
 

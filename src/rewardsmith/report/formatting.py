@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 MISSING = "–"
 MINUS = "\u2212"
@@ -90,6 +91,14 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours:,} h {minutes} min"
+
+
+def moment(time: str) -> str:
+    """An ISO time of a record to the minute: "2026-01-31 09:05 UTC"; what is no such time stays as it is."""
+    try:
+        return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return visible(time, 40)
 
 
 def size(number: int) -> str:

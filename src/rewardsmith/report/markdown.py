@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from rewardsmith.report.against import against_lines
 from rewardsmith.report.analysis_markdown import analyses_markdown
 from rewardsmith.report.blocks import Block, block_lines
 from rewardsmith.report.component_map import Boundary
@@ -31,6 +32,7 @@ def render_markdown(report: Report) -> str:
         _verdict(report),
         _scores(report),
         *([_judges(report.judges)] if report.judges else []),
+        *([against_lines(report.against, SIGNS)] if report.against else []),
         *([as_lines(report.variants)] if report.variants else []),
         _gates(report),
         _map(report),

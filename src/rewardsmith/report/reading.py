@@ -27,6 +27,7 @@ from rewardsmith.records import (
     LearningCurveRecord,
     Manifest,
     OodRecord,
+    PairComparison,
     ProbesRecord,
     Record,
     RejectedRow,
@@ -140,12 +141,15 @@ def read_steps(run_dir: Path) -> tuple[Step, ...]:
 
 
 def without_texts(records: RunRecords) -> RunRecords:
-    """The same without what users wrote: examples of findings and probes, details of rejected rows. Ids stay."""
+    """The same without what users wrote: examples of findings and probes, details of rejected rows, texts of flipped
+    rows. Ids stay.
+    """
     return replace(
         records,
         check=records.check and _without_examples(records.check),
         rejected=tuple(row.model_copy(update={"detail": ""}) for row in records.rejected),
         train=records.train and _without_examples(records.train),
+        comparison=records.comparison and _without_prompts(records.comparison),
         probes=records.probes
         and records.probes.model_copy(
             update={
@@ -155,6 +159,22 @@ def without_texts(records: RunRecords) -> RunRecords:
             }
         ),
     )
+
+
+def _without_prompts(record: ComparisonRecord) -> ComparisonRecord:
+    bare = {"prompt": None, "chosen": None, "rejected": None}
+
+    def pair(found: PairComparison) -> PairComparison:
+        sides = {"gained": found.gained, "lost": found.lost}
+        return found.model_copy(
+            update={side: tuple(row.model_copy(update=bare) for row in rows) for side, rows in sides.items()}
+        )
+
+    benchmarks = {
+        key: found.model_copy(update={"pairs": tuple(map(pair, found.pairs))})
+        for key, found in record.benchmarks.items()
+    }
+    return record.model_copy(update={"benchmarks": benchmarks})
 
 
 def _without_examples(record: F) -> F:

@@ -21,7 +21,7 @@ from rewardsmith.report.distributions import RewardTable, reward_table
 from rewardsmith.report.epoch import TrainingView, training_view
 from rewardsmith.report.explorer import Explorer, explorer
 from rewardsmith.report.findings import DataView, data_view
-from rewardsmith.report.formatting import Number, count, duration, parameters, plural, significant, visible
+from rewardsmith.report.formatting import Number, count, duration, moment, parameters, plural, significant, visible
 from rewardsmith.report.gate_rows import GateRow, gate_rows
 from rewardsmith.report.judging import judge_blocks
 from rewardsmith.report.label_noise import noise_block
@@ -112,7 +112,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
     ]
     return Report(
         title=visible(name, 80),
-        finished=max((stage.finished for stage in stages), default=""),
+        finished=moment(max((stage.finished for stage in stages), default="")),
         verdict=judge_run(records),
         figures=tuple(_figures(records, tables)),
         benchmarks=tables,
@@ -170,7 +170,7 @@ def _provenance(manifest: Manifest) -> Provenance:
                 visible(name, 60),
                 stage.state,
                 duration(stage.seconds),
-                visible(stage.finished, 40),
+                moment(stage.finished),
                 stage.fingerprint,
                 visible(stage.detail),
             )
