@@ -142,7 +142,8 @@ def _strip(name: str, part: DifferenceResult, scale: Scale) -> Markup:
         element("rect", x=low, y=11, width=max(high - low, 1), height=6, rx=3, class_=f"whisker {state}"),
         element("circle", cx=scale.clamped(part.difference), cy=14, r=5, class_=f"dot {state}"),
     ]
-    label = f"{visible(name, 80)}: {_points(part.difference)} points, interval {_points(part.ci_low)} to {_points(part.ci_high)}"
+    interval = f"interval {_points(part.ci_low)} to {_points(part.ci_high)}"
+    label = f"{visible(name, 80)}: {_points(part.difference)} points, {interval}"
     return drawing(_WIDTH, 28, label, *parts, class_="chart strip")
 
 
