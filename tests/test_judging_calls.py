@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,21 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirectoryError, match="cannot be written"):
         CallLog.open(tmp_path / "file" / "calls")
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with CallLog.open(tmp_path) as log:
+        log.sending("k", WORST)
+        log.answered("k", REPLY)
+        write = os.write
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda handle, line: write(handle, line[:7]))
+            with pytest.raises(RunDirectoryError, match="the disk is full"):
+                log.sending("other", WORST)
+        log.sending("third", WORST)
+        log.answered("third", REPLY)
+    with CallLog.open(tmp_path) as log:
+        assert log.find("k") == log.find("third") == REPLY
 
 
 def test_a_key_is_that_of_the_exact_request() -> None:

@@ -149,16 +149,21 @@ class CallLog:
         line = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
         start = self._end
         if self._handle is not None:
-            written = os.write(self._handle, line)
+            try:
+                written = os.write(self._handle, line)
+            except OSError as error:
+                raise _unwritten(str(error.strerror)) from error
             if written != len(line):
-                raise RunDirectoryError("the disk is full", where=CALLS_FILE, fix="make room and run it again")
+                os.ftruncate(self._handle, start)  # half a line in the middle would make the rest unreadable
+                raise _unwritten("the disk is full")
             self._end += len(line)
         return start, len(line)
 
     def _note_answer(self, key: str, reply: Reply, place: tuple[int, int]) -> None:
         self._settle(key)
         self._paid += Charge(1, reply.prompt_tokens, reply.completion_tokens)
-        self._places[key] = place
+        if self._handle is not None:
+            self._places[key] = place
 
     def _note_unpaid(self, key: str) -> None:
         self._settle(key)
@@ -198,6 +203,12 @@ class CallLog:
             raise RunDirectoryError(
                 "is not a line of a log of calls", where=where, fix="name another folder, or delete the line"
             ) from error
+
+
+def _unwritten(reason: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"cannot be written: {reason}", where=CALLS_FILE, fix="make room and run the same command again"
+    )
 
 
 def _reply(content: dict[str, Any]) -> Reply:

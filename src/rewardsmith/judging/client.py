@@ -159,9 +159,10 @@ class Client:
 
     async def _call(self, key: str, body: dict[str, Any], worst: Charge) -> Reply | Failure:
         """One call, with what it cost written down whatever comes of it."""
-        spent = worst
-        self.log.sending(key, worst)
+        spent = Charge()
         try:
+            self.log.sending(key, worst)
+            spent = worst
             reply = _counted(await self._line.call(body, f"{key}-{self.log.attempt(key)}"), worst)
             self.log.answered(key, reply)
             spent = _charge(reply)
