@@ -155,3 +155,17 @@ def test_without_a_run_there_are_no_held_out_pairs(world: World) -> None:
 def test_rules_of_your_own_need_a_spec(world: World) -> None:
     Path("log.jsonl").write_text("")
     assert world("route", "replay", "log.jsonl", "--set", "seed=1").code == 2
+
+
+def test_the_pairs_that_a_run_holds_out_and_the_report_of_the_run(world: World, checkpoint: Path) -> None:
+    with scripted_judge(accuracy=1.0, seed=3) as judge:
+        spec = write_spec(world, judge.url)
+        assert world("check", spec).code == 0
+        done = world("route", "calibrate", spec, "--model", str(checkpoint))
+        assert done.code == 0, done.err
+    record = RoutingRecord.model_validate_json(Path("runs/tiny/routing/routing.json").read_text())
+    assert record.pairs == 15
+    assert record.judge.verdicts == 15
+    assert world("report", "runs/tiny").code == 0
+    assert "## Routing" in Path("runs/tiny/summary.md").read_text()
+    assert world("check", spec).code == 0  # the run is still this spec's

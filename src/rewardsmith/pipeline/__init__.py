@@ -22,6 +22,8 @@ ensembles.py     models named on a command line, alone or combined
 bulk.py          rewards of the rows of a file
 verifying.py     the same rewards on every path; asking.py: a running server among them
 judging.py       the judge, built and evaluated
+routing.py       the router: its model, rules and replay; routing_calibrate.py, routing_pairs.py: its limit;
+                 routing_run.py, routing_rows.py: files; routing_serve.py: a server's
 exporting.py     checkpoints for other programs, and averages of checkpoints
 doctor.py        versions, scripts and checkpoints, examined
 events.py        what a watcher is told; following.py leaves it in the run directory as well
