@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from report_records import build_run, metrics
+from rewardsmith.cli.app import app
 from rewardsmith.errors import RunDirectoryError, UserError
 from rewardsmith.pipeline.events import Silent
 from rewardsmith.pipeline.following import LIVE_FILE, Followed, followed, read_live
@@ -208,3 +210,21 @@ def test_what_a_watcher_sees() -> None:
     assert "Give the same command again" in ended.status
     passed = live_state(manifest.model_copy(update={"verdict": "pass"}), None, 0.0)
     assert passed.status == "The run has ended: pass."
+
+
+def test_the_command_prints_the_address_opens_it_and_ends_well_with_ctrl_c(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    opened: list[str] = []
+    monkeypatch.setattr(RunServer, "serve_forever", interrupted)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    answer = CliRunner().invoke(app, ["open", str(run)])
+    assert answer.exit_code == 0
+    assert len(opened) == 1
+    assert answer.output.splitlines()[0] == f"{run}: {opened[0]}"
+    assert opened[0].startswith("http://127.0.0.1:")
+    assert CliRunner().invoke(app, ["open", str(run), "--no-browser"]).exit_code == 0
+    assert len(opened) == 1
