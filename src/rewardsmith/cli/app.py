@@ -19,6 +19,7 @@ from rewardsmith.cli.explain import explain
 from rewardsmith.cli.export import export
 from rewardsmith.cli.init import init
 from rewardsmith.cli.judge import judge
+from rewardsmith.cli.ls import ls
 from rewardsmith.cli.open import open_command
 from rewardsmith.cli.options import (
     AsJson,
@@ -34,6 +35,7 @@ from rewardsmith.cli.options import (
     terminal,
 )
 from rewardsmith.cli.probe import probe
+from rewardsmith.cli.push import push
 from rewardsmith.cli.report import report
 from rewardsmith.cli.route import route
 from rewardsmith.cli.score import score
@@ -110,12 +112,20 @@ def evaluate(
         Literal["checkpoint", "upstream"] | None,
         typer.Option(help="How text becomes tokens: as in training, or as RewardBench 2's own script does."),
     ] = None,
+    gates: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Apply this spec's gates to the result: gates.json, summary.md; exit code 1 if one fails.",
+        ),
+    ] = None,
     no_cache: NoCache = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a checkpoint, or rewards computed elsewhere, on one benchmark."""
     loaded = load(spec, overrides) if spec else None
+    judged = load(gates, overrides) if gates else None
     with live() as events:
         from rewardsmith.pipeline import evaluate_job
 
@@ -129,6 +139,14 @@ def evaluate(
 
         print_result(terminal(), result)
         terminal().print(f"results: {out / 'results.json'}", highlight=False, soft_wrap=True)
+    if judged is not None:
+        from rewardsmith.cli.tables import print_gates
+        from rewardsmith.pipeline.gating import gate_evaluation
+
+        verdict = gate_evaluation(judged, benchmark, data, result, out)
+        if not as_json:
+            print_gates(terminal(), verdict)
+        raise typer.Exit(0 if verdict.passed else 1)
 
 
 app.command()(average)
@@ -138,7 +156,9 @@ app.command()(explain)
 app.command()(export)
 app.command(name="open")(open_command)
 app.command()(judge)
+app.command()(ls)
 app.command()(probe)
+app.command()(push)
 app.command()(report)
 app.add_typer(route, name="route")
 app.command()(score)

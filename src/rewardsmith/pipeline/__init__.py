@@ -7,6 +7,7 @@ directory.py     the run directory: lock, owner, manifest
 fingerprints.py  what a result depends on, hashed
 resources.py     what the spec calls `embedded`
 training.py      which way a training job takes; cluster.py: the Ray cluster that trains, scores or serves
+gating.py        the gates of a spec over one evaluation
 evaluating.py    one benchmark, one scorer
 renderings.py    text as training renders it and as the benchmark's own script does
 comparing.py     evaluations on disk, compared; row_texts.py finds the texts of their rows again
@@ -27,6 +28,7 @@ routing.py       the router: its model, rules and replay; routing_calibrate.py, 
 exporting.py     checkpoints for other programs, and averages of checkpoints
 doctor.py        versions, scripts and checkpoints, examined
 events.py        what a watcher is told; following.py leaves it in the run directory as well
+publishing.py    a checkpoint with its card and report to the Hugging Face hub; listing.py: runs in a folder
 tracking.py      a run's numbers on their way to TensorBoard, trackio, Weights & Biases, MLflow
 reporting.py     report.html and summary.md, with the texts of rows
 opening.py       a run served on this machine, while it trains too

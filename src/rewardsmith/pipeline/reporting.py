@@ -1,4 +1,4 @@
-"""`rewardsmith report`: the records of a run and the texts of its rows → report.html and summary.md.
+"""`rewardsmith report`: the records of a run and the texts of its rows → report.html, summary.md, the model card.
 
     page = report_job(Path("runs/demo"), events)
     page = report_job(Path("runs/demo"), events, against=Path("runs/last"))     with what changed since that run
@@ -15,10 +15,13 @@ from pathlib import Path
 from rewardsmith import report
 from rewardsmith.errors import UserError
 from rewardsmith.evaluation.runner import RESULTS_FILE, ROWS_FILE
+from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.row_texts import Origin, find_rows, text_of, training_pairs
 from rewardsmith.records import BenchmarkResult, LabelNoiseRecord, read_jsonl, read_record
 from rewardsmith.report import RowText, RowTexts
+from rewardsmith.report.card import write_card
+from rewardsmith.report.card_sources import RECORD
 from rewardsmith.report.row_items import place
 from rewardsmith.spec import load_spec
 
@@ -41,6 +44,8 @@ def report_job(run: Path, events: Events, *, texts: bool | None = None, against:
         from rewardsmith.pipeline.comparing import compare_job
 
         compare_job([against, run], events, seed=17, resamples=10_000, shown=COMPARED_ROWS, out=run)
+    if (run / MODEL / RECORD).is_file():
+        write_card(run / MODEL, run)
     wanted = wants_texts(run) if texts is None else texts
     return report.write_report(run, texts_of_run(run, events) if wanted else None)
 

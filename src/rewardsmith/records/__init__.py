@@ -17,6 +17,7 @@ file (`null` does).
     judge    → JudgeRecord      judge.json
     route    → RoutingRecord   routing.json; the audit log: AuditHeader, AuditEntry; its rows: RouteRow
     export   → ExportRecord     printed; average → CheckpointRecord: rewardsmith.json
+    push     → PushRecord       printed; ls → RunsRecord: printed
     pipeline → Manifest         manifest.json; LiveRecord: live.json, while it works
              → TrackersRecord   trackers.json
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
@@ -132,6 +133,7 @@ from rewardsmith.records.judging import (
     ShareWithInterval,
 )
 from rewardsmith.records.label_noise import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
+from rewardsmith.records.listing import RunsRecord, RunSummary
 from rewardsmith.records.live import LiveRecord
 from rewardsmith.records.probes import (
     PolicyLabels,
@@ -141,6 +143,7 @@ from rewardsmith.records.probes import (
     ProbesRecord,
     ProbeVerdict,
 )
+from rewardsmith.records.publishing import PushedFile, PushRecord
 from rewardsmith.records.replicas import (
     CurvePoint,
     CurveScore,
@@ -271,6 +274,8 @@ __all__ = [
     "ProbesRecord",
     "PromptFile",
     "PromptReuse",
+    "PushRecord",
+    "PushedFile",
     "RankedModel",
     "Record",
     "RejectedRow",
@@ -290,6 +295,8 @@ __all__ = [
     "RoutedScore",
     "RoutingRecord",
     "RowResult",
+    "RunSummary",
+    "RunsRecord",
     "SeedSpread",
     "Severity",
     "ShareWithInterval",

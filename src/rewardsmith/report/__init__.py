@@ -32,6 +32,8 @@ blocks.py          titles, facts, figures and tables for both pages; strips.py d
 svg.py, charts.py, curve_charts.py, analysis_charts.py, map_drawing.py    drawings; no plotting library
 html.py            view → HTML (templates/: one template a section, style.css, and the scripts of the page)
 markdown.py        view → Markdown (analysis_markdown.py: beside the scores; markdown_text.py: tables, escaping)
+card.py            the model card: README.md beside the weights (card_sources.py, card_metadata.py, card_loading.py,
+                   card_limits.py)
 comparison.py      comparison.json → comparison.md
 live.py            a run while it works
 writing.py         `write_report`, `served_page`

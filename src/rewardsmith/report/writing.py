@@ -33,11 +33,16 @@ def write_report(run_dir: Path, texts: RowTexts | None = None) -> Path:
         RunDirectoryError: there is no record, one cannot be read, or the folder cannot be written.
         SpecError: `spec.yaml` cannot be read.
     """
+    page, summary = pages(run_dir, texts)
+    write_text(run_dir / SUMMARY, summary)
+    write_text(run_dir / REPORT, page)
+    return run_dir / REPORT
+
+
+def pages(run_dir: Path, texts: RowTexts | None) -> tuple[str, str]:
+    """Both pages as text, HTML and Markdown, written nowhere. Arguments and errors as `write_report`."""
     report = _report(run_dir, texts)
-    write_text(run_dir / SUMMARY, render_markdown(report))
-    page = run_dir / REPORT
-    write_text(page, render_html(report))
-    return page
+    return render_html(report), render_markdown(report)
 
 
 def served_page(run_dir: Path, texts: RowTexts | None, stamp: str) -> str:

@@ -1,0 +1,109 @@
+"""`rewardsmith ls`: each run in a line, by its records; what cannot be read is a line that says why."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import report_records
+from cli_world import World
+from rewardsmith.cli.ls import age
+from rewardsmith.errors import UserError
+from rewardsmith.pipeline.events import Silent
+from rewardsmith.pipeline.following import followed
+from rewardsmith.pipeline.listing import list_runs
+from rewardsmith.records import GatesRecord, Manifest, RunSummary, StageRecord, read_record, write_json
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC).timestamp()
+
+
+@pytest.fixture
+def world(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> World:
+    return World(tmp_path, tiny_base, capsys, monkeypatch)
+
+
+def run_of(folder: Path, finished: str) -> Path:
+    report_records.build_run(folder)
+    manifest = read_record(folder / "manifest.json", Manifest)
+    stage = StageRecord(fingerprint="f", state="done", seconds=1.0, finished=finished)
+    changed = manifest.model_copy(update={"name": folder.name, "stages": {"check": stage, "gates": stage}})
+    write_json(folder / "manifest.json", changed)
+    return folder
+
+
+def test_runs_are_listed_by_their_records_the_newest_first(tmp_path: Path) -> None:
+    older = run_of(tmp_path / "older", "2026-11-21T12:00:00+00:00")
+    run_of(tmp_path / "newer", "2026-11-23T11:57:00+00:00")
+    outcomes = read_record(older / "gates.json", GatesRecord).outcomes
+    passing = tuple(one.model_copy(update={"verdict": "PASS"}) for one in outcomes)
+    write_json(older / "gates.json", GatesRecord(passed=True, outcomes=passing))
+    (tmp_path / "notes").mkdir()
+    newer, found = list_runs(tmp_path, NOW).runs
+    assert (newer.name, newer.verdict, newer.stage, newer.age) == ("newer", "FAIL", "gates", 180.0)
+    result = report_records.benchmark(report_records.benchmark_rows(""), "")
+    assert found == RunSummary(
+        name="older",
+        path=str(older),
+        stage="gates",
+        verdict="PASS",
+        base="embedded",
+        pairs=report_records.train_record(61, "").pairs,
+        benchmark="rewardbench2",
+        average=result.average,
+        age=2 * 86400.0,
+    )
+
+
+def test_a_run_at_work_says_at_what(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "busy", "2026-11-23T11:00:00+00:00")
+    with followed(run, Silent()) as events:
+        events.stage("train", "started")
+        (found,) = list_runs(run, NOW).runs
+    assert (found.working, found.stage) == (True, "train")
+    assert list_runs(run, NOW).runs[0].working is False
+
+
+def test_what_cannot_be_read_is_a_line_that_says_why(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "broken", "2026-11-23T11:00:00+00:00")
+    (run / "gates.json").write_text("{")
+    (found,) = list_runs(tmp_path, NOW).runs
+    assert "gates.json" in found.problem
+    assert found.verdict == ""
+
+
+@pytest.mark.parametrize("absent", ["gates.json", "train", "eval", "spec.yaml"])
+def test_an_unfinished_run_is_listed(tmp_path: Path, absent: str) -> None:
+    run = run_of(tmp_path / "part", "2026-11-23T11:00:00+00:00")
+    path = run / absent
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    (found,) = list_runs(tmp_path, NOW).runs
+    assert found.problem == ""
+    assert (found.verdict == "UNFINISHED") == (absent == "gates.json")
+
+
+def test_no_folder_is_an_error_and_an_empty_one_is_not(tmp_path: Path) -> None:
+    assert list_runs(tmp_path, NOW).runs == ()
+    with pytest.raises(UserError, match="no such folder"):
+        list_runs(tmp_path / "nowhere", NOW)
+
+
+def test_the_command_lists_a_real_run(world: World) -> None:
+    assert world("ls").code == 2  # no run was made yet, so there is no runs/
+    world("check", world.write_spec())
+    line = world("ls").out.splitlines()[1].split()
+    assert line[:3] == ["tiny", "UNFINISHED", "check"]
+    (run,) = world("ls", "--json").json()["runs"]
+    assert (run["name"], run["base"], run["problem"]) == ("tiny", str(world.base), "")
+    assert 0 <= run["age"] < 600
+    assert "no runs in" in world("ls", "cache").out or world("ls", "cache").code == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min"), (7300, "2 h"), (90000, "1 d"), (None, "–")]
+)
+def test_an_age_is_said_in_its_largest_unit(seconds: float | None, shown: str) -> None:
+    assert age(seconds) == shown
