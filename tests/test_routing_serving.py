@@ -12,6 +12,7 @@ import yaml
 from rewardsmith.cli.serve import _routing
 from rewardsmith.errors import SpecError, UserError
 from rewardsmith.pipeline.routing_serve import ServedRouting, serving_router
+from rewardsmith.pipeline.serving import ServeOptions, serve_job
 from rewardsmith.routing import AuditLog, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import header_of
 from rewardsmith.serving.engine import ModelInfo
@@ -135,6 +136,12 @@ def test_a_server_routes_by_its_spec(tmp_path: Path) -> None:
     router.close()
     header = json.loads((tmp_path / "audit.jsonl").read_text())
     assert (header["judge"], header["model"], header["rules"][0]["below"]) == ("j", "counting", 0.8)
+
+
+def test_ray_has_no_router() -> None:
+    options = ServeOptions(("m=absent",), engine="ray", routing=ServedRouting(Path("spec.yaml")))
+    with pytest.raises(UserError, match="the engine ray has no router"):
+        serve_job(options)
 
 
 def test_options_of_routing_need_a_spec_to_route_by() -> None:
