@@ -9,7 +9,6 @@ trainer.py      the subclass of TRL's trainer: whole steps, micro-batches by tok
 ray_train.py    the TRL backend on several workers under Ray
 trl_backend.py  from a `TrainJob` to a checkpoint folder and a `TrainRecord`
 trackers.py     TensorBoard, trackio, Weights & Biases, MLflow; trackers_numbers.py: what they are told
-trackers.py     TensorBoard, trackio, Weights & Biases, MLflow; trackers_numbers.py: what they are told
 openrlhf/       the same through OpenRLHF, in an environment of its own
 conclusion.py   what every backend says at the end
 """
