@@ -29,23 +29,29 @@ from numpy.typing import NDArray
 from transformers import PrinterCallback
 from trl import RewardConfig
 
-import rewardsmith
-from rewardsmith.errors import MarginStop, ModelError
+from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.layouts import Layout, PairIds, choose_layout
 from rewardsmith.modeling.loading import choose_device, load_base
 from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.sizes import Size
-from rewardsmith.records import CheckpointRecord, Finding, MonitorRecord, StepMetrics, TrainRecord, write_json
+from rewardsmith.records import StepMetrics, TrainRecord, write_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.checkpoints import latest_complete, remove_all_but, step_of
+from rewardsmith.training.conclusion import (
+    checkpoint_record,
+    margin_stop,
+    monitor_finding,
+    number_prompts,
+    range_finding,
+)
 from rewardsmith.training.metrics import StepLog
 from rewardsmith.training.monitor import MarginMonitor
 from rewardsmith.training.order import StepSampler, order_pairs
 from rewardsmith.training.plan import TrainingPlan, make_plan, refuse_data_parallel
 from rewardsmith.training.trainer import WholeStepTrainer
-from rewardsmith.types import Conversation, PreferencePair
+from rewardsmith.types import PreferencePair
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +129,7 @@ def train(job: TrainJob) -> TrainRecord:
         _finish(job, trainer, record, weights)
     trainer.accelerator.wait_for_everyone()
     if record.monitor.stopped:
-        raise MarginStop(
-            f"training stopped at step {record.monitor.steps} of {plan.steps}: {record.monitor.verdict}. "
-            + record.monitor.advice,
-            where="training.monitor",
-            fix="mend the data; or set training.monitor.on_collapse / on_stall to warn and run again to continue",
-        )
+        raise margin_stop(record.monitor, plan.steps)
     return record
 
 
@@ -177,7 +178,7 @@ def _arguments(job: TrainJob, plan: TrainingPlan) -> RewardConfig:
 def _build_trainer(
     job: TrainJob, plan: TrainingPlan, model: Any, arguments: RewardConfig, layout: Layout, on_step: Any
 ) -> WholeStepTrainer:
-    prompts_P = _number_prompts(job.pairs)
+    prompts_P = number_prompts(job.pairs)
     trainer = WholeStepTrainer(
         model=model,
         args=arguments,
@@ -198,13 +199,6 @@ def _build_trainer(
             fix="launch with DDP or FSDP, or use backend: openrlhf",
         )
     return trainer
-
-
-def _number_prompts(pairs: Sequence[PreferencePair]) -> NDArray[np.int64]:
-    """A number for each pair's prompt; pairs without a prompt have one each."""
-    numbers: dict[Conversation | int, int] = {}
-    keys = [pair.prompt or index for index, pair in enumerate(pairs)]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _dataset(ids: Sequence[PairIds]) -> datasets.Dataset:
@@ -229,8 +223,7 @@ def _summarise(
 ) -> TrainRecord:
     steps = monitor.steps
     verdict = monitor.conclude(log.margins(), job.pairs)
-    low, high = job.spec.training.reward_range or (-np.inf, np.inf)
-    outside = [step for step in steps if step.reward_min < low or step.reward_max > high]
+    outside = range_finding(job.spec.training.reward_range, steps)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     resumed = step_of(checkpoint) if checkpoint else 0
     return TrainRecord(
@@ -259,8 +252,8 @@ def _summarise(
         last_loss=steps[-1].loss,
         monitor=verdict,
         reward_range=job.spec.training.reward_range,
-        outside_reward_range=len(outside),
-        findings=(*_range_finding(job, steps, outside), *_monitor_finding(verdict)),
+        outside_reward_range=outside[0].count if outside else 0,
+        findings=(*outside, *monitor_finding(verdict)),
     )
 
 
@@ -271,41 +264,6 @@ def _peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _range_finding(job: TrainJob, steps: Sequence[StepMetrics], outside: Sequence[StepMetrics]) -> tuple[Finding, ...]:
-    if not outside:
-        return ()
-    lowest, highest = min(step.reward_min for step in outside), max(step.reward_max for step in outside)
-    return (
-        Finding(
-            code="reward_range",
-            severity="warning",
-            title="Rewards left the expected range",
-            meaning=f"rewards went from {lowest:.3g} to {highest:.3g}; expected {job.spec.training.reward_range}",
-            why="rewards that drift or grow without bound saturate advantages and KL penalties in policy optimisation",
-            fix="lower the learning rate if rewards still grow at the end, or widen training.reward_range",
-            count=len(outside),
-            of=len(steps),
-        ),
-    )
-
-
-def _monitor_finding(verdict: MonitorRecord) -> tuple[Finding, ...]:
-    if verdict.verdict not in ("stall", "collapse"):
-        return ()
-    return (
-        Finding(
-            code=f"margin_{verdict.verdict}",
-            severity="warning",
-            title=f"The margin monitor says {verdict.verdict}",
-            meaning=f"the step margin's trend is {verdict.trend.direction} (p = {verdict.trend.p_value:.3g})",
-            why="a model whose margin does not rise has not learned what its labels say",
-            fix=verdict.advice,
-            count=verdict.falls,
-            of=verdict.steps,
-        ),
-    )
-
-
 def _finish(job: TrainJob, trainer: WholeStepTrainer, record: TrainRecord, weights: dict[str, Any] | None) -> None:
     """Write the checkpoint (unless the monitor stopped the run) and the summary; then the resumable state may go.
 
@@ -314,7 +272,7 @@ def _finish(job: TrainJob, trainer: WholeStepTrainer, record: TrainRecord, weigh
     if not record.monitor.stopped:
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         whole = model if weights is None else _Gathered(model, weights)
-        save_checkpoint(job.model_folder, whole, job.renderer, _checkpoint_record(job))
+        save_checkpoint(job.model_folder, whole, job.renderer, checkpoint_record(job))
     write_json(job.folder / "summary.json", record)
     if not record.monitor.stopped:
         remove_all_but(job.folder, keep=None)
@@ -330,14 +288,3 @@ class _Gathered:
     def save_pretrained(self, folder: Path, **options: Any) -> None:
         """As the model's own."""
         self.model.save_pretrained(folder, state_dict=self.weights, **options)
-
-
-def _checkpoint_record(job: TrainJob) -> CheckpointRecord:
-    return CheckpointRecord(
-        rewardsmith_version=rewardsmith.__version__,
-        base_model=job.spec.base_model.id,
-        base_fingerprint=job.base_fingerprint,
-        rendering=job.renderer.record,
-        data_fingerprints=(*job.trained_on, job.data_fingerprint),
-        reward_range=job.spec.training.reward_range,
-    )
