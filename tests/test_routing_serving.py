@@ -140,7 +140,7 @@ def test_a_server_routes_by_its_spec(tmp_path: Path) -> None:
 
 def test_ray_has_no_router() -> None:
     options = ServeOptions(("m=absent",), engine="ray", routing=ServedRouting(Path("spec.yaml")))
-    with pytest.raises(UserError, match="the engine ray has no router"):
+    with pytest.raises(UserError, match="the router asks models of its own process"):
         serve_job(options)
 
 

@@ -94,8 +94,6 @@ def serve_job(options: ServeOptions) -> None:
             where="--route",
             fix="leave --engine ray out, or route elsewhere",
         )
-    if options.engine == "ray" and options.routing is not None:
-        raise UserError("the engine ray has no router", where="--route", fix="serve with --engine local")
     folders = model_folders(options.models)
     access = choose_access(options)
     listener = bind(options.host, options.port)
