@@ -96,6 +96,7 @@ docs: $(STAMP)  ## Write docs/{spec,probes,data_contract,doctor}.md and docs/spe
 	@$(BIN)/python -m rewardsmith.spec.schema docs
 	@$(BIN)/python -m rewardsmith.evaluation.probes.reference docs
 	@$(BIN)/python -m rewardsmith.data.reference docs
+	@$(BIN)/python -m rewardsmith.training.planning.scale docs
 	@$(BIN)/python -m rewardsmith.doctor.reference docs
 
 bench:  ## Say which command makes which table of bench/results; runs none of them

@@ -34,6 +34,7 @@ from rewardsmith.cli.options import (
     print_record,
     terminal,
 )
+from rewardsmith.cli.plan import plan
 from rewardsmith.cli.probe import probe
 from rewardsmith.cli.push import push
 from rewardsmith.cli.report import report
@@ -157,6 +158,7 @@ app.command()(export)
 app.command(name="open")(open_command)
 app.command()(judge)
 app.command()(ls)
+app.command()(plan)
 app.command()(probe)
 app.command()(push)
 app.command()(report)

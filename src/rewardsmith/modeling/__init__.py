@@ -8,7 +8,7 @@ imports.py          checkpoints that other programs wrote
 exports.py          checkpoints for other programs
 averaging.py        weight averages; lineage.py: of whom
 paths.py            every way from a text to its reward; config_findings.py, config_faults.py: what misleads others
-sizes.py            counting parameters
+sizes.py            counting parameters; shapes.py: and matrices, for a plan
 adapter.py          the token tree for a TRL script
 token_tree.py       texts as trees; tree_attention.py, tree_kernel.py, tree_calls.py: how a model attends to them
 tree_support.py     which models can; last_layer.py: only what rewards need

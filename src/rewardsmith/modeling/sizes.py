@@ -79,6 +79,11 @@ def check_sizes(spec: Spec, base: str) -> tuple[Size, Size]:
         SpecError: the base is larger than the policy.
     """
     counted = count_parameters(base, spec.base_model.revision)
+    return check_against_policy(spec, counted)
+
+
+def check_against_policy(spec: Spec, counted: Size) -> tuple[Size, Size]:
+    """The same for a base whose parameters and family were `counted` already; what the spec states goes before."""
     base_size = Size(spec.base_model.parameters or counted.parameters, spec.base_model.family or counted.family)
     policy_size = _policy_size(spec)
     reason = compare_sizes(base_size.parameters, policy_size.parameters)

@@ -27,6 +27,7 @@ routing.py       the router: its model, rules and replay; routing_calibrate.py, 
                  routing_run.py, routing_rows.py: files; routing_serve.py: a server's
 exporting.py     checkpoints for other programs, and averages of checkpoints
 doctor.py        versions, scripts and checkpoints, examined
+planning.py      what a spec will need; plan_*.py its parts, the brief and the files; latency.py measures a checkpoint
 events.py        what a watcher is told; following.py leaves it in the run directory as well
 publishing.py    a checkpoint with its card and report to the Hugging Face hub; listing.py: runs in a folder
 tracking.py      a run's numbers on their way to TensorBoard, trackio, Weights & Biases, MLflow

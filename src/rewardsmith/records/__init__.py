@@ -11,6 +11,7 @@ file (`null` does).
     probe    → ProbesRecord     probes.json; PolicySamplesRecord: policy_samples.json
     gates    → GatesRecord      gates.json; OodRecord: ood.json
     compare  → ComparisonRecord comparison.json
+    plan     → PlanRecord       plan.json
     score    → BulkRecord
     verify   → VerifyRecord     verify.json
     doctor   → DoctorRecord     printed
@@ -135,6 +136,7 @@ from rewardsmith.records.judging import (
 from rewardsmith.records.label_noise import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
 from rewardsmith.records.listing import RunsRecord, RunSummary
 from rewardsmith.records.live import LiveRecord
+from rewardsmith.records.plan import PlanRecord
 from rewardsmith.records.probes import (
     PolicyLabels,
     PolicySamplesRecord,
@@ -263,6 +265,7 @@ __all__ = [
     "ParentCheckpoint",
     "PathName",
     "PathResult",
+    "PlanRecord",
     "PolicyLabels",
     "PolicySamplesRecord",
     "PreferenceCycle",

@@ -102,9 +102,14 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _config(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> Qwen3Config:
+def embedded_config() -> Qwen3Config:
+    """The configuration of the default base before it is made: what a plan counts."""
+    return _config(None, DEFAULT_SHAPE)
+
+
+def _config(tokenizer: PreTrainedTokenizerFast | None, shape: Shape) -> Qwen3Config:
     return Qwen3Config(
-        vocab_size=len(tokenizer),
+        vocab_size=shape.vocabulary if tokenizer is None else len(tokenizer),
         hidden_size=shape.width,
         intermediate_size=shape.inner_width,
         num_hidden_layers=shape.layers,
@@ -113,8 +118,8 @@ def _config(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> Qwen3Config:
         head_dim=shape.width // shape.heads,
         max_position_embeddings=MAX_LENGTH,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None if tokenizer is None else tokenizer.pad_token_id,
+        eos_token_id=None if tokenizer is None else tokenizer.eos_token_id,
         bos_token_id=None,
         # Wider than usual: the reward head is drawn with it, and a wider head starts to learn sooner.
         initializer_range=0.1,

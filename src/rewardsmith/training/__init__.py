@@ -7,6 +7,7 @@ monitor.py      does the margin rise? a trend test that tolerates noise, and who
 checkpoints.py  which checkpoints are complete
 trainer.py      the subclass of TRL's trainer: whole steps, micro-batches by tokens, every pair weighs the same
 ray_train.py    the TRL backend on several workers under Ray
+planning/       what a spec will need: memory, time, scoring, and the backend that fits
 trl_backend.py  from a `TrainJob` to a checkpoint folder and a `TrainRecord`
 trackers.py     TensorBoard, trackio, Weights & Biases, MLflow; trackers_numbers.py: what they are told
 openrlhf/       the same through OpenRLHF, in an environment of its own
