@@ -82,7 +82,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
 def run(model: Path, rows: Path, output: Path, options: list[str], seconds: float) -> Json:
     """One side for so many seconds after its first window: rows a second, windows measured, seconds to the first."""
     command = [sys.executable, "-m", "rewardsmith", "score", "--model", str(model), "--device", "cpu"]
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RAY_worker_niceness": "0"}
     environment.pop("OMP_NUM_THREADS", None)  # all cores, and under Ray each worker's share
     state = output.with_name(f".{output.name}.state.json")
     started = time.perf_counter()

@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_worker_niceness": "0",  # 15 unless said: on a busy machine the tests would wait for their workers
+}
 
 import ray
 from ray.cluster_utils import Cluster

@@ -137,7 +137,8 @@ def test_the_bytes_are_those_of_the_local_engine(
     torch.set_num_threads(1)  # as many as each worker has
     found = {}
     for engine in ("local", "ray"):
-        options = ScoreOptions((str(model),), tmp_path / "in.jsonl", tmp_path / engine / "out.jsonl", engine=engine)
+        output = tmp_path / engine / "out.jsonl"
+        options = ScoreOptions((str(model),), tmp_path / "in.jsonl", output, engine=engine, workers=2)
         found[engine] = score_job(options, Silent())
     torch.set_num_threads(threads)
     assert found["ray"].rows == 40

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from ray_world import two_machines
-from rewardsmith.errors import ModelError
+from rewardsmith.errors import ModelError, SpecError
+from rewardsmith.pipeline.training import choose_sharding, wanted_workers
 from rewardsmith.records import StepMetrics, TrainRecord
+from rewardsmith.spec import Spec
 from rewardsmith.training import ray_train
 from rewardsmith.training.ray_train import Workers, train_on_ray
 from rewardsmith.training.trainer import WholeStepTrainer
@@ -139,6 +141,31 @@ def test_the_driver_hears_each_step_and_has_the_files(together: Trained) -> None
 def test_a_folder_that_a_machine_does_not_see_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"elsewhere: the machine .* does not see this folder"):
         ray_train._check_sight(tmp_path / "elsewhere" / ".seen-1")
+
+
+def hardware(**changes: Any) -> Spec:
+    return Spec.model_validate({"hardware": changes})
+
+
+def test_how_many_workers_a_spec_wants() -> None:
+    assert wanted_workers(Spec().hardware) == 1
+    assert wanted_workers(hardware(devices_per_node=8).hardware) == 1  # one machine: for planning
+    assert wanted_workers(hardware(nodes=3).hardware) == 3
+    assert wanted_workers(hardware(nodes=2, devices_per_node=8).hardware) == 16
+    assert wanted_workers(hardware(nodes=2, devices_per_node=8, workers=4).hardware) == 4
+
+
+def test_shares_where_whole_weights_do_not_fit() -> None:
+    """By hand: 4e9 parameters in float32 with gradients and two moments are 64e9 bytes, 59.6 GiB."""
+    assert choose_sharding(hardware(memory_gib=80), 4 * 10**9) is False  # 80 % of 80 GiB are 64
+    assert choose_sharding(hardware(memory_gib=74), 4 * 10**9) is True  # 59.2
+    assert choose_sharding(Spec(), 4 * 10**9) is False
+    assert choose_sharding(hardware(memory_gib=1, sharding="ddp"), 4 * 10**9) is False
+    assert choose_sharding(hardware(sharding="fsdp"), None) is True
+    lora = Spec.model_validate({"adapter": {"kind": "lora"}, "hardware": {"memory_gib": 18}})
+    assert choose_sharding(lora, 4 * 10**9) is True  # 14.9 GiB of frozen weights against 14.4
+    with pytest.raises(SpecError, match=r"hardware\.sharding: weights in 4 bits"):
+        choose_sharding(Spec.model_validate({"adapter": {"kind": "qlora"}, "hardware": {"sharding": "fsdp"}}), 10)
 
 
 @pytest.mark.slow

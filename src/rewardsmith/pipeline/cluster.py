@@ -165,10 +165,11 @@ def _found() -> Cluster:
 
 
 def _quiet() -> None:
-    """Before Ray is imported: no usage statistics, no bars, and workers that stay in their folder."""
+    """Before Ray is imported: no usage statistics, workers in their folder and of the same priority as this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own is 15: a busy machine would leave them nothing
     for name in ("ray", "ray.train", "ray.data", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)

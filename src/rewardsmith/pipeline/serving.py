@@ -120,7 +120,7 @@ def _serve_on_ray(loads: Mapping[str, Callable[[], Engine]], options: ServeOptio
         least, most = (number * len(loads) for number in options.replicas)
         cluster.share(least, options.device)  # refuses what could never start
         share = cluster.share(min(most, cluster.room(options.device)), options.device)
-        replicas = Replicas(*options.replicas, share.cpus, share.gpus, options.fronts)
+        replicas = Replicas(*options.replicas, share.cpus, share.gpus, share.threads, options.fronts)
         front = FrontSettings(access, options.limits, options.queue)
         with until_told() as told, deployed(loads, replicas, front, host=options.host, port=port) as url:
             log("listening", url=url, engine="ray", machines=cluster.nodes)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rewardsmith.errors import SpecError
 from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.events import Events
 from rewardsmith.records import TrainRecord
@@ -41,7 +42,7 @@ def run_training(job: TrainJob, events: Events) -> TrainRecord:
             threads=share.threads,
             folder=Path(hardware.shared_storage) if hardware.shared_storage else None,
             restarts=hardware.restarts,
-            sharded=_sharded(job.spec, job.base_size.parameters),
+            sharded=choose_sharding(job.spec, job.base_size.parameters),
         )
         how = "FSDP" if workers.sharded else "DDP"
         events.note(f"{count} workers under Ray ({how}) on {cluster.nodes} machines")
@@ -55,7 +56,18 @@ def wanted_workers(hardware: HardwareSpec) -> int:
     return hardware.nodes * (hardware.devices_per_node or 1) if hardware.nodes > 1 else 1
 
 
-def _sharded(spec: Spec, parameters: int | None) -> bool:
-    if spec.hardware.sharding != "auto":
-        return spec.hardware.sharding == "fsdp"
-    return needs_sharding(spec, parameters)
+def choose_sharding(spec: Spec, parameters: int | None) -> bool:
+    """Whether each worker holds a share of the weights (FSDP) in place of all of them (DDP).
+
+    Raises:
+        SpecError: shares of weights held in 4 bits.
+    """
+    if spec.hardware.sharding == "auto":
+        return needs_sharding(spec, parameters)
+    if spec.hardware.sharding == "fsdp" and spec.adapter.kind == "qlora":
+        raise SpecError(
+            "weights in 4 bits cannot be held in shares",
+            where="hardware.sharding",
+            fix="write ddp; or adapter.kind: lora with fsdp",
+        )
+    return spec.hardware.sharding == "fsdp"

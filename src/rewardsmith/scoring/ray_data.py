@@ -94,7 +94,7 @@ def score_on_ray(read: Reading, opening: Opening, actors: Actors) -> Iterator[tu
     Raises:
         RewardsmithError: input or model cannot be used.
     """
-    attempts = ray.remote(_Attempts).options(num_cpus=0).remote()
+    attempts = _attempts()
     with _raised_as_ours(), ray.data.DataContext.current(_context()):
         dataset = ray.data.read_datasource(
             _Windows(read),
@@ -103,10 +103,12 @@ def score_on_ray(read: Reading, opening: Opening, actors: Actors) -> Iterator[tu
             label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
         ).map_batches(
             _Worker,
-            fn_constructor_args=(opening, attempts, actors.threads),
+            fn_constructor_args=(opening, attempts),
             batch_size=1,
             num_cpus=actors.cpus,
             num_gpus=actors.gpus or None,
+            # Ray itself would give a worker as many threads as it reserves whole CPUs.
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(actors.threads)}},
             compute=ray.data.ActorPoolStrategy(size=actors.count, max_tasks_in_flight_per_actor=_IN_FLIGHT),
             udf_modifying_row_count=False,
         )
@@ -179,28 +181,33 @@ def _blocks(read: Reading) -> Iterator[pa.Table]:
         yield pa.table({"index": [index], "share": [share], "content": [pickle.dumps(window)]})
 
 
-class _Attempts:
-    """How often each part of a window was begun. It outlives the actors."""
+def _attempts() -> Any:
+    """An actor that counts how often each part of a window was begun; it outlives those that hold the model.
 
-    def __init__(self) -> None:
-        self._begun: dict[int, Counter[tuple[int, int]]] = {}
+    Its class is made in here, so that Ray sends it whole: its process imports neither this module nor torch.
+    """
 
-    def begin(self, window: int, start: int, stop: int) -> int:
-        """Count one more attempt at rows `start` to `stop`; returns how many it is."""
-        found = self._begun.setdefault(window, Counter())
-        found[start, stop] += 1
-        return found[start, stop]
+    class Attempts:
+        def __init__(self) -> None:
+            self._begun: dict[int, Counter[tuple[int, int]]] = {}
 
-    def forget(self, window: int) -> None:
-        """A window is done."""
-        self._begun.pop(window, None)
+        def begin(self, window: int, start: int, stop: int) -> int:
+            """Count one more attempt at rows `start` to `stop`; returns how many it is."""
+            found = self._begun.setdefault(window, Counter())
+            found[start, stop] += 1
+            return found[start, stop]
+
+        def forget(self, window: int) -> None:
+            """A window is done."""
+            self._begun.pop(window, None)
+
+    return ray.remote(Attempts).options(num_cpus=0).remote()
 
 
 class _Worker:
     """An actor: the model, and what it does with one window."""
 
-    def __init__(self, opening: Opening, attempts: Any, threads: int) -> None:
-        torch.set_num_threads(threads)
+    def __init__(self, opening: Opening, attempts: Any) -> None:
         self._scorer, _ = opening(_unheard)
         self._attempts = attempts
 

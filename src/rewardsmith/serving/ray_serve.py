@@ -63,12 +63,13 @@ _PATH_TO_ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashR
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """How many hold each model: between `least` and `most`, as requests come; and what each of them reserves."""
+    """How many hold each model: between `least` and `most`, as requests come; what each reserves, and its threads."""
 
     least: int = 1
     most: int = 1
     cpus: float = 0.9
     gpus: float = 0.0
+    threads: int = 1
     fronts: int = 1
 
 
@@ -100,6 +101,7 @@ def deployed(
     everywhere = ProxyLocation.HeadOnly if is_loopback(host) else ProxyLocation.EveryNode
     quiet = {"log_level": "ERROR", "enable_access_log": False}
     serve.start(proxy_location=everywhere, http_options=HTTPOptions(host=host, port=port), logging_config=quiet)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         try:
             handle = serve.run(_application(loads, replicas, front), name=APPLICATION, logging_config=quiet)
@@ -137,7 +139,11 @@ def _application(loads: Mapping[str, Callable[[], Engine]], replicas: Replicas, 
             max_ongoing_requests=_CALLS,
             max_constructor_retry_count=1,
             graceful_shutdown_timeout_s=DRAIN_SECONDS,
-            ray_actor_options={"num_cpus": replicas.cpus, "num_gpus": replicas.gpus},
+            ray_actor_options={
+                "num_cpus": replicas.cpus,
+                "num_gpus": replicas.gpus,
+                "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(replicas.threads)}},
+            },
             request_router_config=RequestRouterConfig(request_router_class=_PATH_TO_ROUTER),
             **scaled,
         )

@@ -83,12 +83,13 @@ def needs_sharding(spec: Spec, parameters: int | None) -> bool:
     """Whether weights, gradients and AdamW's two moments do not fit one device of the stated memory.
 
     Trained weights take four times their own bytes (16 bytes a parameter in float32), a frozen base its weights alone.
-    A fifth of the memory is left for activations. False where memory or parameters are not known.
+    A fifth of the memory is left for activations. False where memory or parameters are not known, and for weights in
+    4 bits, which FSDP does not part here.
     """
-    if parameters is None or spec.hardware.memory_gib is None:
+    if parameters is None or spec.hardware.memory_gib is None or spec.adapter.kind == "qlora":
         return False
     bytes_each = 4 if spec.base_model.dtype == "float32" else 2
-    states = {"none": 4.0, "lora": 1.0, "qlora": 0.25}[spec.adapter.kind]
+    states = 4 if spec.adapter.kind == "none" else 1
     return parameters * bytes_each * states > 0.8 * spec.hardware.memory_gib * 2**30
 
 

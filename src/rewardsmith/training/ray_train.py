@@ -26,6 +26,7 @@ from typing import Any
 
 import ray
 import ray.train
+import torch
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 
@@ -120,7 +121,7 @@ def _trainer(job: TrainJob, workers: Workers, mailbox: Queue, mark: Path) -> Tor
     resources = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
     return TorchTrainer(
         _work,
-        train_loop_config={"job": ray.put(job), "mailbox": mailbox, "mark": str(mark), "threads": workers.threads},
+        train_loop_config={"job": ray.put(job), "mailbox": mailbox, "mark": str(mark)},
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=resources
         ),
@@ -129,6 +130,7 @@ def _trainer(job: TrainJob, workers: Workers, mailbox: Queue, mark: Path) -> Tor
             name=uuid.uuid4().hex,
             storage_path=str(mark.parent / _RAYS_OWN),
             failure_config=ray.train.FailureConfig(max_failures=workers.restarts),
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(workers.threads)}},
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -212,7 +214,7 @@ def _work(config: dict[str, Any]) -> None:
         mailbox.put(("started", None))
     try:
         _check_sight(mark)
-        _settle(job, config["threads"])
+        _settle(job)
         record = train(replace(job, announce=announce if leads else None))
     except MarginStop as stop:  # all workers stop together
         mailbox.put(("error", stop))
@@ -235,12 +237,8 @@ def _check_sight(mark: Path) -> None:
         )
 
 
-def _settle(job: TrainJob, threads: int) -> None:
+def _settle(job: TrainJob) -> None:
     """What `accelerate launch` would have set."""
-    import torch
-
-    if job.spec.hardware.threads is None:
-        torch.set_num_threads(threads)
     if not torch.cuda.is_available() or job.spec.hardware.device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"
 
