@@ -100,7 +100,8 @@ def test_the_policy_allows_exactly_this_style_sheet_and_these_scripts(page: Page
         f"default-src 'none'; script-src '{theme}' '{script}'; style-src '{style}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    assert source.index("Content-Security-Policy") < source.index("<script>") and source.count("<script") >= 3
+    assert source.index("Content-Security-Policy") < source.index("<script>")
+    assert source.count("<script") >= 3
     assert source.index("Content-Security-Policy") < source.index("<style>")
 
 

@@ -123,8 +123,8 @@ def _refuse_local_base(model: Path, source: CardSource) -> None:
     if source.adapter and not source.base:
         told = json.loads((model / "adapter_config.json").read_text(encoding="utf-8"))
         raise ModelError(
-            f"is an adapter on {str(told.get('base_model_name_or_path'))!r}, a folder of this machine: nobody else could"
-            " load it",
+            f"is an adapter on {str(told.get('base_model_name_or_path'))!r}, a folder of this machine: nobody else"
+            " could load it",
             where=str(model),
             fix=f"rewardsmith export --model {model} --to hf --out merged, and push merged",
         )
@@ -153,6 +153,7 @@ def _size(content: Path | bytes) -> int:
 def _upload(parcel: _Parcel, repository: str, public: bool) -> tuple[str, str]:
     """One commit with all files; returns the repository's address and the commit."""
     from huggingface_hub import CommitOperationAdd, HfApi
+
     api = HfApi(library_name="rewardsmith")
     with _plain_errors(repository):
         url = api.create_repo(repository, private=not public, exist_ok=True)

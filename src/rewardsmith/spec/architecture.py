@@ -103,7 +103,7 @@ class HardwareSpec(Section):
     devices_per_node: int | None = Field(None, ge=1)
     """Number of devices of a machine. On one machine it is for planning; `workers` or `accelerate launch` decides."""
     workers: int | None = Field(None, ge=1)
-    """Training processes, all machines together; several run under Ray. Left out: one per device of several machines."""
+    """Training processes on all machines; several run under Ray. Left out: one per device of several machines."""
     sharding: Literal["auto", "ddp", "fsdp"] = "auto"
     """What a worker holds: all weights (`ddp`) or a share (`fsdp`). `auto`: shares, where all do not fit a device."""
     ray_address: str | None = None

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from rewardsmith.errors import SpecError
-from rewardsmith.spec import Spec, digest
+from rewardsmith.spec import QloraAdapter, Spec, digest
 from rewardsmith.training.order import Order
 
 MICRO_BATCH_TOKENS = {"cpu": 2048}
@@ -86,7 +86,7 @@ def needs_sharding(spec: Spec, parameters: int | None) -> bool:
     A fifth of the memory is left for activations. False where memory or parameters are not known, and for weights in
     4 bits, which FSDP does not part here.
     """
-    if parameters is None or spec.hardware.memory_gib is None or spec.adapter.kind == "qlora":
+    if parameters is None or spec.hardware.memory_gib is None or isinstance(spec.adapter, QloraAdapter):
         return False
     bytes_each = 4 if spec.base_model.dtype == "float32" else 2
     states = 4 if spec.adapter.kind == "none" else 1
