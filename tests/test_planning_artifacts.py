@@ -195,6 +195,22 @@ def test_auto_is_answered_for_training_as_in_the_plan(tiny_base: Path) -> None:
     assert not choice.fits
 
 
+def test_training_asks_the_planner_what_auto_means(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rewardsmith.pipeline import planning
+
+    # a pass of TRL's token budget needs 15 MiB of this base, OpenRLHF's single pair half a MiB
+    tight = spec_of(tiny_base, hardware={"nodes": 8, "devices_per_node": 1, "memory_gib": 0.0075})
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert planning.trained_by(tight, str(tiny_base)) == "trl"  # no CUDA here
+    monkeypatch.setattr(planning, "detect_machine", lambda: accelerator_machine("a100-80gb"))
+    monkeypatch.setattr(planning, "known_lengths", lambda spec: (assumed_lengths(32), None))
+    assert planning.trained_by(tight, str(tiny_base)) == "openrlhf"
+    assert planning.trained_by(tight.model_copy(update={"backend": "trl"}), str(tiny_base)) == "trl"
+    assert planning.trained_by(spec_of(tiny_base), str(tiny_base)) == "trl"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert planning.trained_by(tight, str(tiny_base)) == "trl"
+
+
 def test_the_page_of_scale_is_what_the_code_says() -> None:
     page = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
     assert page.read_text(encoding="utf-8") == scale_page()

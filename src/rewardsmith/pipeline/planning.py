@@ -9,6 +9,7 @@ the run has a trained checkpoint whose latency can be measured. The formulas are
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from rewardsmith.pipeline.resources import EMBEDDED
 from rewardsmith.records import CheckRecord, PlanRecord, read_record
 from rewardsmith.samples.base_model import embedded_config
 from rewardsmith.spec import Spec, load_spec
-from rewardsmith.training.planning.backend import Choice, choose_backend, memory_table
+from rewardsmith.training.planning.backend import Backend, Choice, choose_backend, memory_table
 from rewardsmith.training.planning.detection import detect_machine
 from rewardsmith.training.planning.hardware import Machine, plan_machine
 from rewardsmith.training.planning.scoring import Budget
@@ -150,6 +151,24 @@ def chosen_backend(spec: Spec, shape: ModelShape, lengths: Lengths, here: Machin
     machine = plan_machine(spec.hardware, here=here)
     rows = memory_table(training_setups(spec, shape, lengths, machine), machine)
     return choose_backend(spec.backend, spec.adapter.kind, rows, machine)
+
+
+def trained_by(spec: Spec, base: str) -> Backend:
+    """Which backend trains here: what the spec says, or the planner's answer to `auto`.
+
+    OpenRLHF needs CUDA, and a process that `accelerate launch` or `torchrun` started is TRL's already. Where nothing
+    fits the stated machine, TRL tries.
+
+    Args:
+        base: the folder or hub id that `spec.base_model` resolves to.
+    """
+    if spec.backend != "auto":
+        return spec.backend
+    here = detect_machine()
+    if here.kind != "cuda" or "WORLD_SIZE" in os.environ:
+        return "trl"
+    choice = chosen_backend(spec, read_shape(base, spec.base_model.revision), known_lengths(spec)[0], here)
+    return choice.row.backend if choice.fits else "trl"
 
 
 def known_lengths(spec: Spec, pairs: int | None = None) -> tuple[Lengths, str | None]:

@@ -9,11 +9,13 @@ already and Ray is left alone.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from rewardsmith.errors import SpecError
 from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.events import Events
+from rewardsmith.pipeline.planning import trained_by
 from rewardsmith.records import TrainRecord
 from rewardsmith.spec import Spec
 from rewardsmith.spec.architecture import HardwareSpec
@@ -23,10 +25,10 @@ from rewardsmith.training.trl_backend import TrainJob, train
 
 def run_training(job: TrainJob, events: Events) -> TrainRecord:
     """Train for one epoch, or the rest of one. Raises as `trl_backend.train` and `ray_train.train_on_ray` do."""
-    if job.spec.backend == "openrlhf":
+    if trained_by(job.spec, job.base) == "openrlhf":
         from rewardsmith.training.openrlhf.backend import train as train_by_openrlhf
 
-        return train_by_openrlhf(job)
+        return train_by_openrlhf(replace(job, spec=job.spec.model_copy(update={"backend": "openrlhf"})))
     count = wanted_workers(job.spec.hardware)
     if count == 1 or "WORLD_SIZE" in os.environ:
         return train(job)
