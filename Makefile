@@ -92,12 +92,15 @@ check: $(STAMP)  ## Lint, format, types, layers
 format: $(STAMP)  ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format
 
-docs: $(STAMP)  ## Write docs/{spec,probes,data_contract,doctor}.md and docs/spec.schema.json from the code
+docs: $(STAMP)  ## Write the reference pages from the code, then the site of all pages into build/site
 	@$(BIN)/python -m rewardsmith.spec.schema docs
 	@$(BIN)/python -m rewardsmith.evaluation.probes.reference docs
 	@$(BIN)/python -m rewardsmith.data.reference docs
 	@$(BIN)/python -m rewardsmith.training.planning.scale docs
 	@$(BIN)/python -m rewardsmith.doctor.reference docs
+	@$(PIP) -e '.[docs]'
+	@$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/site
+	@echo "The site: build/site/docs/index.html"
 
 bench:  ## Say which command makes which table of bench/results; runs none of them
 	@echo "With $(BIN)/python for python (make venv). Each prints what it measures; --save keeps it, --help says more."

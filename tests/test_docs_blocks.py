@@ -135,6 +135,14 @@ def test_a_link_leads_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def test_every_page_stands_in_the_site() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    results = {f"../bench/results/{path.stem}" for path in (ROOT / "bench" / "results").glob("*.md")}
+    entries = re.findall(r"^(?:.*<)?([\w./-]+)>?$", index, flags=re.MULTILINE)
+    assert sorted((pages | results) - set(entries)) == []
+
+
 def test_the_readme_lists_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `rewardsmith (\w+)", readme, flags=re.MULTILINE))
