@@ -17,7 +17,7 @@ from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.planning import trained_by
 from rewardsmith.records import TrainRecord
-from rewardsmith.spec import Spec
+from rewardsmith.spec import QloraAdapter, Spec
 from rewardsmith.spec.architecture import HardwareSpec
 from rewardsmith.training.plan import needs_sharding
 from rewardsmith.training.trl_backend import TrainJob, train
@@ -66,7 +66,7 @@ def choose_sharding(spec: Spec, parameters: int | None) -> bool:
     """
     if spec.hardware.sharding == "auto":
         return needs_sharding(spec, parameters)
-    if spec.hardware.sharding == "fsdp" and spec.adapter.kind == "qlora":
+    if spec.hardware.sharding == "fsdp" and isinstance(spec.adapter, QloraAdapter):
         raise SpecError(
             "weights in 4 bits cannot be held in shares",
             where="hardware.sharding",
