@@ -113,7 +113,12 @@ def test_a_submitted_job_is_taken_up_when_it_has_finished(
     for name, script in {"scontrol": "echo localhost", "srun": 'exec "$@"'}.items():
         (tools / name).write_text(f"#!/bin/bash\n{script}\n")
         (tools / name).chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "localhost"}
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "SLURM_JOB_NODELIST": "localhost",
+        "SLURM_NODEID": "0",
+    }
     subprocess.run(["/bin/bash", str(folder / "slurm.sbatch")], check=True, env=environment, capture_output=True)
 
     rewards = folder / "rewards" / "rank-0.jsonl"

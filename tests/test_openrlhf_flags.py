@@ -150,4 +150,6 @@ def test_torchrun_on_this_node() -> None:
 def test_one_node_of_several() -> None:
     words = node_command(a_spec(hardware={"nodes": 4}), ["--x"], processes_per_node=8)
     assert words[words.index("--nnodes") + 1] == "4"
-    assert words[words.index("--rdzv_endpoint") + 1] == "$MASTER_ADDR:$MASTER_PORT"
+    assert words[words.index("--node_rank") + 1] == "$SLURM_NODEID"
+    assert words[words.index("--master_addr") + 1] == "$MASTER_ADDR"
+    assert words[words.index("--master_port") + 1] == "$MASTER_PORT"

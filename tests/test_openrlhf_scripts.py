@@ -88,12 +88,17 @@ def test_slurm_starts_one_torchrun_on_each_node(tmp_path: Path, folder: Path) ->
     tools = tmp_path / "bin"  # Slurm's two programs, as far as the script knows them: two nodes, one task on each
     tools.mkdir()
     (tools / "scontrol").write_text("#!/bin/bash\necho node-a; echo node-b\n")
-    (tools / "srun").write_text('#!/bin/bash\n"$@"; "$@"\n')
+    (tools / "srun").write_text('#!/bin/bash\nSLURM_NODEID=0 "$@"; SLURM_NODEID=1 "$@"\n')
     for tool in tools.iterdir():
         tool.chmod(0o755)
     told = run(script, tmp_path, SLURM_JOB_NODELIST="node-[a-b]")
-    assert told.count("node-a:30000") == 2
     assert told.count("--nnodes") == 2
+    for flag, wanted in {
+        "--node_rank": ["0", "1"],
+        "--master_addr": ["node-a"] * 2,
+        "--master_port": ["30000"] * 2,
+    }.items():
+        assert [told[place + 1] for place, word in enumerate(told) if word == flag] == wanted
     assert f"pwd={folder}" in told
     assert "accelerator=" in told
     start = told.index("inside.py") + 1
@@ -183,7 +188,9 @@ def test_each_node_gets_a_torchrun(monkeypatch: pytest.MonkeyPatch, commands: li
     assert all(task["num_gpus"] == 8 and task["max_retries"] == 0 for task in ray.tasks)
     assert len(commands) == 2
     assert all(command[0] == "/shared/run" and command[1] == sys.executable for command in commands)
-    assert all(command[command.index("--rdzv_endpoint") + 1] == "10.0.0.1:29500" for command in commands)
+    assert all(command[command.index("--master_addr") + 1] == "10.0.0.1" for command in commands)
+    assert all(command[command.index("--master_port") + 1] == "29500" for command in commands)
+    assert [command[command.index("--node_rank") + 1] for command in commands] == ["0", "1"]
     assert all(command[-len(FLAGS) :] == FLAGS for command in commands)
 
 

@@ -27,7 +27,7 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from conftest import make_base, make_pairs
-from rewardsmith.errors import ModelError
+from rewardsmith.errors import ModelError, UserError
 from rewardsmith.modeling.checkpoint import open_checkpoint
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.loading import load_reward_model
@@ -223,6 +223,26 @@ def test_a_failed_run_goes_on_from_its_checkpoint(tmp_path: Path, base: Path) ->
     assert [step.step for step in ours] == [step.step for step in theirs] == [1, 2, 3]
     assert [step.loss for step in ours] == pytest.approx([step.loss for step in theirs], abs=1e-3)
     assert [step.learning_rate for step in ours] == pytest.approx([step.learning_rate for step in theirs])
+
+
+def test_two_nodes_under_slurm(tmp_path: Path, base: Path) -> None:
+    """The batch script as it is written, on this machine twice: `srun` starts a node's torchrun for each node."""
+    nodes = {"nodes": 2, "devices_per_node": 1}
+    job = make_job(tmp_path / "slurm", base, 32, hardware=nodes, openrlhf={"launcher": "slurm", "zero_stage": 3})
+    with pytest.raises(UserError, match="waits to be submitted"):
+        train(job)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    both = 'SLURM_NODEID=0 "$@" & first=$!; SLURM_NODEID=1 "$@" & second=$!; wait $first && wait $second'
+    for name, script in {"scontrol": "echo 127.0.0.1; echo 127.0.0.2", "srun": both}.items():
+        (tools / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tools / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "two"}
+    batch = job.folder / "openrlhf" / "slurm.sbatch"
+    done = subprocess.run(["/bin/bash", str(batch)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = train(job)
+    assert (record.processes, record.steps) == (2, 2)
 
 
 def test_other_tokens_than_ours_are_noticed(tmp_path: Path, base: Path) -> None:

@@ -104,10 +104,14 @@ def launch_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int)
 
 
 def node_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int) -> list[str]:
-    """The command that starts the processes of one node out of several; they meet at `$MASTER_ADDR:$MASTER_PORT`."""
+    """The command that starts the processes of one node out of several, under Slurm; a shell fills in `$…`.
+
+    Ranks are given, not found: torchrun's own rendezvous asks whether a name means this machine, and where the name
+    means 127.0.0.1 no machine answers.
+    """
     return [
         *[str(interpreter_of(spec)), "-m", "torch.distributed.run"],
         *["--nnodes", str(spec.hardware.nodes), "--nproc_per_node", str(processes_per_node)],
-        *["--rdzv_backend", "c10d", "--rdzv_id", "rewardsmith", "--rdzv_endpoint", "$MASTER_ADDR:$MASTER_PORT"],
+        *["--node_rank", "$SLURM_NODEID", "--master_addr", "$MASTER_ADDR", "--master_port", "$MASTER_PORT"],
         *[INSIDE, *flags],
     ]

@@ -18,18 +18,19 @@ HANDED_ON = ("TOKENIZERS_PARALLELISM", "HF_DATASETS_CACHE", "OMP_NUM_THREADS", "
 """Variables that the script sets, or that say where software is: every node needs them."""
 
 
-def node_command(python: str, nodes: int, devices: int, address: str, flags: list[str]) -> list[str]:
-    """The torchrun of one node; they meet at `address`."""
+def node_command(python: str, nodes: int, devices: int, meet: tuple[int, str, int], flags: list[str]) -> list[str]:
+    """The torchrun of one node: its rank, and the address and port of the first, where all meet."""
+    rank, address, port = meet
     return [
         *[python, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--nproc_per_node", str(devices)],
-        *["--rdzv_backend", "c10d", "--rdzv_id", "rewardsmith", "--rdzv_endpoint", address],
+        *["--node_rank", str(rank), "--master_addr", address, "--master_port", str(port)],
         *["inside.py", *flags],
     ]
 
 
-def run_node(folder: str, nodes: int, devices: int, address: str, flags: list[str]) -> None:
+def run_node(folder: str, nodes: int, devices: int, meet: tuple[int, str, int], flags: list[str]) -> None:
     """Run one node's processes to their end; fails when they fail."""
-    command = node_command(sys.executable, nodes, devices, address, flags)
+    command = node_command(sys.executable, nodes, devices, meet, flags)
     subprocess.run(command, cwd=folder, check=True)  # noqa: S603 - the command of this very module
 
 
@@ -58,7 +59,7 @@ def main(folder: str, nodes: int, devices: int, port: int, flags: list[str]) -> 
         )
 
     first = ray.get(on_node(ray.util.get_node_ip_address, 0).remote())
-    running = [on_node(run_node, i).remote(folder, nodes, devices, f"{first}:{port}", flags) for i in range(nodes)]
+    running = [on_node(run_node, i).remote(folder, nodes, devices, (i, first, port), flags) for i in range(nodes)]
     while running:  # the first failure ends the job, and with it the other nodes
         done, running = ray.wait(running, num_returns=1)
         ray.get(done)
