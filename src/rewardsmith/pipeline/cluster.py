@@ -148,9 +148,10 @@ def _connect(address: str) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises whatever comes to hand, bare `Exception` for a machine too busy to start
+        ray.shutdown()
         raise UserError(
-            f"no Ray cluster can be joined: {str(error).splitlines()[0]}",
+            f"no Ray cluster can be joined or started: {str(error).splitlines()[0]}",
             where=address,
             fix="ray start --head, then the address auto; or leave the address out to start one here",
         ) from error
@@ -169,6 +170,7 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # 60 is short for large models on busy disks
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own is 15: a busy machine would leave them nothing
     for name in ("ray", "ray.train", "ray.data", "ray.serve"):
