@@ -20,7 +20,8 @@ so that the same questions get the same answers whatever the order of the calls.
     key              the key that it wants
     idempotent       gives the same answer to the same Idempotency-Key without being paid again
     usage            whether it says how many tokens it charged for
-    announce         numbers of paid calls at which it prints a line: `wait_for_calls` reads it
+    announce         numbers of paid calls at which it prints a line and holds its answers back: `wait_for_calls` reads
+                     the line, `go_on` lets the answers go
     confidence       probability of the label that it names, where it is asked for probabilities
 
 `python scripted_judge.py '{"accuracy": 0.85}'` prints its port and serves until it is killed.
@@ -169,6 +170,8 @@ class Server:
         self.ledger = Ledger()
         self.answers: dict[str, dict[str, Any]] = {}
         self.attempts: Counter[str] = Counter()
+        self.going = asyncio.Event()
+        self.going.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -196,6 +199,9 @@ class Server:
         ledger, config = self.ledger, self.config
         if path == "/counts":
             return 200, ledger.counts()
+        if path == "/go":
+            self.going.set()
+            return 200, {}
         ledger.keys_seen.add(headers.get("authorization", ""))
         if config.key and headers.get("authorization") != f"Bearer {config.key}":
             return 401, {"error": {"message": f"Incorrect API key provided: {headers.get('authorization')}"}}
@@ -236,10 +242,12 @@ class Server:
         answer, prompt_tokens, completion_tokens = completion(config, body)
         ledger.paid[name] += 1
         if ledger.paid.total() in config.announce:
+            self.going.clear()
             print(ledger.paid.total(), flush=True)
         ledger.prompt_tokens += prompt_tokens
         ledger.completion_tokens += completion_tokens
         self.answers[idempotency_key] = answer
+        await self.going.wait()
         if kind == "lost":
             return 0, None
         return (504, {"error": {"message": "the gateway gave up"}}) if kind == "504" else (200, answer)
@@ -256,8 +264,15 @@ class Judge:
         """Blocks until the next of the announced numbers of calls has been paid."""
         return int(self.process.stdout.readline())
 
+    def go_on(self) -> None:
+        """Let answers go that were held back."""
+        self._get("/go")
+
     def counts(self) -> dict[str, Any]:
-        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/counts", timeout=30) as answer:  # noqa: S310
+        return self._get("/counts")
+
+    def _get(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(self.url.removesuffix("/v1") + path, timeout=30) as answer:  # noqa: S310
             return json.load(answer)
 
 

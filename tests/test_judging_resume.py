@@ -36,6 +36,7 @@ def interrupted(judge: Judge, data: Path, out: Path, how: signal.Signals) -> tup
     with start(judge, data, out) as process:
         judge.wait_for_calls()
         os.kill(process.pid, how)
+        judge.go_on()
         _, said = process.communicate()
     return process.returncode, said.decode()
 

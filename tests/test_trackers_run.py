@@ -24,6 +24,9 @@ RUN = Path("runs/tiny")
 @pytest.fixture
 def world(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> World:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    for name, module in list(sys.modules.items()):  # which have read it, where an earlier test loaded trackio
+        if name.partition(".")[0] == "trackio" and hasattr(module, "TRACKIO_DIR"):
+            monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path / "trackio")
     return World(tmp_path, tiny_base, capsys, monkeypatch)
 
 

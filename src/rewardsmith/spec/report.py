@@ -11,8 +11,7 @@ class ReportSpec(Section):
     """The report of a run: `report.html` and `summary.md`."""
 
     texts: bool = True
-    """Whether prompts and responses of data and benchmarks stand in the report. `false` leaves them all out, those
-    that findings and probes quote as well; ids and numbers stay."""
+    """Whether prompts and responses stand in the report. `false` leaves all out, quotes too; ids and numbers stay."""
 
 
 TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
