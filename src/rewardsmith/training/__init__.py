@@ -6,8 +6,8 @@ metrics.py      a line per optimizer step, and the margin of every pair when it 
 monitor.py      does the margin rise? a trend test that tolerates noise, and whom to suspect when it does not
 checkpoints.py  which checkpoints are complete
 trainer.py      the subclass of TRL's trainer: whole steps, micro-batches by tokens, every pair weighs the same
-ray_train.py    the TRL backend on several workers under Ray
 planning/       what a spec will need: memory, time, scoring, and the backend that fits
+ray_train.py    the TRL backend on several workers under Ray
 trl_backend.py  from a `TrainJob` to a checkpoint folder and a `TrainRecord`
 trackers.py     TensorBoard, trackio, Weights & Biases, MLflow; trackers_numbers.py: what they are told
 openrlhf/       the same through OpenRLHF, in an environment of its own
