@@ -175,7 +175,7 @@ def _peak(
     phases: dict[Phase, float] = {
         "forward and backward": steady + computing + buffers,
         "optimizer step": steady + gradients,
-        "saving": steady + (_reloaded_bytes(setup) if setup.on_host else 0.0),
+        "saving": weights + (_reloaded_bytes(setup) if setup.on_host else 0.0),
     }
     phase = max(phases, key=lambda name: phases[name])
     return MemoryUse(weights, gradients, optimizer, held.total, buffers, phases[phase], phase)
@@ -188,7 +188,7 @@ def _in_a_pass(setup: TrainingSetup, held: Activations) -> float:
 
 
 def _reloaded_bytes(setup: TrainingSetup) -> float:
-    """The checkpoint as it is loaded again in float32, on the host, for its golden rewards, beside what has trained.
+    """The checkpoint as it is loaded again in float32, on the host, for its golden rewards, beside the trained weights.
 
     Weights in bfloat16 are resident twice: as the file's pages, which safetensors maps, and converted.
     """
