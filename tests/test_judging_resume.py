@@ -28,7 +28,12 @@ def start(judge: Judge, data: Path, out: Path) -> subprocess.Popen[bytes]:
     for override in ("judge.backoff=0.001", "judge.probes.consistency=0", "judge.probes.injection=0"):
         command += ["--set", override]
     command += ["--set", "evaluation.bootstrap=200"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A shell that starts the tests in the background has them ignore SIGINT, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def interrupted(judge: Judge, data: Path, out: Path, how: signal.Signals) -> tuple[int, str]:
