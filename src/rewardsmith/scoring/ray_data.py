@@ -19,8 +19,10 @@ Errors of Rewardsmith (a checkpoint that cannot be used, `over_length: error`) e
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -113,16 +115,23 @@ def score_on_ray(read: Reading, opening: Opening, actors: Actors) -> Iterator[tu
             udf_modifying_row_count=False,
         )
         for row in dataset.iter_rows():
-            yield pickle.loads(row["content"]), row["share"]  # noqa: S301 - from an actor of this job
+            content = pickle.loads(row["content"])  # noqa: S301 - from an actor of this job
+            if isinstance(content, RewardsmithError):
+                raise content
+            yield content, row["share"]
 
 
 def _context() -> Any:
-    """Ray Data's settings: a block is a window, blocks come out in order, and nothing is drawn."""
+    """Ray Data's settings: a block is a window, blocks come out in order, and nothing is drawn or told."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Fewer windows than actors: true of a small file, and of the rest of a job that goes on.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors", category=UserWarning)
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1  # a block is closed after its first row, which is a window
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []
     return context
 
 
@@ -177,12 +186,21 @@ class _Windows(Datasource):
 
 
 def _blocks(read: Reading) -> Iterator[pa.Table]:
-    for index, (window, share) in enumerate(read()):
-        yield pa.table({"index": [index], "share": [share], "content": [pickle.dumps(window)]})
+    """Windows; an error of ours takes the place of the window at which it came, since Ray Data would wrap it."""
+    index, share = -1, 0.0
+    try:
+        for index, (window, share) in enumerate(read()):
+            yield _block(index, share, window)
+    except RewardsmithError as error:
+        yield _block(index + 1, share, error)
+
+
+def _block(index: int, share: float, content: object) -> pa.Table:
+    return pa.table({"index": [index], "share": [share], "content": [pickle.dumps(content)]})
 
 
 def _attempts() -> Any:
-    """An actor that counts how often each part of a window was begun; it outlives those that hold the model.
+    """An actor that counts the attempts at each part of a window; it outlives those that hold the model.
 
     Its class is made in here, so that Ray sends it whole: its process imports neither this module nor torch.
     """
@@ -192,10 +210,14 @@ def _attempts() -> Any:
             self._begun: dict[int, Counter[tuple[int, int]]] = {}
 
         def begin(self, window: int, start: int, stop: int) -> int:
-            """Count one more attempt at rows `start` to `stop`; returns how many it is."""
+            """Count one more attempt at rows `start` to `stop`; returns how many did not end well, with this one."""
             found = self._begun.setdefault(window, Counter())
             found[start, stop] += 1
             return found[start, stop]
+
+        def end(self, window: int, start: int, stop: int) -> None:
+            """The last attempt at these rows ended well. It may be made again: when the worker dies of others."""
+            self._begun[window][start, stop] = 0
 
         def forget(self, window: int) -> None:
             """A window is done."""
@@ -212,24 +234,32 @@ class _Worker:
         self._attempts = attempts
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """One row in, one row out: the window's part of the output in place of the window."""
+        """One row in, one row out: the window's part of the output, or an error of ours, in place of the window."""
         index = int(batch["index"][0])
-        window = pickle.loads(batch["content"][0])  # noqa: S301 - from the reader of this job
-        scored = self._score(index, window, 0)
+        content = pickle.loads(batch["content"][0])  # noqa: S301 - from the reader of this job
+        if not isinstance(content, RewardsmithError):
+            try:
+                content = self._score(index, content, 0)
+            except RewardsmithError as error:
+                content = error
         self._attempts.forget.remote(index)
-        return {"index": [index], "share": batch["share"], "content": [pickle.dumps(scored)]}
+        return {"index": [index], "share": batch["share"], "content": [pickle.dumps(content)]}
 
     def _score(self, index: int, window: Sequence[BulkRow], start: int) -> ScoredWindow:
         """The window; in halves, once it has failed or killed its actor too often."""
         why = "the worker died while it scored this row"
-        while ray.get(self._attempts.begin.remote(index, start, start + len(window))) <= TRIES:
+        part = (index, start, start + len(window))
+        while ray.get(self._attempts.begin.remote(*part)) <= TRIES:
             try:
-                return write_window(self._scorer, window)
+                scored = write_window(self._scorer, window)
             except RewardsmithError:
                 raise
             except Exception as error:
                 why = type(error).__name__
                 _leave_if_broken(error)
+            else:
+                ray.get(self._attempts.end.remote(*part))
+                return scored
         if len(window) == 1:
             return refuse_window(window, FAILED, why)
         middle = len(window) // 2
