@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,38 +162,6 @@ def test_a_replica_that_is_killed_is_replaced_and_no_request_notices(world: tupl
     os.kill(min(processes), signal.SIGKILL)
     for index in range(24):
         assert ask(server, f"prompt {index % 12}", ["a"]).json()["rewards"] == [reward_of(f"prompt {index % 12}a")]
-
-
-@pytest.mark.slow
-def test_what_was_accepted_is_answered_before_the_server_ends(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "gate")
-    replies: list[Reply] = []
-    with one_machine(cpus=2), ExitStack() as stack:
-        server = stack.enter_context(spread(tmp_path))
-        asking = threading.Thread(target=lambda: replies.append(ask(server, "Q", ["HOLD"])))
-        asking.start()
-        with (tmp_path / "gate").open("wb"):  # opens when the model has begun
-            ending = threading.Thread(target=stack.close)
-            ending.start()
-            while server.get("/readyz").status != 503:
-                pass
-        ending.join()
-        asking.join()
-    assert [(reply.status, reply.json()["rewards"]) for reply in replies] == [(200, [reward_of("QHOLD")])]
-
-
-@pytest.mark.slow
-def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
-    (tmp_path / "shift").write_text("-1")
-    with bind("127.0.0.1", 0) as listener:
-        port = int(listener.getsockname()[1])
-    loads = {"located": partial(Located, tmp_path)}
-    with (
-        one_machine(cpus=2),
-        pytest.raises(ModelError, match=r"a replica did not start: .*a shift below zero"),
-        deployed(loads, Replicas(), FrontSettings(), host="127.0.0.1", port=port),
-    ):
-        pass
 
 
 @given(st.lists(st.tuples(st.sampled_from(["p", "q", "r", ""]), st.text(max_size=3)), max_size=30))

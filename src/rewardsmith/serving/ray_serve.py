@@ -117,7 +117,11 @@ def deployed(
 def _refused(error: RuntimeError) -> ModelError:
     """Why a replica did not start: the last line of what Ray Serve says of it that names an error."""
     lines = [line.strip() for line in str(error).splitlines()]
-    named = [line for line in lines if "Error: " in line]
+    application = serve.status().applications.get(APPLICATION)
+    told = [found.message for found in application.deployments.values()] if application else []
+    named = [line.strip() for message in told for line in message.splitlines() if "Error: " in line] or [
+        line for line in lines if "Error: " in line
+    ]
     return ModelError(
         f"a replica did not start: {named[-1] if named else lines[0]}",
         where="--engine ray",
