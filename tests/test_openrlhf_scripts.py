@@ -85,9 +85,9 @@ def test_slurm_starts_one_torchrun_on_each_node(tmp_path: Path, folder: Path) ->
     assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=1", "#SBATCH --gpus-per-node=8"} <= set(header)
     assert header[-2:] == ["#SBATCH --partition=gpu", "#SBATCH --time=12:00:00"]
 
-    tools = tmp_path / "bin"  # Slurm's two programs, as far as the script knows them: two nodes, one task on each
+    tools = tmp_path / "bin"  # Slurm's two programs, as far as the script knows them: many nodes, two of them started
     tools.mkdir()
-    (tools / "scontrol").write_text("#!/bin/bash\necho node-a; echo node-b\n")
+    (tools / "scontrol").write_text("#!/bin/bash\necho node-a; seq -f 'node-%.0f' 50000\n")
     (tools / "srun").write_text('#!/bin/bash\nSLURM_NODEID=0 "$@"; SLURM_NODEID=1 "$@"\n')
     for tool in tools.iterdir():
         tool.chmod(0o755)

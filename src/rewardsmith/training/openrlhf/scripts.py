@@ -57,8 +57,10 @@ def slurm_script(spec: Spec, command: Sequence[str], folder: Path, exported: str
         *spec.openrlhf.slurm_options,
     ]
     header = "".join(f"#SBATCH {option}\n" for option in options)
+    # Cut by the shell, not by `| head`: a long list would die of the closed pipe, and pipefail the script with it.
     meet = (
-        'MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"\n'
+        'NODES="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"\n'
+        "MASTER_ADDR=\"${NODES%%$'\\n'*}\"\n"
         f"export MASTER_ADDR MASTER_PORT={spec.openrlhf.port}\n"
     )
     # Each node expands the meeting place by itself: srun hands its environment on.
