@@ -34,6 +34,8 @@ _POLL = 0.05
 def main() -> None:
     """Measure and print; fail where Ray costs more than it may."""
     arguments = parse()
+    # A shell's background jobs ignore the signal that ends a side, and so would the sides.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="ray-") as name:
         result = measure(arguments, Path(name))
     publish("ray_score", page(result), arguments)
