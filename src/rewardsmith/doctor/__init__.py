@@ -6,7 +6,8 @@
 
 rules.toml        what changed upstream, with versions and sources; rules.py reads it
 environment.py    versions and requirements of an interpreter
-scanning.py       files by kind: python_names.py, shell.py (shell_words.py), yaml_files.py, notebooks.py → hits.py
+scanning.py       files by kind: python_names.py (names_in_sight.py), shell.py (shell_words.py), yaml_files.py,
+                  notebooks.py → hits.py
 fixes.py          edits of spans, as a diff; import_edits.py, positions.py
 checkpoints.py    a model folder, from its files alone; chat_templates.py
 reference.py      docs/doctor.md

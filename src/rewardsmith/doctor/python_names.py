@@ -2,28 +2,22 @@
 
     hits = scan_python(text, judged)          # raises SyntaxError
 
-Names are followed from their import through aliases, assignments and instances, scope by scope; what cannot be followed
-gives no hit. So a string, a comment, a local class of the same name or another library's argument never does. An import
-that a `try` guards with `except ImportError` is the author's own answer to the change, and is left alone.
+Only names that `names_in_sight` can follow are looked up, so that a string, a comment, a local class of the same name
+or another library's argument never gives a hit. An import that a `try` guards with `except ImportError` is the author's
+own answer to the change, and is left alone.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from rewardsmith.doctor.hits import Edit, Hit, Judged
 from rewardsmith.doctor.import_edits import Imported, attribute_edits, import_edits
+from rewardsmith.doctor.names_in_sight import NamesInSight
 from rewardsmith.doctor.positions import Positions
 from rewardsmith.doctor.rules import Rule, Severity
-
-_Scope = dict[str, str | None]
-_GUARDS = {"ImportError", "ModuleNotFoundError", "Exception"}
-_BATCH_METHODS = {"compute_loss", "prediction_step", "training_step"}
-_ROWS_METHODS = {"torch_call", "__call__"}
-_PARSERS = (".TrlParser", ".HfArgumentParser")
-_PARSE = {"parse_args_and_config", "parse_args_into_dataclasses"}
 
 
 def scan_python(text: str, judged: Sequence[Judged]) -> list[Hit]:
@@ -37,79 +31,32 @@ def scan_python(text: str, judged: Sequence[Judged]) -> list[Hit]:
     return sorted(scanner.hits, key=lambda hit: hit.start)
 
 
-class _Scanner(ast.NodeVisitor):
-    """Walks a module with the names in sight; `Class()` is an instance, `Class()()` what calling that gives."""
+class _Scanner(NamesInSight):
+    """Looks every name in sight up in the rules."""
 
     def __init__(self, text: str, judged: Sequence[Judged]) -> None:
+        super().__init__()
         self.hits: list[Hit] = []
         self._positions = Positions(text)
         self._judged = judged
-        self._scopes: list[_Scope] = [{}]
-        self._imports: dict[str, ast.Import] = {}
-        self._bases: list[str | None] = []
-        self._parsers: dict[str, list[str | None]] = {}
-        self._guarded = 0
-
-    # ------------------------------------------------------------------------------------------------ names in sight
-
-    def _qualified(self, node: ast.expr | None) -> str | None:
-        """The full name of what an expression is, as far as imports and assignments tell."""
-        if isinstance(node, ast.Name):
-            return next((scope[node.id] for scope in reversed(self._scopes) if node.id in scope), None)
-        if isinstance(node, ast.Attribute):
-            owner = self._qualified(node.value)
-            return owner and f"{owner}.{node.attr}"
-        if isinstance(node, ast.Call):
-            return self._made(node)
-        return None
-
-    def _made(self, call: ast.Call) -> str | None:
-        called = self._qualified(call.func)
-        if called is None:
-            return None
-        owner, _, last = called.rpartition(".")
-        if last == "from_pretrained":
-            return f"{owner}()"
-        return f"{called}()" if last[:1].isupper() else None
-
-    def _bind(self, target: ast.expr, value: str | None) -> None:
-        if isinstance(target, ast.Name):
-            self._scopes[-1][target.id] = value
-        elif isinstance(target, ast.Tuple | ast.List):
-            for part in target.elts:
-                self._bind(part, None)
 
     # ------------------------------------------------------------------------------------------------------- imports
 
-    def visit_Try(self, node: ast.Try) -> None:
-        """Imports that the author has guarded give no hits; what follows them does."""
-        caught = {name.id for handler in node.handlers for name in _names(handler.type)}
-        guarded = int(bool(caught & _GUARDS) or any(handler.type is None for handler in node.handlers))
-        self._guarded += guarded
-        for statement in (*node.body, *(line for handler in node.handlers for line in handler.body)):
-            self.visit(statement)
-        self._guarded -= guarded
-        for statement in (*node.orelse, *node.finalbody):
-            self.visit(statement)
-
     def visit_Import(self, node: ast.Import) -> None:
-        """`import a.b` binds a, `import a.b as c` binds a.b."""
+        """`import a.b`."""
+        super().visit_Import(node)
         for alias in node.names:
-            name = alias.asname or alias.name.partition(".")[0]
-            self._scopes[-1][name] = alias.name if alias.asname else name
-            self._imports[name] = node
             for rule, severity in self._of_module(alias.name):
                 self._hit(rule, severity, alias.name, "", self._positions.start(alias))
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """`from a import b as c`."""
+        super().visit_ImportFrom(node)
         if node.level or not node.module:
-            self._scopes[-1] |= {alias.asname or alias.name: None for alias in node.names}
             return
         found: list[Imported] = []
         for alias in node.names:
             full = f"{node.module}.{alias.name}"
-            self._scopes[-1][alias.asname or alias.name] = full
             moved = [(rule, severity, rule.names[full]) for rule, severity in self._judged if full in rule.names]
             if moved:
                 found += [Imported(alias, full, *one) for one in moved]
@@ -129,11 +76,11 @@ class _Scanner(ast.NodeVisitor):
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """`trl.PPOTrainer`, `tokenizer.encode_plus`; the parts of a chain that hit are not looked at again."""
-        full = self._qualified(node)
+        full = self.qualified(node)
         for rule, severity in self._judged if full else ():
             for old, new in rule.names.items():
                 if full == old or ("*" in old and fnmatchcase(full or "", old)):
-                    edits = attribute_edits(node, full or "", new, self._imports, self._positions)
+                    edits = attribute_edits(node, full or "", new, self.imports, self._positions)
                     self._hit(rule, severity, full or "", new, self._positions.start(node), edits)
                     return
             if full in rule.modules:
@@ -144,8 +91,8 @@ class _Scanner(ast.NodeVisitor):
 
     def _field(self, node: ast.Attribute) -> None:
         """`config.field` of an instance of a configuration: what its constructor lost, it lost."""
-        owner = (self._qualified(node.value) or "").removesuffix("()")
-        if not owner.endswith(("Config", "Arguments")) or owner == self._qualified(node.value):
+        owner = (self.qualified(node.value) or "").removesuffix("()")
+        if not owner.endswith(("Config", "Arguments")) or owner == self.qualified(node.value):
             return
         for rule, severity in self._judged:
             if node.attr in rule.arguments and any(fnmatchcase(owner, pattern) for pattern in rule.calls):
@@ -154,113 +101,11 @@ class _Scanner(ast.NodeVisitor):
                 short = owner.rpartition(".")[2]
                 self._hit(rule, severity, f"{short}.{node.attr}", new, self._positions.start(node), edits)
 
-    # ------------------------------------------------------------------------------------- scopes, classes, functions
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        """A subclass without a constructor of its own takes its base's arguments."""
-        for part in (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)):
-            self.visit(part)
-        base = next((full for full in map(self._qualified, node.bases) if full), None)
-        own = any(isinstance(line, ast.FunctionDef) and line.name == "__init__" for line in node.body)
-        self._bases.append(base)
-        self._scopes.append({})
-        for line in node.body:
-            self.visit(line)
-        self._scopes.pop()
-        self._bases.pop()
-        self._scopes[-1][node.name] = None if own else base
-
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """Parameters hide outer names; what is known of them comes from annotations and from the base class."""
-        arguments = node.args
-        for part in (*node.decorator_list, *arguments.defaults, *(d for d in arguments.kw_defaults if d)):
-            self.visit(part)
-        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        scope: _Scope = {one.arg: self._annotated(one) for one in every}
-        scope |= {one.arg: None for one in (arguments.vararg, arguments.kwarg) if one}
-        base = self._bases[-1] if self._bases else None
-        if base and node.name in _BATCH_METHODS and "inputs" in scope:
-            scope["inputs"] = f"batch of {base}"
-        if base and node.name in _ROWS_METHODS and len(arguments.args) > 1:
-            scope[arguments.args[1].arg] = f"rows of {base}"
-        self._scopes[-1][node.name] = None
-        self._scopes.append(scope)
-        for line in node.body:
-            self.visit(line)
-        self._scopes.pop()
-
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - the visitor's own spelling
-
-    def _annotated(self, argument: ast.arg) -> str | None:
-        full = self._qualified(argument.annotation)
-        return full and f"{full}()"
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        """`x = …` and `x = y = …`."""
-        self.visit(node.value)
-        for target in node.targets:
-            self.visit(target)
-            self._bind(target, self._qualified(node.value))
-            self._parsed(target, node.value)
-
-    def _parsed(self, target: ast.expr, value: ast.expr) -> None:
-        """`parser = TrlParser((A, B))` and `a, b = parser.parse_args_and_config()`: instances of A and B."""
-        if not isinstance(value, ast.Call):
-            return
-        if isinstance(target, ast.Name) and (self._qualified(value.func) or "").endswith(_PARSERS) and value.args:
-            classes = value.args[0].elts if isinstance(value.args[0], ast.Tuple | ast.List) else value.args[:1]
-            self._parsers[target.id] = [self._qualified(one) for one in classes]
-        called = value.func
-        if isinstance(called, ast.Attribute) and called.attr in _PARSE and isinstance(called.value, ast.Name):
-            known = self._parsers.get(called.value.id, ())
-            for part, full in zip(target.elts if isinstance(target, ast.Tuple) else (), known, strict=False):
-                self._bind(part, full and f"{full}()")
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        """`x: T = …`."""
-        if node.value:
-            self.visit(node.value)
-        self._bind(node.target, self._qualified(node.value))
-
-    def visit_With(self, node: ast.With) -> None:
-        """`with … as x` makes x unknown."""
-        for item in node.items:
-            self.visit(item.context_expr)
-            if item.optional_vars:
-                self._bind(item.optional_vars, None)
-        for line in node.body:
-            self.visit(line)
-
-    def visit_For(self, node: ast.For) -> None:
-        """A row of rows."""
-        self.visit(node.iter)
-        self._bind(node.target, self._row(node.iter))
-        for line in (*node.body, *node.orelse):
-            self.visit(line)
-
-    def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
-        """Comprehensions have a scope of their own, and their loops come before their element."""
-        self._scopes.append({})
-        for loop in node.generators:
-            self.visit(loop.iter)
-            self._bind(loop.target, self._row(loop.iter))
-            for test in loop.ifs:
-                self.visit(test)
-        for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
-            self.visit(part)
-        self._scopes.pop()
-
-    visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp  # noqa: N815
-
-    def _row(self, iterated: ast.expr) -> str | None:
-        full = self._qualified(iterated) or ""
-        return f"row{full.removeprefix('rows')}" if full.startswith("rows of ") else None
-
     # ------------------------------------------------------------------------------------------ arguments and keys
 
     def visit_Call(self, node: ast.Call) -> None:
         """Keyword arguments of a known callable, `batch.get(key)`, and rows written out for a collator."""
-        called = self._constructor(node.func)
+        called = self.constructor(node.func)
         for rule, severity in self._judged if called else ():
             if any(fnmatchcase(called or "", pattern) for pattern in rule.calls):
                 self._arguments(rule, severity, node, called or "")
@@ -269,14 +114,6 @@ class _Scanner(ast.NodeVisitor):
         if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop") and node.args:
             self._key(node.func.value, node.args[0])
         self.generic_visit(node)
-
-    def _constructor(self, called: ast.expr) -> str | None:
-        """The full name of what is called; `super().__init__` is the base class."""
-        if isinstance(called, ast.Attribute) and called.attr == "__init__" and self._bases:
-            owner = called.value
-            if isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id == "super":
-                return self._bases[-1]
-        return self._qualified(called)
 
     def _arguments(self, rule: Rule, severity: Severity, call: ast.Call, called: str) -> None:
         given = {keyword.arg for keyword in call.keywords if keyword.arg}
@@ -307,7 +144,7 @@ class _Scanner(ast.NodeVisitor):
             self._constant_key(f"row of {collator}", key)
 
     def _key(self, container: ast.expr, key: ast.expr) -> None:
-        full = self._qualified(container)
+        full = self.qualified(container)
         if full and full.endswith("()()"):
             full = f"batch of {full.removesuffix('()()')}"
         if full and full.startswith(("batch of ", "row of ")):
@@ -328,9 +165,5 @@ class _Scanner(ast.NodeVisitor):
     def _hit(
         self, rule: Rule, severity: Severity, found: str, new: str, start: int, edits: Sequence[Edit] = ()
     ) -> None:
-        if not self._guarded:
+        if not self.guarded:
             self.hits.append(Hit(rule, severity, found, new, start, tuple(edits)))
-
-
-def _names(node: ast.AST | None) -> Iterator[ast.Name]:
-    return (part for part in ast.walk(node) if isinstance(part, ast.Name)) if node else iter(())
