@@ -22,15 +22,9 @@ from rewardsmith.serving.access import Access
 from rewardsmith.serving.engine import ModelInfo, Prepared, Scored
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.queue import Answer, Reward
-from rewardsmith.serving.ray_serve import (
-    BUCKETS,
-    FrontSettings,
-    Part,
-    Replicas,
-    SpreadBatcher,
-    deployed,
-    group_by_prompt,
-)
+from rewardsmith.serving.ray_replica import Part
+from rewardsmith.serving.ray_serve import FrontSettings, Replicas, deployed
+from rewardsmith.serving.ray_spread import BUCKETS, SpreadBatcher, group_by_prompt
 from rewardsmith.serving.server import bind
 from rewardsmith.types import Message
 from serving_world import TOKEN, CountingEngine, Reply, World, chat, reward_of, serving

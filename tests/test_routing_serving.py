@@ -90,6 +90,20 @@ def test_every_decision_is_in_the_log_and_replays(world: World, audit: Path) -> 
     assert found.differing == 0
 
 
+def test_decisions_are_counted_by_who_made_them() -> None:
+    router = HybridRouter(RULES, ScriptedJudge(lambda pair: 1.0))
+    with serving({"counting": CountingEngine(INFO)}, router=router) as world:
+        compare(world, "A", "D", route="auto")  # clear
+        compare(world, "AC", "BA", route="auto")  # ambiguous: two calls, 0.01
+        compare(world, "AC", "BA", route="auto")
+        compare(world, "AC", "BA")  # nobody asked for a decision
+        assert world.metric("decisions_total", by="judge", fallback="") == 2
+        assert world.metric("decisions_total", by="reward_model", fallback="") == 1
+        assert world.metric("judge_calls_total") == 4
+        assert world.metric("judge_cost_total") == pytest.approx(0.02)
+        assert 'rewardsmith_decisions_total{by="judge",fallback=""} 2.0' in world.get("/metrics").body.decode()
+
+
 def test_a_server_without_a_router_answers_as_the_reward_model_and_says_so() -> None:
     with serving({"counting": CountingEngine(INFO)}) as world:
         found = compare(world, "AC", "BA", route="auto")["routed"]

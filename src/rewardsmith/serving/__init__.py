@@ -17,11 +17,12 @@ engine.py    what the server drives: tokens of a conversation, rewards of a batc
 limits.py    what is accepted, and reading a body within it
 access.py    tokens, host names
 refusals.py  every refusal: status, code, message, mend
-metrics.py   Prometheus
+metrics.py   Prometheus; counted_router.py: decisions of a router among them
 logs.py      JSON lines without texts
 openapi.py   the OpenAPI document, made from the dialects
 server.py    uvicorn, signals, drain
-ray_serve.py the same on several machines: fronts that speak HTTP, replicas that hold the models
+ray_serve.py the same on several machines: fronts that speak HTTP, replicas (ray_replica.py) that hold the models,
+             and the way between them (ray_spread.py)
 
 The layers below the web (queue, admission, batching, limits) know no HTTP and are tested without sockets.
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rewardsmith.protocols import Router
 from rewardsmith.serving.access import Access
+from rewardsmith.serving.counted_router import CountedRouter
 from rewardsmith.serving.gate import Gate
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.metrics import Metrics
@@ -25,5 +26,6 @@ def reward_app(
         counted.serve(model.info)
         counted.follow(model.batcher)
         model.batcher.observe(counted.batch)
-    routes = Routes(models, limits, metrics, ready=lambda: state.reason, router=router)
+    counting = CountedRouter(router, metrics) if router is not None else None
+    routes = Routes(models, limits, metrics, ready=lambda: state.reason, router=counting)
     return Gate(routes, access, limits, metrics)

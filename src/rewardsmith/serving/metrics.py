@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.serving.models import Batcher
 from rewardsmith.serving.queue import BatchReport
+from rewardsmith.types import Decision
 
 WINDOW = 1024
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -79,6 +80,11 @@ class Metrics:
                 "reward_drift": "(reward_mean - reference mean) / reference std.",
             }.items()
         }
+        self._decisions = Counter(
+            f"{name}decisions", "Comparisons with `route: auto`.", ["by", "fallback"], registry=self.registry
+        )
+        self._judge_calls = Counter(f"{name}judge_calls", "Calls of the judge.", registry=self.registry)
+        self._judge_cost = Counter(f"{name}judge_cost", "What they cost, by the spec's prices.", registry=self.registry)
         self._models: dict[str, ModelMetrics] = {}
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -93,6 +99,12 @@ class Metrics:
     def reloaded(self, model: str, result: str) -> None:
         """A reload that was done or refused."""
         self._reloads.labels(model, result).inc()
+
+    def decided(self, decision: Decision) -> None:
+        """One decision of a router; `fallback` says why an ambiguous comparison was not the judge's."""
+        self._decisions.labels(decision.by, decision.fallback).inc()
+        self._judge_calls.inc(decision.usage.calls)
+        self._judge_cost.inc(decision.usage.cost)
 
     def model(self, name: str) -> ModelMetrics:
         """The metrics of one model."""
