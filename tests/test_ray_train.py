@@ -6,12 +6,13 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from ray_world import two_machines
 from rewardsmith.errors import ModelError, SpecError
@@ -155,17 +156,55 @@ def test_how_many_workers_a_spec_wants() -> None:
     assert wanted_workers(hardware(nodes=2, devices_per_node=8, workers=4).hardware) == 4
 
 
-def test_shares_where_whole_weights_do_not_fit() -> None:
-    """By hand: 4e9 parameters in float32 with gradients and two moments are 64e9 bytes, 59.6 GiB."""
-    assert choose_sharding(hardware(memory_gib=80), 4 * 10**9) is False  # 80 % of 80 GiB are 64
-    assert choose_sharding(hardware(memory_gib=74), 4 * 10**9) is True  # 59.2
-    assert choose_sharding(Spec(), 4 * 10**9) is False
-    assert choose_sharding(hardware(memory_gib=1, sharding="ddp"), 4 * 10**9) is False
-    assert choose_sharding(hardware(sharding="fsdp"), None) is True
-    lora = Spec.model_validate({"adapter": {"kind": "lora"}, "hardware": {"memory_gib": 18}})
-    assert choose_sharding(lora, 4 * 10**9) is True  # 14.9 GiB of frozen weights against 14.4
+def test_shares_where_whole_weights_do_not_fit(tmp_path: Path) -> None:
+    """By hand: float32 weights, gradients, AdamW's two moments, and DDP's buckets as large as the gradients."""
+    shape = Shape(hidden_size=256, num_hidden_layers=4, intermediate_size=1024, num_attention_heads=4, vocab_size=8192)
+    base, parameters = str(tmp_path), shape.parameters(tmp_path)
+    whole = 20 * parameters / 2**30
+    # Ten per cent stay free; a batch of one short pair adds activations, of at most a tenth of the rest.
+    roomy, tight = whole * 1.1 / 0.9, whole * 0.99 / 0.9
+    assert choose_sharding(small(memory_gib=roomy), base, 2) is False
+    assert choose_sharding(small(memory_gib=tight), base, 2) is True
+    assert choose_sharding(small(memory_gib=tight, sharding="ddp"), base, 2) is False
+    assert choose_sharding(small(memory_gib=roomy, sharding="fsdp"), base, 2) is True
+    frozen = small(memory_gib=tight).model_copy(update={"adapter": Spec.model_validate(LORA).adapter})
+    assert choose_sharding(frozen, base, 2) is False  # 4 bytes a parameter, and little more
+    if not torch.cuda.is_available():
+        assert choose_sharding(small(), base, 2) is False  # the memory of a device is not known
     with pytest.raises(SpecError, match=r"hardware\.sharding: weights in 4 bits"):
-        choose_sharding(Spec.model_validate({"adapter": {"kind": "qlora"}, "hardware": {"sharding": "fsdp"}}), 10)
+        choose_sharding(Spec.model_validate({"adapter": {"kind": "qlora"}, "hardware": {"sharding": "fsdp"}}), base, 2)
+
+
+LORA = {"adapter": {"kind": "lora", "rank": 4}}
+
+
+def small(**hardware: Any) -> Spec:
+    """One pair of short texts a step."""
+    return Spec.model_validate(
+        {
+            "hardware": hardware,
+            "data": {"max_length": 16},
+            "training": {"pairs_per_step": 1, "tokens_per_micro_batch": 64},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Qwen3 decoder as a folder with its config."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    intermediate_size: int
+    num_attention_heads: int
+    vocab_size: int
+
+    def parameters(self, folder: Path) -> int:
+        """Write the config; count what transformers makes of it."""
+        config = transformers.Qwen3Config(**asdict(self), num_key_value_heads=4, head_dim=64, num_labels=1)
+        config.save_pretrained(folder)
+        model = transformers.AutoModelForSequenceClassification.from_config(config)
+        return sum(weights.numel() for weights in model.parameters())
 
 
 @pytest.mark.slow

@@ -37,9 +37,10 @@ from rewardsmith.pipeline.resources import EMBEDDED
 from rewardsmith.records import CheckRecord, PlanRecord, read_record
 from rewardsmith.samples.base_model import embedded_config
 from rewardsmith.spec import Spec, load_spec
-from rewardsmith.training.planning.backend import Backend, Choice, choose_backend, memory_table
+from rewardsmith.training.planning.backend import Backend, Choice, choose_backend, fits, memory_table
 from rewardsmith.training.planning.detection import detect_machine
 from rewardsmith.training.planning.hardware import Machine, plan_machine
+from rewardsmith.training.planning.memory import training_memory
 from rewardsmith.training.planning.scoring import Budget
 from rewardsmith.training.planning.speed import training_time
 from rewardsmith.training.planning.tokens import Lengths, assumed_lengths, lengths_of
@@ -169,6 +170,23 @@ def trained_by(spec: Spec, base: str) -> Backend:
         return "trl"
     choice = chosen_backend(spec, read_shape(base, spec.base_model.revision), known_lengths(spec)[0], here)
     return choice.row.backend if choice.fits else "trl"
+
+
+def copies_fit(spec: Spec, base: str, workers: int) -> bool:
+    """Whether each of `workers` devices can hold the whole model in training (DDP).
+
+    True where the memory of a device is neither stated nor found: on a CPU the workers of one machine share it.
+
+    Args:
+        base: the folder or hub id that `spec.base_model` resolves to.
+    """
+    here = detect_machine()
+    if spec.hardware.memory_gib is None and here.kind != "cuda":
+        return True
+    machine = plan_machine(spec.hardware, here=here)
+    shape, lengths = read_shape(base, spec.base_model.revision), known_lengths(spec)[0]
+    setup = training_setups(spec, shape, lengths, machine)["trl", spec.adapter.kind]
+    return fits(training_memory(setup, "ddp", workers), machine)
 
 
 def known_lengths(spec: Spec, pairs: int | None = None) -> tuple[Lengths, str | None]:

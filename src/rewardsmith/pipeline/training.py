@@ -15,11 +15,10 @@ from pathlib import Path
 from rewardsmith.errors import SpecError
 from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.events import Events
-from rewardsmith.pipeline.planning import trained_by
+from rewardsmith.pipeline.planning import copies_fit, trained_by
 from rewardsmith.records import TrainRecord
 from rewardsmith.spec import QloraAdapter, Spec
 from rewardsmith.spec.architecture import HardwareSpec
-from rewardsmith.training.plan import needs_sharding
 from rewardsmith.training.trl_backend import TrainJob, train
 
 
@@ -44,7 +43,7 @@ def run_training(job: TrainJob, events: Events) -> TrainRecord:
             threads=share.threads,
             folder=Path(hardware.shared_storage) if hardware.shared_storage else None,
             restarts=hardware.restarts,
-            sharded=choose_sharding(job.spec, job.base_size.parameters),
+            sharded=choose_sharding(job.spec, job.base, count),
         )
         how = "FSDP" if workers.sharded else "DDP"
         events.note(f"{count} workers under Ray ({how}) on {cluster.nodes} machines")
@@ -58,15 +57,18 @@ def wanted_workers(hardware: HardwareSpec) -> int:
     return hardware.nodes * (hardware.devices_per_node or 1) if hardware.nodes > 1 else 1
 
 
-def choose_sharding(spec: Spec, parameters: int | None) -> bool:
+def choose_sharding(spec: Spec, base: str, workers: int) -> bool:
     """Whether each worker holds a share of the weights (FSDP) in place of all of them (DDP).
+
+    `auto`: where the planner's formula says that a device cannot hold all of it. Weights in 4 bits are never parted.
 
     Raises:
         SpecError: shares of weights held in 4 bits.
     """
+    quantised = isinstance(spec.adapter, QloraAdapter)
     if spec.hardware.sharding == "auto":
-        return needs_sharding(spec, parameters)
-    if spec.hardware.sharding == "fsdp" and isinstance(spec.adapter, QloraAdapter):
+        return not quantised and not copies_fit(spec, base, workers)
+    if spec.hardware.sharding == "fsdp" and quantised:
         raise SpecError(
             "weights in 4 bits cannot be held in shares",
             where="hardware.sharding",

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from rewardsmith.errors import SpecError
-from rewardsmith.spec import QloraAdapter, Spec, digest
+from rewardsmith.spec import Spec, digest
 from rewardsmith.training.order import Order
 
 MICRO_BATCH_TOKENS = {"cpu": 2048}
@@ -77,20 +77,6 @@ def refuse_data_parallel(visible: int, *, processes: int) -> None:
             where="hardware",
             fix=f"accelerate launch --num_processes {visible} -m rewardsmith train SPEC; or CUDA_VISIBLE_DEVICES=0",
         )
-
-
-def needs_sharding(spec: Spec, parameters: int | None) -> bool:
-    """Whether weights, gradients and AdamW's two moments do not fit one device of the stated memory.
-
-    Trained weights take four times their own bytes (16 bytes a parameter in float32), a frozen base its weights alone.
-    A fifth of the memory is left for activations. False where memory or parameters are not known, and for weights in
-    4 bits, which FSDP does not part here.
-    """
-    if parameters is None or spec.hardware.memory_gib is None or isinstance(spec.adapter, QloraAdapter):
-        return False
-    bytes_each = 4 if spec.base_model.dtype == "float32" else 2
-    states = 4 if spec.adapter.kind == "none" else 1
-    return parameters * bytes_each * states > 0.8 * spec.hardware.memory_gib * 2**30
 
 
 def weights_fingerprint(spec: Spec, *, data_fingerprint: str, base_fingerprint: str, versions: dict[str, str]) -> str:

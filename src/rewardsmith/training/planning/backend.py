@@ -69,9 +69,14 @@ def memory_table(setups: Mapping[tuple[Backend, str], TrainingSetup], machine: M
             if quantised and strategy not in ("single", "ddp"):
                 continue  # bitsandbytes keeps its 4-bit weights on one device
             use = training_memory(setup, strategy, devices)
-            fits = use.peak <= ROOM * machine.memory and (machine.kind == "cuda" or not quantised)
-            rows.append(MemoryRow(backend, strategy, adapter, devices, use, fits))
+            possible = fits(use, machine) and (machine.kind == "cuda" or not quantised)
+            rows.append(MemoryRow(backend, strategy, adapter, devices, use, possible))
     return tuple(rows)
+
+
+def fits(use: MemoryUse, machine: Machine) -> bool:
+    """Whether a device of this machine has that much memory to give."""
+    return use.peak <= ROOM * machine.memory
 
 
 def choose_backend(
