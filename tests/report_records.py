@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,14 @@ from report_analyses import analysed
 from rewardsmith.evaluation import skills
 from rewardsmith.records import (
     BenchmarkResult,
+    CheckpointRecord,
     CheckRecord,
     DatasetInfo,
     ExampleRow,
     Finding,
     GateOutcome,
     GatesRecord,
+    GoldenReward,
     Manifest,
     MonitorRecord,
     RejectedRow,
@@ -482,3 +485,16 @@ def manifest(text: str = "") -> Manifest:
 
 def jsonl(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def checkpoint(**changes: Any) -> CheckpointRecord:
+    """What stands in `rewardsmith.json` beside the weights; `changes` replace fields."""
+    known = GoldenReward(conversation=(("user", "What is the capital of France?"), ("assistant", "Paris.")), reward=2.5)
+    fields = {
+        "rewardsmith_version": "0.1.0",
+        "base_model": "Qwen/Qwen3-0.6B",
+        "rendering": rendering(),
+        "data_fingerprints": ("ab" * 32,),
+        "golden": (known,),
+    }
+    return CheckpointRecord.model_validate({**fields, **changes})

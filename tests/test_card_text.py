@@ -13,23 +13,12 @@ from huggingface_hub import ModelCard
 import report_records
 from cli_world import World
 from conftest import make_pairs
+from report_records import checkpoint
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records import CheckpointRecord, DatasetInfo, GoldenReward, ProbeResult, ProbesRecord, write_json
+from rewardsmith.records import DatasetInfo, ProbeResult, ProbesRecord, write_json
 from rewardsmith.report.card import model_card, write_card
 from rewardsmith.report.card_loading import BASE_PLACE, PLACE
 from rewardsmith.report.card_sources import hub_id, read_card_source
-
-
-def checkpoint(**changes: Any) -> CheckpointRecord:
-    known = GoldenReward(conversation=(("user", "What is the capital of France?"), ("assistant", "Paris.")), reward=2.5)
-    fields = {
-        "rewardsmith_version": "0.1.0",
-        "base_model": "Qwen/Qwen3-0.6B",
-        "rendering": report_records.rendering(),
-        "data_fingerprints": ("ab" * 32,),
-        "golden": (known,),
-    }
-    return CheckpointRecord.model_validate({**fields, **changes})
 
 
 def probe(verdict: str, **changes: Any) -> ProbeResult:

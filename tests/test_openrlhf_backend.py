@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 from conftest import make_pairs
+from openrlhf_job import openrlhf_job
 from openrlhf_miniature import write_environment
 from rewardsmith.errors import DataError, MarginStop, ModelError, SpecError, UserError
 from rewardsmith.modeling.checkpoint import open_checkpoint
-from rewardsmith.modeling.layouts import PairIds
-from rewardsmith.modeling.sizes import Size
 from rewardsmith.records import read_jsonl
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
@@ -33,31 +32,11 @@ HERE = Environment({"openrlhf": "0.11.2"}, devices=0)
 
 def make_job(folder: Path, base: Path, python: Path, count: int = 22, **changes: Any) -> TrainJob:
     content: dict[str, Any] = {
-        "seed": 5,
-        "backend": "openrlhf",
-        "base_model": {"id": str(base)},
         "hardware": {"device": "cpu"},
         "training": {"pairs_per_step": 4, "learning_rate": 1e-3, "monitor": {"min_steps": 8}},
         "openrlhf": {"interpreter": str(python), "launcher": "torchrun", "pairs_per_micro_batch": 2},
     }
-    for section, values in changes.items():
-        content[section] = {**content[section], **values}
-    renderer = load_renderer(str(base), max_length=256)
-    pairs = make_pairs(count, seed=3)
-    return TrainJob(
-        spec=Spec.model_validate(content),
-        base=str(base),
-        base_size=Size(31_456, "qwen3"),
-        policy_size=Size(None, None),
-        pairs=pairs,
-        ids=[PairIds(both.chosen_ids, both.rejected_ids) for both in renderer.render_pairs(pairs)],
-        renderer=renderer,
-        folder=folder / "train",
-        model_folder=folder / "model",
-        fingerprint="f",
-        data_fingerprint="pairs",
-        held_out=make_pairs(6, seed=9),
-    )
+    return openrlhf_job(folder, base, content, changes, count=count, held_out=6)
 
 
 def test_a_job_becomes_a_checkpoint(tmp_path: Path, tiny_base: Path) -> None:

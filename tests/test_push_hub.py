@@ -14,7 +14,8 @@ from huggingface_hub import constants
 import report_records
 from cli_world import World
 from hub_stand_in import COMMIT, StandIn
-from rewardsmith.records import CheckpointRecord, GatesRecord, GoldenReward, ProbeExample, ProbesRecord, write_json
+from report_records import checkpoint
+from rewardsmith.records import GatesRecord, ProbeExample, ProbesRecord, write_json
 from test_card_text import probes
 
 # huggingface_hub 2.4 gives httpx raw bytes by a name that httpx2 calls deprecated.
@@ -51,18 +52,6 @@ def run(world: World) -> Path:
     (folder / "model" / "tokenizer.json").write_text("{}")
     (folder / "model" / ".cache").write_text("nothing of yours")
     return folder
-
-
-def checkpoint(**changes: Any) -> CheckpointRecord:
-    known = GoldenReward(conversation=(("user", "What is the capital of France?"), ("assistant", "Paris.")), reward=2.5)
-    fields = {
-        "rewardsmith_version": "0.1.0",
-        "base_model": "Qwen/Qwen3-0.6B",
-        "rendering": report_records.rendering(),
-        "data_fingerprints": ("ab" * 32,),
-        "golden": (known,),
-    }
-    return CheckpointRecord.model_validate({**fields, **changes})
 
 
 def quoting(record: ProbesRecord) -> ProbesRecord:

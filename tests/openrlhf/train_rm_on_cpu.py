@@ -27,14 +27,12 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from conftest import make_base, make_pairs
+from openrlhf_job import openrlhf_job
 from rewardsmith.errors import ModelError, UserError
 from rewardsmith.modeling.checkpoint import open_checkpoint
-from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.loading import load_reward_model
-from rewardsmith.modeling.sizes import Size
 from rewardsmith.records import StepMetrics, TrainRecord, read_jsonl, read_record
 from rewardsmith.rendering import load_renderer
-from rewardsmith.spec import Spec
 from rewardsmith.training.openrlhf.backend import train
 from rewardsmith.training.openrlhf.environment import environment_of
 from rewardsmith.training.openrlhf.flags import FLAGS
@@ -73,31 +71,11 @@ def make_job(folder: Path, base: Path, count: int, **changes: Any) -> TrainJob:
     """A job on `count` pairs; `changes` are sections of the spec."""
     content: dict[str, Any] = {
         "name": folder.name,
-        "seed": 5,
-        "backend": "openrlhf",
-        "base_model": {"id": str(base)},
         "hardware": {"device": "cpu", "devices_per_node": 2},
         "training": {"pairs_per_step": 16, "learning_rate": 1e-3, "monitor": {"min_steps": 8}},
         "openrlhf": {"interpreter": PYTHON, "launcher": "torchrun", "zero_stage": 2, "pairs_per_micro_batch": 4},
     }
-    for section, values in changes.items():
-        content[section] = {**content[section], **values}
-    renderer = load_renderer(str(base), max_length=256)
-    pairs = make_pairs(count, seed=3)
-    return TrainJob(
-        spec=Spec.model_validate(content),
-        base=str(base),
-        base_size=Size(31_456, "qwen3"),
-        policy_size=Size(None, None),
-        pairs=pairs,
-        ids=[PairIds(both.chosen_ids, both.rejected_ids) for both in renderer.render_pairs(pairs)],
-        renderer=renderer,
-        folder=folder / "train",
-        model_folder=folder / "model",
-        fingerprint=folder.name,
-        data_fingerprint="pairs",
-        held_out=make_pairs(24, seed=9),
-    )
+    return openrlhf_job(folder, base, content, changes, count=count, held_out=24)
 
 
 def steps_of(job: TrainJob) -> list[StepMetrics]:
