@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -23,10 +22,11 @@ from rewardsmith.cli.ls import ls
 from rewardsmith.cli.open import open_command
 from rewardsmith.cli.options import (
     AsJson,
+    BenchmarkData,
+    BenchmarkName,
     ModelFolder,
     NoCache,
     Overrides,
-    Overwrite,
     SpecOfRun,
     SpecPath,
     live,
@@ -39,6 +39,7 @@ from rewardsmith.cli.probe import probe
 from rewardsmith.cli.push import push
 from rewardsmith.cli.report import report
 from rewardsmith.cli.route import route
+from rewardsmith.cli.run import run_command
 from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
 from rewardsmith.cli.verify import verify
@@ -94,15 +95,8 @@ def train(spec: SpecPath, overrides: Overrides = None, as_json: AsJson = False) 
 
 @app.command()
 def evaluate(
-    benchmark: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="rewardbench2, rewardbench, rm_bench, judgebench, llmbar, rmb, ppe, pairs or best_of_n.",
-            show_default=False,
-        ),
-    ],
-    data: Annotated[str, typer.Option(help="A file in the benchmark's schema, or a hub id.", show_default=False)],
+    benchmark: BenchmarkName,
+    data: BenchmarkData,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results.json and rows.jsonl go.", show_default=False)],
     spec: SpecOfRun = None,
     model: ModelFolder = None,
@@ -163,42 +157,10 @@ app.command()(probe)
 app.command()(push)
 app.command()(report)
 app.add_typer(route, name="route")
+app.command(name="run")(run_command)
 app.command()(score)
 app.command()(serve)
 app.command()(verify)
-
-
-@app.command(name="run")
-def run_command(
-    spec: SpecPath,
-    overrides: Overrides = None,
-    learning_curve: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FRACTIONS", help="Also train on these shares of the prompts, as 0.25,0.5,1: is more data worth it?"
-        ),
-    ] = None,
-    as_json: AsJson = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Check, train, evaluate, gates, report: the main job. Resumable."""
-    loaded = load(spec, overrides)
-    with live() as events:
-        from rewardsmith.pipeline import parse_fractions, run_job
-
-        fractions = parse_fractions(learning_curve) if learning_curve is not None else ()
-        outcome = run_job(loaded, events, overwrite=overwrite, learning_curve=fractions)
-    if outcome is None:
-        return
-    if as_json:
-        typer.echo(json.dumps(_outcome_json(outcome), indent=2))
-    else:
-        from rewardsmith.cli.replicas import print_variants
-        from rewardsmith.cli.tables import print_outcome
-
-        print_variants(terminal(), outcome.results, outcome.replicas, outcome.curve)
-        print_outcome(terminal(), outcome.results, outcome.gates, outcome.report)
-    raise typer.Exit(0 if outcome.passed else 1)
 
 
 def main() -> None:
@@ -211,18 +173,6 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted: run the same command again to continue")
         sys.exit(130)
-
-
-def _outcome_json(outcome: Any) -> dict[str, Any]:
-    return {
-        "passed": outcome.passed,
-        "run": str(outcome.run),
-        "report": str(outcome.report),
-        "gates": outcome.gates.model_dump(mode="json", by_alias=True),
-        "results": {key: result.model_dump(mode="json", by_alias=True) for key, result in outcome.results.items()},
-        "replicas": outcome.replicas.model_dump(mode="json", by_alias=True) if outcome.replicas else None,
-        "learning_curve": outcome.curve.model_dump(mode="json", by_alias=True) if outcome.curve else None,
-    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The options by which several models are given and combined, for `score` and `serve`."""
+"""The options by which several models are given and combined, for `score`, `serve` and `route`."""
 
 from __future__ import annotations
 

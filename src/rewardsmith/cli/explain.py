@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.options import AsJson, print_record, terminal
+from rewardsmith.cli.options import AsJson, Device, print_record, terminal
 
 
 def explain(
@@ -19,7 +19,7 @@ def explain(
         ),
     ],
     row: Annotated[int, typer.Option(min=1, help="Which row of the file, from 1.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Show one conversation as the model sees it: text, tokens, EOS, and the reward after each token."""

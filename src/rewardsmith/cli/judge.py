@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Overrides, live, load, terminal
+from rewardsmith.cli.options import AsJson, BenchmarkData, BenchmarkName, Overrides, live, load, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.spec import Spec
@@ -17,15 +17,8 @@ SpecOfJudge = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Take
 
 
 def judge(
-    benchmark: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="rewardbench2, rewardbench, rm_bench, judgebench, llmbar, rmb, ppe, pairs or best_of_n.",
-            show_default=False,
-        ),
-    ],
-    data: Annotated[str, typer.Option(help="A file in the benchmark's schema, or a hub id.", show_default=False)],
+    benchmark: BenchmarkName,
+    data: BenchmarkData,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where calls, records and report go.", show_default=False)],
     spec: SpecOfJudge = None,
     endpoint: Annotated[

@@ -20,6 +20,22 @@ SpecOfRun = Annotated[
     Path | None, typer.Argument(metavar="[SPEC]", help="Take the model and the settings of this spec's run.")
 ]
 ModelFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="A checkpoint folder.")]
+BenchmarkName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="rewardbench2, rewardbench, rm_bench, judgebench, llmbar, rmb, ppe, pairs or best_of_n.",
+        show_default=False,
+    ),
+]
+BenchmarkData = Annotated[str, typer.Option(help="A file in the benchmark's schema, or a hub id.", show_default=False)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[Literal["float32", "bfloat16"], typer.Option(help="Type of the weights in memory.")]
+TokensPerBatch = Annotated[int, typer.Option(min=1, help="Most tokens of a batch.")]
+TOKENS_PER_BATCH = 16384
+Strings = Annotated[
+    Literal["chat", "text"], typer.Option(help="Plain strings: turns of a chat, or joined as they are.")
+]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Compute every reward, also those that this checkpoint gave before.")
 ]
@@ -35,6 +51,7 @@ RayAddress = Annotated[
     typer.Option(metavar="HOST:PORT", help="A Ray cluster to join; else $RAY_ADDRESS, else one starts here."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete another spec's run in the same folder.")]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")]
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Spec:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rewardsmith.cli.ensembles import Combine, LeaveOutFailing, Penalty, Weights, combination
-from rewardsmith.cli.options import AsJson, Overrides, SpecPath, live, load, print_record, terminal
+from rewardsmith.cli.options import (
+    TOKENS_PER_BATCH,
+    AsJson,
+    Device,
+    Dtype,
+    Overrides,
+    Replace,
+    SpecPath,
+    Strings,
+    TokensPerBatch,
+    live,
+    load,
+    print_record,
+    terminal,
+)
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,9 +45,6 @@ Calibration = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="routing.json of `route calibrate`, or its folder; else the run's, if there."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Dtype = Annotated[Literal["float32", "bfloat16"], typer.Option(help="Type of the weights in memory.")]
-TokensPerBatch = Annotated[int, typer.Option(min=1, help="Most tokens of a batch.")]
 
 _TARGETS = ("gain", "accuracy", "share", "cost")
 
@@ -59,7 +70,7 @@ def calibrate(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
-    tokens_per_batch: TokensPerBatch = 16384,
+    tokens_per_batch: TokensPerBatch = TOKENS_PER_BATCH,
     combine: Combine = None,
     weights: Weights = None,
     penalty: Penalty = 0.5,
@@ -110,17 +121,15 @@ def run(
         Path | None, typer.Option(metavar="FILE", help="Also write the judge's verdicts as preference pairs.")
     ] = None,
     no_judge: Annotated[bool, typer.Option("--no-judge", help="Ask nobody: what the reward model alone says.")] = False,
-    strings: Annotated[
-        Literal["chat", "text"], typer.Option(help="Plain strings: turns of a chat, or joined as they are.")
-    ] = "chat",
+    strings: Strings = "chat",
     device: Device = "auto",
     dtype: Dtype = "float32",
-    tokens_per_batch: TokensPerBatch = 16384,
+    tokens_per_batch: TokensPerBatch = TOKENS_PER_BATCH,
     combine: Combine = None,
     weights: Weights = None,
     penalty: Penalty = 0.5,
     leave_out_failing: LeaveOutFailing = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
+    overwrite: Replace = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,21 @@ from rewardsmith.cli.ensembles import (
     Weights,
     combination,
 )
-from rewardsmith.cli.options import AsJson, OnEngine, RayAddress, Workers, live, print_record, terminal
+from rewardsmith.cli.options import (
+    TOKENS_PER_BATCH,
+    AsJson,
+    Device,
+    Dtype,
+    OnEngine,
+    RayAddress,
+    Replace,
+    Strings,
+    TokensPerBatch,
+    Workers,
+    live,
+    print_record,
+    terminal,
+)
 
 
 def score(
@@ -26,12 +40,10 @@ def score(
         typer.Option("--input", metavar="FILE", help="JSONL (also .gz), JSON, CSV or Parquet.", show_default=False),
     ],
     output: Annotated[Path, typer.Option(metavar="FILE", help="Ends in .jsonl or .parquet.", show_default=False)],
-    strings: Annotated[
-        Literal["chat", "text"], typer.Option(help="Plain strings: turns of a chat, or joined as they are.")
-    ] = "chat",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Type of the weights in memory.")] = "float32",
-    tokens_per_batch: Annotated[int, typer.Option(min=1, help="Most tokens of a batch.")] = 16384,
+    strings: Strings = "chat",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    tokens_per_batch: TokensPerBatch = TOKENS_PER_BATCH,
     combine: Combine = None,
     weights: Weights = None,
     penalty: Penalty = 0.5,
@@ -40,7 +52,7 @@ def score(
     engine: OnEngine = "local",
     workers: Workers = None,
     ray_address: RayAddress = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
+    overwrite: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Score every row of a file: row for row, in flat memory. A killed job continues."""

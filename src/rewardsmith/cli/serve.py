@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from rewardsmith.cli.ensembles import (
     Weights,
     combination,
 )
-from rewardsmith.cli.options import OnEngine, RayAddress
+from rewardsmith.cli.options import TOKENS_PER_BATCH, Device, Dtype, OnEngine, RayAddress, TokensPerBatch
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def serve(
     penalty: Penalty = 0.5,
     calibrated: Calibrated = False,
     leave_out_failing: LeaveOutFailing = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Type of the weights in memory.")] = "float32",
-    tokens_per_batch: Annotated[int, typer.Option(min=1, help="Most tokens of a batch.")] = 16384,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    tokens_per_batch: TokensPerBatch = TOKENS_PER_BATCH,
     max_queue: Annotated[int, typer.Option(min=1, help="Conversations that may wait; then 503.")] = 1024,
     max_items: Annotated[int, typer.Option(min=1, help="Conversations of a request.")] = 256,
     max_tokens: Annotated[

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rewardsmith.cli.formatting import VERDICT_COLOURS
-from rewardsmith.cli.options import AsJson, live, print_record, terminal
+from rewardsmith.cli.options import AsJson, Device, live, print_record, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.records import PathResult, VerifyRecord
@@ -27,7 +27,7 @@ def verify(
         Literal["float32", "bfloat16"], typer.Option(help="What that server keeps its weights in.")
     ] = "float32",
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where verify.json goes.", show_default=False)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """See whether a checkpoint gives the same rewards on every path; ends with 1 where one disagrees."""

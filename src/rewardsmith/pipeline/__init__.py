@@ -3,8 +3,9 @@
 job.py           run_job, check_job, sample_job, fix_job, train_job, evaluate_job
 stages.py        the stages in order
 context.py       what the stages of one job share
+dry_run.py       what a run would do
 directory.py     the run directory: lock, owner, manifest
-fingerprints.py  what a result depends on, hashed
+fingerprints.py  what a result depends on, hashed; stage_fingerprints.py: each stage
 resources.py     what the spec calls `embedded`
 training.py      which way a training job takes; cluster.py: the Ray cluster that trains, scores or serves
 gating.py        the gates of a spec over one evaluation

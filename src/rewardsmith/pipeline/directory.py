@@ -79,6 +79,22 @@ class RunDirectory:
             raise
         return run
 
+    @classmethod
+    def look(cls, spec: Spec, *, overwrite: bool = False) -> RunDirectory:
+        """What stands in `spec.output_dir/spec.name`, without a lock and without writing anything.
+
+        Args:
+            overwrite: see the folder as empty, as it would be after what is there is deleted.
+
+        Raises:
+            RunDirectoryError: not a run directory, or another spec's run.
+        """
+        path = _folder(spec)
+        if overwrite or not path.exists():
+            return cls(path, spec, _new_manifest(spec), None)
+        _claim(path, spec, overwrite=False)
+        return cls(path, spec, _read_manifest(path, spec), None)
+
     def __enter__(self) -> Self:
         return self
 

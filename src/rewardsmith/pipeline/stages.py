@@ -29,12 +29,18 @@ from rewardsmith.pipeline import probing
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.evaluating import prompt_blind_rewards
 from rewardsmith.pipeline.events import StageName
-from rewardsmith.pipeline.fingerprints import file_sha256, place_fingerprint, versions
+from rewardsmith.pipeline.fingerprints import file_sha256
 from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
 from rewardsmith.pipeline.renderings import evaluate_renderings
 from rewardsmith.pipeline.reporting import report_job
 from rewardsmith.pipeline.resources import uses_embedded_data
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
+from rewardsmith.pipeline.stage_fingerprints import (
+    evaluate_fingerprint,
+    labels_fingerprint,
+    probe_fingerprint,
+    train_fingerprint,
+)
 from rewardsmith.pipeline.training import run_training
 from rewardsmith.records import (
     BenchmarkResult,
@@ -52,8 +58,6 @@ from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import ExportSpec, digest
 from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.training.metrics import StepLog
-from rewardsmith.training.openrlhf.environment import versions_of_backend
-from rewardsmith.training.plan import weights_fingerprint
 from rewardsmith.training.trl_backend import TrainJob
 
 R = TypeVar("R")
@@ -75,15 +79,24 @@ def check(job: Job) -> CheckRecord:
         return prepared.record
 
     record = _stage(job, "check", job.check_fingerprint, work, lambda: read_record(path, CheckRecord), path)
+    refuse_failed(record, path)
+    job.checked = record
+    _check_thresholds(job)
+    return record
+
+
+def refuse_failed(record: CheckRecord, path: Path) -> None:
+    """A check with findings that the spec does not tolerate goes no further.
+
+    Raises:
+        FindingsError: it is one.
+    """
     if not record.passed:
         raise FindingsError(
             f"the data contract failed on {', '.join(record.failed_on)}",
             where=str(path),
             fix="mend the rows that the findings name, or take the severity or code out of data.fail_on",
         )
-    job.checked = record
-    _check_thresholds(job)
-    return record
 
 
 def _check_thresholds(job: Job) -> None:
@@ -126,12 +139,7 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
     if warning:
         job.events.note(f"warning: {warning}")
     trained_on = refuse_second_epoch(job.resources.base, checked.data_fingerprint)
-    fingerprint = weights_fingerprint(
-        job.spec,
-        data_fingerprint=digest([checked.data_fingerprint, job.pairs_fingerprint]),
-        base_fingerprint=job.base_fingerprint,
-        versions=versions() | versions_of_backend(job.spec),
-    )
+    fingerprint = train_fingerprint(job, checked)
     summary = job.run.path / "train" / "summary.json"
 
     def work() -> TrainRecord:
@@ -171,15 +179,7 @@ def labels(job: Job) -> LabelNoiseRecord | None:
     if not wanted.suspects or not StepLog(job.run.path / "train").margins_file.exists():
         path.unlink(missing_ok=True)
         return None
-    trained = job.run.manifest.stages["train"]
-    fingerprint = digest(
-        {
-            "model": trained.fingerprint,
-            "state": trained.state,
-            "wanted": wanted.model_dump(mode="json"),
-            "versions": versions(),
-        }
-    )
+    fingerprint = labels_fingerprint(job)
 
     def work() -> LabelNoiseRecord:
         record = look_at_labels(job, fingerprint)
@@ -199,18 +199,7 @@ def evaluate(job: Job) -> dict[str, BenchmarkResult]:
     """
     keys = [*job.benchmarks, HELD_OUT]
     files = [job.run.evaluation(key) / "results.json" for key in keys]
-    fingerprint = digest(
-        {
-            "model": job.run.manifest.stages["train"].fingerprint,
-            "benchmarks": [
-                [key, rows.dataset.sha256, rows.dataset.source] for key, (_, rows) in job.benchmarks.items()
-            ],
-            "renderings": {benchmark.key: benchmark.protocol for benchmark in job.spec.evaluation.benchmarks},
-            "bootstrap": job.spec.evaluation.bootstrap,
-            "pairs": job.pairs_fingerprint,
-            "versions": versions(),
-        }
-    )
+    fingerprint = evaluate_fingerprint(job)
 
     def read() -> dict[str, BenchmarkResult]:
         return {key: read_record(file, BenchmarkResult) for key, file in zip(keys, files, strict=True) if file.exists()}
@@ -239,16 +228,7 @@ def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
     if not wanted.pairs or (wanted.data == HELD_OUT and not checked.held_out_pairs):
         path.unlink(missing_ok=True)
         return None
-    fingerprint = digest(
-        {
-            "model": job.run.manifest.stages["train"].fingerprint,
-            "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
-            "probes": wanted.model_dump(mode="json"),
-            "bootstrap": job.spec.evaluation.bootstrap,
-            "seed": job.spec.seed,
-            "versions": versions(),
-        }
-    )
+    fingerprint = probe_fingerprint(job)
 
     def work() -> ProbesRecord:
         scorer = checkpoint_scorer(job.spec, job.run.model, job.events)

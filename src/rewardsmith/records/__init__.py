@@ -19,6 +19,7 @@ file (`null` does).
     route    → RoutingRecord   routing.json; the audit log: AuditHeader, AuditEntry; its rows: RouteRow
     export   → ExportRecord     printed; average → CheckpointRecord: rewardsmith.json
     push     → PushRecord       printed; ls → RunsRecord: printed
+    run      → DryRunRecord     printed by --dry-run
     pipeline → Manifest         manifest.json; LiveRecord: live.json, while it works
              → TrackersRecord   trackers.json
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
@@ -110,6 +111,7 @@ from rewardsmith.records.data_tokens import (
     UnknownTokens,
 )
 from rewardsmith.records.doctor import DoctorFinding, DoctorRecord, InstalledPackage, UnreadableFile
+from rewardsmith.records.dry_run import DryRunRecord, PlannedStage, StageState
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
 from rewardsmith.records.explain import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.records.export import ExportRecord
@@ -206,6 +208,7 @@ __all__ = [
     "DifferenceResult",
     "DoctorFinding",
     "DoctorRecord",
+    "DryRunRecord",
     "Estimate",
     "ExampleRow",
     "ExplainRecord",
@@ -266,6 +269,7 @@ __all__ = [
     "PathName",
     "PathResult",
     "PlanRecord",
+    "PlannedStage",
     "PolicyLabels",
     "PolicySamplesRecord",
     "PreferenceCycle",
@@ -310,6 +314,7 @@ __all__ = [
     "SourceCount",
     "SourceForms",
     "StageRecord",
+    "StageState",
     "StepMetrics",
     "SubsetComparison",
     "SubsetResult",

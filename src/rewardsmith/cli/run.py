@@ -1,0 +1,77 @@
+"""`rewardsmith run`: the whole main job; with `--dry-run`, what it would do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record, terminal
+
+if TYPE_CHECKING:
+    from rewardsmith.spec import Spec
+
+
+def run_command(
+    spec: SpecPath,
+    overrides: Overrides = None,
+    learning_curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRACTIONS", help="Also train on these shares of the prompts, as 0.25,0.5,1: is more data worth it?"
+        ),
+    ] = None,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Open everything that the run needs, say what it would do, write nothing."),
+    ] = False,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Check, train, evaluate, gates, report: the main job. Resumable."""
+    loaded = load(spec, overrides)
+    if dry:
+        _dry_run(loaded, overwrite, as_json)
+        return
+    with live() as events:
+        from rewardsmith.pipeline import parse_fractions, run_job
+
+        fractions = parse_fractions(learning_curve) if learning_curve is not None else ()
+        outcome = run_job(loaded, events, overwrite=overwrite, learning_curve=fractions)
+    if outcome is None:
+        return
+    if as_json:
+        typer.echo(json.dumps(_outcome_json(outcome), indent=2))
+    else:
+        from rewardsmith.cli.replicas import print_variants
+        from rewardsmith.cli.tables import print_outcome
+
+        print_variants(terminal(), outcome.results, outcome.replicas, outcome.curve)
+        print_outcome(terminal(), outcome.results, outcome.gates, outcome.report)
+    raise typer.Exit(0 if outcome.passed else 1)
+
+
+def _dry_run(spec: Spec, overwrite: bool, as_json: bool) -> None:
+    with live() as events:
+        from rewardsmith.pipeline.dry_run import dry_run
+
+        record = dry_run(spec, events, overwrite=overwrite)
+    if as_json:
+        print_record(record)
+    else:
+        from rewardsmith.cli.dry_run_tables import print_dry_run
+
+        print_dry_run(terminal(), record)
+
+
+def _outcome_json(outcome: Any) -> dict[str, Any]:
+    return {
+        "passed": outcome.passed,
+        "run": str(outcome.run),
+        "report": str(outcome.report),
+        "gates": outcome.gates.model_dump(mode="json", by_alias=True),
+        "results": {key: result.model_dump(mode="json", by_alias=True) for key, result in outcome.results.items()},
+        "replicas": outcome.replicas.model_dump(mode="json", by_alias=True) if outcome.replicas else None,
+        "learning_curve": outcome.curve.model_dump(mode="json", by_alias=True) if outcome.curve else None,
+    }
