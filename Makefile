@@ -98,6 +98,9 @@ docs: $(STAMP)  ## Write the reference pages from the code, then the site of all
 	@$(BIN)/python -m rewardsmith.data.reference docs
 	@$(BIN)/python -m rewardsmith.training.planning.scale docs
 	@$(BIN)/python -m rewardsmith.doctor.reference docs
+	@$(BIN)/python -m rewardsmith.records.reference docs
+	@$(BIN)/python -m rewardsmith.cli.reference docs
+	@$(BIN)/python -m rewardsmith.serving.reference docs
 	@$(PIP) -e '.[docs]'
 	@$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/site
 	@echo "The site: build/site/docs/index.html"

@@ -1,21 +1,16 @@
 """The command line: thin. Each command reads its arguments, calls the pipeline, prints the record, chooses the exit
 code.
 
-    app.py             the commands
-    average.py         `rewardsmith average`
-    check.py           `rewardsmith check`; check_tables.py its findings as a table
-    compare.py         `rewardsmith compare`
-    explain.py         `rewardsmith explain`; explain_tables.py prints it
-    export.py          `rewardsmith export`
-    verify.py          `rewardsmith verify`, and its table
-    probe.py           `rewardsmith probe`; probe_tables.py prints it
-    score.py           `rewardsmith score`; ensembles.py: how it and `serve` are given several models
+    app.py             train and evaluate; the list of all commands; errors and exit codes
+    NAME.py            every other command, in a file of its name; NAME_tables.py prints its record
     options.py         what the commands share: options, and how a spec is read and a record printed
+    ensembles.py       how `score`, `serve` and `route` are given several models
     live.py            progress: bars on a terminal, plain lines elsewhere
-    tables.py          records as tables
+    tables.py          results, gates, outcome
     analysis_lines.py  what stands beside a benchmark's scores
     replicas.py        the spread over seeds and the learning curve as tables
     formatting.py      numbers and verdicts
+    reference.py       docs/commands.md
 
 Exit codes: 0 done and every gate passes; 1 a verdict is negative; 2 the spec, the data or the arguments cannot be used;
 130 interrupted. torch is imported inside the commands that need it: `--help` answers at once.

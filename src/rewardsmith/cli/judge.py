@@ -13,7 +13,7 @@ from rewardsmith.cli.options import AsJson, BenchmarkData, BenchmarkName, Overri
 if TYPE_CHECKING:
     from rewardsmith.spec import Spec
 
-SpecOfJudge = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Take the judge of this spec.")]
+SpecOfJudge = Annotated[Path | None, typer.Argument(metavar="SPEC", help="Take the judge of this spec.")]
 
 
 def judge(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The YAML spec.", show_default=False)]
 SpecOfRun = Annotated[
-    Path | None, typer.Argument(metavar="[SPEC]", help="Take the model and the settings of this spec's run.")
+    Path | None, typer.Argument(metavar="SPEC", help="Take the model and the settings of this spec's run.")
 ]
 ModelFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="A checkpoint folder.")]
 BenchmarkName = Annotated[

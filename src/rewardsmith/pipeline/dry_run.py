@@ -27,7 +27,7 @@ from rewardsmith.pipeline.stage_fingerprints import (
     train_fingerprint,
 )
 from rewardsmith.pipeline.stages import refuse_failed
-from rewardsmith.records import CheckRecord, DryRunRecord, PlannedStage, StageState, read_record
+from rewardsmith.records import CheckRecord, DryRunRecord, DryRunStage, StageState, read_record
 from rewardsmith.spec import Spec
 from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.training.checkpoints import latest_complete
@@ -80,7 +80,7 @@ def _check_thresholds(job: Job) -> None:
     gates.check_thresholds(wanted, baselines)
 
 
-def _stages(job: Job) -> tuple[PlannedStage, ...]:
+def _stages(job: Job) -> tuple[DryRunStage, ...]:
     """Every stage with its state. Each stands on those before it: after one that would run, all would."""
     run, wanted = job.run, job.spec.evaluation
     check = _planned(job, "check", job.check_fingerprint, run.path / "check.json")
@@ -100,12 +100,12 @@ def _stages(job: Job) -> tuple[PlannedStage, ...]:
             for name, (asked, fingerprint, files) in after.items()
             if asked
         ),
-        PlannedStage(name="gates", state="would run", files=("gates.json", "ood.json")),
-        PlannedStage(name="report", state="would run", files=("report.html", "summary.md")),
+        DryRunStage(name="gates", state="would run", files=("gates.json", "ood.json")),
+        DryRunStage(name="report", state="would run", files=("report.html", "summary.md")),
     )
 
 
-def _train_stage(job: Job, *, checked: bool) -> PlannedStage:
+def _train_stage(job: Job, *, checked: bool) -> DryRunStage:
     run, summary = job.run, job.run.path / "train" / "summary.json"
     fingerprint = ""
     if checked:
@@ -118,6 +118,6 @@ def _train_stage(job: Job, *, checked: bool) -> PlannedStage:
     return stage.model_copy(update={"state": "would continue"}) if begun else stage
 
 
-def _planned(job: Job, name: str, fingerprint: str, *files: Path) -> PlannedStage:
+def _planned(job: Job, name: str, fingerprint: str, *files: Path) -> DryRunStage:
     state: StageState = "unchanged" if fingerprint and job.run.is_done(name, fingerprint, *files) else "would run"
-    return PlannedStage(name=name, state=state, files=tuple(str(file.relative_to(job.run.path)) for file in files))
+    return DryRunStage(name=name, state=state, files=tuple(str(file.relative_to(job.run.path)) for file in files))

@@ -23,6 +23,8 @@ file (`null` does).
     pipeline → Manifest         manifest.json; LiveRecord: live.json, while it works
              → TrackersRecord   trackers.json
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
+
+`reference.py` writes docs/records.md of them, in the words of `schema_words.py`.
 """
 
 from rewardsmith.records.analysis import (
@@ -111,7 +113,7 @@ from rewardsmith.records.data_tokens import (
     UnknownTokens,
 )
 from rewardsmith.records.doctor import DoctorFinding, DoctorRecord, InstalledPackage, UnreadableFile
-from rewardsmith.records.dry_run import DryRunRecord, PlannedStage, StageState
+from rewardsmith.records.dry_run import DryRunRecord, DryRunStage, StageState
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
 from rewardsmith.records.explain import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.records.export import ExportRecord
@@ -209,6 +211,7 @@ __all__ = [
     "DoctorFinding",
     "DoctorRecord",
     "DryRunRecord",
+    "DryRunStage",
     "Estimate",
     "ExampleRow",
     "ExplainRecord",
@@ -269,7 +272,6 @@ __all__ = [
     "PathName",
     "PathResult",
     "PlanRecord",
-    "PlannedStage",
     "PolicyLabels",
     "PolicySamplesRecord",
     "PreferenceCycle",

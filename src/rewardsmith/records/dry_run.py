@@ -9,7 +9,7 @@ from rewardsmith.records.files import Record
 StageState = Literal["would run", "would continue", "unchanged"]
 
 
-class PlannedStage(Record):
+class DryRunStage(Record):
     """One stage: what a run would do with it, and the files that hold its result, relative to the run directory."""
 
     name: str
@@ -34,5 +34,5 @@ class DryRunRecord(Record):
     rows: int
     findings: tuple[str, ...] = ()
     benchmarks: dict[str, int]
-    stages: tuple[PlannedStage, ...]
+    stages: tuple[DryRunStage, ...]
     warnings: tuple[str, ...] = ()

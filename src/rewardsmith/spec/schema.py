@@ -10,11 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
+from rewardsmith.records.schema_words import Schema, schema_words
 from rewardsmith.spec.tree import Spec
-
-Schema = dict[str, Any]
 
 _INTRODUCTION = """\
 # The spec: every field
@@ -25,16 +23,6 @@ refused with the nearest valid name. `rewardsmith init` writes a commented file 
 
 This page and [spec.schema.json](spec.schema.json) are generated from the models by `make docs`.
 """
-
-_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-_TYPES = {
-    "string": "text",
-    "integer": "whole number",
-    "number": "number",
-    "boolean": "`true`, `false`",
-    "null": "`null`",
-    "object": "mapping",
-}
 
 
 def json_schema() -> Schema:
@@ -79,7 +67,7 @@ def _sections(field: Schema, schema: Schema) -> list[Schema]:
 
 def _table(fields: Schema, schema: Schema, path: str = "") -> str:
     rows = "".join(
-        f"| `{name}` | {_values(field, schema)} | {_default(field, schema)} | {_meaning(name, field, path)} |\n"
+        f"| `{name}` | {schema_words(field, _called)} | {_default(field, schema)} | {_meaning(name, field, path)} |\n"
         for name, field in fields.items()
     )
     return f"| field | values | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
@@ -105,24 +93,9 @@ def _stated(item: Schema, fields: Schema) -> Schema:
     return stated or {name: value for name, value in item.items() if value}
 
 
-def _values(field: Schema, schema: Schema) -> str:
-    """What may stand in a field, in words."""
-    if "const" in field:
-        return f"`{json.dumps(field['const'])}`".replace('"', "")
-    if "enum" in field:
-        return ", ".join(f"`{value}`" for value in field["enum"])
-    if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_values(part, schema) for part in field["anyOf"]))
-    if "$ref" in field or "oneOf" in field:
-        return "section"
-    if field.get("type") == "array":
-        parts = field.get("prefixItems") or [field["items"]]
-        inner = ", ".join(_values(part, schema) for part in parts)
-        return f"list of {inner}" if "items" in field else f"list of two: {inner}"
-    if "propertyNames" in field:
-        return f"mapping of {_values(field['propertyNames'], schema)} to text"
-    bounds = [f"{sign} {field[key]:g}" for key, sign in _BOUNDS.items() if key in field]
-    return " ".join([_TYPES[field["type"]], " and ".join(bounds)]).strip()
+def _called(name: str) -> str:
+    del name  # each section has a table of its own, named by its path
+    return "section"
 
 
 def write_docs(folder: Path) -> None:

@@ -1,0 +1,89 @@
+"""docs/http.md, written from the OpenAPI document: every route with what it takes and gives, and every refusal.
+
+python -m rewardsmith.serving.reference docs
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rewardsmith.records import write_text
+from rewardsmith.records.schema_words import Schema, schema_words
+from rewardsmith.serving.dialects import DIALECTS
+from rewardsmith.serving.openapi import openapi_document
+
+PAGE = "http.md"
+
+_HEAD = """\
+# HTTP: every route
+
+What `rewardsmith serve` answers; [serving.md](serving.md) says how to use it. `GET /openapi.json` gives the same for
+programs, and this page is generated from it by `make docs`. Every scoring route also stands under `/models/NAME/…`,
+for a server with several models. Rewards are raw in all of them: nothing is normalised, and no sigmoid is applied. A
+token is sent as `Authorization: Bearer …`, or as name or password of HTTP Basic (`http://TOKEN@host/…`).
+
+| route | what it does |
+| --- | --- |
+"""
+_REFUSALS = """
+## Refusals
+
+A refusal is JSON with `error`: `code`, `message`, `fix`, and `limit` where one was passed.
+
+| status | when |
+| --- | --- |
+"""
+
+
+def http_page() -> str:
+    """The page: routes, what each takes and gives with an example, the parts of both, refusals."""
+    document = openapi_document(DIALECTS.values())
+    routes = [route for route in _routes(document) if not route[1].startswith("/models/{name}/")]
+    rows = "".join(f"| `{method} {path}` | {route['summary']} |\n" for method, path, route in routes)
+    answers = document["components"]["responses"]
+    refusals = "".join(f"| {status} | {_cell(answer['description'])} |\n" for status, answer in answers.items())
+    models = document["components"]["schemas"]
+    parts = "".join(f"\n### {name}\n\n{_described(models[name])}" for name in sorted(models))
+    told = "".join(_route(*route) for route in routes if "requestBody" in route[2])
+    return f"{_HEAD}{rows}{told}{_REFUSALS}{refusals}\n## Parts\n{parts}"
+
+
+def _routes(document: Schema) -> Iterator[tuple[str, str, Schema]]:
+    for path, methods in document["paths"].items():
+        yield from ((name.upper(), path, route) for name, route in methods.items() if name != "parameters")
+
+
+def _route(method: str, path: str, route: Schema) -> str:
+    """One scoring route: what it takes and gives, and an example for each dialect that it speaks."""
+    body = route["requestBody"]["content"]["application/json"]
+    given = route["responses"]["200"]["content"]["application/json"]["schema"]
+    examples = "".join(
+        f"\n```text\n{json.dumps(example['value'], ensure_ascii=False)}\n```\n" for example in body["examples"].values()
+    )
+    takes, gives = schema_words(body["schema"], _link), schema_words(given, _link)
+    return f"\n## {method} {path}\n\n{route['summary']}. Takes {takes}; gives {gives}.\n{examples}"
+
+
+def _described(model: Schema) -> str:
+    told = f"{model['description']}\n\n" if "description" in model else ""
+    required = set(model.get("required", ()))
+    rows = "".join(
+        f"| `{name}`{'' if name in required else ', optional'} | {_cell(schema_words(field, _link))} |\n"
+        for name, field in model.get("properties", {}).items()
+    )
+    return f"{told}| field | holds |\n| --- | --- |\n{rows}" if rows else f"{told}{schema_words(model, _link)}\n"
+
+
+def _link(name: str) -> str:
+    return f"[{name}](#{name.lower()})"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+if __name__ == "__main__":
+    write_text(Path(sys.argv[1]) / PAGE, http_page())
