@@ -44,6 +44,11 @@ def test_without_answers_it_is_every_default(world: World) -> None:
     assert (world.folder / "new" / "spec.yaml").read_text().startswith(starter_spec())
 
 
+def test_a_column_that_nothing_reads_is_named(world: World, ratings: str) -> None:
+    done = world("init", "new", "--data", ratings)
+    assert "column 'who' is not read; --columns OURS='who' would make it" in done.out
+
+
 def test_flags_become_fields(world: World, ratings: str) -> None:
     done = world(
         "init", "new", "--base", str(world.base), "--data", ratings, "--policy", "8B", "--device", "cpu",
@@ -59,6 +64,7 @@ def test_flags_become_fields(world: World, ratings: str) -> None:
         "annotator": "who", "prompt": "question", "chosen": "Better answer", "rejected": "Worse answer",
     }  # fmt: skip
     assert "'Better answer' is taken for chosen" in done.out
+    assert "is not read" not in done.out
     assert "--reward.remote_url" in (world.folder / "new" / "spec.yaml").read_text()
     checked = world("check", "new/spec.yaml")
     assert checked.code == 0

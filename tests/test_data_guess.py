@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rewardsmith.data.guess import guess_columns, look
+from rewardsmith.data.guess import guess_columns, look, unread_columns
 from rewardsmith.errors import DataError
 
 
@@ -28,6 +28,13 @@ from rewardsmith.errors import DataError
 )  # fmt: skip
 def test_names(names, columns, missing):
     assert guess_columns(names.split()) == (columns, missing)
+
+
+def test_what_nothing_will_read_is_named():
+    names = ["question", "better", "worse", "where from", "id", "score_chosen", "score_rejected"]
+    mapped, _ = guess_columns(names)
+    assert unread_columns(names, mapped) == ("where from",)
+    assert unread_columns(names, {**mapped, "source": "where from"}) == ()
 
 
 def test_a_column_that_says_who_won_is_no_answer(tmp_path):

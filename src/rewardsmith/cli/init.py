@@ -89,6 +89,8 @@ def init(
     write_text(path, text)
     for ours, theirs in answers.columns.items():
         typer.echo(f"  column {theirs!r} is taken for {ours}")
+    for name in _unread(answers):
+        typer.echo(f"  column {name!r} is not read; --columns OURS={name!r} would make it our source, subset, id, …")
     typer.echo(f"{path}\n  next: rewardsmith check {path}\n  then: rewardsmith run {path}")
 
 
@@ -213,6 +215,14 @@ def _columns(data: str, stated: dict[str, str], *, asks: bool) -> dict[str, str]
             )
         found[ours] = _ask(f"Column of the {ours} response ({', '.join(seen.names)})", "", partial(_one_of, seen.names))
     return found
+
+
+def _unread(answers: Answers) -> tuple[str, ...]:
+    if answers.data == _EMBEDDED or not _is_file(answers.data):
+        return ()
+    from rewardsmith.data.guess import look, unread_columns
+
+    return unread_columns(look(answers.data).names, answers.columns)
 
 
 def _name(data: str) -> str:

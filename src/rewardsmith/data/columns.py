@@ -35,6 +35,12 @@ _SCORES = (
 )
 
 
+BESIDE_THE_TEXTS = frozenset(name for pair in _SCORES for name in pair) | {
+    name for ours, names in _ALIASES.items() if ours not in ("prompt", "chosen", "rejected") for name in names
+}
+"""Names that are known to hold something else than a text of the pair: `chosen_score` is no response."""
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The names in the file, None where it has none. `scores`: the columns with the score of chosen and of rejected."""

@@ -4,6 +4,7 @@
     seen.names          # its columns
     seen.columns        # {"prompt": "question", "chosen": "better"}: what the spec must say
     seen.missing        # ("rejected",): what nothing in the file is called
+    unread_columns(seen.names, seen.columns)      # ("where from",): what nothing will read
 
 A guess is made from names, is shown before it is used, and is left open where two columns would fit. A column that says
 which of two answers won (`winner`: a, b, tie) is none of a pair's: such rows must be turned into chosen and rejected.
@@ -13,11 +14,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from rewardsmith.data.columns import known
+from rewardsmith.data.columns import BESIDE_THE_TEXTS, find_columns, known
 from rewardsmith.data.files import read_rows
 from rewardsmith.errors import DataError
 from rewardsmith.spec.data import Column
@@ -64,15 +65,27 @@ def guess_columns(names: Collection[str]) -> tuple[dict[Column, str], tuple[Colu
     """
     found: dict[Column, str] = {}
     missing: list[Column] = []
+    texts = [name for name in names if name not in BESIDE_THE_TEXTS]
     for ours, words in _WORDS.items():
         if known(ours, names) is not None:
             continue
-        free = [name for name in names if name not in found.values() and words & _parts(name)]
+        free = [name for name in texts if name not in found.values() and words & _parts(name)]
         if len(free) == 1:
             found[ours] = free[0]
         elif ours != "prompt":
             missing.append(ours)
     return found, tuple(missing)
+
+
+def unread_columns(names: Collection[str], mapped: Mapping[str, str]) -> tuple[str, ...]:
+    """The columns of a file that nothing will read, when some are mapped.
+
+    Raises:
+        DataError: the names and the map hold no pair.
+    """
+    found = find_columns(names, mapped, where="columns")
+    read = {getattr(found, field.name) for field in fields(found)} | set(found.scores or ())
+    return tuple(name for name in names if name not in read)
 
 
 def _parts(name: str) -> set[str]:
