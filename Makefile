@@ -70,7 +70,7 @@ $(OPENRLHF)/.installed: tests/openrlhf/requirements.txt
 	@echo "Making $(OPENRLHF) (a few minutes the first time) ..."
 	@test -x $(OPENRLHF)/bin/python || $(PYTHON) -m venv $(OPENRLHF)
 	@echo "  1/3 torch"
-	@$(OPENRLHF_PIP) install -c constraints.txt torch numpy ninja wheel 'setuptools<81'
+	@$(OPENRLHF_PIP) install $$(grep -E '^(torch|numpy)==' constraints.txt) ninja wheel 'setuptools<81'
 	@echo "  2/3 DeepSpeed and what train_rm imports"
 	@DS_ACCELERATOR=cpu DS_BUILD_OPS=0 $(OPENRLHF_PIP) install --no-build-isolation -r $<
 	@echo "  3/3 OpenRLHF"

@@ -88,7 +88,7 @@ def main() -> None:
         "Made by `python bench/report_browser.py --save`."
     )
     lines = markdown_table(("texts", "filter", "median, ms", "slowest, ms"), filters)
-    text = f"{head}\n\n{markdown_table(HEAD, pages)}\n{lines}"
+    text = f"# The report in a browser\n\n{head}\n\n{markdown_table(HEAD, pages)}\n{lines}"
     publish("report_browser", text, arguments)
 
 

@@ -141,6 +141,13 @@ def test_every_page_stands_in_the_site() -> None:
     results = {f"../bench/results/{path.stem}" for path in (ROOT / "bench" / "results").glob("*.md")}
     entries = re.findall(r"^(?:.*<)?([\w./-]+)>?$", index, flags=re.MULTILINE)
     assert sorted((pages | results) - set(entries)) == []
+    untitled = [place for place in entries if not _page(place).read_text(encoding="utf-8").startswith("# ")]
+    assert untitled == [], "a page without a title has no link"
+
+
+def _page(entry: str) -> Path:
+    """The file of an entry of the site's table of contents."""
+    return ROOT / "docs" / f"{entry}.md"
 
 
 def test_the_readme_lists_every_command() -> None:
