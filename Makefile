@@ -59,7 +59,7 @@ test-browser: $(STAMP)  ## The report in headless Chromium; installs the driver,
 
 test-trackers: $(STAMP)  ## Weights & Biases and MLflow, written and read back in .venv-trackers: they are large
 	@test -x .venv-trackers/bin/python || $(BIN)/python -m venv .venv-trackers
-	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > \
 	  "$$(.venv-trackers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rewardsmith-venv.pth"
 	@.venv-trackers/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt wandb mlflow-skinny
 	@$(TEST_ENV) .venv-trackers/bin/python -m pytest -q tests/test_trackers_elsewhere.py
