@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from rewardsmith.records import StepMetrics, TrainRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training import trainer as trainer_module
+from rewardsmith.training import trl_backend
 from rewardsmith.training.checkpoints import MARKER, latest_complete, mark_complete, remove_all_but
 from rewardsmith.training.trl_backend import TrainJob, train
 
@@ -151,3 +153,20 @@ def test_a_loss_that_is_not_a_number_stops_training_with_a_message(tiny_base: Pa
     with pytest.raises(ModelError, match="the loss is nan at step 1: training has diverged"):
         train(make_job(base, tmp_path))
     assert (tmp_path / "train" / "metrics.jsonl").read_text() == ""
+
+
+def test_nothing_of_the_model_is_alive_when_training_has_ended(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows loads the checkpoint: two models at a time are what the planner counts, not three."""
+    alive: list[weakref.ref[object]] = []
+    load = trl_backend.load_base
+
+    def loaded(*given: object, **named: object) -> object:
+        model = load(*given, **named)
+        alive.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(trl_backend, "load_base", loaded)
+    train(make_job(tiny_base, tmp_path))
+    assert [one() for one in alive] == [None]

@@ -9,6 +9,7 @@ back.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import sys
@@ -97,6 +98,18 @@ def train(job: TrainJob) -> TrainRecord:
         ModelError: base, adapter or device cannot be used.
         MarginStop: the monitor stopped training; the summary and the last checkpoint are kept.
     """
+    record, steps = _train(job)
+    # A trainer and its model refer to each other, and what comes next loads the checkpoint beside what is left of them.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if record.monitor.stopped:
+        raise margin_stop(record.monitor, steps)
+    return record
+
+
+def _train(job: TrainJob) -> tuple[TrainRecord, int]:
+    """The record, and how many steps were planned; what was built for it is garbage then."""
     started = time.perf_counter()
     device = choose_device(job.spec.hardware.device)
     if device.type == "cuda":
@@ -128,9 +141,7 @@ def train(job: TrainJob) -> TrainRecord:
     if main:
         _finish(job, trainer, record, weights)
     trainer.accelerator.wait_for_everyone()
-    if record.monitor.stopped:
-        raise margin_stop(record.monitor, plan.steps)
-    return record
+    return record, plan.steps
 
 
 def _restart(folder: Path, checkpoint: Path | None, log: StepLog) -> list[StepMetrics]:
