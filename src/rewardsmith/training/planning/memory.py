@@ -156,10 +156,11 @@ def _peak(
 ) -> MemoryUse:
     """The peak over the phases of a step.
 
-    Weights and optimizer are there all the time. A step's first micro-batch finds no gradients (they are freed after
-    every step), so that with one micro-batch a step they grow while activations go; with several, or where buffers
-    hold them anyway, both are there together. `buffers` are alive in forward and backward passes. Loading is no peak:
-    safetensors maps the file, and weights are its pages until they change.
+    Weights and optimizer are there all the time, also while the checkpoint is saved and loaded again. A step's first
+    micro-batch finds no gradients (they are freed after every step), so that with one micro-batch a step they grow
+    while activations go; with several, or where buffers hold them anyway, both are there together. `buffers` are alive
+    in forward and backward passes. Loading is no peak: safetensors maps the file, and weights are its pages until they
+    change.
     """
     held = activation_memory(
         setup.shape,
@@ -175,7 +176,7 @@ def _peak(
     phases: dict[Phase, float] = {
         "forward and backward": steady + computing + buffers,
         "optimizer step": steady + gradients,
-        "saving": weights + (_reloaded_bytes(setup) if setup.on_host else 0.0),
+        "saving": steady + (_reloaded_bytes(setup) if setup.on_host else 0.0),
     }
     phase = max(phases, key=lambda name: phases[name])
     return MemoryUse(weights, gradients, optimizer, held.total, buffers, phases[phase], phase)
