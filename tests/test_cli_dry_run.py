@@ -119,6 +119,9 @@ def test_findings_of_the_first_rows_are_named(world: World) -> None:
     assert answer.code == 0
     assert "56 rows looked at" in answer.out
     assert "empty" in answer.out.lower()
+    assert "would stop" not in answer.out
+    strict = world("run", "spec.yaml", "--set", "data.fail_on=[empty_text]", "--dry-run")
+    assert "warning: these rows alone would stop the run at its check: empty_text" in strict.out
     assert "Nothing was written." in answer.out
 
 

@@ -18,7 +18,7 @@ def print_dry_run(console: Console, record: DryRunRecord) -> None:
     lines = [
         f"run      {record.run}" + (" (what is there would be deleted)" if record.deletes else ""),
         f"base     {visible(record.base, 80)}, {parameters(record.base_parameters)} parameters; policy {policy}",
-        f"trains   with {record.backend} on {record.device}",
+        f"trains   backend {record.backend}, device {record.device}",
         f"pairs    {record.rows:,} rows looked at: " + ("; ".join(record.findings) or "nothing to mend"),
         *(f"asks     {key}, {rows:,} rows" for key, rows in record.benchmarks.items()),
         *(f"warning: {warning}" for warning in record.warnings),
