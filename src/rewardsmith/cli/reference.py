@@ -13,6 +13,7 @@ import typer
 
 from rewardsmith.cli.app import app
 from rewardsmith.records import write_text
+from rewardsmith.records.schema_words import table_cell
 
 PAGE = "commands.md"
 
@@ -48,12 +49,8 @@ def _entry(context: typer.Context) -> str:
     command = context.command
     usage = " ".join(command.get_usage(context).partition(": ")[2].split())
     taken = [record for one in command.params if one.name != "help" and (record := one.get_help_record(context))]
-    rows = "".join(f"| `{_cell(names)}` | {_cell(told)} |\n" for names, told in taken)
+    rows = "".join(f"| `{table_cell(names)}` | {table_cell(told)} |\n" for names, told in taken)
     return f"\n## {context.command_path}\n\n{command.help}\n\n```text\n{usage}\n```\n\n{_TABLE}{rows}"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", r"\|")
 
 
 if __name__ == "__main__":

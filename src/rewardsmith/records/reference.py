@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rewardsmith import records
 from rewardsmith.records.files import Record, write_text
-from rewardsmith.records.schema_words import Schema, schema_words
+from rewardsmith.records.schema_words import Schema, heading_link, schema_words, table_cell
 
 PAGE = "records.md"
 
@@ -69,7 +69,9 @@ What Rewardsmith writes for other programs. `schema` counts breaking changes; nu
 def records_page() -> str:
     """The page: which file holds which record, then every record with its fields, in the order of the files."""
     kinds = [kind for _, kind in FILES.values()]
-    rows = "".join(f"| {file} | {command} | {_link(kind.__name__)} |\n" for file, (command, kind) in FILES.items())
+    rows = "".join(
+        f"| {file} | {command} | {heading_link(kind.__name__)} |\n" for file, (command, kind) in FILES.items()
+    )
     return _HEAD + rows + "".join(_record(kind) for kind in _with_parts(kinds))
 
 
@@ -94,16 +96,10 @@ def _record(kind: type[Record]) -> str:
     schema: Schema = kind.model_json_schema(mode="serialization")
     told = inspect.cleandoc(kind.__doc__ or "")
     fields: Schema = schema["properties"] if "properties" in schema else schema["$defs"][kind.__name__]["properties"]
-    rows = "".join(f"| `{name}` | {_escaped(schema_words(field, _link))} |\n" for name, field in fields.items())
+    rows = "".join(
+        f"| `{name}` | {table_cell(schema_words(field, heading_link))} |\n" for name, field in fields.items()
+    )
     return f"\n## {kind.__name__}\n\n{told}\n\n| field | holds |\n| --- | --- |\n{rows}"
-
-
-def _link(name: str) -> str:
-    return f"[{name}](#{name.lower()})"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", r"\|")
 
 
 if __name__ == "__main__":

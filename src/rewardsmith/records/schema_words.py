@@ -20,6 +20,7 @@ _TYPES = {
     "null": "`null`",
     "object": "mapping",
 }
+_NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 def schema_words(field: Schema, link: Callable[[str], str]) -> str:
@@ -61,4 +62,11 @@ def _mapping(field: Schema, link: Callable[[str], str]) -> str:
     return f"mapping of {names} to {schema_words(values, link) if isinstance(values, dict) and values else 'anything'}"
 
 
-_NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
+def heading_link(name: str) -> str:
+    """A Markdown link to the heading of that name on the same page."""
+    return f"[{name}](#{name.lower()})"
+
+
+def table_cell(text: str) -> str:
+    """Text as a cell of a Markdown table: on one line, its bars escaped."""
+    return " ".join(text.split()).replace("|", r"\|")

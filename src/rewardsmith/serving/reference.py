@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rewardsmith.records import write_text
-from rewardsmith.records.schema_words import Schema, schema_words
+from rewardsmith.records.schema_words import Schema, heading_link, schema_words, table_cell
 from rewardsmith.serving.dialects import DIALECTS
 from rewardsmith.serving.openapi import openapi_document
 
@@ -44,7 +44,7 @@ def http_page() -> str:
     routes = [route for route in _routes(document) if not route[1].startswith("/models/{name}/")]
     rows = "".join(f"| `{method} {path}` | {route['summary']} |\n" for method, path, route in routes)
     answers = document["components"]["responses"]
-    refusals = "".join(f"| {status} | {_cell(answer['description'])} |\n" for status, answer in answers.items())
+    refusals = "".join(f"| {status} | {table_cell(answer['description'])} |\n" for status, answer in answers.items())
     models = document["components"]["schemas"]
     parts = "".join(f"\n### {name}\n\n{_described(models[name])}" for name in sorted(models))
     told = "".join(_route(*route) for route in routes if "requestBody" in route[2])
@@ -63,7 +63,7 @@ def _route(method: str, path: str, route: Schema) -> str:
     examples = "".join(
         f"\n```text\n{json.dumps(example['value'], ensure_ascii=False)}\n```\n" for example in body["examples"].values()
     )
-    takes, gives = schema_words(body["schema"], _link), schema_words(given, _link)
+    takes, gives = schema_words(body["schema"], heading_link), schema_words(given, heading_link)
     return f"\n## {method} {path}\n\n{route['summary']}. Takes {takes}; gives {gives}.\n{examples}"
 
 
@@ -71,18 +71,10 @@ def _described(model: Schema) -> str:
     told = f"{model['description']}\n\n" if "description" in model else ""
     required = set(model.get("required", ()))
     rows = "".join(
-        f"| `{name}`{'' if name in required else ', optional'} | {_cell(schema_words(field, _link))} |\n"
+        f"| `{name}`{'' if name in required else ', optional'} | {table_cell(schema_words(field, heading_link))} |\n"
         for name, field in model.get("properties", {}).items()
     )
-    return f"{told}| field | holds |\n| --- | --- |\n{rows}" if rows else f"{told}{schema_words(model, _link)}\n"
-
-
-def _link(name: str) -> str:
-    return f"[{name}](#{name.lower()})"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", r"\|")
+    return f"{told}| field | holds |\n| --- | --- |\n{rows}" if rows else f"{told}{schema_words(model, heading_link)}\n"
 
 
 if __name__ == "__main__":
