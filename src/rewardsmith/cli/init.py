@@ -12,11 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args
 
 import typer
 
 from rewardsmith.errors import DataError, SpecError, UserError
+
+if TYPE_CHECKING:
+    from rewardsmith.data.guess import Seen
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Framework = Literal["trl", "openrlhf", "verl", "slime", "llama-factory", "best-of-n", "other"]
@@ -193,11 +196,9 @@ def _columns(data: str, stated: dict[str, str], *, asks: bool) -> dict[str, str]
     Raises:
         DataError: no column seems to hold a side of the pair, and nobody can be asked.
     """
-    if data == _EMBEDDED or not _is_file(data):
+    seen = _seen(data)
+    if seen is None:
         return {}
-    from rewardsmith.data.guess import look
-
-    seen = look(data)
     found: dict[str, str] = {ours: theirs for ours, theirs in seen.columns.items() if ours not in stated}
     for ours in (ours for ours in seen.missing if ours not in stated):
         if seen.verdict:
@@ -218,11 +219,20 @@ def _columns(data: str, stated: dict[str, str], *, asks: bool) -> dict[str, str]
 
 
 def _unread(answers: Answers) -> tuple[str, ...]:
-    if answers.data == _EMBEDDED or not _is_file(answers.data):
-        return ()
-    from rewardsmith.data.guess import look, unread_columns
+    """The columns of a data file that nothing will read."""
+    from rewardsmith.data.guess import unread_columns
 
-    return unread_columns(look(answers.data).names, answers.columns)
+    seen = _seen(answers.data)
+    return unread_columns(seen.names, answers.columns) if seen else ()
+
+
+def _seen(data: str) -> Seen | None:
+    """What a data file seems to hold; None where there is no file to look at."""
+    if data == _EMBEDDED or not _is_file(data):
+        return None
+    from rewardsmith.data.guess import look
+
+    return look(data)
 
 
 def _name(data: str) -> str:
