@@ -65,6 +65,10 @@ def test_after_a_run_it_says_what_a_run_would_then_do(world: World) -> None:
     assert set(states(deleted).values()) == {"would run"}
     assert files(world.folder) == before
 
+    (world.folder / "runs" / "tiny" / "train" / "summary.json").unlink()  # what stands on a training goes with it
+    said = states(world("run", spec, "--dry-run", "--json").json())
+    assert said == {"check": "unchanged"} | dict.fromkeys(STAGES[1:], "would run")
+
 
 def test_an_interrupted_training_would_continue(world: World) -> None:
     spec = world.write_spec()
