@@ -8,6 +8,7 @@ import os
 import signal
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training import trainer as trainer_module
 from rewardsmith.training import trl_backend
-from rewardsmith.training.checkpoints import MARKER, latest_complete, mark_complete, remove_all_but
+from rewardsmith.training.checkpoints import MARKER, find_resumable, mark_complete, remove_all_but
 from rewardsmith.training.trl_backend import TrainJob, train
 
 STEPS = 7
@@ -135,10 +136,92 @@ def test_a_checkpoint_of_another_fingerprint_is_not_resumed(tmp_path: Path) -> N
     (tmp_path / "checkpoint-6").mkdir()
     (tmp_path / "checkpoint-8").mkdir()
     (tmp_path / "checkpoint-8" / MARKER).write_text("{")
-    assert latest_complete(tmp_path, FINGERPRINT) == tmp_path / "checkpoint-2"
-    assert latest_complete(tmp_path, "nobody's") is None
+    assert find_resumable(tmp_path, FINGERPRINT).checkpoint == tmp_path / "checkpoint-2"
+    assert find_resumable(tmp_path, "nobody's").checkpoint is None
     remove_all_but(tmp_path, keep=tmp_path / "checkpoint-2")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+def flip(file: Path) -> None:
+    """The planted fault that nothing else notices: one bit of one byte in the middle."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def interrupted(base: Path, folder: Path, die_at: int) -> Path:
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def die(metrics: StepMetrics, _: int) -> None:
+        if metrics.step == die_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(make_job(base, folder, die))
+    return folder / "train"
+
+
+STATE = ["scheduler.pt", "optimizer.pt", "rng_state.pth", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", [*STATE, MARKER])
+def test_a_flipped_bit_is_not_resumed_and_the_checkpoint_before_is(
+    tiny_base: Path, tmp_path: Path, unbroken: tuple[Path, TrainRecord], name: str
+) -> None:
+    folder = interrupted(tiny_base, tmp_path, die_at=5)
+    assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
+    flip(folder / "checkpoint-4" / name)
+    said: list[str] = []
+    record = train(replace(make_job(tiny_base, tmp_path), note=said.append))
+    assert record.resumed_from_step == 2
+    assert len(said) == 1
+    assert f"checkpoint-4: {name}" in said[0]
+    assert said[0].endswith("Training continues after step 2")
+    assert [finding.code for finding in record.findings if finding.code == "damaged_checkpoint"]
+    wanted, found = weights(unbroken[0]), weights(tmp_path)
+    assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+def test_without_a_whole_checkpoint_training_starts_anew(
+    tiny_base: Path, tmp_path: Path, unbroken: tuple[Path, TrainRecord]
+) -> None:
+    folder = interrupted(tiny_base, tmp_path, die_at=5)
+    (folder / "checkpoint-4" / "scheduler.pt").unlink()
+    (folder / "checkpoint-2" / "more.bin").write_bytes(b"")
+    said: list[str] = []
+    record = train(replace(make_job(tiny_base, tmp_path), note=said.append))
+    assert record.resumed_from_step is None
+    (text,) = said
+    assert text.startswith("warning: damaged, not resumed: checkpoint-4: scheduler.pt is missing; checkpoint-2: more.bin")
+    assert text.endswith("Training starts anew")
+    wanted, found = weights(unbroken[0]), weights(tmp_path)
+    assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+def test_a_log_that_lost_steps_is_not_continued(tiny_base: Path, tmp_path: Path) -> None:
+    folder = interrupted(tiny_base, tmp_path, die_at=5)
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:1] + lines[2:]))
+    record = train(make_job(tiny_base, tmp_path))
+    assert record.resumed_from_step is None
+    assert [row[0] for row in steps_of(tmp_path)] == list(range(1, STEPS + 1))
+
+
+def test_a_whole_checkpoint_is_named_by_nothing(tiny_base: Path, tmp_path: Path) -> None:
+    interrupted(tiny_base, tmp_path, die_at=5)
+    said: list[str] = []
+    record = train(replace(make_job(tiny_base, tmp_path), note=said.append))
+    assert (record.resumed_from_step, said) == (4, [])
+    assert not [finding for finding in record.findings if finding.code == "damaged_checkpoint"]
+
+
+def test_a_marker_of_an_older_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-4").mkdir()
+    (tmp_path / "checkpoint-4" / MARKER).write_text(json.dumps({"fingerprint": FINGERPRINT, "step": 4}))
+    found = find_resumable(tmp_path, FINGERPRINT)
+    assert found.checkpoint is None
+    assert "an older version wrote it" in found.damaged[0]
 
 
 def test_a_loss_that_is_not_a_number_stops_training_with_a_message(tiny_base: Path, tmp_path: Path) -> None:

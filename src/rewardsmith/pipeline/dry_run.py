@@ -30,7 +30,7 @@ from rewardsmith.pipeline.stages import refuse_failed
 from rewardsmith.records import CheckRecord, DryRunRecord, DryRunStage, StageState, read_record
 from rewardsmith.spec import Spec
 from rewardsmith.spec.evaluation import HELD_OUT
-from rewardsmith.training.checkpoints import latest_complete
+from rewardsmith.training.checkpoints import find_resumable
 
 ROWS = 200
 """Rows of each source that go through the data contract: enough for a wrong column, quick on any file."""
@@ -54,6 +54,7 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
     warnings = [found for found in (lineage_warning(base_size, policy_size),) if found]
     if seen.failed_on:
         warnings.append(f"these rows alone would stop the run at its check: {', '.join(seen.failed_on)}")
+    stages = _stages(job, warnings)
     return DryRunRecord(
         run=str(job.run.path),
         deletes=overwrite and job.run.path.exists(),
@@ -65,7 +66,7 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
         rows=seen.read,
         findings=tuple(f"{found.severity}: {found.title}" for found in seen.findings if found.severity != "note"),
         benchmarks={key: len(rows.rows) for key, (_, rows) in job.benchmarks.items()},
-        stages=_stages(job),
+        stages=stages,
         warnings=tuple(warnings),
     )
 
@@ -82,11 +83,11 @@ def _check_thresholds(job: Job) -> None:
     gates.check_thresholds(wanted, baselines)
 
 
-def _stages(job: Job) -> tuple[DryRunStage, ...]:
+def _stages(job: Job, warnings: list[str]) -> tuple[DryRunStage, ...]:
     """Every stage with its state. Each stands on those before it: after one that would run, all would."""
     run, wanted = job.run, job.spec.evaluation
     check = _planned(job, "check", job.check_fingerprint, run.path / "check.json")
-    train = _train_stage(job, checked=check.state == "unchanged")
+    train = _train_stage(job, warnings, checked=check.state == "unchanged")
     trained = train.state == "unchanged"
     results = [run.evaluation(key) / "results.json" for key in job.benchmarks]
     after = {
@@ -107,7 +108,7 @@ def _stages(job: Job) -> tuple[DryRunStage, ...]:
     )
 
 
-def _train_stage(job: Job, *, checked: bool) -> DryRunStage:
+def _train_stage(job: Job, warnings: list[str], *, checked: bool) -> DryRunStage:
     run, summary = job.run, job.run.path / "train" / "summary.json"
     fingerprint = ""
     if checked:
@@ -116,8 +117,11 @@ def _train_stage(job: Job, *, checked: bool) -> DryRunStage:
         refuse_second_epoch(job.resources.base, record.data_fingerprint)
         fingerprint = train_fingerprint(job, record)
     stage = _planned(job, "train", fingerprint, summary, run.model / RECORD)
-    begun = stage.state == "would run" and fingerprint and latest_complete(summary.parent, fingerprint)
-    return stage.model_copy(update={"state": "would continue"}) if begun else stage
+    if stage.state != "would run" or not fingerprint:
+        return stage
+    found = find_resumable(summary.parent, fingerprint)
+    warnings.extend(f"damaged, would not be resumed: {fault}" for fault in found.damaged)
+    return stage.model_copy(update={"state": "would continue"}) if found.checkpoint else stage
 
 
 def _planned(job: Job, name: str, fingerprint: str, *files: Path) -> DryRunStage:

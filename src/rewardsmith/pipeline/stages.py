@@ -161,6 +161,7 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
                 trained_on=trained_on,
                 base_fingerprint=job.base_fingerprint,
                 announce=job.announce(fingerprint),
+                note=job.events.note,
                 held_out=prepared.held_out,
             ),
             job.events,

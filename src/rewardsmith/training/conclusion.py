@@ -57,6 +57,25 @@ def range_finding(expected: tuple[float, float] | None, steps: Sequence[StepMetr
     )
 
 
+def damage_finding(damaged: Sequence[str], resumed: int) -> tuple[Finding, ...]:
+    """One finding where checkpoints of this training could not be resumed because they were damaged."""
+    if not damaged:
+        return ()
+    return (
+        Finding(
+            code="damaged_checkpoint",
+            severity="warning",
+            title="A training checkpoint was damaged and was not resumed",
+            meaning="; ".join(damaged),
+            why="a lost schedule or a changed byte of the optimizer's state gives other weights without an error",
+            fix=f"nothing for this model: it was trained from {f'step {resumed}' if resumed else 'the start'} again. "
+            "Look at the disk",
+            count=len(damaged),
+            of=len(damaged) + (resumed > 0),
+        ),
+    )
+
+
 def monitor_finding(verdict: MonitorRecord) -> tuple[Finding, ...]:
     """One finding where the margin monitor did not see learning."""
     if verdict.verdict not in ("stall", "collapse"):

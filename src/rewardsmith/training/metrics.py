@@ -77,6 +77,14 @@ class StepLog:
         write_text(self.margins_file, "".join(json.dumps(row) + "\n" for row in margins))
         return kept
 
+    def holds(self, step: int) -> bool:
+        """Whether both files have every step up to `step` once."""
+        wanted = list(range(1, step + 1))
+        return all(
+            [row["step"] for row in _whole_rows(file) if row["step"] <= step] == wanted
+            for file in (self.metrics_file, self.margins_file)
+        )
+
     def append(self, metrics: StepMetrics, pairs: list[int], margins: Floats) -> None:
         """Add one step."""
         row = {"step": metrics.step, "pairs": pairs, "margins": [float(f"{margin:.6g}") for margin in margins]}

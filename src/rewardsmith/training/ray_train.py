@@ -94,7 +94,7 @@ def _spread(job: TrainJob, workers: Workers) -> TrainJob:
         folder, model_folder = place / "train", place / "model"
     base = str(Path(job.base).resolve()) if Path(job.base).is_dir() else job.base
     sharded = workers.sharded and workers.count > 1
-    return replace(job, base=base, folder=folder, model_folder=model_folder, announce=None, sharded=sharded)
+    return replace(job, base=base, folder=folder, model_folder=model_folder, announce=None, note=None, sharded=sharded)
 
 
 def _mark(folder: Path) -> Path:
@@ -155,6 +155,8 @@ class _Announced:
             self._starts += 1
             if self._starts > 1:
                 self._note("a worker died; all start again from the last complete checkpoint")
+        elif kind == "note":
+            self._note(content)
         elif kind == "record":
             self.record = content
         elif kind == "error":
@@ -208,6 +210,9 @@ def _work(config: dict[str, Any]) -> None:
     def announce(metrics: StepMetrics, steps: int) -> None:
         mailbox.actor.put_nowait.remote(("step", (metrics, steps)))  # nobody waits for the driver
 
+    def note(text: str) -> None:
+        mailbox.put(("note", text))
+
     if _failed(mark).exists():  # Ray starts workers again whatever the error was
         return
     if leads:
@@ -215,7 +220,7 @@ def _work(config: dict[str, Any]) -> None:
     try:
         _check_sight(mark)
         _settle(job)
-        record = train(replace(job, announce=announce if leads else None))
+        record = train(replace(job, announce=announce if leads else None, note=note if leads else None))
     except MarginStop as stop:  # all workers stop together
         mailbox.put(("error", stop))
         return

@@ -8,7 +8,8 @@ TRL's loss (`compute_loss`), optimizer, schedule, checkpoints and loop run uncha
   the same whatever the cut and however many processes share the step.
 - Gradients are synchronised once a step, on the last micro-batch.
 - Each step is written down with the rewards of all its pairs, gathered from all processes.
-- A checkpoint is marked complete after its last file, then the one before it is removed.
+- A checkpoint is marked complete after its last file. The one before it stays until the next is to be written: it is
+  what a resume falls back on, and there are never more than two on the disk.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from trl import RewardTrainer
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.layouts import Layout, PairIds, Part
 from rewardsmith.records import StepMetrics
-from rewardsmith.training.checkpoints import mark_complete, remove_all_but
+from rewardsmith.training.checkpoints import mark_complete, remove_all_but, step_of
 from rewardsmith.training.metrics import step_metrics
 from rewardsmith.training.order import StepSampler, deal
 
@@ -158,12 +159,14 @@ class WholeStepTrainer(RewardTrainer):
             self.control.should_training_stop = True
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            remove_all_but(folder.parent, keep=max(folder.parent.glob("checkpoint-*"), key=step_of, default=None))
+        self.accelerator.wait_for_everyone()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             mark_complete(folder, self.fingerprint)
-            remove_all_but(folder.parent, keep=folder)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card from TRL: its snippet squashes the reward through a sigmoid and skips the chat template."""

@@ -39,9 +39,10 @@ from rewardsmith.modeling.sizes import Size
 from rewardsmith.records import StepMetrics, TrainRecord, write_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
-from rewardsmith.training.checkpoints import latest_complete, remove_all_but, step_of
+from rewardsmith.training.checkpoints import Resumable, find_resumable, remove_all_but, step_of
 from rewardsmith.training.conclusion import (
     checkpoint_record,
+    damage_finding,
     margin_stop,
     monitor_finding,
     number_prompts,
@@ -68,6 +69,7 @@ class TrainJob:
         trained_on: data fingerprints that the base was already trained on as a reward model.
         base_fingerprint: of the base's files; says later which checkpoints are of one lineage.
         announce: called after every step with its metrics and the number of steps, for progress.
+        note: told what deserves a line on the terminal.
         held_out: pairs that are not trained on; OpenRLHF evaluates on some of them.
         sharded: each of several processes holds a share of weights, gradients and optimizer (FSDP).
     """
@@ -86,6 +88,7 @@ class TrainJob:
     trained_on: tuple[str, ...] = ()
     base_fingerprint: str | None = None
     announce: Callable[[StepMetrics, int], None] | None = None
+    note: Callable[[str], None] | None = None
     held_out: Sequence[PreferencePair] = ()
     sharded: bool = False
 
@@ -117,14 +120,14 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     plan = make_plan(job.spec, pairs=len(job.pairs), device=device.type, bf16_supported=_supports_bf16(device))
     if job.spec.hardware.threads:
         torch.set_num_threads(job.spec.hardware.threads)
-    checkpoint = latest_complete(job.folder, job.fingerprint)
     log = StepLog(job.folder)
     arguments = _arguments(job, plan)
     model = load_base(job.spec, job.base, job.renderer.tokenizer, seed=plan.seed)
     layout = choose_layout(job.spec.training.layout, model, job.renderer.record.pad_token_id)
     main = arguments.should_save
     # Every process asks its monitor whether to stop, so all of them must have seen the same steps.
-    (seen,) = broadcast_object_list([_restart(job.folder, checkpoint, log) if main else []])
+    ((resumable, seen),) = broadcast_object_list([_restart(job, log) if main else None])
+    checkpoint = resumable.checkpoint
     monitor = MarginMonitor(job.spec.training.monitor, plan.steps, seen)
 
     def on_step(metrics: StepMetrics, indices: list[int], margins: NDArray[np.float64]) -> bool:
@@ -136,7 +139,7 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
 
     trainer = _build_trainer(job, plan, model, arguments, layout, on_step)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    record = _summarise(job, plan, monitor, log, layout, trainer, checkpoint, time.perf_counter() - started)
+    record = _summarise(job, plan, monitor, log, layout, trainer, resumable, time.perf_counter() - started)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     if main:
         _finish(job, trainer, record, weights)
@@ -144,11 +147,19 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     return record, plan.steps
 
 
-def _restart(folder: Path, checkpoint: Path | None, log: StepLog) -> list[StepMetrics]:
-    """Bring the folder back to the moment of `checkpoint` (or to nothing) and return the steps that remain."""
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_all_but(folder, keep=checkpoint)
-    return log.cut_to(step_of(checkpoint) if checkpoint else 0)
+def _restart(job: TrainJob, log: StepLog) -> tuple[Resumable, list[StepMetrics]]:
+    """Bring the folder back to the moment of its newest whole checkpoint, or to nothing; and the steps that remain."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    found = find_resumable(job.folder, job.fingerprint)
+    at = step_of(found.checkpoint) if found.checkpoint else 0
+    if not log.holds(at):
+        fault = f"{log.metrics_file.name} or {log.margins_file.name} lacks steps before {at}"
+        found, at = Resumable(None, (*found.damaged, fault)), 0
+    if found.damaged and job.note is not None:
+        goes_on = f"training continues after step {at}" if at else "training starts anew"
+        job.note(f"warning: damaged, not resumed: {'; '.join(found.damaged)}. {goes_on[0].upper()}{goes_on[1:]}")
+    remove_all_but(job.folder, keep=found.checkpoint)
+    return found, log.cut_to(at)
 
 
 def _supports_bf16(device: torch.device) -> bool:
@@ -229,14 +240,14 @@ def _summarise(
     log: StepLog,
     layout: Layout,
     trainer: WholeStepTrainer,
-    checkpoint: Path | None,
+    resumable: Resumable,
     seconds: float,
 ) -> TrainRecord:
     steps = monitor.steps
     verdict = monitor.conclude(log.margins(), job.pairs)
     outside = range_finding(job.spec.training.reward_range, steps)
     trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-    resumed = step_of(checkpoint) if checkpoint else 0
+    resumed = step_of(resumable.checkpoint) if resumable.checkpoint else 0
     return TrainRecord(
         fingerprint=job.fingerprint,
         data_fingerprint=job.data_fingerprint,
@@ -264,7 +275,7 @@ def _summarise(
         monitor=verdict,
         reward_range=job.spec.training.reward_range,
         outside_reward_range=outside[0].count if outside else 0,
-        findings=(*outside, *monitor_finding(verdict)),
+        findings=(*damage_finding(resumable.damaged, resumed), *outside, *monitor_finding(verdict)),
     )
 
 
