@@ -63,6 +63,8 @@ LEFT_OUT = {
     "missing_field": (GOOD | {"chosen": None}, {}),
     "not_text": (GOOD | {"chosen": {"role": "assistant", "content": 1}}, {}),
     "not_unicode": (GOOD | {"chosen": "half \ud83d"}, {}),
+    "unread_key": (GOOD | {"prompt": [ASK | {"images": ["a.png"]}]}, {}),
+    "fields_lost": (GOOD | {"tools": [{"name": "lookup"}]}, {}),
     "unknown_role": (GOOD | {"prompt": [ASK | {"role": "narrator"}]}, {}),
     "missing_prompt": ({"chosen": [SAY], "rejected": [SAY]}, {"clean": [implicit(row) for row in CLEAN]}),
     "prompt_differs": (GOOD | {"chosen": [ASK | {"content": "And where?"}, SAY]}, {}),
@@ -105,7 +107,7 @@ def test_a_planted_row_is_left_out_and_nothing_else(code, places, tmp_path):
     assert finding.examples[0].id == bad.get("id", finding.examples[0].id)
     assert finding.examples[0].detail
     assert prepared.record.rejected_by_reason == {code: len(places)}
-    assert prepared.record.passed
+    assert prepared.record.passed == (CHECKS[code].severity != "error")
 
 
 @pytest.mark.parametrize("tokenizer", [chatml, gemma, plain])

@@ -3,23 +3,77 @@
 A conversation is a tuple of messages that ends with the response to be rewarded. Plain text that no chat template
 should touch travels as messages of role `"text"`, whose contents are joined as they are; a conversation is either all
 text or not text at all.
+
+The tools that a conversation may call travel as its first message, of role `"tools"`: so they belong to the prompt, and
+whatever passes a conversation on (to a template, a server, a cache, a digest) passes its tools on with it.
+`with_tools` puts them there, `tools_of` takes them off.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+TOOLS = "tools"
+"""Role of the message that holds a conversation's tools, as JSON text of the list that chat templates take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn: who speaks (`system`, `user`, `assistant`, `tool` or `text`) and what is said."""
+    """One turn: who speaks (`system`, `user`, `assistant`, `tool`, `text` or `tools`) and what is said.
+
+    `tool_calls` is the JSON text of OpenAI's list of calls, `[{"id": …, "type": "function", "function": {"name": …,
+    "arguments": …}}]`, as the data have it, so that templates see what they would see of the row itself; a message of
+    role `tool` answers the call `tool_call_id`. `reasoning_content` is what a model thought before it spoke. "" where a
+    message has none.
+    """
 
     role: str
     content: str
+    tool_calls: str = ""
+    tool_call_id: str = ""
+    name: str = ""
+    reasoning_content: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether role and content are all there is."""
+        return not (self.tool_calls or self.tool_call_id or self.name or self.reasoning_content)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands on disk, in requests, and as chat templates take it."""
+        turn: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.tool_calls:
+            turn["tool_calls"] = json.loads(self.tool_calls)
+        for name in ("tool_call_id", "name", "reasoning_content"):
+            if value := getattr(self, name):
+                turn[name] = value
+        return turn
+
+    @property
+    def text(self) -> str:
+        """All that a model may read of this turn: reasoning, content and calls."""
+        return self.content if self.is_plain else "\n".join(filter(None, self._said()))
+
+    def _said(self) -> tuple[str, ...]:
+        return self.reasoning_content, self.content, self.tool_calls
 
 
 Conversation = tuple[Message, ...]
+
+
+def with_tools(conversation: Conversation, tools: Sequence[Any]) -> Conversation:
+    """A conversation that may call `tools` (JSON values); the same conversation where there are none."""
+    return (Message(TOOLS, json.dumps(tools, ensure_ascii=False)), *conversation) if tools else conversation
+
+
+def tools_of(conversation: Conversation) -> tuple[list[Any], Conversation]:
+    """The tools of a conversation, and the conversation without them."""
+    if conversation and conversation[0].role == TOOLS:
+        return json.loads(conversation[0].content), conversation[1:]
+    return [], conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +100,11 @@ class PreferencePair:
     rejected_model: str = ""
     unread_margin: str = ""
     form: str = ""
+
+    @property
+    def tools(self) -> list[Any]:
+        """What the responses may call, [] where nothing: the prompt's first message holds it."""
+        return tools_of(self.prompt)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "annotator": ("annotator", "annotator_id", "worker", "labeler"),
     "chosen_model": ("chosen_model", "chosen-model", "model_chosen"),
     "rejected_model": ("rejected_model", "rejected-model", "model_rejected"),
+    "tools": ("tools", "functions"),
 }
 _SCORES = (
     ("score_chosen", "score_rejected"),
@@ -56,6 +57,7 @@ class Columns:
     chosen_model: str | None = None
     rejected_model: str | None = None
     scores: tuple[str, str] | None = None
+    tools: str | None = None
 
 
 def find_columns(names: Collection[str], mapped: Mapping[str, str], *, where: str) -> Columns:

@@ -26,7 +26,7 @@ from rewardsmith.data.prepare import PreparedData
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.surveys.contract import Places
 from rewardsmith.records import FixRecord, RejectedRow, write_json, write_jsonl, write_lines
-from rewardsmith.types import Conversation, PreferencePair
+from rewardsmith.types import Conversation, PreferencePair, tools_of
 
 Side = Literal["train", "held_out"]
 """Which side of a leak gives way."""
@@ -98,7 +98,9 @@ def _lines(prepared: PreparedData, places: Places, strings: Strings) -> Iterator
 
 
 def _in_parts(pair: PreferencePair) -> dict[str, Any]:
-    return {"prompt": _messages(pair.prompt), "chosen": _messages(pair.chosen), "rejected": _messages(pair.rejected)}
+    tools, prompt = tools_of(pair.prompt)
+    sides = {"prompt": _messages(prompt), "chosen": _messages(pair.chosen), "rejected": _messages(pair.rejected)}
+    return {**sides, "tools": tools} if tools else sides
 
 
 def _whole(pair: PreferencePair) -> dict[str, Any]:
@@ -109,8 +111,8 @@ def _whole(pair: PreferencePair) -> dict[str, Any]:
     return {name: _messages(side) for name, side in sides.items()}
 
 
-def _messages(conversation: Conversation) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in conversation]
+def _messages(conversation: Conversation) -> list[dict[str, Any]]:
+    return [message.as_dict() for message in conversation]
 
 
 def _removed(prepared: PreparedData, reasons: dict[int, tuple[str, str]]) -> Iterator[RejectedRow]:

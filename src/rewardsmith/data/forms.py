@@ -18,14 +18,15 @@ from os.path import commonprefix
 from typing import Any, Literal
 
 from rewardsmith.data.columns import Columns
-from rewardsmith.data.messages import RowFault, read_messages, read_text
-from rewardsmith.types import Conversation, Message, PreferencePair
+from rewardsmith.data.messages import RowFault, Turns, read_messages, read_text
+from rewardsmith.types import Conversation, Message, PreferencePair, with_tools
 
 Strings = Literal["chat", "text"]
 
 _Kind = Literal["text", "messages"]
 _KINDS: tuple[_Kind, _Kind] = ("text", "messages")
 _SHOWN = 40
+_PLAIN = Turns()
 
 
 def read_pair(
@@ -51,8 +52,10 @@ def read_pair(
     else:
         parts = _chat_parts(prompt, **sides)
     margin, unread = _target_margin(row, columns)
+    tools = _PLAIN.read_tools(row.get(columns.tools), "tools") if columns.tools is not None else []
     return PreferencePair(
-        *parts,
+        with_tools(parts[0], tools),
+        *parts[1:],
         target_margin=margin,
         id=_label(row, columns.id) or str(number),
         source=_label(row, columns.source) or source,

@@ -65,7 +65,16 @@ rows until a shortcut is gone is a decision about what the data are for.
 
 ## The findings
 """
-_BY_THE_READER = {*REASONS, "bad_line", "missing_field", "not_text", "unknown_role", "missing_prompt", "prompt_differs"}
+_BY_THE_READER = {
+    *REASONS,
+    "bad_line",
+    "missing_field",
+    "not_text",
+    "unknown_role",
+    "missing_prompt",
+    "prompt_differs",
+    "unread_key",
+}
 
 
 def contract_page() -> str:

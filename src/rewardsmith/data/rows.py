@@ -7,6 +7,7 @@ words = halves(digests)          # digests as numbers, for sorting and for np.un
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,4 +69,6 @@ def _digest(conversation: Conversation) -> bytes:
         content = message.content.encode()
         digest.update(f"{message.role} {len(content)} ".encode())
         digest.update(content)
+        if not message.is_plain:  # plain turns keep the digests that earlier versions gave them
+            digest.update(json.dumps(message.as_dict(), ensure_ascii=False).encode())
     return digest.digest()

@@ -181,7 +181,7 @@ _FIELDS = tuple(name for name in PreferencePair.__dataclass_fields__ if name not
 
 
 def _pack(pair: PreferencePair) -> bytes:
-    sides = [[part for m in side for part in (m.role, m.content)] for side in (pair.prompt, pair.chosen, pair.rejected)]
+    sides = [_parts(side) for side in (pair.prompt, pair.chosen, pair.rejected)]
     return json.dumps([*sides, *(getattr(pair, name) for name in _FIELDS)], ensure_ascii=False).encode()
 
 
@@ -191,5 +191,17 @@ def _unpack(record: bytes) -> PreferencePair:
     return PreferencePair(_messages(prompt), _messages(chosen), _messages(rejected), **more)
 
 
-def _messages(parts: Sequence[str]) -> Conversation:
+_TURN = tuple(Message.__dataclass_fields__)
+
+
+def _parts(side: Conversation) -> list[Any]:
+    """Role and content by turns, or every field of each turn where one is more than that: most data is plain."""
+    if all(message.is_plain for message in side):
+        return [part for message in side for part in (message.role, message.content)]
+    return [[getattr(message, name) for name in _TURN] for message in side]
+
+
+def _messages(parts: Sequence[Any]) -> Conversation:
+    if parts and isinstance(parts[0], list):
+        return tuple(Message(*fields) for fields in parts)
     return tuple(Message(role, content) for role, content in zip(parts[::2], parts[1::2], strict=True))

@@ -81,7 +81,7 @@ def prompts_of(rows: Sequence[EvalRow]) -> Ints:
 
 def response_length(response: Conversation) -> int:
     """Characters of a response."""
-    return sum(len(message.content) for message in response)
+    return sum(len(message.text) for message in response)
 
 
 def centred(value_N: Floats, group_N: Ints) -> Floats:

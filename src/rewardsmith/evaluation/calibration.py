@@ -58,7 +58,7 @@ def is_pairwise(rows: Sequence[EvalRow]) -> bool:
 
 def folds_of(rows: Sequence[EvalRow], seed: int) -> Ints:
     """The fold of each row, by a hash of its prompt: equal prompts stay together, and the order of rows is nothing."""
-    texts = ("\0".join(message.content for message in row.prompt or row.responses[0]) for row in rows)
+    texts = ("\0".join(message.text for message in row.prompt or row.responses[0]) for row in rows)
     return np.array([zlib.crc32(f"{seed}\0{text}".encode(errors="replace")) % FOLDS for text in texts], dtype=np.int64)
 
 

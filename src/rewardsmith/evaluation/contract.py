@@ -79,7 +79,7 @@ class EvalRow:
 
 def row_digest(row: EvalRow) -> str:
     """Of the texts of a row, in order, and which are chosen; not of roles, which plain text has not."""
-    parts = [message.content for conversation in (row.prompt, *row.responses) for message in (*conversation, _END)]
+    parts = [message.text for conversation in (row.prompt, *row.responses) for message in (*conversation, _END)]
     text = f"{len(row.chosen)}\x1f" + "\x1f".join(parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
 

@@ -95,7 +95,7 @@ def protocol_of(benchmark: Benchmark, row: EvalRow) -> JudgeProtocol:
 
 def plain(response: Conversation) -> str:
     """A response as one text."""
-    return "\n\n".join(message.content for message in response)
+    return "\n\n".join(message.text for message in response)
 
 
 def comparison_of(row: EvalRow) -> Comparison:

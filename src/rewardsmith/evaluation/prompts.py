@@ -32,7 +32,7 @@ def prompt(row: TableRow, field: str = "prompt") -> Conversation:
 
 def plain_text(conversation: Conversation) -> Conversation:
     """The same turns as plain text, for a model that was trained without a chat template (`data.strings: text`)."""
-    return tuple(Message("text", message.content) for message in conversation)
+    return tuple(Message("text", message.text) for message in conversation)
 
 
 def prompt_group(conversation: Conversation) -> str:
@@ -40,9 +40,9 @@ def prompt_group(conversation: Conversation) -> str:
 
     Empty for a prompt without text: rows whose texts are left out (offline rewards) are not one prompt.
     """
-    if not any(message.content for message in conversation):
+    if not any(message.text for message in conversation):
         return ""
-    text = "\x1e".join(f"{message.role}\x1f{message.content}" for message in conversation)
+    text = "\x1e".join(f"{message.role}\x1f{message.text}" for message in conversation)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

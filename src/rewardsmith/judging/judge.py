@@ -240,5 +240,5 @@ def _total(readings: Sequence[Reading[T]]) -> Usage:
 
 
 def _digest(conversation: Conversation) -> str:
-    text = "\x1e".join(f"{message.role}\x1f{message.content}" for message in conversation)
+    text = "\x1e".join(f"{message.role}\x1f{message.text}" for message in conversation)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -80,13 +80,13 @@ def as_text(response: Conversation) -> str:
     """A response as one text: a lone message as it is, several with their roles."""
     if len(response) == 1:
         return response[0].content
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in response)
+    return "\n\n".join(f"[{message.role}]\n{message.text}" for message in response)
 
 
 def _question(
     kind: Kind, prompt: Prompt, conversation: Conversation, shown: Sequence[tuple[str, str]], labels: tuple[str, ...]
 ) -> Question:
-    turns = _sendable("\n\n".join(f"[{message.role}]\n{message.content}" for message in conversation))
+    turns = _sendable("\n\n".join(f"[{message.role}]\n{message.text}" for message in conversation))
     shown = [(name, _sendable(text)) for name, text in shown]
     mark = _mark([turns, *(text for _, text in shown)])
     parts = "\n\n".join(f"=== {name} {mark} ===\n{text}" for name, text in shown)

@@ -35,7 +35,7 @@ from rewardsmith.modeling.padded import Ids, batches_by_length, pad_right
 from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
 from rewardsmith.records import PathName
 from rewardsmith.rendering import load_tokenizer
-from rewardsmith.types import Conversation
+from rewardsmith.types import Conversation, tools_of
 
 Rewards = NDArray[np.float64]
 
@@ -156,8 +156,10 @@ def _one_batch(case: Verified) -> PaddedBatches:
 
 
 def _saved_ids(tokenizer: Any, conversation: Conversation) -> Ids:
-    messages = [{"role": turn.role, "content": turn.content} for turn in conversation]
-    return np.array(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False), dtype=np.int32)
+    tools, turns = tools_of(conversation)
+    messages = [turn.as_dict() for turn in turns]
+    ids = tokenizer.apply_chat_template(messages, tools=tools or None, tokenize=True, return_dict=False)
+    return np.array(ids, dtype=np.int32)
 
 
 def _saved_pad(case: Verified) -> int | None:

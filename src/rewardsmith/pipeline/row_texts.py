@@ -159,4 +159,4 @@ def text_of(conversation: Conversation) -> str:
     """One message as it is; more of them with who speaks."""
     if len(conversation) == 1:
         return conversation[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in conversation)
+    return "\n\n".join(f"{message.role}: {message.text}" for message in conversation)

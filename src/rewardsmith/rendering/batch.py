@@ -6,14 +6,15 @@ apply_template(tokenizer, conversations)                → their texts
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from rewardsmith.rendering.faults import find_fault, loses_response
+from rewardsmith.rendering.faults import find_fault, loses_response, lost_fields
 from rewardsmith.rendering.length import Ids
 from rewardsmith.rendering.special_tokens import SpecialTokens
-from rewardsmith.types import Conversation
+from rewardsmith.types import TOOLS, Conversation, tools_of
 
 Encode = Callable[[Sequence[str]], list[Ids]]
 In = TypeVar("In")
@@ -53,16 +54,37 @@ def render_batch(
 def apply_template(
     tokenizer: Any, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False
 ) -> list[str]:
-    """The text of each conversation as the chat template writes it."""
-    messages = [[{"role": m.role, "content": m.content} for m in conversation] for conversation in conversations]
-    return list(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt))
+    """The text of each conversation as the chat template writes it, with its tools."""
+    batches: dict[str, list[int]] = {}
+    for place, conversation in enumerate(conversations):
+        batches.setdefault(conversation[0].content if has_tools(conversation) else "", []).append(place)
+    texts = [""] * len(conversations)
+    for key, places in batches.items():
+        messages = [[m.as_dict() for m in tools_of(conversations[place])[1]] for place in places]
+        written = tokenizer.apply_chat_template(
+            messages,
+            tools=json.loads(key) if key else None,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+        )
+        for place, text in zip(places, written, strict=True):
+            texts[place] = text
+    return texts
 
 
 def _judge(ids_T: Ids | Exception, text: str, conversation: Conversation, tokens: SpecialTokens) -> Rendered:
     if isinstance(ids_T, Exception):
         return Rendered(None, "not_unicode", first_line(ids_T))
     fault = "response_lost" if loses_response(text, conversation) else find_fault(ids_T, tokens)
-    return Rendered(None, fault, f"it ends with {text[-40:]!r}") if fault else Rendered(ids_T)
+    if fault:
+        return Rendered(None, fault, f"it ends with {text[-40:]!r}")
+    lost = lost_fields(text, conversation)
+    return Rendered(None, "fields_lost", lost) if lost else Rendered(ids_T)
+
+
+def has_tools(conversation: Conversation) -> bool:
+    """Whether a conversation may call tools."""
+    return bool(conversation) and conversation[0].role == TOOLS
 
 
 def together_or_alone(function: Callable[[Sequence[In]], Sequence[Out]], values: Sequence[In]) -> list[Out | Exception]:

@@ -168,10 +168,7 @@ class Renderer:
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> str:
         """The rendered text of one conversation, special tokens written out."""
-        messages = [{"role": message.role, "content": message.content} for message in conversation]
-        return str(
-            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-        )
+        return apply_template(self.tokenizer, [conversation], add_generation_prompt=add_generation_prompt)[0]
 
     def ids(self, conversation: Conversation) -> Ids:
         """Token ids of one conversation, shape (T,).

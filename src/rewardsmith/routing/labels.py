@@ -56,5 +56,5 @@ def labelled_pair(comparison: Comparison, decision: Decision, source: LabelSourc
     }
 
 
-def _turns(side: Conversation) -> list[dict[str, str]]:
-    return [{"role": turn.role, "content": turn.content} for turn in side]
+def _turns(side: Conversation) -> list[dict[str, Any]]:
+    return [turn.as_dict() for turn in side]

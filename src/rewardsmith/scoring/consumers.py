@@ -11,6 +11,7 @@ scoring of plain text adds none). Rewards are raw.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,15 +188,17 @@ def _message(turn: Any, where: str) -> Message:
         return turn
     if isinstance(turn, Mapping) and isinstance(turn.get("role"), str):
         content = turn.get("content")
+        more = {name: str(turn[name]) for name in ("tool_call_id", "name", "reasoning_content") if turn.get(name)}
+        if turn.get("tool_calls"):
+            more["tool_calls"] = json.dumps(turn["tool_calls"], ensure_ascii=False)
+            content = "" if content is None else content
         if isinstance(content, str):
-            return Message(turn["role"], content)
+            return Message(turn["role"], content, **more)
         if isinstance(content, list) and all(
             isinstance(part, Mapping) and part.get("type") == "text" for part in content
         ):
-            return Message(turn["role"], "".join(str(part.get("text", "")) for part in content))
-    raise DataError(
-        "a message is no text (a tool call, or an image)", where=where, fix="reward text only, or drop such turns first"
-    )
+            return Message(turn["role"], "".join(str(part.get("text", "")) for part in content), **more)
+    raise DataError("a message is no text (an image, perhaps)", where=where, fix="reward text only, or drop such turns")
 
 
 def _mean(values: Any) -> float:

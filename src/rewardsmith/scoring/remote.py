@@ -244,7 +244,7 @@ def _chunks(conversations: Sequence[Conversation]) -> Iterator[list[int]]:
         for index, conversation in enumerate(conversations):
             if _is_text(conversation) is not plain:
                 continue
-            length = sum(len(turn.content) for turn in conversation)
+            length = sum(len(turn.text) for turn in conversation)
             if chunk and (len(chunk) == _ITEMS or size + length > _CHARACTERS):
                 yield chunk
                 chunk, size = [], 0
@@ -263,9 +263,7 @@ def _request(conversations: list[Conversation]) -> bytes:
     if _is_text(conversations[0]):
         body["texts"] = ["".join(turn.content for turn in one) for one in conversations]
     else:
-        body["conversations"] = [
-            [{"role": turn.role, "content": turn.content} for turn in one] for one in conversations
-        ]
+        body["conversations"] = [[turn.as_dict() for turn in one] for one in conversations]
     return json.dumps(body).encode()
 
 

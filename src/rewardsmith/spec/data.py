@@ -21,8 +21,9 @@ Column = Literal[
     "annotator",
     "chosen_model",
     "rejected_model",
+    "tools",
 ]
-"""What a column may hold; the last three are for the checks only."""
+"""What a column may hold; annotator and models are for the checks only."""
 
 
 class SourceSpec(Section):

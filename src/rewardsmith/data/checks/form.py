@@ -8,14 +8,15 @@ from __future__ import annotations
 from itertools import pairwise
 
 from rewardsmith.data.checks.check import Check
-from rewardsmith.types import Conversation, PreferencePair
+from rewardsmith.types import Conversation, PreferencePair, tools_of
 
 
 def _blank(pair: PreferencePair) -> str:
     """Blank responses and blank user turns; an empty system message says nothing and harms nothing."""
     for field in ("prompt", "chosen", "rejected"):
         for message in getattr(pair, field):
-            if message.role != "system" and not message.content.strip():
+            says_nothing = not (message.content.strip() or message.tool_calls)
+            if says_nothing and message.role not in ("system", "tool"):  # a tool may have nothing to answer
                 return f"{field}: the {message.role} message is {message.content!r}"
     return ""
 
@@ -31,7 +32,7 @@ def _role_order(pair: PreferencePair) -> str:
 
 
 def _disorder(prompt: Conversation, response: Conversation) -> str:
-    roles = [message.role for message in prompt + response]
+    roles = [message.role for message in tools_of(prompt)[1] + response]
     if set(roles) == {"text"}:
         return ""
     if response[0].role != "assistant" or response[-1].role != "assistant":
@@ -79,7 +80,7 @@ NOT_TEXT = Check(
     code="not_text",
     severity="warning",
     title="Not text",
-    meaning="A field holds a number, an image, a tool call or another structure instead of text or messages.",
+    meaning="A field holds a number, an image or another structure instead of text or messages.",
     why="A text reward model cannot see it; what it stands for would be missing from the example.",
     fix="convert the field to text, or map another column under data.train[].columns",
 )
@@ -98,6 +99,14 @@ UNKNOWN_ROLE = Check(
     meaning="A message's role is none of system, user, assistant and tool, and no known name for one of them.",
     why="The chat template would invent a header that the base model never saw.",
     fix="rename the roles in the file",
+)
+UNREAD_KEY = Check(
+    code="unread_key",
+    severity="warning",
+    title="A key of a message that nothing reads",
+    meaning="A message has a key beside role, content, calls, name and reasoning, and what it holds would be lost.",
+    why="The label may rest on it: an image, a refusal, a thought.",
+    fix="write it into the content; or leave it out knowingly: list it under data.train[].ignore",
 )
 ROLE_ORDER = Check(
     code="role_order",

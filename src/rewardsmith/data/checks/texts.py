@@ -31,7 +31,7 @@ def _in_texts(look: Callable[[str], str]) -> Callable[[PreferencePair], str]:
     def first(pair: PreferencePair) -> str:
         for field, side in (("prompt", pair.prompt), ("chosen", pair.chosen), ("rejected", pair.rejected)):
             for message in side:
-                found = look(message.content)
+                found = look(message.text)
                 if found:
                     return f"{field}: {found}"
         return ""
@@ -99,7 +99,7 @@ def _only_layout(pair: PreferencePair) -> str:
     if len(pair.chosen) != len(pair.rejected):
         return ""
     for one, other in zip(pair.chosen, pair.rejected, strict=True):
-        if one.role != other.role or not _same_words(one.content, other.content):
+        if one.role != other.role or not _same_words(one.text, other.text):
             return ""
     return "chosen and rejected differ in whitespace or Unicode form only"
 

@@ -53,6 +53,14 @@ RESPONSE_LOST = Check(
     why="The label rests on words that the model would not see.",
     fix=_TEMPLATE,
 )
+FIELDS_LOST = Check(
+    code="fields_lost",
+    severity="error",
+    title="Tools, calls or reasoning missing from the rendered text",
+    meaning="A row has tools, tool calls, reasoning or names that the chat template does not write.",
+    why="The label may rest on a call or a thought that the model would not see.",
+    fix="name a template that writes them under base_model.chat_template; or leave them out of the file knowingly",
+)
 EOS_MISSING = Check(
     code="eos_missing",
     severity="warning",

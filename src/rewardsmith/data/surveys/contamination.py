@@ -88,7 +88,7 @@ class Contamination:
 def _asked(conversations: Sequence[Conversation]) -> Words:
     """The words of the turns that ask, one text a conversation; of all turns where none asks."""
     turns = [[turn for turn in turns if turn.role in ASKING] or list(turns) for turns in conversations]
-    words = hash_words([turn.content for asked in turns for turn in asked])
+    words = hash_words([turn.text for asked in turns for turn in asked])
     return words.merged(starts_of(np.array([len(asked) for asked in turns], np.int64)))
 
 

@@ -64,7 +64,7 @@ class NearDuplicates:
         self._prompts.see(rows)
         for number, side in enumerate(_SIDES):
             conversations: list[Conversation] = [getattr(row.pair, side) for row in rows]
-            words = hash_words([message.content for conversation in conversations for message in conversation])
+            words = hash_words([message.text for conversation in conversations for message in conversation])
             words = words.merged(starts_of(np.array([len(conversation) for conversation in conversations], np.int64)))
             self._books[side].add(words, digests_of(words, rows, 1 + number))
 

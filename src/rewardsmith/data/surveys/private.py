@@ -37,7 +37,7 @@ class Private:
     def see(self, rows: Sequence[TokenizedPair]) -> None:
         """Look into every text of the next rows."""
         pairs = [row.pair for row in rows]
-        texts = ["\n".join(m.content for side in _sides(pair) for m in side) for pair in pairs]
+        texts = ["\n".join(m.text for side in _sides(pair) for m in side) for pair in pairs]
         for number in np.flatnonzero(worth_a_look(texts)).tolist():
             kinds = suspected(texts[number])
             if kinds:
@@ -93,7 +93,7 @@ def _sides(pair: PreferencePair) -> tuple[Conversation, Conversation, Conversati
 def _in_side(side: Conversation, kinds: Sequence[Kind]) -> Counter[str]:
     found: Counter[str] = Counter()
     for message in side:
-        found.update(find_private(message.content, kinds))
+        found.update(find_private(message.text, kinds))
     return found
 
 

@@ -69,7 +69,7 @@ class PromptGroups:
         """The next kept rows, in order."""
         said = [_said(row.pair.prompt) for row in rows]
         messages = [message for prompt in said for message in prompt]
-        words = hash_words([message.content for message in messages])
+        words = hash_words([message.text for message in messages])
         counts = np.array([len(prompt) for prompt in said], np.int64)
         prompt_words = words.merged(starts_of(counts))
         self._book.add(prompt_words, digests_of(prompt_words, rows, 0))

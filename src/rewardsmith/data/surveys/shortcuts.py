@@ -70,7 +70,7 @@ class Shortcuts:
         def texts() -> Iterator[str]:
             for side in ("chosen", "rejected"):
                 for place in train[pairs].tolist():
-                    yield "\n".join(turn.content for turn in getattr(table.pairs[place], side))
+                    yield "\n".join(turn.text for turn in getattr(table.pairs[place], side))
 
         return Sample(pairs, texts)
 

@@ -120,4 +120,4 @@ def any_of(texts: Iterable[str]) -> re.Pattern[str]:
 
 
 def _contents(conversation: Conversation) -> Iterator[str]:
-    return (message.content for message in conversation)
+    return (message.text for message in conversation)

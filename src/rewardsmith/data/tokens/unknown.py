@@ -72,7 +72,7 @@ class UnknownWatch:
         """Which characters are unknown, field by field."""
         words = []
         for field in ("prompt", "chosen", "rejected"):
-            text = "\n".join(message.content for message in getattr(pair, field))
+            text = "\n".join(message.text for message in getattr(pair, field))
             parts = list(dict.fromkeys(unknown_parts(self._renderer.tokenizer, self._unknown, text)))
             named = ", ".join(repr(part[:_SHOWN]) for part in parts[:_SHOWN])
             if parts:
