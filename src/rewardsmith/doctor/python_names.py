@@ -10,6 +10,7 @@ own answer to the change, and is left alone.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -120,7 +121,7 @@ class _Scanner(NamesInSight):
         for keyword in call.keywords:
             if keyword.arg is None or keyword.arg not in rule.arguments or given & set(rule.unless):
                 continue
-            if rule.value and ast.unparse(keyword.value) != rule.value:
+            if rule.value and not re.search(rule.value, _written(keyword.value)):
                 continue
             new, start = rule.arguments[keyword.arg], self._positions.start(keyword)
             edits = (Edit(start, start + len(keyword.arg), new),) if new and new not in given else ()
@@ -167,3 +168,8 @@ class _Scanner(NamesInSight):
     ) -> None:
         if not self.guarded:
             self.hits.append(Hit(rule, severity, found, new, start, tuple(edits)))
+
+
+def _written(value: ast.expr) -> str:
+    """A value as a shell would have it: a text without its quotes, all else as its source."""
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ast.unparse(value)

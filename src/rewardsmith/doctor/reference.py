@@ -44,7 +44,7 @@ judged.
 - **Shell** (`.sh`, `.bash`, `.slurm`, `.sbatch`, or a `#!` line). Commands with their line continuations,
   here-documents (as OpenRLHF's examples have them), arrays and strings of flags in variables. A flag is judged only
   behind its program.
-- **YAML.** Configurations of TRL, accelerate and verl, told by their own keys; and commands inside any YAML.
+- **YAML.** Configurations of TRL, accelerate, verl and vLLM, told by their own keys; and commands inside any YAML.
 - **Notebooks.** Code cells as Python, `!` lines and `%%bash` cells as shell; findings name cell and line.
 - **Checkpoint folders.** `config.json`, tokenizer files, template, adapter, and the headers of safetensors files.
 

@@ -58,7 +58,7 @@ class Rule:
     @property
     def fixable(self) -> bool:
         """Whether `--fix` can rewrite at least one of the names."""
-        return not self.value and any((*self.names.values(), *self.arguments.values(), *self.flags.values()))
+        return any((*self.names.values(), *self.arguments.values(), *self.flags.values()))
 
     def severity_in(self, version: str) -> Severity | None:
         """How grave the old name is in a version of the package; None where it is sound."""
@@ -72,7 +72,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Combination:
-    """Versions that do not go together: all specifiers of `when` hold."""
+    """Versions that do not go together: all of `when` hold, and an installed package of `needs` misses its own."""
 
     id: str
     when: Mapping[str, str]
@@ -80,6 +80,7 @@ class Combination:
     mend: str
     source: str
     severity: Severity = "error"
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

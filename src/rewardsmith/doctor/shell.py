@@ -1,4 +1,4 @@
-"""Old programs and flags in shell commands: `trl`, `openrlhf.cli.*` under any launcher, RewardBench's scripts, verl.
+"""Old programs and flags in shell commands: `trl`, `openrlhf.cli.*` under any launcher, RewardBench, verl, vLLM.
 
     hits = scan_shell(text, judged)
 

@@ -1,4 +1,4 @@
-"""Old keys in configuration files of TRL, accelerate and verl, and commands inside any YAML (jobs, pods, workflows).
+"""Old keys in configuration files of TRL, accelerate, verl, vLLM, and commands inside any YAML (jobs, pods, workflows).
 
     hits = scan_yaml(text, judged)            # raises yaml.YAMLError
 
@@ -21,11 +21,17 @@ _TRL_SIGNS = frozenset({"model_name_or_path", "dataset_name", "datasets", "outpu
 _OTHERS = frozenset({"stage", "finetuning_type", "base_model", "adapter", "sft", "template"})
 """Keys that LLaMA-Factory and axolotl have beside the same names."""
 
+_VLLM_SIGNS = frozenset(
+    {"tensor-parallel-size", "max-model-len", "gpu-memory-utilization", "served-model-name", "max-num-seqs"}
+)
+"""Options of `vllm serve` that a file of `--config` has beside `model`; underscores are hyphens to it."""
+
 _UNSET = "tag:yaml.org,2002:null"
 
 DIALECTS: dict[str, Callable[[_Keys], bool]] = {
     "accelerate": lambda keys: bool(keys & {"distributed_type", "compute_environment"}),
     "verl": lambda keys: "actor_rollout_ref" in keys or {"reward_model", "trainer", "data"} <= keys,
+    "vllm": lambda keys: "model" in keys and bool({key.replace("_", "-") for key in keys} & _VLLM_SIGNS),
     "trl": lambda keys: len(keys & _TRL_SIGNS) >= 2 and not keys & _OTHERS,
 }
 """By the name that rules use: whether a file with these top-level keys is one."""
