@@ -12,13 +12,14 @@
         ├── FindingsError           a finding that the spec lists under `fail_on`
         └── MarginStop              the margin monitor stopped training
 
-The command line turns each into one short message and the exit code; a traceback means a programming mistake.
-Every message says where it happened (file, row, field), what was found there, and how to mend it.
+The command line turns each into one short message and the exit code. Anything else that is raised is a programming
+mistake: exit 70, with the traceback in a file.
+Every message says where it happened (file, row, field), what was found there, and how to fix it.
 """
 
 
 class RewardsmithError(Exception):
-    """A failure with its place and its mend.
+    """A failure with its place and its fix.
 
     Args:
         problem: what is wrong, with the value that was found.

@@ -1,7 +1,9 @@
 """The command line: thin. Each command reads its arguments, calls the pipeline, prints the record, chooses the exit
 code.
 
-    app.py             train and evaluate; the list of all commands; errors and exit codes
+    app.py             train and evaluate; the list of all commands
+    ending.py          errors, signals and full disks → one message and the exit code
+    terminal.py        text of others → text on a terminal; JSON on standard output
     NAME.py            every other command, in a file of its name; NAME_tables.py prints its record
     options.py         what the commands share: options, and how a spec is read and a record printed
     ensembles.py       how `score`, `serve` and `route` are given several models
@@ -13,7 +15,8 @@ code.
     reference.py       docs/commands.md
 
 Exit codes: 0 done and every gate passes; 1 a verdict is negative; 2 the spec, the data or the arguments cannot be used;
-130 interrupted. torch is imported inside the commands that need it: `--help` answers at once.
+70 a fault of the program; 130 interrupted; 141 nobody reads the output. torch is imported inside the commands that need
+it: `--help` answers at once.
 """
 
 from rewardsmith.cli.app import main

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 import rewardsmith
 from rewardsmith.cli.average import average
 from rewardsmith.cli.check import check
 from rewardsmith.cli.compare import compare
 from rewardsmith.cli.doctor import doctor
+from rewardsmith.cli.ending import ended
 from rewardsmith.cli.explain import explain
 from rewardsmith.cli.export import export
 from rewardsmith.cli.init import init
@@ -32,7 +32,6 @@ from rewardsmith.cli.options import (
     live,
     load,
     print_record,
-    terminal,
 )
 from rewardsmith.cli.plan import plan
 from rewardsmith.cli.probe import probe
@@ -42,8 +41,8 @@ from rewardsmith.cli.route import route
 from rewardsmith.cli.run import run_command
 from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
+from rewardsmith.cli.terminal import terminal
 from rewardsmith.cli.verify import verify
-from rewardsmith.errors import RewardsmithError
 
 app = typer.Typer(
     name="rewardsmith",
@@ -52,7 +51,8 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done and every gate passes; 1 a negative verdict; 2 input cannot be used; 130 interrupted.",
+    epilog="Exit codes: 0 done and every gate passes; 1 a negative verdict; 2 input cannot be used; "
+    "70 a fault of the program; 130 interrupted.",
 )
 
 
@@ -164,15 +164,8 @@ app.command()(verify)
 
 
 def main() -> None:
-    """Entry point: every error of ours is one message and an exit code; a traceback is a programming mistake."""
-    try:
-        app()
-    except RewardsmithError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted: run the same command again to continue")
-        sys.exit(130)
+    """Entry point: whatever happens is one message and an exit code (`ending.py`)."""
+    sys.exit(ended(lambda: app(standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record, terminal
+from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record
+from rewardsmith.cli.terminal import terminal
 from rewardsmith.errors import FindingsError, UserError
 
 

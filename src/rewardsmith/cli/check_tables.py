@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from rewardsmith.cli.terminal import Table
 from rewardsmith.records import CheckRecord, Finding, FixRecord
 from rewardsmith.report.findings import by_harm, interval_in_words, share_in_words
 from rewardsmith.report.formatting import visible

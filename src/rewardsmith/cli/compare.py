@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rewardsmith.cli.formatting import MINUS, p_value, percent, percent_interval
-from rewardsmith.cli.options import AsJson, live, print_record, terminal
+from rewardsmith.cli.options import AsJson, live, print_record
+from rewardsmith.cli.terminal import Table, one_line, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.records import ComparisonRecord, DifferenceResult, FlippedRow, PairComparison, RankedModel
@@ -143,4 +143,4 @@ def _cut(text: str) -> str:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(one_line(text), highlight=False, soft_wrap=True)

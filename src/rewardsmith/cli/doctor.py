@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
-from rewardsmith.cli.options import AsJson, print_record, terminal
+from rewardsmith.cli.options import AsJson, print_record
+from rewardsmith.cli.terminal import Table, errors, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.pipeline.doctor import Examination
@@ -55,7 +55,7 @@ def doctor(
 def _fixed(examination: Examination, *, yes: bool, quiet: bool) -> bool:
     """Show what would change, ask, write; whether anything was written."""
     changed = list(examination.fixes())
-    console = Console(stderr=True) if quiet else terminal()
+    console = errors() if quiet else terminal()
     for one in changed:
         shown = Syntax(one.diff, "diff", background_color="default") if console.is_terminal else Text(one.diff)
         console.print(shown, soft_wrap=True)

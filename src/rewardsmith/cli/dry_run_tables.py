@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from rewardsmith.cli.terminal import Table
 from rewardsmith.records import DryRunRecord
 from rewardsmith.report.formatting import parameters, visible
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Device, print_record, terminal
+from rewardsmith.cli.options import AsJson, Device, print_record
+from rewardsmith.cli.terminal import terminal
 
 
 def explain(

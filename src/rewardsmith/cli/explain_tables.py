@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from rewardsmith.cli.terminal import Table
 from rewardsmith.records import ExplainedText, ExplainRecord
 from rewardsmith.report.formatting import visible
 

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from rewardsmith.cli.options import AsJson, print_record, terminal
+from rewardsmith.cli.options import AsJson, print_record
+from rewardsmith.cli.terminal import terminal
 
 
 def export(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_ar
 
 import typer
 
+from rewardsmith.cli.terminal import say
 from rewardsmith.errors import DataError, SpecError, UserError
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ def init(
     text = written(answers)
     write_text(path, text)
     for ours, theirs in answers.columns.items():
-        typer.echo(f"  column {theirs!r} is taken for {ours}")
+        say(f"  column {theirs!r} is taken for {ours}")
     for name in _unread(answers):
-        typer.echo(f"  column {name!r} is not read; --columns OURS={name!r} would make it our source, subset, id, …")
-    typer.echo(f"{path}\n  next: rewardsmith check {path}\n  then: rewardsmith run {path}")
+        say(f"  column {name!r} is not read; --columns OURS={name!r} would make it our source, subset, id, …")
+    say(f"{path}\n  next: rewardsmith check {path}\n  then: rewardsmith run {path}")
 
 
 def written(answers: Answers) -> str:
@@ -122,7 +123,7 @@ def _ask(question: str, default: str, read: Callable[[str], T]) -> T:
         try:
             return read(answer.strip())
         except UserError as error:
-            typer.echo(f"  {error}", err=True)
+            say(f"  {error}", error=True)
 
 
 def _take_default(question: str, default: str, read: Callable[[str], T]) -> T:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rewardsmith.cli.options import AsJson, BenchmarkData, BenchmarkName, Overrides, live, load, terminal
+from rewardsmith.cli.options import AsJson, BenchmarkData, BenchmarkName, Overrides, live, load
+from rewardsmith.cli.terminal import say_json, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.spec import Spec
@@ -77,7 +78,7 @@ def judge(
         outcome = judge_job(settings, benchmark, data, out, events, missing_as_chance=score_missing_as_chance)
     if as_json:
         shown = {name: getattr(outcome, name).model_dump(mode="json", by_alias=True) for name in ("result", "record")}
-        typer.echo(json.dumps({"complete": outcome.complete, **shown}, indent=2))
+        say_json(json.dumps({"complete": outcome.complete, **shown}, indent=2))
     else:
         from rewardsmith.cli.judge_tables import print_judge
         from rewardsmith.cli.tables import print_result

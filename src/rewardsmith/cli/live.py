@@ -38,10 +38,10 @@ class Live:
     def __enter__(self) -> Live:
         if self.console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=30),
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-                TextColumn("{task.fields[info]}", style="cyan"),
+                TextColumn("{task.fields[info]}", style="cyan", markup=False),
                 TimeRemainingColumn(),
             )
             self._bars = Progress(*columns, console=self.console, transient=True)

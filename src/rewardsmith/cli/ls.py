@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rewardsmith.cli.formatting import percent
-from rewardsmith.cli.options import AsJson, print_record, terminal
+from rewardsmith.cli.options import AsJson, print_record
+from rewardsmith.cli.terminal import Table, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.records import RunsRecord, RunSummary

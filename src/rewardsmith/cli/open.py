@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from rewardsmith.cli.terminal import say
+
 
 def open_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
@@ -18,7 +20,7 @@ def open_command(
     from rewardsmith.pipeline.opening import open_run
 
     def announce(url: str) -> None:
-        typer.echo(f"{run}: {url}\n  Ctrl-C ends it.")
+        say(f"{run}: {url}\n  Ctrl-C ends it.")
         if not no_browser:
             webbrowser.open(url)
 

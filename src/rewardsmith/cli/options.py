@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
+
+from rewardsmith.cli.terminal import errors, say_json
 
 if TYPE_CHECKING:
     from rewardsmith.cli.live import Live
@@ -65,19 +66,11 @@ def live() -> Live:
     """Progress of long work, on standard error."""
     from rewardsmith.cli.live import Live
 
-    return Live(Console(stderr=True))
-
-
-def terminal() -> Console:
-    """Where tables go: standard output."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 140)  # a log file has no edge to wrap at
-    return console
+    return Live(errors())
 
 
 def print_record(record: Any) -> None:
     """A record as JSON, for `--json`."""
     from rewardsmith.records import to_json
 
-    typer.echo(to_json(record))
+    say_json(to_json(record))

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Overrides, SpecPath, live, load, print_record, terminal
+from rewardsmith.cli.options import AsJson, Overrides, SpecPath, live, load, print_record
+from rewardsmith.cli.terminal import say, terminal
 from rewardsmith.errors import UserError
 
 
@@ -64,7 +65,7 @@ def plan(
     if as_json:
         print_record(record)
     elif as_prompt:
-        typer.echo(write_brief(record, loaded), nl=False)
+        say(write_brief(record, loaded), end="")
     else:
         from rewardsmith.cli.plan_tables import print_plan
 
@@ -73,5 +74,5 @@ def plan(
         from rewardsmith.pipeline.plan_artifacts import write_artifacts
 
         for path in write_artifacts(record, loaded, out):
-            typer.echo(str(path), err=True)
+            say(str(path), error=True)
     raise typer.Exit(0 if record.choice.fits else 1)

@@ -17,8 +17,8 @@ from rewardsmith.cli.options import (
     live,
     load,
     print_record,
-    terminal,
 )
+from rewardsmith.cli.terminal import say_json, terminal
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def probe(
     if as_json:
         shown = record.model_dump(mode="json", by_alias=True)
         listed = [outcome.model_dump(mode="json") for outcome in outcomes]
-        typer.echo(json.dumps({"passed": passed, "probes": shown, "gates": listed}, indent=2))
+        say_json(json.dumps({"passed": passed, "probes": shown, "gates": listed}, indent=2))
     else:
         from rewardsmith.cli.probe_tables import print_probes
 

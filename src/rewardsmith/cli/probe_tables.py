@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rewardsmith.cli.formatting import VERDICT_COLOURS, gates_verdict
+from rewardsmith.cli.terminal import Table
 from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbeResult, ProbesRecord
 from rewardsmith.report.probes import WANTED, by_harm
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from rewardsmith.cli.options import AsJson, live, print_record, terminal
+from rewardsmith.cli.options import AsJson, live, print_record
+from rewardsmith.cli.terminal import terminal
 
 if TYPE_CHECKING:
     from rewardsmith.records import PushRecord

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.table import Table
 
 from rewardsmith.cli.formatting import percent, percent_interval
+from rewardsmith.cli.terminal import Table
 from rewardsmith.records import BenchmarkResult, LearningCurveRecord, ReplicasRecord, SubsetResult
 
 

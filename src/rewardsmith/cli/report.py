@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rewardsmith.cli.options import live
+from rewardsmith.cli.terminal import say
 
 
 def report(
@@ -24,4 +25,4 @@ def report(
         from rewardsmith.pipeline import report_job
 
         page = report_job(run, events, texts=False if no_texts else None, against=against)
-    typer.echo(page)
+    say(str(page))

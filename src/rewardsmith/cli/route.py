@@ -21,8 +21,8 @@ from rewardsmith.cli.options import (
     live,
     load,
     print_record,
-    terminal,
 )
+from rewardsmith.cli.terminal import terminal
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from rewardsmith.cli.formatting import percent, percent_interval
+from rewardsmith.cli.terminal import Table
 from rewardsmith.records import ReplayRecord, RoutedScore, RoutePoint, RouteRunRecord, RoutingRecord
 
 _SHOWN_STEPS = 2

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record, terminal
+from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record
+from rewardsmith.cli.terminal import say_json, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.spec import Spec
@@ -42,7 +43,7 @@ def run_command(
     if outcome is None:
         return
     if as_json:
-        typer.echo(json.dumps(_outcome_json(outcome), indent=2))
+        say_json(json.dumps(_outcome_json(outcome), indent=2))
     else:
         from rewardsmith.cli.replicas import print_variants
         from rewardsmith.cli.tables import print_outcome

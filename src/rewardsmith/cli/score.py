@@ -29,8 +29,8 @@ from rewardsmith.cli.options import (
     Workers,
     live,
     print_record,
-    terminal,
 )
+from rewardsmith.cli.terminal import terminal
 
 
 def score(

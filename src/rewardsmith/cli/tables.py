@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rewardsmith.cli.analysis_lines import analysis_lines
 from rewardsmith.cli.formatting import VERDICT_COLOURS, gates_verdict, p_value, percent, percent_interval
+from rewardsmith.cli.terminal import Table, one_line
 from rewardsmith.records import BenchmarkResult, GatesRecord, TrainRecord
 
 
@@ -55,7 +55,7 @@ def print_result(console: Console, result: BenchmarkResult) -> None:
         table.add_row("average", "", percent(result.average), interval, "", chance, end_section=True)
     console.print(table)
     for line in analysis_lines(result):
-        console.print(line, highlight=False)
+        console.print(one_line(line), highlight=False)
 
 
 def print_gates(console: Console, record: GatesRecord) -> None:
@@ -65,7 +65,7 @@ def print_gates(console: Console, record: GatesRecord) -> None:
         if outcome.verdict != "PASS":
             head = Text(f"{outcome.verdict} ", style=VERDICT_COLOURS[outcome.verdict])
             kind = "" if outcome.kind == "gate" else "(warning) "
-            console.print(head + Text(f"{kind}{outcome.message}"), highlight=False)
+            console.print(head + Text(one_line(f"{kind}{outcome.message}")), highlight=False)
     console.print(gates_verdict(sum(outcome.verdict == "PASS" for outcome in gates), len(gates)), highlight=False)
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rewardsmith.cli.formatting import VERDICT_COLOURS
-from rewardsmith.cli.options import AsJson, Device, live, print_record, terminal
+from rewardsmith.cli.options import AsJson, Device, live, print_record
+from rewardsmith.cli.terminal import Table, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.records import PathResult, VerifyRecord
