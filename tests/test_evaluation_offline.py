@@ -157,6 +157,7 @@ def test_results_json_has_the_published_names(tmp_path):
     assert (len(digest), set(digest) <= set("0123456789abcdef")) == (16, True)
     assert first == {
         "id": "1", "subset": "Math", "rewards": [1.0, 0.0, 0.0], "n_chosen": 1, "result": 1.0, "group": "", "facts": {},
+        "reasons": {},
     }  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def test_nothing_evaluated_fails():
 def test_missing_rewards_fail_the_subset_whatever_its_score():
     rules = spec(minimum={"rewardbench2": {"Math": 0.4, "average": 0.4}})
     record = judge(result({"Math": subset(0.99, 0.98, 1.0, n_missing=3)}, rewards=REWARDS), rules=rules)
-    assert pick(record, "computed").message.startswith("3 of 403 rewards could not be computed.")
+    assert pick(record, "computed").message.startswith("3 of 403 rewards could not be computed (unknown 3)")
     assert pick(record, "computed").verdict == "FAIL"
     assert pick(record, "baseline").verdict == "FAIL"
     assert [outcome.verdict for outcome in pick(record, "minimum")] == ["FAIL", "FAIL"]

@@ -68,6 +68,12 @@ def test_where_the_renderings_differ_both_numbers_stand_in_the_results(world):
     assert difference > 1e-3
     assert ours["metrics"]["protocols_largest_reward_difference"] == pytest.approx(difference)
     assert ours["metrics"]["protocols_texts_that_differ"] == 14
+    assert (ours["rendering"], theirs["rendering"]) == ("checkpoint", "upstream")
+    shown = evaluate(world, "--model", folder).out
+    average, other_average = (f"{100 * found['average']:.1f}".replace("-", "\u2212") for found in (ours, theirs))
+    told = f"protocol checkpoint: average {average}; protocol upstream: average {other_average} (14 texts have other"
+    assert told in " ".join(shown.split())
+    assert "upstream" in shown.splitlines()[1]  # a column of its own beside the score
 
 
 def test_the_protocol_is_refused_where_it_means_nothing(world):
@@ -88,7 +94,8 @@ def test_plain_text_models_have_no_upstream_rendering(world):
     spec = world.write_spec(data={**world.spec()["data"], "strings": "text"})
     assert world("run", spec).code in (0, 1)
     results = json.loads(Path("runs/tiny/eval/rewardbench2/results.json").read_text())
-    assert "protocol:" not in results["protocol"]
+    assert "protocol upstream cannot run: RewardBench's script renders chat messages" in results["protocol"]
+    assert results["rendering"] == "checkpoint"
     asked = evaluate(world, "--model", "runs/tiny/model", "--protocol", "upstream")
     assert (asked.code, "trained on plain text" in asked.err) == (2, True)
     assert "write protocol: checkpoint" in asked.err

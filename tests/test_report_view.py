@@ -109,12 +109,12 @@ def test_readings_say_which_baselines_an_interval_clears(records: RunRecords) ->
     assert {row.name: row.reading for row in table.rows} == {
         "Factuality": "above every baseline",
         "Precise IF": "above every baseline",
-        "Math": "not above chance",
+        "Math": "not above chance; 2 rewards missing (unknown 2)",
         "Safety": "above every baseline",
         "Focus": "above chance, not above length-only",
         "Ties": "above every baseline",
     }
-    assert table.average.reading == "above chance and length-only"
+    assert table.average.reading == "above chance and length-only; 2 rewards missing (unknown 2)"
     assert table.baseline_names == ("random", "length-only", "bag of words")
 
 

@@ -240,7 +240,9 @@ def test_the_command_gives_the_rewards_of_a_scorer(
         handle.writelines(json.dumps(row) + "\n" for row in sent)
     answer = world("score", "--model", str(model), "--input", "in.jsonl.gz", "--output", "o.jsonl", "--device", "cpu")
     assert answer.code == 0, answer.err
-    assert "3 rows, 4 rewards; rows without one: over_length 1 (o.rejected.jsonl)" in answer.out
+    assert (
+        "3 rows, 4 rewards; 1 missing: over_length 1; rows without one: over_length 1 (o.rejected.jsonl)" in answer.out
+    )
     wanted = LocalScorer.load(model).score([chat("Say red.", one) for one in ("red", "blue sky", "green")]).tolist()
     found = [row["rewards"] for row in rows(tmp_path / "o.jsonl")]
     assert found[0] == pytest.approx(wanted[:2], abs=1e-5)

@@ -193,7 +193,9 @@ def test_without_a_whole_checkpoint_training_starts_anew(
     record = train(replace(make_job(tiny_base, tmp_path), note=said.append))
     assert record.resumed_from_step is None
     (text,) = said
-    assert text.startswith("warning: damaged, not resumed: checkpoint-4: scheduler.pt is missing; checkpoint-2: more.bin")
+    assert text.startswith(
+        "warning: damaged, not resumed: checkpoint-4: scheduler.pt is missing; checkpoint-2: more.bin"
+    )
     assert text.endswith("Training starts anew")
     wanted, found = weights(unbroken[0]), weights(tmp_path)
     assert all(torch.equal(wanted[key], found[key]) for key in wanted)

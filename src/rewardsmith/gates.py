@@ -31,6 +31,7 @@ from rewardsmith.records import (
     ProbesRecord,
     SubsetResult,
     TrainRecord,
+    reasons_in_words,
 )
 from rewardsmith.spec import EvaluationSpec, GatesSpec, OodSpec
 from rewardsmith.spec.evaluation import HELD_OUT
@@ -146,7 +147,8 @@ def _computed(key: str, result: BenchmarkResult) -> GateOutcome:
     missing = sum(subset.n_missing for subset in result.subsets.values())
     total = missing + result.rewards.n
     if missing:
-        text = f"{missing} of {total} rewards could not be computed. Find out why: a missing reward is no evidence."
+        why = reasons_in_words(result.missing_rewards)
+        text = f"{missing} of {total} rewards could not be computed ({why}): a missing reward is no evidence."
         return _outcome("computed", key, "FAIL", text, value=float(missing), threshold=0.0)
     return _outcome("computed", key, "PASS", f"all {total} rewards were computed.", value=0.0, threshold=0.0)
 

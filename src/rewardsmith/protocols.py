@@ -24,6 +24,15 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
+class Explaining(Protocol):
+    """A scorer that can say why it gives no reward."""
+
+    def why(self, conversations: Sequence[Conversation]) -> list[str]:
+        """Why each conversation has no reward, `code: detail`; asked about those alone whose reward is NaN."""
+        ...
+
+
+@runtime_checkable
 class Judge(Protocol):
     """Says which of two responses is the better one, by asking a language model. Slow, and each call is paid for."""
 

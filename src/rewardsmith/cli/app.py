@@ -118,7 +118,10 @@ def evaluate(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a checkpoint, or rewards computed elsewhere, on one benchmark."""
+    """Score a checkpoint, or rewards computed elsewhere, on one benchmark.
+
+    Ends with 1 where rewards are missing: the scores are written, and missing data never passes.
+    """
     loaded = load(spec, overrides) if spec else None
     judged = load(gates, overrides) if gates else None
     with live() as events:
@@ -142,6 +145,7 @@ def evaluate(
         if not as_json:
             print_gates(terminal(), verdict)
         raise typer.Exit(0 if verdict.passed else 1)
+    raise typer.Exit(1 if result.missing_rewards else 0)
 
 
 app.command()(average)

@@ -38,7 +38,10 @@ def compare(
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 10_000,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a model is better than the first one: paired differences with intervals, rows that flipped."""
+    """Say whether a model is better than the first one: paired differences with intervals, rows that flipped.
+
+    Ends with 1 where a model has no reward at all on a benchmark: there is nothing to compare.
+    """
     with live() as events:
         from rewardsmith.pipeline import compare_job
 
@@ -49,6 +52,7 @@ def compare(
         print_comparison(terminal(), record)
         if out is not None:
             terminal().print(f"comparison: {out / 'comparison.md'}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if any(found.no_data for found in record.benchmarks.values()) else 0)
 
 
 def print_comparison(console: Console, record: ComparisonRecord) -> None:

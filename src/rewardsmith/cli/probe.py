@@ -81,11 +81,12 @@ def _policy(settings: Spec, source: str, out: Path, model: Path | None, *, cache
         found = policy_job(settings, source, out, events, model=model, cache=cache)
     if as_json:
         print_record(found)
-        return
-    from rewardsmith.cli.probe_tables import print_policy
+    else:
+        from rewardsmith.cli.probe_tables import print_policy
 
-    print_policy(terminal(), found)
-    terminal().print(f"record: {out / 'policy_samples.json'}", highlight=False, soft_wrap=True)
+        print_policy(terminal(), found)
+        terminal().print(f"record: {out / 'policy_samples.json'}", highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if found.judged else 1)
 
 
 def _settings(

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from rewardsmith.cli.formatting import VERDICT_COLOURS, gates_verdict
-from rewardsmith.cli.terminal import Table
-from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbeResult, ProbesRecord
+from rewardsmith.cli.terminal import Table, one_line
+from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbeResult, ProbesRecord, reasons_in_words
 from rewardsmith.report.probes import WANTED, by_harm
 
 
@@ -25,6 +25,10 @@ def print_probes(console: Console, record: ProbesRecord, outcomes: Sequence[Gate
     for result in ranked.values():
         table.add_row(*_probe_row(result))
     console.print(table)
+    if record.missing:
+        total = sum(record.missing.values())
+        why = f"{total:,} of {record.asked:,} rewards are missing: {reasons_in_words(record.missing)}"
+        console.print(one_line(why), highlight=False, soft_wrap=True)
     for result in ranked.values():
         if result.verdict == "FAIL":
             console.print(f"{result.title}: {result.why}", highlight=False)
@@ -67,6 +71,10 @@ def print_policy(console: Console, record: PolicySamplesRecord) -> None:
         table.add_row("right above wrong, same prompt", _share(labels.auc), auc)
         table.add_row("right above wrong, any prompt", _share(labels.pooled_auc), "")
     console.print(table)
+    if record.n_missing:
+        why = reasons_in_words(record.missing) or "no reason is known"
+        line = f"{record.n_missing:,} of {record.completions:,} rewards are missing: {why}"
+        console.print(one_line(line), highlight=False, soft_wrap=True)
     for text in record.reading:
         console.print(text, highlight=False)
 

@@ -104,7 +104,7 @@ def calibrate(
         from rewardsmith.cli.route_tables import print_calibration
 
         print_calibration(terminal(), record, folder / "routing.json")
-    raise typer.Exit(0 if record.target.reached else 1)
+    raise typer.Exit(0 if record.target.reached and record.missing_rewards < record.pairs else 1)
 
 
 @route.command()
@@ -155,10 +155,11 @@ def run(
         record = run_routes(loaded, options, events)
     if as_json:
         print_record(record)
-        return
-    from rewardsmith.cli.route_tables import print_routes
+    else:
+        from rewardsmith.cli.route_tables import print_routes
 
-    print_routes(terminal(), record)
+        print_routes(terminal(), record)
+    raise typer.Exit(1 if record.missing and not record.rewards else 0)
 
 
 @route.command()

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from rewardsmith.cli.formatting import percent, percent_interval
 from rewardsmith.cli.terminal import Table
-from rewardsmith.records import ReplayRecord, RoutedScore, RoutePoint, RouteRunRecord, RoutingRecord
+from rewardsmith.records import ReplayRecord, RoutedScore, RoutePoint, RouteRunRecord, RoutingRecord, reasons_in_words
 
 _SHOWN_STEPS = 2
 
@@ -45,6 +45,11 @@ def calibration_lines(record: RoutingRecord) -> list[str]:
             f"on prompts that the limit was not fitted on: {_score(record.checked)} "
             f"with {percent(record.checked_share)} % escalated"
         )
+    if record.missing_rewards:
+        lines.append(
+            f"{record.missing_rewards:,} of {record.pairs:,} pairs have no margin, rewards are missing: "
+            f"{reasons_in_words(record.missing) or 'no reason is known'}; the reward model scores 0 there"
+        )
     return [*lines, f"{record.verdict}: {record.statement}"]
 
 
@@ -57,6 +62,9 @@ def print_routes(console: Console, record: RouteRunRecord) -> None:
     ]
     if fallbacks:
         lines.append(f"ambiguous, and decided by the reward model: {fallbacks}")
+    if record.missing:
+        total = sum(record.missing.values())
+        lines.append(f"{total:,} of {total + record.rewards:,} rewards are missing: {reasons_in_words(record.missing)}")
     if record.bad_rows:
         lines.append(f"rows with nothing to compare: {record.bad_rows:,}")
     if record.pairs_output:

@@ -55,7 +55,10 @@ def score(
     overwrite: Replace = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every row of a file: row for row, in flat memory. A killed job continues."""
+    """Score every row of a file: row for row, in flat memory. A killed job continues.
+
+    Ends with 1 where no row has a reward; rewards that are missing are null, counted by reason.
+    """
     whole = combination(combine, weights, penalty, leave_out_failing)
     with live() as events:
         from rewardsmith.pipeline.bulk import ScoreOptions, score_job
@@ -79,9 +82,14 @@ def score(
         )
     if as_json:
         print_record(record)
-        return
+        raise typer.Exit(1 if record.rows and not record.rewards else 0)
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in record.reasons.items())
     bad = f"; rows without one: {reasons} ({record.rejected})" if record.bad_rows else ""
+    nulls = ", ".join(f"{reason} {count:,}" for reason, count in record.missing.items())
+    missing = f"; {sum(record.missing.values()):,} missing: {nulls}" if nulls else ""
     terminal().print(
-        f"{record.rows:,} rows, {record.rewards:,} rewards{bad}\n{record.output}", highlight=False, soft_wrap=True
+        f"{record.rows:,} rows, {record.rewards:,} rewards{missing}{bad}\n{record.output}",
+        highlight=False,
+        soft_wrap=True,
     )
+    raise typer.Exit(1 if record.rows and not record.rewards else 0)

@@ -42,11 +42,11 @@ comparison.py    models compared on shared rows; verdicts.py what may be said of
 from rewardsmith.evaluation.benchmarks import BENCHMARKS, find_benchmark
 from rewardsmith.evaluation.calibration import checkpoint_calibration
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Tally
-from rewardsmith.evaluation.offline import read_rewards
+from rewardsmith.evaluation.offline import read_offline, read_rewards
 from rewardsmith.evaluation.ood import skills
 from rewardsmith.evaluation.pairs import pair_rows
 from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows
-from rewardsmith.evaluation.runner import score_conversations, write_evaluation
+from rewardsmith.evaluation.runner import missing_reasons, score_conversations, write_evaluation
 
 __all__ = [
     "BENCHMARKS",
@@ -57,8 +57,10 @@ __all__ = [
     "Tally",
     "checkpoint_calibration",
     "find_benchmark",
+    "missing_reasons",
     "pair_rows",
     "random_baselines",
+    "read_offline",
     "read_rewards",
     "score_conversations",
     "score_rows",

@@ -13,7 +13,8 @@ Holm corrects for the number of subsets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -38,7 +39,9 @@ from rewardsmith.records import (
     OverallComparison,
     PairComparison,
     RankedModel,
+    RowResult,
     SubsetComparison,
+    reasons_in_words,
 )
 from rewardsmith.statistics import Difference
 
@@ -135,16 +138,36 @@ def compare_benchmark(
     names = [model.name for model in models]
     flipped = _Flips(shared, parts, places, shown)
     ranking = rank(names, average)
+    missing = {name: _missing(lines) for name, lines in zip(names, shared.lines, strict=True)}
+    asked = sum(len(line.rewards) for line in shared.lines[0])
     record = BenchmarkComparison(
         benchmark=benchmark.name,
         title=title,
         rows=len(shared.rows),
-        notes=shared.notes,
+        notes=(*shared.notes, *(note for name in names for note in _missing_notes(name, missing[name], asked))),
+        missing={name: counts for name, counts in missing.items() if counts},
+        no_data=tuple(name for name in names if sum(missing[name].values()) == asked),
         pairs=tuple(_pair(names, place, title, parts, average, flipped) for place in range(1, len(models))),
         ranking=ranking,
         ranking_words=verdicts.of_ranking(ranking, title),
     )
     return Compared(record, average)
+
+
+def _missing(lines: Sequence[RowResult]) -> dict[str, int]:
+    """A model's missing rewards on these rows, by reason."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(line.missing_rewards)
+    return dict(sorted(counts.items()))
+
+
+def _missing_notes(name: str, reasons: Mapping[str, int], asked: int) -> Iterator[str]:
+    if reasons:
+        yield (
+            f"{name}: {sum(reasons.values()):,} of {asked:,} rewards are missing ({reasons_in_words(reasons)}): "
+            "differences may be theirs, not the model's."
+        )
 
 
 def compare_overall(compared: Mapping[str, Compared], names: Sequence[str]) -> tuple[OverallComparison, ...]:

@@ -188,7 +188,10 @@ def score_judged(
     """
     told = replace(rows, note=" ".join(part for part in (rows.note, _note(answers, missing_as_chance)) if part))
     rewards = [answer.rewards for answer in answers]
-    scored = _without_flags(score_rows(benchmark, told, rewards, seed=seed, resamples=resamples, model=model))
+    reasons = [dict.fromkeys(np.flatnonzero(np.isnan(answer.rewards)).tolist(), answer.missing) for answer in answers]
+    scored = _without_flags(
+        score_rows(benchmark, told, rewards, seed=seed, resamples=resamples, model=model, reasons=reasons)
+    )
     if not missing_as_chance or not any(answer.unread for answer in answers):
         return scored
     filled = [_filled(answer) for answer in answers]
@@ -207,7 +210,12 @@ def _without_flags(scored: Evaluation) -> Evaluation:
 def _with_scores_of(other: Evaluation, scored: Evaluation) -> Evaluation:
     """The scores of `other`, and everything that is said of rewards from `scored`."""
     subsets = {
-        name: subset.model_copy(update={"n_missing": scored.result.subsets[name].n_missing})
+        name: subset.model_copy(
+            update={
+                "n_missing": scored.result.subsets[name].n_missing,
+                "missing": scored.result.subsets[name].missing,
+            }
+        )
         for name, subset in other.result.subsets.items()
     }
     result = other.result.model_copy(

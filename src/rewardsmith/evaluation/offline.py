@@ -15,6 +15,7 @@ import math
 import reprlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,8 +27,23 @@ from rewardsmith.evaluation.tables import TableRow
 _SHOWN = 5
 
 
+@dataclass(frozen=True, slots=True)
+class OfflineRewards:
+    """The rewards of each row, chosen first, NaN where there is none; why they are missing, as `score_rows` takes it;
+    and what a reader of the scores must know of the file."""
+
+    rewards: list[Floats]
+    reasons: list[dict[int, str]]
+    note: str = ""
+
+
 def read_rewards(source: str, rows: Sequence[EvalRow]) -> list[Floats]:
-    """The rewards of each row, chosen first, NaN for `null`.
+    """The rewards of each row, chosen first, NaN for `null`. Raises as `read_offline`."""
+    return read_offline(source, rows).rewards
+
+
+def read_offline(source: str, rows: Sequence[EvalRow]) -> OfflineRewards:
+    """The rewards of each row with the reasons of missing ones.
 
     Raises:
         BenchmarkError: the file cannot be read, or a row is missing, extra, double or malformed.
@@ -53,7 +69,16 @@ def read_rewards(source: str, rows: Sequence[EvalRow]) -> list[Floats]:
             where=source,
             fix="add the rows; write null for a reward that could not be computed",
         )
-    return [rewards[row.key] for row in rows]
+    reasons = [_reasons(found[row.key], rewards[row.key]) for row in rows]
+    return OfflineRewards([rewards[row.key] for row in rows], reasons)
+
+
+def _reasons(line: TableRow, reward_N: Floats) -> dict[int, str]:
+    """Why rewards are missing, where the file says so, as our own rows.jsonl does."""
+    given = line.fields.get("reasons")
+    known = given if isinstance(given, dict) else {}
+    absent = np.flatnonzero(np.isnan(reward_N)).tolist()
+    return {place: said for place in absent if isinstance(said := known.get(str(place)), str) and said}
 
 
 def _key(line: TableRow) -> tuple[str, str]:

@@ -12,6 +12,7 @@ Intervals: Wilson's where each row is a unit of its own with a result between 0 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -38,6 +39,13 @@ from rewardsmith.evaluation.subsets import (
 )
 from rewardsmith.records import BenchmarkResult, RowResult, SubsetResult
 
+Reasons = Sequence[Mapping[int, str]]
+"""One mapping a row: the place of a missing reward → why, `code: detail`."""
+
+NOT_FINITE = "not_finite: the reward is infinite"
+MISSING_REASON = "null"
+"""Of rewards that came without a reason: the file says null."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -57,6 +65,8 @@ def score_rows(
     model: str = "",
     held_out: bool = False,
     others: Mapping[str, Rewards] = MappingProxyType({}),
+    reasons: Reasons = (),
+    rendering: str = "",
 ) -> Evaluation:
     """Score the rewards of all rows by the benchmark's rule.
 
@@ -70,6 +80,8 @@ def score_rows(
         held_out: these are the spec's own held-out pairs.
         others: name → rewards of a simpler scorer, in the shape of `rewards`; what it reaches stands in each subset's
             `extra_baselines`.
+        reasons: one mapping a row, why its missing rewards are missing; none at all where nobody knows.
+        rendering: by which protocol text became tokens, for the record.
 
     Raises:
         BenchmarkError: there is no row.
@@ -79,6 +91,7 @@ def score_rows(
     clean = _finite(rows, rewards)
     compared = {name: _finite(rows, other) for name, other in others.items()} | {LENGTH: length_rewards(rows)}
     parts = subset_parts(benchmark, rows, clean, compared, seed, resamples)
+    row_results = _row_results(rows, clean, parts, _reasons(rewards, reasons))
     shares = average_shares(benchmark, _sizes(parts))
     baseline, length_baseline = weighted_baselines(shares, parts)
     average, interval = weighted_score(shares, parts)
@@ -92,7 +105,7 @@ def score_rows(
         average_baseline=baseline,
         protocol=_protocol(benchmark, tuple(parts), benchmark_rows.note),
         dataset=benchmark_rows.dataset,
-        subsets=_subset_results(parts),
+        subsets=_with_reasons(_subset_results(parts), row_results),
         metrics={
             "average_length_baseline": length_baseline,
             **_sections(benchmark, parts),
@@ -102,9 +115,10 @@ def score_rows(
         rewards_by_subset={name: summarise_rewards(part.rows, part.rewards) for name, part in parts.items()},
         model=model,
         held_out=held_out,
+        rendering=rendering,
         analysis=analyse(benchmark, rows, clean, seed=seed, resamples=resamples),
     )
-    return Evaluation(result, _row_results(rows, clean, parts))
+    return Evaluation(result, row_results)
 
 
 def random_baselines(benchmark: Benchmark, rows: Sequence[EvalRow], seed: int) -> dict[str, float]:
@@ -124,6 +138,30 @@ def _finite(rows: Sequence[EvalRow], rewards: Rewards) -> list[Floats]:
     if [reward_N.shape for reward_N in clean] != [(len(row.responses),) for row in rows]:
         raise ValueError("need one array of rewards a row, one reward a response")
     return [np.where(np.isfinite(reward_N), reward_N, np.nan) for reward_N in clean]
+
+
+def _reasons(rewards: Rewards, given: Reasons) -> list[dict[str, str]]:
+    """Every missing reward's reason: what was given, else that it is infinite, else what a null says."""
+    known = given or [{}] * len(rewards)
+    return [
+        {
+            str(place): reason_N.get(place) or (NOT_FINITE if np.isinf(reward) else MISSING_REASON)
+            for place, reward in enumerate(reward_N)
+            if not np.isfinite(reward)
+        }
+        for reward_N, reason_N in zip(rewards, known, strict=True)
+    ]
+
+
+def _with_reasons(subsets: Mapping[str, SubsetResult], rows: Sequence[RowResult]) -> dict[str, SubsetResult]:
+    """The subsets with their missing rewards counted by reason."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in subsets}
+    for row in rows:
+        counts[row.subset].update(row.missing_rewards)
+    return {
+        name: subset.model_copy(update={"missing": dict(sorted(counts[name].items()))})
+        for name, subset in subsets.items()
+    }
 
 
 def _sizes(parts: Mapping[str, Part]) -> dict[str, int]:
@@ -195,7 +233,9 @@ def _protocol(benchmark: Benchmark, present: Sequence[str], note: str) -> str:
     return " ".join(part for part in (benchmark.protocol, missing, note, f"Length baseline: {LENGTH_RULE}.") if part)
 
 
-def _row_results(rows: Sequence[EvalRow], rewards: Rewards, parts: Mapping[str, Part]) -> tuple[RowResult, ...]:
+def _row_results(
+    rows: Sequence[EvalRow], rewards: Rewards, parts: Mapping[str, Part], reasons: Sequence[dict[str, str]]
+) -> tuple[RowResult, ...]:
     """One line of rows.jsonl a row, in the order of the rows."""
     results = {
         row.key: value for part in parts.values() for row, value in zip(part.rows, part.tally.results, strict=True)
@@ -210,6 +250,7 @@ def _row_results(rows: Sequence[EvalRow], rewards: Rewards, parts: Mapping[str, 
             group=row.group,
             facts=dict(row.facts),
             digest=row_digest(row),
+            reasons=reason_N,
         )
-        for row, reward_N in zip(rows, rewards, strict=True)
+        for row, reward_N, reason_N in zip(rows, rewards, reasons, strict=True)
     )

@@ -136,6 +136,7 @@ def score_job(options: ScoreOptions, events: Events) -> BulkRecord:
         rewards=done.rewards,
         bad_rows=bad,
         reasons=done.reasons,
+        missing=done.missing,
         resumed_rows=state.rows,
     )
 
@@ -233,18 +234,20 @@ def _resume(files: _Files, fingerprint: str, events: Events) -> BulkState:
 
 def _write(files: _Files, scored: Iterable[tuple[ScoredWindow, float]], state: BulkState, events: Events) -> BulkState:
     """Windows in their order, each on disk before the next; with each comes the share of the input that is read."""
-    reasons = Counter(state.reasons)
+    reasons, missing = Counter(state.reasons), Counter(state.missing)
     with ExitStack() as stack:
         output, bad = (stack.enter_context(path.open("ab")) for path in (files.rows, files.bad))
         for window, share in scored:
             _append(output, window.lines)
             _append(bad, window.faults)
             reasons.update(window.reasons)
+            missing.update(window.missing)
             state = BulkState(
                 fingerprint=state.fingerprint,
                 rows=state.rows + window.rows,
                 rewards=state.rewards + window.rewards,
                 reasons=dict(sorted(reasons.items())),
+                missing=dict(sorted(missing.items())),
                 output_bytes=output.tell(),
                 rejected_bytes=bad.tell(),
             )

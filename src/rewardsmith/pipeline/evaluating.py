@@ -69,6 +69,7 @@ def evaluate_with(
     model: str,
     held_out: bool = False,
     others: Mapping[str, Rewards] | None = None,
+    rendering: str = "checkpoint",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score every distinct conversation once and apply the benchmark's rule."""
@@ -82,6 +83,8 @@ def evaluate_with(
         model=model,
         held_out=held_out,
         others=others or {},
+        reasons=evaluation.missing_reasons(rows.rows, rewards, scorer),
+        rendering=rendering,
     )
 
 

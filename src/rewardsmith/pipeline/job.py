@@ -11,7 +11,7 @@ everything made so far is kept and shown.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rewardsmith import data, evaluation
@@ -234,8 +234,9 @@ def evaluate_job(
     settings = spec or Spec()
     name = rewards or str(checkpoint_folder(settings, model))
     if rewards is not None:
-        values = evaluation.read_rewards(rewards, rows.rows)
-        done = evaluation.score_rows(kind, rows, values, seed=settings.seed, model=name)
+        found = evaluation.read_offline(rewards, rows.rows)
+        noted = replace(rows, note=f"{rows.note} {found.note}".strip())
+        done = evaluation.score_rows(kind, noted, found.rewards, seed=settings.seed, model=name, reasons=found.reasons)
     else:
         done = _score_checkpoint(settings, Path(name), kind, rows, events, cache, protocol or "checkpoint")
     evaluation.write_evaluation(done, out)

@@ -15,7 +15,7 @@ from rewardsmith import gates, samples
 from rewardsmith.errors import UserError
 from rewardsmith.evaluation import BenchmarkRows, find_benchmark
 from rewardsmith.evaluation.probes import judge_probes, policy_record, read_policy_samples, run_probes
-from rewardsmith.evaluation.probes.policy_samples import as_plain_text, score_samples
+from rewardsmith.evaluation.probes.policy_samples import as_plain_text, missing_samples, score_samples
 from rewardsmith.evaluation.tables import read_table
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import checkpoint_folder
@@ -80,6 +80,7 @@ def policy_job(
     rewards = score_samples(found, scorer, lambda done, total: events.progress("scoring samples", done, total))
     note_reuse(scorer, events)
     record = policy_record(found, rewards, seed=spec.seed, resamples=spec.evaluation.bootstrap, model=str(place))
+    record = record.model_copy(update={"missing": missing_samples(found, rewards, scorer)})
     write_json(out / POLICY_FILE, record)
     return record
 

@@ -46,7 +46,7 @@ def evaluate_renderings(
         RenderingError: `upstream` was asked for and the script could not run this checkpoint.
     """
 
-    def run(asked: CheckpointScorer, noted: BenchmarkRows) -> Evaluation:
+    def run(asked: CheckpointScorer, noted: BenchmarkRows, rendering: RenderingProtocol) -> Evaluation:
         return evaluate_with(
             asked,
             benchmark,
@@ -56,36 +56,32 @@ def evaluate_renderings(
             model=model,
             held_out=held_out,
             others=others,
+            rendering=rendering,
             progress=progress,
         )
 
-    upstream = _upstream(scorer, benchmark, required=protocol == "upstream")
-    if upstream is None:
-        return run(scorer, rows)
+    if benchmark.name not in RENDERED_UPSTREAM:
+        return run(scorer, rows, "checkpoint")
+    try:
+        upstream = scorer.as_upstream()
+    except RenderingError as error:
+        if protocol == "upstream":
+            raise
+        note = f"Text as training renders it (protocol: checkpoint); protocol upstream cannot run: {error.problem}."
+        return run(scorer, replace(rows, note=f"{rows.note} {note}".strip()), "checkpoint")
     wanted, other = (scorer, upstream) if protocol == "checkpoint" else (upstream, scorer)
     other_name: RenderingProtocol = "upstream" if protocol == "checkpoint" else "checkpoint"
     texts = list(dict.fromkeys(text for row in rows.rows for text in row.conversations))
     differing = count_differences(scorer, upstream, texts)
-    done = run(wanted, replace(rows, note=f"{rows.note} {_note(protocol, other_name, differing, len(texts))}".strip()))
-    return _beside(done, run(other, rows), other_name, differing) if differing else done
+    note = f"{rows.note} {_note(protocol, other_name, differing, len(texts))}".strip()
+    done = run(wanted, replace(rows, note=note), protocol)
+    return _beside(done, run(other, rows, other_name), other_name, differing) if differing else done
 
 
 def count_differences(first: CheckpointScorer, second: CheckpointScorer, texts: list[Conversation]) -> int:
     """How many of the conversations two scorers show their model as different token ids."""
     pairs = zip(first.render(texts), second.render(texts), strict=True)
     return sum(not _equal(one, two) for one, two in pairs)
-
-
-def _upstream(scorer: CheckpointScorer, benchmark: Benchmark, *, required: bool) -> CheckpointScorer | None:
-    """The scorer of the benchmark's own script; None where the benchmark has none or it cannot run."""
-    if benchmark.name not in RENDERED_UPSTREAM:
-        return None
-    try:
-        return scorer.as_upstream()
-    except RenderingError:
-        if required:
-            raise
-        return None
 
 
 def _equal(one: Rendered, two: Rendered) -> bool:
@@ -111,6 +107,7 @@ def _beside(done: Evaluation, other: Evaluation, name: RenderingProtocol, differ
         **done.result.metrics,
         f"protocol_{name}_average": other.result.average,
         **scores,
+        f"protocol_{name}_missing": float(sum(other.result.missing_rewards.values())),
         "protocols_texts_that_differ": float(differing),
         "protocols_largest_reward_difference": _largest_difference(done, other),
     }

@@ -10,20 +10,22 @@ its router.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.errors import ModelError, SpecError
+from rewardsmith.evaluation.runner import why_missing
 from rewardsmith.modeling.head_features import head_features
 from rewardsmith.modeling.reward_head import find_head_owner
 from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.ensembles import LoadOptions, model_folders, open_member, settled
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import LoggedRule, ReplayRecord, RoutingRecord, read_record
+from rewardsmith.records import LoggedRule, ReplayRecord, RoutingRecord, read_record, reason_code
 from rewardsmith.routing import BudgetLimits, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.laplace import Posterior
 from rewardsmith.routing.opinions import opinion, rewarded
@@ -173,7 +175,7 @@ class RouteModel:
     """The reward model, or an ensemble, and what states its doubt.
 
     `calibration` says where the temperature comes from, `doubt` is "ensemble", "laplace" or "". The posterior of
-    `laplace` is set once it is fitted or read.
+    `laplace` is set once it is fitted or read. `rewards` counts what it gave, `missing` what it could not, by reason.
     """
 
     name: str
@@ -185,6 +187,8 @@ class RouteModel:
     conversational: bool
     doubt: str = ""
     posterior: Posterior | None = None
+    rewards: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
 
     def standings(self, rows: Sequence[Sequence[Conversation]], progress: Progress | None = None) -> list[Standing]:
         """What the model says of each row's responses; rewards are NaN where a text cannot be scored."""
@@ -197,6 +201,10 @@ class RouteModel:
             features, rewards = self.features(every, progress)
         elif every:
             rewards = np.asarray(self.scorer.score(every, progress), dtype=np.float64)
+        absent = [text for text, reward in zip(every, rewards, strict=True) if not np.isfinite(reward)]
+        reasons = why_missing(absent, self.scorer)
+        self.missing.update(reason_code(reasons[text]) for text in absent)
+        self.rewards += len(every) - len(absent)
         made, start = [], 0
         for row in rows:
             own = slice(start, start + len(row))

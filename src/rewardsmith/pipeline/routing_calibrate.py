@@ -270,6 +270,7 @@ def _record(
         pairs=len(trial),
         prompts=len(np.unique(units)),
         missing_rewards=int(np.isnan(evidence.margins).sum()),
+        missing=dict(sorted(model.missing.items())),
         rules=_logged(rules.with_limit(fitted.limit)),
         combine=rules.combine,
         temperature=model.temperature,

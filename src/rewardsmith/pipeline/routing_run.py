@@ -342,6 +342,8 @@ class _Job:
             escalated=sum(entry.escalated for entry in every),
             judged=sum(entry.by == "judge" for entry in every),
             fallbacks=dict(sorted(Counter(entry.fallback for entry in every if entry.fallback).items())),
+            rewards=self.model.rewards,
+            missing=dict(sorted(self.model.missing.items())),
             exported=_count_lines(options.pairs),
             calls=sum(verdict.calls for verdict in verdicts),
             cost=sum(verdict.cost for verdict in verdicts),

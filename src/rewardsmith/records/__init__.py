@@ -114,7 +114,16 @@ from rewardsmith.records.data_tokens import (
 )
 from rewardsmith.records.doctor import DoctorFinding, DoctorRecord, InstalledPackage, UnreadableFile
 from rewardsmith.records.dry_run import DryRunRecord, DryRunStage, StageState
-from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
+from rewardsmith.records.evaluation import (
+    UNKNOWN,
+    BenchmarkResult,
+    DatasetInfo,
+    RewardSummary,
+    RowResult,
+    SubsetResult,
+    reason_code,
+    reasons_in_words,
+)
 from rewardsmith.records.explain import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.records.export import ExportRecord
 from rewardsmith.records.files import (
@@ -180,6 +189,7 @@ from rewardsmith.records.training import LeftOutPair, MonitorRecord, StepMetrics
 from rewardsmith.records.verify import FileFinding, PathName, PathResult, VerifyRecord
 
 __all__ = [
+    "UNKNOWN",
     "Analysis",
     "AuditEntry",
     "AuditHeader",
@@ -336,6 +346,8 @@ __all__ = [
     "WordRule",
     "read_jsonl",
     "read_record",
+    "reason_code",
+    "reasons_in_words",
     "to_json",
     "write_json",
     "write_jsonl",

@@ -104,13 +104,16 @@ class RankedModel(Record):
 class BenchmarkComparison(Record):
     """All models on one benchmark: `pairs` compares each with the first, `ranking` (of three and more) all of them.
 
-    `notes` names what could not be compared and which texts are not at hand.
+    `notes` names what could not be compared and which texts are not at hand. `missing` counts each model's missing
+    rewards on the shared rows by reason; `no_data` names the models that have no reward at all there.
     """
 
     benchmark: str
     title: str
     rows: int
     notes: tuple[str, ...] = ()
+    missing: dict[str, dict[str, int]] = Field(default_factory=dict)
+    no_data: tuple[str, ...] = ()
     pairs: tuple[PairComparison, ...]
     ranking: tuple[RankedModel, ...] = ()
     ranking_words: str = ""

@@ -61,7 +61,8 @@ class ProbesRecord(Record):
     """`probes.json`: every probe by its code, in the order of the registry.
 
     `reward_std` is the model's own: over all unedited responses of the drawn rows. `constant` says that all rewards,
-    edited ones included, are equal; `flat` that those of the unedited responses are.
+    edited ones included, are equal; `flat` that those of the unedited responses are. `asked` counts the distinct
+    conversations that were scored, `missing` those that got no reward, by reason.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -77,6 +78,8 @@ class ProbesRecord(Record):
     reward_std: float | None
     flat: bool
     constant: bool
+    asked: int = 0
+    missing: dict[str, int] = Field(default_factory=dict)
     probes: dict[str, ProbeResult]
 
 
@@ -100,7 +103,7 @@ class PolicySamplesRecord(Record):
     Variances: `within` is the mean over prompts of the unbiased variance of one prompt's rewards; `within_share` the
     part of the whole (population) variance that lies within prompts. `flat` counts prompts whose standard deviation is
     below `flat_below`; `same_text` those whose completions are all one text. `gain` is the expected best of all
-    completions minus their mean, in reward units, over prompts.
+    completions minus their mean, in reward units, over prompts. `missing` counts the `n_missing` rewards by reason.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -109,6 +112,7 @@ class PolicySamplesRecord(Record):
     prompts: int
     completions: int
     n_missing: int
+    missing: dict[str, int] = Field(default_factory=dict)
     judged: int
     reward_mean: float | None
     reward_std: float | None

@@ -156,7 +156,8 @@ class RoutingRecord(Record):
     says where it comes from. `doubt` names what states the model's own doubt. `checked` and `checked_share` are of
     limits that were fitted without the pair's prompt (five folds). `model_only`, `judge_only` and `everything` (all
     of it escalated; a judge's tie or missing verdict falls back to the model) are accuracies. `advantage` is the
-    router's accuracy minus that of random routing, the mean over budgets of 5 to 50 %.
+    router's accuracy minus that of random routing, the mean over budgets of 5 to 50 %. `missing_rewards` counts pairs
+    without a margin, `missing` their missing rewards by reason.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -166,6 +167,7 @@ class RoutingRecord(Record):
     pairs: int
     prompts: int
     missing_rewards: int = 0
+    missing: dict[str, int] = Field(default_factory=dict)
     rules: tuple[LoggedRule, ...]
     combine: Literal["any", "all"]
     temperature: float | None
@@ -213,7 +215,8 @@ class RouteRow(Record):
 
 
 class RouteRunRecord(Record):
-    """A finished `route run`. `fallbacks` counts ambiguous comparisons that the reward model decided, by reason."""
+    """A finished `route run`. `fallbacks` counts ambiguous comparisons that the reward model decided, by reason;
+    `rewards` what the model gave, `missing` what it could not, by reason."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
     output: str
@@ -225,6 +228,8 @@ class RouteRunRecord(Record):
     escalated: int
     judged: int
     fallbacks: dict[str, int] = Field(default_factory=dict)
+    rewards: int = 0
+    missing: dict[str, int] = Field(default_factory=dict)
     exported: int = 0
     calls: int
     cost: float

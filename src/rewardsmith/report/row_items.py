@@ -97,7 +97,7 @@ def _evaluated(records: RunRecords, texts: RowTexts) -> Iterator[Item]:
                 margin=_margin(row),
                 mistake=row.result is not None and row.result < 1,
                 flags=("missing",) if None in row.rewards else (),
-                note=_partial(row),
+                note="; ".join(part for part in (_partial(row), _lacking(row)) if part),
                 key=row.digest,
                 text=text,
             )
@@ -115,6 +115,11 @@ def _partial(row: RowResult) -> str:
     if row.result is None or row.result in (0.0, 1.0):
         return ""
     return f"the benchmark’s rule counts {percent(row.result)} % of a point"
+
+
+def _lacking(row: RowResult) -> str:
+    """Why rewards are missing, each reason once."""
+    return "; ".join(dict.fromkeys(f"reward missing: {reason}" for reason in row.reasons.values()))
 
 
 def _in_doubt(records: RunRecords, texts: RowTexts) -> Iterator[Item]:

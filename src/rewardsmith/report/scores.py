@@ -8,10 +8,11 @@ carries its baselines and a reading in words of which of them its interval clear
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rewardsmith.records import BenchmarkResult, SubsetResult
+from rewardsmith.records import BenchmarkResult, SubsetResult, reasons_in_words
 from rewardsmith.report.formatting import MISSING, Number, capitalised, count, p_value, percent, significant, visible
 
 RANDOM = "random"
@@ -99,6 +100,7 @@ def title_of(result: BenchmarkResult) -> str:
 def _subset_row(name: str, subset: SubsetResult, extra: tuple[str, ...]) -> ScoreRow:
     baselines = (subset.baseline, subset.length_baseline, *(subset.extra_baselines.get(other) for other in extra))
     reading, state = _read(subset.ci_low, subset.ci_high, dict(zip((RANDOM, LENGTH, *extra), baselines, strict=True)))
+    reading, state = _with_missing(reading, state, subset.missing_rewards)
     return ScoreRow(
         name=visible(name, 80),
         n=count(subset.n),
@@ -128,6 +130,7 @@ def _average_row(result: BenchmarkResult, extra: tuple[str, ...]) -> ScoreRow | 
     low, high = result.average_ci or (None, None)
     baselines = (result.average_baseline, result.metrics.get(_LENGTH_OF_AVERAGE), *(None for _ in extra))
     reading, state = _read(low, high, dict(zip((RANDOM, LENGTH, *extra), baselines, strict=True)))
+    reading, state = _with_missing(reading, state, result.missing_rewards)
     return ScoreRow(
         name=AVERAGE,
         n=count(sum(subset.n for subset in result.subsets.values())),
@@ -140,6 +143,14 @@ def _average_row(result: BenchmarkResult, extra: tuple[str, ...]) -> ScoreRow | 
         reading=reading,
         state=state,
     )
+
+
+def _with_missing(reading: str, state: State, reasons: Mapping[str, int]) -> tuple[str, State]:
+    """The reading with what is missing: a score without all of its rewards proves nothing."""
+    if not reasons:
+        return reading, state
+    why = visible(reasons_in_words(reasons), 120)
+    return f"{reading}; {sum(reasons.values()):,} rewards missing ({why})", "bad"
 
 
 def _read(low: float | None, high: float | None, baselines: dict[str, float | None]) -> tuple[str, State]:

@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.protocols import Scorer
-from rewardsmith.rendering import REASONS
-from rewardsmith.scoring.local import LocalScorer
+from rewardsmith.protocols import Explaining, Scorer
+from rewardsmith.scoring.local import NO_REWARD
 from rewardsmith.types import Conversation
 
 WINDOW_CONVERSATIONS = 4096
@@ -74,11 +73,15 @@ def score_window(scorer: Scorer, window: Sequence[BulkRow]) -> list[NDArray[np.f
 
 @dataclass(frozen=True, slots=True)
 class ScoredWindow:
-    """A window's part of the output: its lines, those of the rows that lack a reward, and what they count."""
+    """A window's part of the output: its lines, those of the rows that lack a reward, and what they count.
+
+    `reasons` counts rows by the reason of their first fault, `missing` the nulls themselves.
+    """
 
     rows: int = 0
     rewards: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
     lines: bytes = b""
     faults: bytes = b""
 
@@ -86,37 +89,42 @@ class ScoredWindow:
 def write_window(scorer: Scorer, window: Sequence[BulkRow]) -> ScoredWindow:
     """Score a window. Whatever the scorer raises goes through."""
     every = []
+    nulls: Counter[str] = Counter()
     for row, rewards in zip(window, score_window(scorer, window), strict=True):
-        reason, detail = (row.reason, row.detail) if row.reason else _why(scorer, row.conversations, rewards)
+        faults = [] if row.reason else _why(scorer, row.conversations, rewards)
+        reason, detail = faults[0] if faults else (row.reason, row.detail)
+        nulls.update(code for code, _ in faults)
         every.append((row, rewards, reason, detail))
-    return _written(every)
+    return _written(every, nulls)
 
 
 def refuse_window(window: Sequence[BulkRow], reason: str, detail: str) -> ScoredWindow:
     """The window without any reward, for one reason; rows that had a reason of their own keep it."""
-    return _written(
-        [
-            (row, np.full(len(row.conversations), np.nan), row.reason or reason, row.detail if row.reason else detail)
-            for row in window
-        ]
-    )
+    every = [
+        (row, np.full(len(row.conversations), np.nan), row.reason or reason, row.detail if row.reason else detail)
+        for row in window
+    ]
+    return _written(every, Counter({reason: sum(len(row.conversations) for row in window if not row.reason)}))
 
 
 def join_windows(parts: Sequence[ScoredWindow]) -> ScoredWindow:
     """Parts of one window, in their order."""
     reasons: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
     for part in parts:
         reasons.update(part.reasons)
+        missing.update(part.missing)
     return ScoredWindow(
         sum(part.rows for part in parts),
         sum(part.rewards for part in parts),
         dict(reasons),
+        dict(missing),
         b"".join(part.lines for part in parts),
         b"".join(part.faults for part in parts),
     )
 
 
-def _written(every: Sequence[tuple[BulkRow, NDArray[np.float64], str, str]]) -> ScoredWindow:
+def _written(every: Sequence[tuple[BulkRow, NDArray[np.float64], str, str]], nulls: Counter[str]) -> ScoredWindow:
     lines, faults, found = [], [], 0
     for row, rewards, reason, detail in every:
         values = [float(reward) if np.isfinite(reward) else None for reward in rewards]
@@ -128,6 +136,7 @@ def _written(every: Sequence[tuple[BulkRow, NDArray[np.float64], str, str]]) -> 
         len(lines),
         found,
         dict(Counter(reason for _, _, reason, _ in every if reason)),
+        {reason: count for reason, count in nulls.items() if count},
         _encoded(lines),
         _encoded(faults),
     )
@@ -137,13 +146,12 @@ def _encoded(rows: Iterable[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for row in rows)
 
 
-def _why(scorer: Scorer, conversations: Sequence[Conversation], rewards: NDArray[np.float64]) -> tuple[str, str]:
-    """Why the first missing reward is missing; two empty texts where none is."""
-    missing = next((index for index, reward in enumerate(rewards) if not np.isfinite(reward)), None)
-    if missing is None:
-        return "", ""
-    if isinstance(scorer, LocalScorer):
-        rendered = scorer.render([conversations[missing]])[0]
-        if rendered.ids is None:
-            return rendered.reason, f"response {missing + 1}: {rendered.detail or REASONS[rendered.reason]}"
-    return "no_reward", f"response {missing + 1}: the model gives none"
+def _why(scorer: Scorer, conversations: Sequence[Conversation], rewards: NDArray[np.float64]) -> list[tuple[str, str]]:
+    """(reason, detail) of every reward of a row that is missing, in their order."""
+    absent = np.flatnonzero(~np.isfinite(rewards)).tolist()
+    if not absent:
+        return []
+    texts = [conversations[place] for place in absent]
+    reasons = scorer.why(texts) if isinstance(scorer, Explaining) else [NO_REWARD] * len(absent)
+    parts = [reason.partition(": ") for reason in reasons]
+    return [(code, f"response {place + 1}: {detail}") for place, (code, _, detail) in zip(absent, parts, strict=True)]

@@ -73,6 +73,10 @@ class CachedScorer:
         """See `LocalScorer.render`."""
         return self.scorer.render(conversations)
 
+    def why(self, conversations: Sequence[Conversation]) -> list[str]:
+        """See `LocalScorer.why`."""
+        return self.scorer.why(conversations)
+
     def score(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> NDArray[np.float64]:
         """Raw rewards, shape (len(conversations),), in input order; NaN where a text cannot be rendered."""
         return self.scorer.score_with(self.score_ids, conversations, progress)

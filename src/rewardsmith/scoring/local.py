@@ -23,11 +23,13 @@ from rewardsmith.modeling.inference import Keep, compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, choose_layout
 from rewardsmith.modeling.reward_head import position_limit, reads_one_token
 from rewardsmith.protocols import Progress
-from rewardsmith.rendering import Ids, Rendered, Renderer, UpstreamRenderer
+from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer, UpstreamRenderer
 from rewardsmith.types import Conversation
 
 ScoreIds = Callable[[Sequence[Ids], Progress], NDArray[np.float64]]
 """Rewards of rendered texts, in their order."""
+
+NO_REWARD = "no_reward: the model gives none"
 
 CHUNK = 8192
 """Conversations rendered and scored at a time, so that memory does not grow with the corpus."""
@@ -83,6 +85,13 @@ class LocalScorer:
     def render(self, conversations: Sequence[Conversation]) -> list[Rendered]:
         """What the model sees of each conversation, or why it sees none."""
         return self.renderer.render_many(conversations)
+
+    def why(self, conversations: Sequence[Conversation]) -> list[str]:
+        """Why each conversation has no reward, `code: detail`: it cannot be rendered, or the model gives none."""
+        return [
+            f"{one.reason}: {one.detail or REASONS.get(one.reason, '')}".rstrip(": ") if one.ids is None else NO_REWARD
+            for one in self.render(conversations)
+        ]
 
     def score(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> NDArray[np.float64]:
         """Raw rewards, shape (len(conversations),), in input order; NaN where a text cannot be rendered."""

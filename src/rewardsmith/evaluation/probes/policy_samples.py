@@ -10,6 +10,7 @@ and 0, one a completion). Rows of one prompt are joined.
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,10 +20,10 @@ from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import Floats
 from rewardsmith.evaluation.fields import bad, texts
 from rewardsmith.evaluation.prompts import plain_text, prompt
-from rewardsmith.evaluation.runner import score_once
+from rewardsmith.evaluation.runner import score_once, why_missing
 from rewardsmith.evaluation.tables import TableRow, read_table
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records import DatasetInfo, reason_code
 from rewardsmith.types import Conversation, Message
 
 COMPLETIONS = ("completions", "responses")
@@ -95,6 +96,18 @@ def score_samples(samples: PolicySamples, scorer: Scorer, progress: Progress | N
     rewards = score_once((text for texts in asked for text in texts), scorer, progress)
     found = [np.array([rewards[text] for text in texts], dtype=np.float64) for texts in asked]
     return [np.where(np.isfinite(reward_N), reward_N, np.nan) for reward_N in found]
+
+
+def missing_samples(samples: PolicySamples, rewards: Sequence[Floats], scorer: Scorer) -> dict[str, int]:
+    """How many rewards are missing, by reason."""
+    absent = [
+        text
+        for sample, reward_N in zip(samples.prompts, rewards, strict=True)
+        for text, reward in zip(sample.conversations, reward_N, strict=True)
+        if not np.isfinite(reward)
+    ]
+    reasons = why_missing(absent, scorer)
+    return dict(sorted(Counter(reason_code(reasons[text]) for text in absent).items()))
 
 
 def _sample(row: TableRow) -> PolicySample:

@@ -6,6 +6,7 @@ judged = judge_probes(record, spec.evaluation.gates.probes)          # verdicts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,9 +17,9 @@ from rewardsmith.evaluation.probes.contract import text_rank
 from rewardsmith.evaluation.probes.measure import EQUAL_WITHIN, Edited, measure
 from rewardsmith.evaluation.probes.registry import PROBES
 from rewardsmith.evaluation.probes.subjects import Case, draw_cases
-from rewardsmith.evaluation.runner import score_once
+from rewardsmith.evaluation.runner import score_once, why_missing
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import ProbesRecord
+from rewardsmith.records import ProbesRecord, reason_code
 from rewardsmith.types import Conversation
 
 PROTOCOL = (
@@ -59,6 +60,7 @@ def run_probes(
         for code, probe in PROBES.items()
     }
     rewards = score_once(_conversations(cases, edits), scorer, progress)
+    reasons = why_missing((text for text, reward in rewards.items() if not np.isfinite(reward)), scorer)
     own = _finite([rewards[text] for text in dict.fromkeys(text for case in cases for text in case.unedited)])
     every = _finite(list(rewards.values()))
     std = None if not own.size else 0.0 if np.ptp(own) == 0 else float(own.std())
@@ -75,6 +77,8 @@ def run_probes(
         reward_std=std,
         flat=own.size > 0 and std == 0,
         constant=every.size > 0 and bool(np.ptp(every) == 0),
+        asked=len(rewards),
+        missing=dict(sorted(Counter(reason_code(reason) for reason in reasons.values()).items())),
         probes={
             code: measure(
                 probe,
