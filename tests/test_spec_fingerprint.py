@@ -29,6 +29,7 @@ DECIDES = {
     "seed": 18,
     "backend": "trl",
     "base_model.id": "org/other",
+    "base_model.head": "new",
     "base_model.revision": "abc",
     "base_model.parameters": 2,
     "base_model.family": "llama",

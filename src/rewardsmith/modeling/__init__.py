@@ -1,6 +1,7 @@
 """Reward models: head and pooling, checkpoints, sizes, the token tree and its attention.
 
 loading.py          weights and adapters on disk → a model with one reward head
+weights.py          every weight from the files, or a refusal; stored.py: what the files hold, by their headers
 reward_head.py      where the reward is read
 inference.py        token ids → rewards; layouts.py, padded.py: how ids become batches
 checkpoint.py       `rewardsmith.json` and its golden rewards

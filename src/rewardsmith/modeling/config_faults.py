@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rewardsmith.errors import ModelError
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigFault:
@@ -37,3 +39,24 @@ def config_faults(
         said = "transformers takes no batch" if pad is None else "transformers reads a reward before EOS"
         found.append(ConfigFault("pad_token_id", pad, said, ""))
     return found
+
+
+def pad_beyond(pad: Any, rows: Any) -> bool:
+    """Whether a pad token id is no row of an embedding of `rows`; torch counts negative ids from the end."""
+    return isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows
+
+
+def refuse_pad_beyond(config: Any, where: str) -> None:
+    """Refuse a transformers configuration whose pad token is no row of its embedding: no model can be built of it.
+
+    Raises:
+        ModelError: it is such a one.
+    """
+    settings = config.get_text_config()
+    pad, rows = getattr(settings, "pad_token_id", None), getattr(settings, "vocab_size", None)
+    if pad_beyond(pad, rows):
+        raise ModelError(
+            f"is {pad}, and the vocabulary has {rows} tokens (vocab_size)",
+            where=f"{where}, field 'pad_token_id'",
+            fix="write the id of the tokenizer's pad token, or null",
+        )

@@ -19,11 +19,9 @@ transformers    `…ForSequenceClassification` with one label (the Skywork famil
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rewardsmith.errors import ModelError
 from rewardsmith.rendering.template import Closing
 
 Trainer = Literal["openrlhf", "transformers"]
@@ -33,7 +31,6 @@ OPENRLHF_FIELDS = ("value_head_prefix", "normalize_reward", "mean", "std")
 
 _OPENRLHF_CLASSES = ("RewardModel", "LLMForSequenceRegression")
 _OPENRLHF_HEADS = ("value_head", "regression_head")
-_HEADS = ("score", "classifier", *_OPENRLHF_HEADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +80,6 @@ def forget_openrlhf(config: Any) -> None:
     for field in OPENRLHF_FIELDS:
         if hasattr(config, field):
             delattr(config, field)
-
-
-def refuse_other_heads(unexpected: Iterable[str], where: str) -> None:
-    """Refuse weights of a head that would be left out, a bias or a second layer: the reward would be another.
-
-    Raises:
-        ModelError: there are such weights.
-    """
-    lost = sorted(name for name in unexpected if name.partition(".")[0] in _HEADS)
-    if lost:
-        raise ModelError(
-            f"the head has {', '.join(lost[:3])}, which a head of one linear layer without bias cannot hold",
-            where=where,
-            fix="serve it with the code that it was published with, and score it from there with --rewards FILE",
-        )
 
 
 def _normalization(config: Any) -> dict[str, str | float] | None:

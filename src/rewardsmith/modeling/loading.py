@@ -13,18 +13,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 import transformers
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling.imports import head_names, refuse_other_heads
-from rewardsmith.modeling.quiet import quiet_upstream
+from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.modeling.reward_head import install_reward_forward
+from rewardsmith.modeling.stored import stored_adapter
+from rewardsmith.modeling.weights import Head, adapter_config, load_adapter, load_classifier
 from rewardsmith.spec import LoraAdapter, QloraAdapter, Spec
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": "auto"}
-_HEADS = ("score", "classifier")
 
 
 def load_base(spec: Spec, base: str | Path, tokenizer: Any, *, seed: int) -> Any:
@@ -44,7 +43,9 @@ def load_base(spec: Spec, base: str | Path, tokenizer: Any, *, seed: int) -> Any
     if isinstance(spec.adapter, QloraAdapter):
         arguments["quantization_config"] = _four_bits(spec.adapter)
     transformers.set_seed(seed)
-    model = _load(str(base), **arguments)
+    head: Head = "new" if spec.base_model.head == "new" else "base"
+    config = one_label_config(base, spec.base_model.revision)
+    model = load_classifier(str(base), config, head=head, **arguments)
     fit_tokenizer(model, tokenizer)
     if isinstance(spec.adapter, LoraAdapter):
         model = _add_adapter(model, spec.adapter, seed)
@@ -63,7 +64,8 @@ def load_reward_model(
     if adapter_file.is_file():
         model = _load_adapter(Path(folder), adapter_file, _DTYPES[dtype])
     else:
-        model = _load(str(folder), need_head=True, dtype=_DTYPES[dtype], revision=revision)
+        config = one_label_config(folder, revision)
+        model = load_classifier(str(folder), config, head="needed", dtype=_DTYPES[dtype], revision=revision)
     return install_reward_forward(model.to(torch.device(device)).eval())
 
 
@@ -85,44 +87,6 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def _load(model: str, *, need_head: bool = False, **arguments: Any) -> Any:
-    config = _one_label_config(model, arguments.get("revision"))
-    renamed = head_names(config)
-    try:
-        with quiet_upstream():
-            loaded, report = transformers.AutoModelForSequenceClassification.from_pretrained(
-                model,
-                config=config,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                key_mapping=renamed or None,
-                **arguments,
-            )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise ModelError(
-            f"{model!r} cannot be loaded as a reward model: {str(error).strip().splitlines()[0]}",
-            where="base_model.id",
-            fix="name a text model with safetensors weights, in a folder, in the hub cache or on the hub",
-        ) from error
-    missing = sorted(report["missing_keys"])
-    if need_head and missing:
-        raise _head_missing(", ".join(missing[:3]), model)
-    if need_head:
-        refuse_other_heads(report["unexpected_keys"], model)
-    if renamed:
-        loaded._weight_conversions = None  # noqa: SLF001 - saving would give the weights their foreign names back
-    return loaded
-
-
-def _head_missing(what: str, where: str) -> ModelError:
-    return ModelError(
-        f"the checkpoint lacks {what}: its rewards would be random",
-        where=where,
-        fix="save the reward head with the model (for LoRA: task_type=SEQ_CLS or modules_to_save=['score'])",
-    )
-
-
 def load_config(model: str | Path, revision: str | None = None) -> Any:
     """The configuration of a folder or hub id, as it was saved.
 
@@ -130,7 +94,7 @@ def load_config(model: str | Path, revision: str | None = None) -> Any:
         ModelError: there is none that transformers understands.
     """
     try:
-        return transformers.AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         if "problem_type" in str(error):
             raise ModelError(
@@ -143,9 +107,12 @@ def load_config(model: str | Path, revision: str | None = None) -> Any:
             where="base_model.id",
             fix="name a folder with a checkpoint, or a hub model that is public or cached",
         ) from error
+    refuse_pad_beyond(config, f"{model}/config.json")
+    return config
 
 
-def _one_label_config(model: str, revision: str | None) -> Any:
+def one_label_config(model: str | Path, revision: str | None = None) -> Any:
+    """The configuration of a classifier with one label and no sigmoid. Raises as `load_config`."""
     config = load_config(model, revision)
     config.num_labels = 1
     config.problem_type = "regression"
@@ -213,20 +180,9 @@ def adapter_base(adapter_file: Path) -> str:
 
 
 def _load_adapter(folder: Path, adapter_file: Path, dtype: Any) -> Any:
-    import peft
-
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise ModelError(
-            "the adapter's weights are missing",
-            where=str(weights),
-            fix="save the adapter with safetensors; a .bin file may run code, so it is not read",
-        )
-    with safetensors.safe_open(weights, framework="pt") as tensors:
-        if not any(name.rpartition(".")[0].endswith(_HEADS) for name in tensors.keys()):  # noqa: SIM118 - no mapping
-            raise _head_missing("the reward head", str(weights))
-    model = _load(adapter_base(adapter_file), dtype=dtype)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    fit_tokenizer(model, tokenizer)
-    with quiet_upstream():
-        return peft.PeftModel.from_pretrained(model, folder)
+    adapter_config(folder)  # first, because what it says of its kind needs no base
+    stored_adapter(folder)
+    base = adapter_base(adapter_file)
+    model = load_classifier(base, one_label_config(base), head="new", dtype=dtype)
+    fit_tokenizer(model, transformers.AutoTokenizer.from_pretrained(folder))
+    return load_adapter(model, folder)

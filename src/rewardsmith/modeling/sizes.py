@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from rewardsmith.errors import ModelError, SpecError
+from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.spec import Spec, compare_sizes
 
 
@@ -32,7 +33,7 @@ def load_config(model: str, revision: str | None = None, *, field: str = "base_m
         ModelError: there is no such model, it cannot be reached, or it wants to run code of its own.
     """
     try:
-        return transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
@@ -41,6 +42,8 @@ def load_config(model: str, revision: str | None = None, *, field: str = "base_m
             fix="name a folder with a checkpoint, or a hub model that is public or cached "
             "(with HF_HUB_OFFLINE=1 only the cache is read)",
         ) from error
+    refuse_pad_beyond(config, f"{model}/config.json")
+    return config
 
 
 def count_parameters(

@@ -28,6 +28,8 @@ class BaseModelSpec(Section):
     """File with a Jinja chat template that replaces the tokenizer's own."""
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     """Type of the weights in training. Full training wants float32; `hardware.precision` is the compute type."""
+    head: Literal["keep", "new"] = "keep"
+    """`keep` trains on with a reward head that the base has, and refuses one of another shape; `new` draws another."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     """Attention kernel of the padded layout."""
     trust_remote_code: Annotated[

@@ -54,6 +54,10 @@ _NOT_RESULTS: Any = {
     "judge": {"concurrency", "call_deadline", "deadline", "retries", "backoff", "max_wait", "budget", "key_variable"},
 }
 
+_AS_BEFORE: dict[str, dict[str, Any]] = {"base_model": {"head": "keep"}}
+"""Fields that came later, each with the value that means what was done before: a fingerprint at that value stays what
+it was, so that runs of an older version still belong to their spec."""
+
 
 class Spec(Section):
     """One file says everything: data, models, training, evaluation, gates, export."""
@@ -109,6 +113,10 @@ class Spec(Section):
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the spec, or of the named sections, as canonical JSON."""
         content = self.model_dump(mode="json", exclude=_NOT_RESULTS)
+        for section, fields in _AS_BEFORE.items():
+            for name, value in fields.items():
+                if content[section][name] == value:
+                    del content[section][name]
         return digest({key: content[key] for key in sections} if sections else content)
 
 

@@ -1,0 +1,722 @@
+"""The one way of weights from files into a model: every name and shape is settled before a value is read.
+
+    model = load_classifier("Qwen/Qwen3-0.6B", config, head="base", dtype=torch.float32)
+    model = load_adapter(model, Path("runs/x/model"))
+    check_weights("runs/x/model")                       # the same refusals, from headers and configuration alone
+    compared = compare_with_files(model, "runs/x/model")     # what is in memory beside what is in the files
+
+transformers draws at random what it does not find, and leaves out what it does not know; peft does the same for
+adapters; both only warn. So each load is tried first with tensors that have shapes and no values (the meta device),
+through upstream's own renaming and merging, and what is missing, unexpected or of another shape is refused, named, with
+its likely cause. Prefixes that wrappers leave in the names (`_orig_mod.`, `module.`, …) are taken off, and said.
+
+What may be absent or left over: the head of a base (drawn anew), the language-model head that a classifier has no use
+for, a pooler that its architecture does not read, and what transformers itself lists for the architecture.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers.core_model_loading import revert_weight_conversion
+from transformers.utils import cached_file
+
+from rewardsmith.errors import ModelError
+from rewardsmith.modeling.imports import head_names
+from rewardsmith.modeling.quiet import quiet_upstream
+from rewardsmith.modeling.stored import (
+    ADAPTER,
+    INDEX,
+    WEIGHTS,
+    StoredTensor,
+    listed,
+    stored_adapter,
+    stored_weights,
+)
+
+Head = Literal["needed", "base", "new"]
+"""`needed`: a reward model, whose head must be in the files. `base`: a head is kept where it can be held, and drawn
+where there is none. `new`: a head in the files is dropped."""
+
+_LOG = logging.getLogger(__name__)
+
+_WRAPPERS = (
+    (r"_orig_mod\.", "", "torch.compile"),
+    (r"(?:_orig_mod)\.", "", "torch.compile"),  # a renaming acts once a name: this one takes a second one off
+    (r"_fsdp_wrapped_module\.", "", "FSDP"),
+    (r"(?:_fsdp_wrapped_module)\.", "", "FSDP"),
+    (r"_checkpoint_wrapped_module\.", "", "activation checkpointing"),
+    (r"^_forward_module\.", "", "Lightning or DeepSpeed"),
+    (r"^(?:module\.)+", "", "DDP or DataParallel"),
+    (r"^base_model\.model\.", "", "peft"),
+    (r"^pretrained_model\.", "", "TRL's value-head wrapper"),
+    (r"^(?:model\.)?language_model\.lm_head\.", "lm_head.", "a vision-language model"),
+    (r"^(?:model\.)?(?:language_model|text_model)\.(?:model\.)?", "{base}.", "a vision-language model"),
+    (r"^model\.(?=(?:model|transformer|backbone)\.)", "", "a module around the model"),
+)
+_LANGUAGE_HEAD = re.compile(
+    r"^(lm_head|embed_out|cls|predictions|sop_classifier|generator_(predictions|lm_head)|discriminator_predictions"
+    r"|vocab_(transform|layer_norm|projector)|lm_predictions|mask_predictions|lm_loss|pred_layer|decoder\.(weight|bias)$"
+    r"|final_logits_bias$)\b"
+)
+_OLD_BUFFERS = re.compile(
+    r"(attn|attention|self_attention)\.(masked_)?bias$|\.(inv_freq|cos_cached|sin_cached|(position|token_type)_ids)$"
+)
+"""Causal masks and rotary tables, which transformers used to save and computes today; a mask has four dimensions."""
+_HEADS = (
+    *("score", "classifier", "classification_head", "pre_classifier", "sequence_summary", "logits_proj", "head"),
+    *("v_head", "value_head", "regression_head", "reward_head", "rm_head", "summary", "out_proj"),
+)
+_CAN_FAIL = (
+    *(OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(AssertionError, safetensors.SafetensorError),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How the names of the files become those of the model, and what was done to them, in words."""
+
+    kind: Any
+    stored: dict[str, StoredTensor]
+    renames: dict[str, str]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What upstream makes of the names: without a place, without a value, and (name, in the file, in the model)."""
+
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
+
+    @property
+    def clean(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
+def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) -> Any:
+    """A one-label classifier with the weights of a folder or hub id, all of them or none.
+
+    Args:
+        config: says one label already.
+        head: what is to become of the reward head.
+        arguments: for `from_pretrained`; `revision` names the hub's revision.
+
+    Raises:
+        ModelError: files that cannot be read, a weight without a place or a place without a weight, one that is not
+            a finite number.
+    """
+    settled = _settle(model, config, head=head, revision=arguments.get("revision"))
+    with _plain_errors(model), quiet_upstream():
+        loaded, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            model,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # named and refused below; upstream's own error names nothing
+            key_mapping=settled.renames or None,
+            **arguments,
+        )
+    _judge(_report_of(report), loaded, settled.stored, model, head)
+    if settled.renames:
+        loaded._weight_conversions = None  # noqa: SLF001 - saving would give the weights their foreign names back
+    if head == "new":
+        _draw_head(loaded, drawn={*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
+    refuse_not_finite(loaded, model)
+    for note in settled.notes:
+        _LOG.warning("note: %s: %s", model, note)
+    loaded.weight_notes = settled.notes
+    return loaded
+
+
+def _draw_head(model: Any, drawn: set[str]) -> None:
+    """Initialise a head that was read once more, as upstream does one that the files do not have."""
+    named = [(name, module) for name, module in model.named_modules()]
+    heads = [(name, module) for name, module in named if name.partition(".")[0] not in ("", model.base_model_prefix)]
+    read = {f"{name}.{own}" for name, module in heads for own, _ in module.named_parameters(recurse=False)} - drawn
+    if not read:
+        return
+    for _, module in heads:
+        for one in module.parameters(recurse=False):
+            one._is_hf_initialized = False  # noqa: SLF001 - upstream leaves alone what it has read
+    with torch.no_grad():
+        for _, module in heads:
+            model._init_weights(module)  # noqa: SLF001 - what `from_pretrained` calls itself
+
+
+def check_weights(model: str | Path, config: Any, *, head: Head, revision: str | None = None) -> tuple[str, ...]:
+    """Settle names and shapes from headers and configuration; no value is read. Returns what would be said.
+
+    Raises:
+        ModelError: as `load_classifier`, but for values.
+    """
+    return _settle(str(model), config, head=head, revision=revision).notes
+
+
+def refuse_not_finite(model: torch.nn.Module, where: str | Path) -> None:
+    """Refuse NaN and infinity among the weights: every reward would be one.
+
+    Raises:
+        ModelError: there are some; the first tensors that have them are named.
+    """
+    named = [*model.named_parameters(), *model.named_buffers()]
+    odd = [name for name, one in named if one.is_floating_point() and one.numel() and not _finite(one)]
+    odd = [name for name in odd if not name.endswith(("bias_mask", "masked_bias"))]
+    if odd:
+        raise ModelError(
+            f"{len(odd)} weights hold NaN or infinity ({listed(odd)}): every reward would be none",
+            where=str(where),
+            fix="go back to a checkpoint from before the training diverged, or copy the files again",
+        )
+
+
+def _finite(tensor: Tensor) -> bool:
+    # One sum instead of a mask of the same size; a sum of finite values can overflow, so it is looked at again then.
+    whole = tensor.detach().float().sum() if tensor.dtype != torch.float64 else tensor.detach().sum()
+    return bool(torch.isfinite(whole)) or bool(torch.isfinite(tensor).all())
+
+
+@contextmanager
+def _plain_errors(model: str) -> Iterator[None]:
+    """Upstream's errors while it builds or fills a model, as one line with a fix."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except _CAN_FAIL as error:
+        raise ModelError(
+            f"{model!r} cannot be loaded as a reward model: {_first_line(error)}",
+            where="base_model.id",
+            fix="name a text model with safetensors weights, in a folder, in the hub cache or on the hub",
+        ) from error
+
+
+@contextmanager
+def _plain_adapter_errors(path: Path) -> Iterator[None]:
+    """peft's errors as one line with a fix."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except _CAN_FAIL as error:
+        raise ModelError(
+            f"the adapter cannot be put on its base: {_first_line(error)}",
+            where=str(path),
+            fix="restore the adapter_config.json that it was saved with, and name the base that it was trained on",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _settle(model: str, config: Any, *, head: Head, revision: str | None) -> Settled:
+    stored = _stored(model, revision)
+    with _plain_errors(model), torch.device("meta"), quiet_upstream():
+        skeleton = transformers.AutoModelForSequenceClassification.from_config(
+            copy.deepcopy(config), trust_remote_code=False
+        )
+    renames = {} if head == "new" else head_names(config)
+    _refuse_lost_experts(stored, model)
+    if getattr(config, "quantization_config", None):  # packed weights have other names and shapes: the load itself says
+        return Settled(type(skeleton), stored, renames, ())
+    report = _left_over(_tried(skeleton, config, stored, renames, model), skeleton, stored, head)
+    notes: tuple[str, ...] = ()
+    if not report.clean:
+        wrapped, causes = _unwrapping(stored, skeleton)
+        if wrapped:
+            tried = _tried(skeleton, config, stored, wrapped | renames, model)
+            other = _left_over(tried, skeleton, stored, head)
+            if len(other.missing) < len(report.missing) or other.clean:
+                report, renames = other, wrapped | renames
+                said = "; ".join(f"the prefix of {cause} is taken off" for cause in causes)
+                notes = (f"{said}: {listed(_prefixed(stored, wrapped))}",)
+    _refuse_twins(stored, renames, skeleton, model)
+    _refuse(report, skeleton, stored, model, head)
+    return Settled(type(skeleton), stored, renames, notes)
+
+
+def _stored(model: str, revision: str | None) -> dict[str, StoredTensor]:
+    """Headers of the weight files; those of a hub id come from the hub's cache, and into it."""
+    if Path(model).is_dir():
+        return stored_weights(Path(model))
+    with _plain_errors(model), quiet_upstream():
+        first = None
+        for name in (WEIGHTS, INDEX):
+            first = first or cached_file(model, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if first is None:
+            raise ModelError(
+                f"{model!r} has no safetensors",
+                where="base_model.id",
+                fix="name a model with model.safetensors; a .bin file may run code, so it is not read",
+            )
+        if Path(first).name == INDEX:
+            shards = set(json.loads(Path(first).read_text(encoding="utf-8"))["weight_map"].values())
+            for name in sorted(shards):
+                cached_file(model, name, revision=revision)
+    return stored_weights(Path(first).parent)
+
+
+def _tried(
+    skeleton: Any, config: Any, stored: Mapping[str, StoredTensor], renames: dict[str, str], model: str
+) -> _Report:
+    """Upstream's own renaming and merging, on tensors without values."""
+    empty = {name: torch.empty(one.shape, device="meta") for name, one in stored.items()}
+    with _plain_errors(model), quiet_upstream():
+        _, found = type(skeleton).from_pretrained(
+            None,
+            config=copy.deepcopy(config),
+            state_dict=empty,
+            device_map={"": "meta"},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            key_mapping=renames or None,
+        )
+    return _report_of(found)
+
+
+def _report_of(found: Mapping[str, Any]) -> _Report:
+    shapes = [(name, tuple(one), tuple(other)) for name, one, other in found["mismatched_keys"]]
+    return _Report(sorted(found["missing_keys"]), sorted(found["unexpected_keys"]), sorted(shapes))
+
+
+def _left_over(report: _Report, skeleton: Any, stored: Mapping[str, StoredTensor], head: Head) -> _Report:
+    """Without what may be absent or left over."""
+    base = f"{skeleton.base_model_prefix}."
+    old = tuple(name for name, one in stored.items() if _OLD_BUFFERS.search(f".{name}") and _no_bias(name, one.shape))
+
+    def own_head(name: str) -> bool:
+        return not name.startswith(base) or name.startswith(f"{base}pooler.")
+
+    def ignored(name: str) -> bool:
+        return bool(_LANGUAGE_HEAD.search(name.removeprefix(base))) or bool(re.match(rf"^({base})?pooler\.", name))
+
+    def outdated(name: str) -> bool:
+        return any(name.endswith(one) or one.endswith(name) for one in old)
+
+    missing, mismatched = report.missing, report.mismatched
+    unexpected = [name for name in report.unexpected if not ignored(name) and not outdated(name)]
+    if head != "needed":
+        missing = [name for name in missing if not own_head(name)]
+    if head == "new":
+        unexpected = [name for name in unexpected if not _of_a_head(name)]
+        mismatched = [one for one in mismatched if not own_head(one[0])]
+    return _Report(missing, unexpected, mismatched)
+
+
+def _no_bias(name: str, shape: tuple[int, ...]) -> bool:
+    return not name.endswith("bias") or len(shape) != 1
+
+
+def _of_a_head(name: str) -> bool:
+    return name.partition(".")[0] in _HEADS
+
+
+def _unwrapping(stored: Iterable[str], skeleton: Any) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The renamings that apply to some of the names, in their order, and whose prefixes they take off."""
+    names, causes = set(stored), []
+    renames: dict[str, str] = {}
+    for pattern, target, cause in _WRAPPERS:
+        put = target.format(base=skeleton.base_model_prefix)
+        changed = {re.sub(pattern, put, name, count=1) for name in names}
+        if changed != names:
+            names, renames = changed, renames | {pattern: put}
+            causes.append(cause)
+    return renames, tuple(dict.fromkeys(causes))
+
+
+def _prefixed(stored: Iterable[str], renames: Mapping[str, str]) -> list[str]:
+    """Names before and after."""
+    pairs = [(name, _renamed(name, renames)) for name in stored]
+    return [f"{name} → {new}" for name, new in pairs if name != new]
+
+
+def _renamed(name: str, renames: Mapping[str, str]) -> str:
+    for pattern, target in renames.items():
+        name = re.sub(pattern, target, name, count=1)
+    return name
+
+
+def _refuse_twins(stored: Mapping[str, StoredTensor], renames: Mapping[str, str], skeleton: Any, model: str) -> None:
+    """Two tensors for one weight: upstream would take either."""
+    taken: dict[str, str] = {}
+    for name in stored:
+        own = _renamed(name, renames).removeprefix(f"{skeleton.base_model_prefix}.")
+        if own in taken:
+            raise ModelError(
+                f"holds {name} and {taken[own]}, both for the same weight",
+                where=str(stored[name].file),
+                fix="delete one of the two, or save the model again",
+            )
+        taken[own] = name
+
+
+_EXPERT = re.compile(r"(.*\.experts\.)(\d+)(\..*)")
+
+
+def _refuse_lost_experts(stored: Mapping[str, StoredTensor], model: str) -> None:
+    """Experts that are stored one by one are merged into one weight; upstream's error names none that is lost."""
+    parts = [found.groups() for name in stored if (found := _EXPERT.fullmatch(name))]
+    numbers: dict[str, set[str]] = {}
+    for layer, number, _ in parts:
+        numbers.setdefault(layer, set()).add(number)
+    suffixes = {(layer, suffix) for layer, _, suffix in parts}
+    lost = sorted(f"{layer}{one}{suffix}" for layer, suffix in suffixes for one in numbers[layer])
+    lost = [name for name in lost if name not in stored]
+    if lost:
+        raise ModelError(
+            f"{len(lost)} weights of experts are not in the files ({listed(lost)})",
+            where=model,
+            fix="copy or download all files of one save again",
+        )
+
+
+def _judge(report: _Report, loaded: Any, stored: Mapping[str, StoredTensor], model: str, head: Head) -> None:
+    _refuse(_left_over(report, loaded, stored, head), loaded, stored, model, head)
+
+
+def _refuse(report: _Report, skeleton: Any, stored: Mapping[str, StoredTensor], model: str, head: Head) -> None:
+    heads = [name for name in report.unexpected if _of_a_head(name)]
+    keep = "serve it with the code that it was published with, and score it from there with --rewards FILE"
+    drop = "write base_model.head: new to draw a new head on this model and drop the one it has"
+    fix = keep if head == "needed" else f"{drop}; to keep it, train with the code that made it"
+    if heads:
+        raise ModelError(
+            f"the head has {listed(heads)}, which a head of one linear layer without bias cannot hold",
+            where=model,
+            fix=fix,
+        )
+    base = f"{skeleton.base_model_prefix}."
+    labels = [one for one in report.mismatched if not one[0].startswith(base)]
+    if labels:
+        name, found, wanted = labels[0]
+        raise ModelError(
+            f"its head is another: {name} is {_by(found)}, a reward needs {_by(wanted)} (one label)",
+            where=model,
+            fix="name a reward model with one label" if head == "needed" else drop,
+        )
+    if head == "needed" and report.missing and all(not name.startswith(base) for name in report.missing):
+        raise head_missing(listed(report.missing), model)
+    if not report.clean:
+        cause, fix = _cause(report, skeleton, stored)
+        raise ModelError(f"{_counted(report, skeleton)}: {cause}", where=model, fix=fix)
+
+
+def head_missing(what: str, where: str) -> ModelError:
+    """The refusal of a checkpoint without its reward head."""
+    return ModelError(
+        f"the checkpoint lacks {what}: its rewards would be random",
+        where=where,
+        fix="save the reward head with the model (for LoRA: task_type=SEQ_CLS or modules_to_save=['score'])",
+    )
+
+
+def _counted(report: _Report, skeleton: Any) -> str:
+    parts = []
+    if report.missing:
+        needed = len(skeleton.state_dict())
+        parts.append(f"{len(report.missing)} of {needed} weights are not in the files ({listed(report.missing)})")
+    if report.unexpected:
+        parts.append(f"{len(report.unexpected)} in the files have no place ({listed(report.unexpected)})")
+    if report.mismatched:
+        shapes = [f"{name} is {_by(found)}, not {_by(wanted)}" for name, found, wanted in report.mismatched]
+        parts.append(f"{len(shapes)} have another shape ({listed(shapes, 2)})")
+    return ", ".join(parts)
+
+
+def _by(shape: Iterable[int]) -> str:
+    return " × ".join(map(str, shape)) or "one number"
+
+
+_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
+
+
+def _cause(report: _Report, skeleton: Any, stored: Mapping[str, StoredTensor]) -> tuple[str, str]:
+    """The likely cause and its fix."""
+    again = "copy or download all files of one save again, config.json with them"
+    if any("lora_" in name for name in report.unexpected):
+        return "an adapter was saved inside the model's weights", "save the adapter alone, or merge it before saving"
+    if any("vision" in name or "visual" in name for name in report.unexpected):
+        return (
+            "the files are of a vision-language model, config.json is of a text model",
+            "save the language model alone, or restore the config.json of the whole model",
+        )
+    for name in report.unexpected:
+        for wanted in report.missing:
+            if name.endswith(f".{wanted}"):
+                prefix = name.removesuffix(wanted)
+                return f"the names carry a prefix that is not known, {prefix!r}", f"take {prefix!r} off when saving"
+    layers = {int(found.group(1)) for name in stored if (found := _LAYER.search(f".{name}"))}
+    asked = getattr(skeleton.config.get_text_config(), "num_hidden_layers", None)
+    if layers and asked and len(layers) != asked:
+        lost = sorted(set(range(asked)) - layers)
+        said = f"config.json says {asked} layers, the files hold {len(layers)}"
+        said += f" (without {listed(map(str, lost), 5)})" if lost and lost[0] < max(layers) else ""
+        return said, "restore the lost weights, or the config.json that they were saved with"
+    if report.mismatched and not report.missing:
+        return "config.json is of a model of another size", again
+    if report.missing and not report.unexpected:
+        return "they would be random; a shard or a part of the model is lost", again
+    return "the files are not of the model that config.json describes", again
+
+
+# ---------------------------------------------------------------------------------------------------------- adapters
+
+
+ADAPTERS = ("LORA", "LOHA", "LOKR", "IA3", "OFT")
+"""Kinds of adapters that are read: the rewards of each are tested against peft's."""
+_PEFT_NOTES = ("peft_version",)
+
+
+def adapter_config(folder: Path) -> Any:
+    """The configuration of an adapter that adds to the weights.
+
+    Raises:
+        ModelError: it cannot be read, or it is of a kind that changes texts or activations instead.
+    """
+    import peft
+
+    path = folder / "adapter_config.json"
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        kind = str(said["peft_type"])
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+        raise ModelError(
+            f"it does not say what kind of adapter it is: {_first_line(error)}",
+            where=f"{path}, field 'peft_type'",
+            fix="restore the file as peft saved it",
+        ) from error
+    if kind not in ADAPTERS:
+        raise ModelError(
+            f"is {kind!r}: only adapters that add to the weights are read ({', '.join(ADAPTERS)}), none that puts "
+            "tokens before a text or changes what passes through",
+            where=f"{path}, field 'peft_type'",
+            fix="train a LoRA adapter with its head (adapter.kind: lora), or score it with peft and hand in --rewards",
+        )
+    known = {field.name for field in dataclasses.fields(peft.PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(kind)])}
+    odd = [name for name, value in said.items() if value and name not in known and name not in _PEFT_NOTES]
+    odd += [name for name in ("alora_invocation_tokens",) if said.get(name)]
+    if odd:
+        raise ModelError(
+            f"is {said[odd[0]]!r}, which the installed peft {peft.__version__} does not know or this project not read",
+            where=f"{path}, field {odd[0]!r}",
+            fix="update peft to the version that saved it",
+        )
+    with _plain_adapter_errors(path), quiet_upstream(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unexpected keyword arguments")  # those left are empty
+        config = peft.PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = True
+    return config
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """The model with a saved adapter and its head on it, in evaluation mode.
+
+    Raises:
+        ModelError: a tensor without a place, a place without a tensor, another shape, a head that is missing.
+    """
+    import peft
+
+    wrapped, renames, notes = _wrapped(model, folder)
+    tensors = {_renamed(name, renames): one for name, one in load_file(folder / ADAPTER).items()}
+    with _plain_adapter_errors(folder / ADAPTER), quiet_upstream():
+        result = peft.set_peft_model_state_dict(wrapped, tensors)
+    missing = [name for name in result.missing_keys if ".default." in name or name.endswith(".default")]
+    if missing or result.unexpected_keys:
+        raise _adapter_unlike(missing, list(result.unexpected_keys), [], folder)
+    refuse_not_finite(wrapped, folder / ADAPTER)
+    for note in notes:
+        _LOG.warning("note: %s: %s", folder, note)
+    wrapped.weight_notes = (*getattr(model, "weight_notes", ()), *notes)
+    return wrapped.eval()
+
+
+def check_adapter(config: Any, folder: Path) -> tuple[str, ...]:
+    """Settle names and shapes of an adapter on a base of this configuration; no value is read.
+
+    Raises:
+        ModelError: as `load_adapter`, but for values.
+    """
+    with _plain_errors(str(folder)), torch.device("meta"), quiet_upstream():
+        skeleton = transformers.AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+        return _wrapped(skeleton, folder)[2]
+
+
+def _wrapped(model: Any, folder: Path) -> tuple[Any, dict[str, str], tuple[str, ...]]:
+    """The model with a new adapter on it, and how the names in the file become the adapter's."""
+    import peft
+
+    config, stored = adapter_config(folder), stored_adapter(folder)
+    heads = tuple(f".{name}" for name in ("score", "classifier", "classification_head"))
+    if not any(any(f"{head}." in f".{name}" for head in heads) and "lora_" not in name for name in stored):
+        raise head_missing("the reward head", str(folder / ADAPTER))
+    kinds = peft.MODEL_TYPE_TO_PEFT_MODEL_MAPPING
+    with _plain_adapter_errors(folder / "adapter_config.json"), quiet_upstream():
+        wrapped = kinds.get(config.task_type, peft.PeftModel)(model, config)
+        wanted = {
+            name: tuple(one.shape)
+            for name, one in peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()
+        }
+    renames, notes = _adapter_renames(stored, wanted)
+    found = {_renamed(name, renames): one.shape for name, one in stored.items()}
+    if len(found) < len(stored):
+        raise _adapter_unlike([], [], ["two tensors for one weight"], folder)
+    shapes = [
+        f"{name} is {_by(found[name])}, not {_by(shape)}"
+        for name, shape in wanted.items()
+        if name in found and tuple(found[name]) != shape
+    ]
+    inside = wrapped.state_dict()
+    unexpected = [name for name in found if name not in wanted and not _place(name, inside)]
+    missing = [name for name in wanted if name not in found]
+    # Experts that were saved one by one are merged by peft itself: their names differ on both sides, and peft reports.
+    merged = any(".experts." in name for name in (*missing, *unexpected))
+    if shapes or ((missing or unexpected) and not merged):
+        raise _adapter_unlike(missing, unexpected, shapes, folder)
+    return wrapped, renames, notes
+
+
+def _place(name: str, inside: Mapping[str, Any]) -> bool:
+    """Embeddings that were saved whole beside the adapter, because the vocabulary grew."""
+    return name in inside and "embed" in name
+
+
+def _adapter_renames(
+    stored: Mapping[str, StoredTensor], wanted: Mapping[str, Any]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The first way of taking prefixes off, or putting one in, under which every name has its place."""
+    ways: list[tuple[dict[str, str], str]] = [({}, "")]
+    first = "base_model.model."
+    inner = next((name.removeprefix(first).partition(".")[0] for name in wanted if "lora_" in name), "model")
+    off = {r"_orig_mod\.": "", r"(?:_orig_mod)\.": "", r"_fsdp_wrapped_module\.": "", r"^(?:module\.)+": ""}
+    off |= {r"^base_model\.model\.(?:module\.)+": first}
+    ways.append((off, "the prefixes of torch.compile, FSDP or DDP are taken off"))
+    into = off | {
+        rf"^(?:base_model\.model\.)?(?!base_model\.|{inner}\.|score\.|classifier\.)": f"{first}{inner}.",
+        rf"^(?=(?:{inner}|score|classifier)\.)": first,
+    }
+    ways.append((into, f"the names were given the prefix {first}{inner}"))
+    away = off | {r"^base_model\.model\.(?:model\.)?(?:language_model|text_model)\.(?:model\.)?": f"{first}{inner}."}
+    ways.append((away, "the prefix of a vision-language model is taken off"))
+    ways.append((off | {rf"^base_model\.model\.model\.(?={inner}\.|score\.)": first}, "a doubled prefix is taken off"))
+    for renames, note in ways:
+        if {_renamed(name, renames) for name in stored} >= wanted.keys():
+            changed = _prefixed(stored, renames)
+            return (renames, (f"{note}: {listed(changed, 1)}",)) if changed else ({}, ())
+    return {}, ()
+
+
+def _adapter_unlike(missing: list[str], unexpected: list[str], shapes: list[str], folder: Path) -> ModelError:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} weights of the adapter are not in the file ({listed(missing)})")
+    if unexpected:
+        parts.append(f"{len(unexpected)} in the file have no place ({listed(unexpected)})")
+    if shapes:
+        parts.append(f"{len(shapes)} have another shape ({listed(shapes, 2)})")
+    return ModelError(
+        ", ".join(parts) + ": file, adapter_config.json (r, target_modules) and base are not of one training",
+        where=str(folder / ADAPTER),
+        fix="restore file and adapter_config.json from one save, and name the base that the adapter was trained on",
+    )
+
+
+# ------------------------------------------------------------------------------------------------- memory and files
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """`tensors` in memory were held against the files; `differ` names those that are not what stands there."""
+
+    tensors: int
+    differ: tuple[str, ...]
+
+
+def compare_with_files(model: Any, folder: str | Path, config: Any, adapter_base: str | None = None) -> Compared:
+    """Hold every weight in memory against the file that it should come from, read here once more.
+
+    Names go the other way than in loading: from the model's, through what `save_pretrained` would do to them, to the
+    files'. A weight that a wrong name left at random differs, whatever upstream reported.
+
+    Args:
+        model: in float32, as loaded; an adapter not merged.
+        config: of the classifier: says one label.
+        adapter_base: where the weights below an adapter come from.
+    """
+    import peft
+
+    owner = model.get_base_model() if hasattr(model, "peft_config") else model
+    source = adapter_base or str(folder)
+    settled = _settle(source, config, head="new" if adapter_base else "needed", revision=None)
+    counted, differ = 0, []
+    if adapter_base:
+        _, renames, _ = _wrapped_names(model, Path(folder))
+        own = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+        with safetensors.safe_open(Path(folder) / ADAPTER, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - no mapping
+                inner = own.get(_renamed(name, renames))
+                if inner is not None:
+                    counted += 1
+                    differ += [name] if not _same(tensors.get_tensor(name), inner) else []
+        differ += sorted(own.keys() - {_renamed(name, renames) for name in stored_adapter(Path(folder))})
+    held = _as_saved(owner, adapter=adapter_base is not None)
+    seen: set[int] = set()
+    for name, one in settled.stored.items():
+        key = _renamed(name, settled.renames)
+        while key not in held and key.startswith(f"{owner.base_model_prefix}."):
+            key = key.removeprefix(f"{owner.base_model_prefix}.")
+        if key not in held:
+            continue
+        counted += 1
+        seen.add(held[key].data_ptr())
+        with safetensors.safe_open(one.file, framework="pt") as tensors:
+            if not _same(tensors.get_tensor(name), held[key]):
+                differ.append(name)
+    differ += [name for name, one in held.items() if one.numel() and one.data_ptr() not in seen]
+    return Compared(counted, tuple(dict.fromkeys(differ)))
+
+
+def _wrapped_names(model: Any, folder: Path) -> tuple[None, dict[str, str], tuple[str, ...]]:
+    import peft
+
+    own = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    return (None, *_adapter_renames(stored_adapter(folder), own))
+
+
+def _as_saved(owner: Any, *, adapter: bool) -> dict[str, Tensor]:
+    """The weights under the names that `save_pretrained` gives them, without the prefix of the base model."""
+    state = {}
+    for name, one in owner.state_dict().items():
+        if adapter:
+            if "lora_" in name or ".modules_to_save." in name or ".original_module." in name or ".default" in name:
+                continue
+            name = name.replace(".base_layer.", ".")
+        state[name] = one
+    plain = {name: one for name, one in revert_weight_conversion(owner, state).items() if isinstance(one, Tensor)}
+    return {name.removeprefix(f"{owner.base_model_prefix}."): one for name, one in plain.items()}
+
+
+def _same(stored: Tensor, held: Tensor) -> bool:
+    """Equal in the type that is held; rows that an embedding gained for a pad token are not looked at."""
+    held = held.detach().cpu()
+    if held.ndim and stored.shape[1:] == held.shape[1:] and held.shape[0] > stored.shape[0]:
+        held = held[: stored.shape[0]]
+    return stored.shape == held.shape and torch.equal(stored.to(held.dtype), held)
