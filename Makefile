@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-openrlhf check format docs bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-openrlhf test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -83,6 +83,17 @@ test-openrlhf: $(STAMP) $(OPENRLHF)/.installed  ## The own train_rm of OpenRLHF 
 	@OPENRLHF_PYTHON=$(abspath $(OPENRLHF))/bin/python OPENRLHF_WHEELS=$(abspath $(OPENRLHF))/wheels $(TEST_ENV) \
 	  $(BIN)/python -m pytest -q tests/openrlhf/train_rm_on_cpu.py
 
+# What README says of `pip install`: nothing of this checkout but the built wheel, an empty folder, the embedded default.
+test-wheel: $(STAMP)  ## The built wheel in a fresh environment runs the embedded default from an empty folder; ten minutes
+	@rm -rf .venv-wheel build/wheel && mkdir -p build/wheel/empty && $(PYTHON) -m venv .venv-wheel
+	@$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps -w build/wheel .
+	@.venv-wheel/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt torch
+	@.venv-wheel/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt build/wheel/rewardsmith-*.whl
+	@cd build/wheel/empty && export HF_HUB_OFFLINE=1 && unset PYTHONPATH && \
+	  $(CURDIR)/.venv-wheel/bin/rewardsmith init --base embedded --data embedded --policy 1B && \
+	  $(CURDIR)/.venv-wheel/bin/rewardsmith run spec.yaml; status=$$?; \
+	  [ $$status -le 1 ] && test -f runs/*/report.html && echo "The wheel runs: exit $$status, $$(ls -d $(CURDIR)/build/wheel/empty/runs/*)"
+
 check: $(STAMP)  ## Lint, format, types, layers
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
@@ -105,10 +116,15 @@ docs: $(STAMP)  ## Write the reference pages from the code, then the site of all
 	@$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/site
 	@echo "The site: build/site/docs/index.html"
 
+screenshots: $(STAMP)  ## The pictures of the report in docs/images, light and dark, from the quickstart's run
+	@$(PIP) -e '.[browser]'
+	@test -f runs/quickstart/report.html || $(MAKE) demo
+	@$(BIN)/python tools/screenshots.py runs/quickstart/report.html
+
 bench:  ## Say which command makes which table of bench/results; runs none of them
 	@echo "With $(BIN)/python for python (make venv). Each prints what it measures; --save keeps it, --help says more."
 	@grep -hE '^    python bench/' $(filter-out bench/trl_peer.py,$(wildcard bench/*.py))
 
 clean:  ## Remove the virtual environment and the caches; runs/ stays
-	rm -rf $(VENV) .venv-trackers $(OPENRLHF) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-trackers .venv-wheel $(OPENRLHF) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
