@@ -68,6 +68,28 @@ def test_equal_rewards_are_right_exactly_where_the_label_is_b(tmp_path):
     assert "equal rewards are read as B>A" in found.result.protocol
 
 
+def test_missing_as_upstream_reads_it_as_b(tmp_path):
+    bundle = load(tmp_path, [line(1), line(2, "B>A"), line(3)])
+    rewards = [np.array(pair) for pair in ((math.nan, 1.0), (1.0, math.nan), (2.0, 1.0))]
+    ours = score_rows(BENCHMARK, bundle, rewards, seed=1, resamples=100)
+    theirs = score_rows(BENCHMARK.as_upstream(), bundle, rewards, seed=1, resamples=100)
+    assert [row.result for row in ours.rows] == [0, 0, 1]
+    assert [row.result for row in theirs.rows] == [0, 1, 1]  # NaN > 1 is false, which its code calls B>A
+    assert "its code reads NaN as B>A too" in ours.result.protocol
+    assert "a missing reward is read as B>A too" in theirs.result.protocol
+    assert "scores 0 (its code" not in theirs.result.protocol
+
+
+def test_a_folder_of_both_files_names_both_models(tmp_path):
+    write(tmp_path / "gpt.jsonl", [line(1), line(2)])
+    write(tmp_path / "claude.jsonl", [line(3, response_model="claude")])
+    bundle = BENCHMARK.load(str(tmp_path), None)
+    found = score(bundle, [(1, 0), (1, 0), (0, 1)]).result  # claude.jsonl comes first
+    assert (found.metrics["accuracy_claude"], found.metrics["accuracy_gpt-4o"]) == (1.0, 0.5)
+    assert "The pairs of claude and gpt-4o are taken together." in found.protocol
+    assert not found.dataset.official
+
+
 def test_categories_come_from_the_beginning_of_the_source(tmp_path):
     sources = ["mmlu-pro-computer science", "livebench-reasoning", "livebench-math", "livecodebench", "livecodebench"]
     bundle = load(tmp_path, [line(number, source=source) for number, source in enumerate(sources)])

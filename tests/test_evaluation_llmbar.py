@@ -65,6 +65,10 @@ def test_scores_by_hand(bundle):
     # the longer response wins: output_2 always
     assert result.metrics["average_length_baseline"] == pytest.approx((0.5 + 0.0 + 0.5) / 3)
     assert "1/2 where both are equal or one is missing" in result.protocol
+    # What the script prints beside it: both orders right; both orders the same output (not where equal or missing).
+    assert (result.metrics["correct_both"], result.metrics["equal"]) == (2 / 5, 3 / 5)
+    assert (result.metrics["Natural_correct_both"], result.metrics["Natural_equal"]) == (0.5, 0.5)
+    assert (result.metrics["Neighbor_correct_both"], result.metrics["Neighbor_equal"]) == (0.0, 1.0)
     assert "Absent here: GPTOut, Manual" in result.protocol
 
 

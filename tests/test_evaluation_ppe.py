@@ -78,7 +78,7 @@ def test_right_responses_come_first_and_pairs_follow(tmp_path):
     (row,) = PPE.load(write(tmp_path / "math.jsonl", [graded()]), None).rows
     assert [response[0].content for response in row.responses] == ["r1", "r2", "w1", "w2"]
     assert len(row.chosen) == 2
-    assert row.facts == {"pairs": "0>2 1>3 1>2"}
+    assert row.facts["pairs"] == "0>2 1>3 1>2"
     assert row.key == ("math_best_of_k", "q1 m")
 
 

@@ -80,7 +80,7 @@ def test_the_hash_of_a_folder_knows_contents_and_names(tmp_path):
     assert len(set(hashes.values())) == 3
 
 
-@pytest.mark.parametrize("name", ["rewardbench", "judgebench", "rewardbench2", "pairs"])
+@pytest.mark.parametrize("name", ["rewardbench", "rewardbench2", "pairs"])
 def test_benchmarks_of_one_file_refuse_folders(tmp_path, name):
     write(tmp_path / "a.jsonl", PAIRS)
     with pytest.raises(UserError, match="is a directory") as caught:

@@ -101,12 +101,19 @@ def evaluate(
     spec: SpecOfRun = None,
     model: ModelFolder = None,
     rewards: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Rewards computed elsewhere, as rows.jsonl.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Rewards computed elsewhere: rows.jsonl, or what a benchmark's own script saved."
+        ),
     ] = None,
     protocol: Annotated[
         Literal["checkpoint", "upstream"] | None,
         typer.Option(help="How text becomes tokens: as in training, or as RewardBench 2's own script does."),
     ] = None,
+    missing: Annotated[
+        Literal["protocol", "upstream"],
+        typer.Option(help="What a missing reward counts: as our protocol says, or as the benchmark's own code has it."),
+    ] = "protocol",
     gates: Annotated[
         Path | None,
         typer.Option(
@@ -128,7 +135,16 @@ def evaluate(
         from rewardsmith.pipeline import evaluate_job
 
         result = evaluate_job(
-            loaded, benchmark, data, out, events, model=model, rewards=rewards, cache=not no_cache, protocol=protocol
+            loaded,
+            benchmark,
+            data,
+            out,
+            events,
+            model=model,
+            rewards=rewards,
+            cache=not no_cache,
+            protocol=protocol,
+            missing=missing,
         )
     if as_json:
         print_record(result)

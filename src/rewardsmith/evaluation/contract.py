@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -117,6 +117,10 @@ class Tally:
         return float(self.statistic(self.units.sum(axis=0, keepdims=True))[0])
 
 
+Tallier = Callable[[str, Sequence[EvalRow], Rewards], Tally]
+"""(subset, its rows, their rewards) → what the rule makes of them."""
+
+
 def equal_weights(sizes: Mapping[str, int]) -> Weights:
     """Every subset counts the same: the unweighted mean of the subsets."""
     return dict.fromkeys(sizes, 1.0)
@@ -143,6 +147,8 @@ class Benchmark:
         details: numbers beyond subsets, of all rows and their rewards.
         sections: sizes of the subsets → the weights of the subsets in each section; each becomes `section_NAME` in
             the results' metrics, with its interval and baselines.
+        averaged: sizes of the subsets → the names of what the average is a mean of, where that is not the subsets.
+        missing_upstream: where the benchmark's own code counts a missing reward otherwise: its tally and protocol.
     """
 
     name: str
@@ -150,11 +156,20 @@ class Benchmark:
     protocol: str
     load: Callable[[str, str | None], BenchmarkRows]
     subsets: tuple[str, ...]
-    tally: Callable[[str, Sequence[EvalRow], Rewards], Tally]
+    tally: Tallier
     baseline: Callable[[str, Sequence[EvalRow], int], float]
     average: Weigh | Literal["rows"]
     details: Callable[[Sequence[EvalRow], Rewards], dict[str, float | None]]
     sections: Callable[[Mapping[str, int]], Mapping[str, Weights]] = no_sections
+    averaged: Callable[[Mapping[str, int]], Sequence[str]] = tuple
+    missing_upstream: tuple[Tallier, str] | None = None
+
+    def as_upstream(self) -> Benchmark:
+        """The benchmark with missing rewards as its own code counts them; itself where our rule is the same."""
+        if self.missing_upstream is None:
+            return self
+        counted, protocol = self.missing_upstream
+        return replace(self, tally=counted, protocol=protocol)
 
 
 def mean_statistic(sums_BF: Floats) -> Floats:

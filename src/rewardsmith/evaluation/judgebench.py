@@ -1,13 +1,14 @@
 """JudgeBench: pairs of responses to hard questions, of which one is objectively right.
 
 In: `ScalerLab/JudgeBench` from the hub (split `gpt`, the published 350 pairs), or a file in its schema (`pair_id`,
-`source`, `question`, `response_A`, `response_B`, `label`); both files of its repository can be read.
+`source`, `question`, `response_A`, `response_B`, `label`), or a folder of such files, as `data` of its repository.
 Out: accuracy by category and over all pairs.
 
     category    by the beginning of `source`: mmlu-pro → knowledge, livebench-reasoning → reasoning, livebench-math →
                 math, livecodebench → coding
     pair        its code reads the rewards as `A>B` where A's is higher, else `B>A`, and counts 1 where that equals the
-                label. So equal rewards are right exactly where the label is `B>A`. A missing reward counts 0.
+                label. So equal rewards are right exactly where the label is `B>A`. A missing reward counts 0; with
+                `--missing upstream` it is read as `B>A`, as NaN is by its code.
 
 Source: `GRMReward`, `SkyworkReward` and `InternLM2Reward` in utils/judges.py, `compute_final_metrics` in
 utils/metrics.py and the categories in run_judge.py of ScalerLab/JudgeBench. A reward model is asked once: the order of
@@ -18,14 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from rewardsmith.evaluation import fields
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Rewards, Tally
-from rewardsmith.evaluation.pairwise import no_details, pair_baseline, pair_tally
+from rewardsmith.evaluation.pairwise import pair_baseline, pair_tally
 from rewardsmith.evaluation.prompts import prompt_group
 from rewardsmith.evaluation.tables import TableRow, read_table
 
 HUB_ID = "ScalerLab/JudgeBench"
 SPLIT = "gpt"
+FILES = "*.jsonl"
+"""Of a folder, as `data` in the repository: both response models together; each is a set of its own in the paper."""
+
 PUBLISHED_SHA256 = "d5106306b38dead1b2e964ecf5534a3e7b2fc4b8d3b8da327599edfcebd76042"
 """Of `data/dataset=judgebench,response_model=gpt-4o-2024-05-13.jsonl` in the repository."""
 
@@ -43,8 +49,13 @@ LABELS = ("A>B", "B>A")
 PROTOCOL = (
     "The scoring rule of JudgeBench. A pair scores 1 where the reward of the right response is higher, else 0; equal "
     "rewards are read as B>A, as its code does, so such a pair scores 1 exactly where the label is B>A; a pair with a "
-    "missing reward scores 0. Average: accuracy over all pairs together. Pairs of one question are one unit for "
-    "intervals."
+    "missing reward scores 0 (its code reads NaN as B>A too, so that a missing reward can be right there). Average: "
+    "accuracy over all pairs together. Pairs of one question are one unit for intervals."
+)
+UPSTREAM_PROTOCOL = PROTOCOL.replace(
+    "a pair with a missing reward scores 0 (its code reads NaN as B>A too, so that a missing reward can be right "
+    "there)",
+    "a missing reward is read as B>A too, as its code reads NaN",
 )
 
 
@@ -58,12 +69,14 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
         BenchmarkError: the source cannot be read, or a row does not fit the schema (file, row, field and fix are
         named).
     """
-    table = read_table(source, revision, split=SPLIT)
+    table = read_table(source, revision, split=SPLIT, pattern=FILES)
     rows = tuple(_row(row) for row in table.rows)
     fields.check_keys(rows, "pair_id")
     official = fields.is_published(table, rows, [HUB_ID], PUBLISHED_ROWS, PUBLISHED_SHA256)
     dataset = table.dataset.model_copy(update={"official": official})
-    return BenchmarkRows(rows=rows, dataset=dataset, title="JudgeBench" if official else table.title)
+    models = sorted({model for row in rows if (model := row.facts.get("model"))})
+    note = f"The pairs of {' and '.join(models)} are taken together." if len(models) > 1 else ""
+    return BenchmarkRows(rows=rows, dataset=dataset, title="JudgeBench" if official else table.title, note=note)
 
 
 def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
@@ -71,10 +84,30 @@ def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
     return pair_tally(rows, rewards, equal=[float(row.facts["label"] == "B>A") for row in rows])
 
 
+def upstream_tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
+    """As `tally`, but a missing reward is read as `B>A` too: no comparison with NaN is true in its code."""
+    read_as_b = [float(row.facts["label"] == "B>A") for row in rows]
+    return pair_tally(rows, rewards, equal=read_as_b, missing=read_as_b)
+
+
+def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """The accuracy by response model, where the rows are of several."""
+    models = sorted({row.facts.get("model", "") for row in rows})
+    if len(models) < 2:
+        return {}
+    results = tally("", rows, rewards).results
+    return {
+        f"accuracy_{model or 'unnamed'}": float(
+            np.mean([result for row, result in zip(rows, results, strict=True) if row.facts.get("model", "") == model])
+        )
+        for model in models
+    }
+
+
 def _row(row: TableRow) -> EvalRow:
     label = fields.one_of(row, "label", LABELS, what="label")
     right, wrong = ("response_A", "response_B") if label == "A>B" else ("response_B", "response_A")
-    question = fields.user(fields.text(row, "question"))
+    question, model = fields.user(fields.text(row, "question")), row.fields.get("response_model")
     return EvalRow(
         id=fields.row_id(row, "pair_id"),
         subset=_category(row),
@@ -83,7 +116,7 @@ def _row(row: TableRow) -> EvalRow:
         rejected=(fields.assistant(fields.text(row, wrong)),),
         group=prompt_group(question),
         where=row.where,
-        facts={"label": label},
+        facts={"label": label} | ({"model": model} if isinstance(model, str) and model else {}),
     )
 
 
@@ -105,5 +138,6 @@ JUDGEBENCH = Benchmark(
     tally=tally,
     baseline=pair_baseline,
     average="rows",
-    details=no_details,
+    details=details,
+    missing_upstream=(upstream_tally, UPSTREAM_PROTOCOL),
 )

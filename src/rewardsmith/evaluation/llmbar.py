@@ -19,6 +19,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation import fields
 from rewardsmith.evaluation.contract import (
@@ -30,7 +32,7 @@ from rewardsmith.evaluation.contract import (
     Weights,
     equal_weights,
 )
-from rewardsmith.evaluation.pairwise import no_details, pair_baseline, pair_tally
+from rewardsmith.evaluation.pairwise import pair_baseline, pair_margins, pair_tally
 from rewardsmith.evaluation.prompts import prompt_group
 from rewardsmith.evaluation.tables import Table, TableRow, read_table
 
@@ -77,6 +79,23 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
 def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
     """Accuracy of one subset; equal and missing rewards count 1/2."""
     return pair_tally(rows, rewards, equal=0.5, missing=0.5)
+
+
+def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """What its script prints beside the accuracy, over all rows and by subset.
+
+    `correct_both`: both orders name the right output, as where its reward is strictly higher. `equal`: both orders name
+    the same output, as where the rewards differ; equal ratings win for another output in each order.
+    """
+    margins_P = pair_margins(rewards)
+    subsets = np.array([row.subset for row in rows])
+    metrics: dict[str, float | None] = {}
+    for name in ("", *(name for name in SUBSETS if name in subsets)):
+        own_P = margins_P if not name else margins_P[subsets == name]
+        begin = f"{name}_" if name else ""
+        metrics[f"{begin}correct_both"] = float((own_P > 0).mean())
+        metrics[f"{begin}equal"] = float((np.nan_to_num(own_P) != 0).mean())
+    return metrics
 
 
 def sections(sizes: Mapping[str, int]) -> dict[str, Weights]:
@@ -135,6 +154,6 @@ LLMBAR = Benchmark(
     tally=tally,
     baseline=pair_baseline,
     average=equal_weights,
-    details=no_details,
+    details=details,
     sections=sections,
 )

@@ -15,16 +15,18 @@ from numpy.typing import ArrayLike
 from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards, Tally, mean_tally
 
 
-def pair_tally(rows: Sequence[EvalRow], rewards: Rewards, *, equal: ArrayLike, missing: float = 0.0) -> Tally:
+def pair_tally(rows: Sequence[EvalRow], rewards: Rewards, *, equal: ArrayLike, missing: ArrayLike = 0.0) -> Tally:
     """Accuracy over pairs; rows of one group are one unit.
 
     Args:
         equal: what a pair of equal rewards counts; one number, or one a row.
-        missing: what a pair with a missing reward counts.
+        missing: what a pair with a missing reward counts; one number, or one a row.
     """
     margins_P = pair_margins(rewards)
     results = np.select(
-        [np.isnan(margins_P), margins_P > 0, margins_P == 0], [np.float64(missing), 1.0, np.asarray(equal)], 0.0
+        [np.isnan(margins_P), margins_P > 0, margins_P == 0],
+        [np.asarray(missing, dtype=np.float64), 1.0, np.asarray(equal)],
+        0.0,
     )
     return mean_tally(results.tolist(), rows)
 

@@ -188,8 +188,19 @@ def _human_row(row: TableRow) -> EvalRow:
         rejected=(lost,),
         group=prompt_group(prompt),
         where=row.where,
-        facts={"pairs": "0>1"},
+        facts={"pairs": "0>1", "order": "0 1" if won is first else "1 0", **_battle(row)},
     )
+
+
+def _battle(row: TableRow) -> dict[str, str]:
+    """Which models' responses these are, the winner's first, and the categories that are true of the prompt."""
+    names = [row.fields.get(field) for field in ("model_a", "model_b")]
+    categories = [name for name, value in row.fields.items() if value is True]
+    facts = {"categories": " ".join(sorted(categories))} if categories else {}
+    if not all(isinstance(name, str) and name for name in names):
+        return facts
+    won, lost = names if _winner(row) == "model_a" else reversed(names)
+    return facts | {"won": str(won), "lost": str(lost)}
 
 
 def _correctness_row(row: TableRow, subset: str) -> EvalRow:
@@ -210,7 +221,11 @@ def _correctness_row(row: TableRow, subset: str) -> EvalRow:
         rejected=tuple(responses[old] for old in order[n_right:]),
         group=prompt_group(prompt),
         where=row.where,
-        facts={"pairs": " ".join(f"{right}>{wrong}" for right, wrong in pairs)},
+        facts={
+            "pairs": " ".join(f"{right}>{wrong}" for right, wrong in pairs),
+            "order": " ".join(map(str, order)),
+            "model": str(model or ""),
+        },
     )
 
 
@@ -267,4 +282,5 @@ PPE = Benchmark(
     average=average,
     details=details,
     sections=sections,
+    averaged=lambda sizes: [*([HUMAN] if HUMAN in sizes else []), *sections(sizes)],
 )

@@ -103,7 +103,7 @@ def score_rows(
         average=average,
         average_ci=(interval.low, interval.high),
         average_baseline=baseline,
-        protocol=_protocol(benchmark, tuple(parts), benchmark_rows.note),
+        protocol=_protocol(benchmark, _sizes(parts), benchmark_rows.note),
         dataset=benchmark_rows.dataset,
         subsets=_with_reasons(_subset_results(parts), row_results),
         metrics={
@@ -227,9 +227,17 @@ def _certainty(tally: Tally, samples: Floats, baseline: float) -> tuple[statisti
     return interval, statistics.score_p_value(tally.score, samples, len(tally.units), baseline), method
 
 
-def _protocol(benchmark: Benchmark, present: Sequence[str], note: str) -> str:
-    absent = [name for name in benchmark.subsets if name not in present]
-    missing = f"Absent here: {', '.join(absent)}; the average is over the {len(present)} present." if absent else ""
+def _averaged(benchmark: Benchmark, sizes: Mapping[str, int]) -> str:
+    """What the average is over, where subsets are absent: what it is a mean of need not be the subsets."""
+    if benchmark.average == "rows":
+        return f"the average is over the {sum(sizes.values()):,} rows of the {len(sizes)} present"
+    names = benchmark.averaged(sizes)
+    return f"the average is over the {len(names)} present ({', '.join(names)})"
+
+
+def _protocol(benchmark: Benchmark, sizes: Mapping[str, int], note: str) -> str:
+    absent = [name for name in benchmark.subsets if name not in sizes]
+    missing = f"Absent here: {', '.join(absent)}; {_averaged(benchmark, sizes)}." if absent else ""
     return " ".join(part for part in (benchmark.protocol, missing, note, f"Length baseline: {LENGTH_RULE}.") if part)
 
 

@@ -169,4 +169,5 @@ RM_BENCH = Benchmark(
     average=average_weights,
     details=details,
     sections=sections,
+    averaged=lambda sizes: [domain for domain in DOMAINS if domain in map(_domain_of, sizes)],
 )

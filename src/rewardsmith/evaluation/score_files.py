@@ -1,19 +1,27 @@
 """Files of rewards in the forms that people have, as one kind of line: what `offline` reads.
 
-    rows.jsonl        {"id", "subset", "rewards": [chosen…, rejected…], "n_chosen"}        one row a line, or a table
-    run_v2.py         {"id", "subset", "scores": [[1.5], [0.2], …], "num_correct", …}       RewardBench 2
-    run_rm.py         {"id", "subset", "scores_chosen": 1.5, "scores_rejected": [0.2], …}   RewardBench
+    ours          {"id", "subset", "rewards": [chosen…, rejected…], "n_chosen"}             rows.jsonl, or a table
+    run_v2.py     {"id", "subset", "scores": [[1.5], [0.2], …], "num_correct", …}           RewardBench 2
+    run_rm.py     {"id", "subset", "scores_chosen": 1.5, "scores_rejected": [0.2], …}       RewardBench
+    RM-Bench      {"id", "domain", "score_chosen": [3 of them], "score_rejected": [3], …}   its scripts/run_rm.py
+    JudgeBench    {"pair_id", "label", "judgments": [{"judgment": {"scores": [A, B]}}]}     its run_judge.py
+    RMB           {"pair_uid", "category_path", "chosen_reward", "reject_reward"}           its my_run_rm.py
+    PPE           {"question_id", "score_1", "score_2", …}; best of K: "model_name", to "score_32"
 
-The last two are what allenai/reward-bench saves under `eval-set-scores/`: one JSON object that holds a list for each
-column (and the model's name as plain text), or the same columns one row a line. A reward may stand in a list of its
-own, as a model's logits do. A line's form is told by the field that holds its rewards; it must be exactly one.
+The first three may also be one JSON object that holds a list for each column (and the model's name as plain text), as
+allenai/reward-bench saves them under `eval-set-scores/`; a folder is read file by file. A reward may stand in a list of
+its own, as a model's logits do. A line's form is told by the field that holds its rewards; it must be exactly one.
+
+PPE's repository was not at hand: its form is that of the published results (lmarena-ai/ppe-result-data, one JSON list
+under a folder of each data set's name) as other projects read them.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,24 +29,37 @@ from typing import Any
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.tables import TableRow, read_table
 
-FORMS: Mapping[str, tuple[str, ...]] = {
-    "rewards": ("rewards",),
-    "scores": ("scores",),
-    "scores_chosen": ("scores_chosen", "scores_rejected"),
-}
-"""The field that tells a form → the fields that hold its rewards, in order."""
-
 COUNTS = ("n_chosen", "num_correct")
+_RM_BENCH_FILE = re.compile(r"(chat|code|math|safety-refuse|safety-response)_filtered")
 
 
 @dataclass(frozen=True, slots=True)
 class RewardLine:
-    """One row of a file of rewards; `places` names the field of each reward for messages."""
+    """One row of a file of rewards.
+
+    Attributes:
+        row: the row itself.
+        script: who wrote it; empty for our own form.
+        key: (subset, id) as far as the file says them; an empty subset is to be found by the id.
+        rewards: as they stand there; `places` names their fields for messages.
+        count: the number of chosen responses that the file states, and its field.
+        as_published: the rewards stand in the order in which the data set has its responses, not chosen first.
+        texts: the responses in the order of the rewards, where the file repeats them: they must be these rows'.
+        missing: why the row has no rewards at all.
+        others_allowed: the script also scores rows that the benchmark leaves out (PPE: ties).
+    """
 
     row: TableRow
+    script: str
+    key: tuple[object, object]
+    key_fields: tuple[str, str]
     rewards: object
     places: tuple[str, ...]
-    count: tuple[str, object] | None
+    count: tuple[str, object] | None = None
+    as_published: bool = False
+    texts: tuple[str, ...] = ()
+    missing: str = ""
+    others_allowed: bool = False
 
     def place(self, number: int) -> str:
         """Where the reward of that number stands."""
@@ -46,14 +67,14 @@ class RewardLine:
 
 
 def read_reward_lines(source: str) -> Iterator[RewardLine]:
-    """The lines of a file, in order.
+    """The lines of a file, or of a folder's files, in order.
 
     Raises:
         BenchmarkError: a line holds rewards in no known field or in several, or columns differ in length.
         DataError: the file cannot be read.
     """
     columns = _columns(source)
-    for row in read_table(source).rows if columns is None else _rows(source, columns):
+    for row in read_table(source, pattern="**/*").rows if columns is None else _rows(source, columns):
         yield _line(row)
 
 
@@ -64,19 +85,140 @@ def _line(row: TableRow) -> RewardLine:
         raise BenchmarkError(
             found,
             where=f"{row.where}, field {told[0] if told else 'rewards'!r}",
-            fix='give each row "rewards": [chosen, rejected, ...], or the columns that reward-bench saves',
+            fix='give each row "rewards": [chosen, rejected, ...], or what the scripts of RewardBench, RM-Bench, '
+            "JudgeBench, RMB or PPE save",
         )
-    places = FORMS[told[0]]
-    values = [row.fields.get(place) for place in places]
-    whole = values[0] if len(places) == 1 else values
+    return FORMS[told[0]](row)
+
+
+def _ours(row: TableRow) -> RewardLine:
+    return RewardLine(
+        row, "", _key(row, "subset", "id"), ("subset", "id"), row.fields["rewards"], ("rewards",), _count(row)
+    )
+
+
+def _run_v2(row: TableRow) -> RewardLine:
+    rewards = _logits(row.fields["scores"])
+    return RewardLine(
+        row, "RewardBench 2", _key(row, "subset", "id"), ("subset", "id"), rewards, ("scores",), _count(row)
+    )
+
+
+def _run_rm(row: TableRow) -> RewardLine:
+    places = ("scores_chosen", "scores_rejected")
+    rewards = [_out_of_list(row.fields.get(place)) for place in places]
+    return RewardLine(row, "RewardBench", _key(row, "subset", "id"), ("subset", "id"), rewards, places, _count(row))
+
+
+def _rm_bench(row: TableRow) -> RewardLine:
+    """The domain stands in the row (`total_dataset.json`) or begins the file's name (`chat_filtered_MODEL_….json`)."""
+    sides = [row.fields.get(field) for field in ("score_chosen", "score_rejected")]
+    whole = all(isinstance(side, list) for side in sides)
+    rewards = [_out_of_list(value) for side in sides for value in side] if whole else sides[0]  # type: ignore[union-attr]
+    named = _RM_BENCH_FILE.match(Path(row.file).name)
+    domain = row.fields.get("domain") or (named[1] if named else "")
+    places = tuple(f"{field}[{place}]" for field in ("score_chosen", "score_rejected") for place in range(3))
+    texts = [row.fields.get(field) for field in ("chosen", "rejected")]
+    said = tuple(text for side in texts for text in side) if all(isinstance(side, list) for side in texts) else ()  # type: ignore[union-attr]
+    key = (domain, row.fields.get("id"))
+    return RewardLine(row, "RM-Bench", key, ("domain", "id"), rewards, places, texts=_all_texts(said))
+
+
+def _judgebench(row: TableRow) -> RewardLine:
+    """The first game's scores: of response A, then of B. A second game has them in the other order."""
+    judgments = row.fields["judgments"]
+    first = judgments[0] if isinstance(judgments, list) and judgments else None
+    judgment = first.get("judgment") if isinstance(first, dict) else None
+    scores = judgment.get("scores") if isinstance(judgment, dict) else None
+    failed = isinstance(judgments, list) and bool(judgments) and first is None
+    if scores is None and not failed:
+        raise BenchmarkError(
+            "holds no scores: verdicts of a language model are no rewards",
+            where=f"{row.where}, field 'judgments[0].judgment.scores'",
+            fix="name the output of a reward model (judge_name=reward_model)",
+        )
+    return RewardLine(
+        row,
+        "JudgeBench",
+        ("", row.fields.get("pair_id")),
+        ("source", "pair_id"),
+        [None, None] if failed else scores,
+        ("judgments[0].judgment.scores",),
+        as_published=True,
+        texts=_all_texts([row.fields.get(field) for field in ("response_A", "response_B")]),
+        missing="failed: the script could not judge the pair" if failed else "",
+    )
+
+
+def _rmb(row: TableRow) -> RewardLine:
+    path = row.fields.get("category_path")
+    parts = path.split("/") if isinstance(path, str) else []
+    kinds = {"Pairwise_set": "pairwise", "BoN_set": "best-of-N"}
+    subset = f"{parts[1]}, {kinds[parts[0]]}" if len(parts) > 1 and parts[0] in kinds else ""
+    places = ("chosen_reward", "reject_reward")
+    rewards = [_out_of_list(row.fields.get(place)) for place in places]
+    return RewardLine(row, "RMB", (subset, row.fields.get("pair_uid")), ("category_path", "pair_uid"), rewards, places)
+
+
+def _ppe(row: TableRow) -> RewardLine:
+    """As many scores as there are from `score_1` on; the data set by `benchmark`, else by the path."""
+    places: list[str] = []
+    while f"score_{len(places) + 1}" in row.fields:
+        places.append(f"score_{len(places) + 1}")
+    question, model = row.fields.get("question_id"), row.fields.get("model_name")
+    name = f"{question} {model}" if model and question is not None else question
+    texts = [row.fields.get(f"response_{number + 1}") for number in range(len(places))]
+    rewards = [_out_of_list(row.fields[place]) for place in places]
+    key_fields = ("benchmark", "question_id")
+    return RewardLine(
+        row, "PPE", (row.fields.get("benchmark") or _ppe_set(row), name), key_fields, rewards, tuple(places),
+        as_published=True, texts=_all_texts(texts), others_allowed=True,
+    )  # fmt: skip
+
+
+def _ppe_set(row: TableRow) -> str:
+    """The data set that a folder or file is named after; empty where none is."""
+    for part in reversed(Path(row.file).parts):
+        words = "_".join(re.findall("[a-z0-9]+", part.lower()))
+        for name in ("human_preference_v1", "mmlu_pro", "gpqa", "ifeval", "mbpp_plus", "math"):
+            if name in words:
+                return name if name.startswith("human") else f"{name}_best_of_k"
+    return ""
+
+
+FORMS: Mapping[str, Callable[[TableRow], RewardLine]] = {
+    "rewards": _ours,
+    "scores": _run_v2,
+    "scores_chosen": _run_rm,
+    "score_chosen": _rm_bench,
+    "judgments": _judgebench,
+    "chosen_reward": _rmb,
+    "score_1": _ppe,
+}
+"""The field that tells a form → what reads it."""
+
+
+def _key(row: TableRow, subset: str, name: str) -> tuple[object, object]:
+    return row.fields.get(subset), row.fields.get(name)
+
+
+def _count(row: TableRow) -> tuple[str, object] | None:
     counts = [(field, row.fields[field]) for field in COUNTS if row.fields.get(field) is not None]
-    rewards = whole if told[0] == "rewards" or not isinstance(whole, list) else [_out_of_list(value) for value in whole]
-    return RewardLine(row, rewards, places, counts[0] if counts else None)
+    return counts[0] if counts else None
+
+
+def _logits(values: object) -> object:
+    return [_out_of_list(value) for value in values] if isinstance(values, list) else values
 
 
 def _out_of_list(value: object) -> object:
     """A logit as `[1.5]` is 1.5."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _all_texts(texts: Any) -> tuple[str, ...]:
+    """The texts, or nothing where one of them is not there."""
+    return tuple(texts) if texts and all(isinstance(text, str) for text in texts) else ()
 
 
 def _columns(source: str) -> dict[str, Any] | None:

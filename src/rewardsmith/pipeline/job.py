@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rewardsmith import data, evaluation
 from rewardsmith.data import Side
@@ -205,11 +206,13 @@ def evaluate_job(
     rewards: str | None = None,
     cache: bool = True,
     protocol: RenderingProtocol | None = None,
+    missing: Literal["protocol", "upstream"] = "protocol",
 ) -> BenchmarkResult:
     """Score one benchmark into `out`: a checkpoint, the model of a spec's run, or rewards computed elsewhere.
 
     With `cache`, rewards that this checkpoint gave before are not computed again. `protocol` as in the spec's
-    benchmarks; `checkpoint` when None.
+    benchmarks; `checkpoint` when None. With `missing="upstream"` a missing reward counts as the benchmark's own code
+    has it.
 
     Raises:
         UserError: not exactly one of the three is given, or it does not fit.
@@ -231,6 +234,7 @@ def evaluate_job(
             f"--protocol upstream is the rendering of a benchmark's own script, and {kind.name} has none here",
             fix=f"leave it out; it is for {', '.join(RENDERED_UPSTREAM)}",
         )
+    kind = kind.as_upstream() if missing == "upstream" else kind
     settings = spec or Spec()
     name = rewards or str(checkpoint_folder(settings, model))
     if rewards is not None:
