@@ -114,7 +114,8 @@ class Told:
 def until_told() -> Iterator[Told]:
     """SIGTERM and SIGINT end nothing in here; they are told."""
     told = Told()
-    before = {one: signal.signal(one, told.hear) for one in (signal.SIGTERM, signal.SIGINT)}
+    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup
+    before = {one: signal.signal(one, told.hear) for one in (signal.SIGTERM, signal.SIGINT, *hangup)}
     try:
         yield told
     finally:

@@ -154,7 +154,7 @@ def choose_access(options: ServeOptions) -> Access:
             fix=f"set ${TOKEN_VARIABLE} or --token-file FILE; or say --no-auth if that is meant",
         )
     names = {options.host.strip("[]").lower(), *(name.lower() for name in options.allow_hosts)}
-    return Access(tokens, frozenset(names))
+    return Access(tokens, frozenset(names), addresses=not is_loopback(options.host))
 
 
 def load_engine(folder: str, options: ServeOptions) -> Engine:

@@ -1,14 +1,16 @@
 """Who may ask: a token as Bearer or as HTTP Basic, and the names under which this server may be addressed.
 
-    access = Access(tokens=("…",), hosts=frozenset({"rm.internal"}))
-    access.check(headers)                       # Refusal 400, 401, 403, 421
+    access = Access(tokens=("…",), hosts=frozenset({"rm.internal"}), addresses=True)
+    access.check_host(headers); access.check_token(headers)          # Refusal 400, 401, 403, 421
 
 Basic is there because OpenRLHF's client sends no headers of its own: the token travels in the URL's userinfo
 (`http://any:TOKEN@host:8000/get_reward`). Tokens are compared by their SHA-256 in constant time, all of them.
 
 A page of another site that a browser on this machine shows can send requests to 127.0.0.1, under a name that its owner
-points there (DNS rebinding). So a name in `Host` must be known; an address needs no name server and is always accepted.
-The same pages send `Origin`: it must be known, too.
+points there (DNS rebinding). So a name in `Host` must be known, and an address must be this machine's own (127.0.0.1,
+[::1]). Where others may ask (`addresses`), any address is accepted there: which ones lead here, past bridges and port
+mappings, is not known, and an address needs no name server. The same pages send `Origin`: it must be of this machine or
+one of the names, an address of another machine is another site.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,15 +31,20 @@ from rewardsmith.serving.refusals import Refusal
 
 LOCAL = frozenset({"localhost"})
 LEAST_TOKEN = 16
+_AUTHORITY = re.compile(r"[\w.\-]+(:\d*)?|\[[0-9A-Fa-f:.]+\](:\d*)?", re.ASCII)
 _CHALLENGE = {"www-authenticate": 'Bearer realm="rewardsmith", Basic realm="rewardsmith", charset="UTF-8"'}
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The tokens that open the server (none: it is open), and host names beside localhost and addresses."""
+    """The tokens that open the server (none: it is open), and the names and addresses in `Host` beside this machine's.
+
+    `addresses`: any address in `Host` is accepted, because the server listens beyond this machine.
+    """
 
     tokens: tuple[str, ...] = ()
     hosts: frozenset[str] = frozenset()
+    addresses: bool = False
     _digests: tuple[bytes, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -44,7 +52,7 @@ class Access:
 
     def without_tokens(self) -> Access:
         """The same rules, with the tokens' digests alone: for another process."""
-        other = Access(hosts=self.hosts)
+        other = Access(hosts=self.hosts, addresses=self.addresses)
         object.__setattr__(other, "_digests", self._digests)
         return other
 
@@ -59,12 +67,13 @@ class Access:
             raise Refusal(
                 400, "host_missing", "the Host header is missing, or stands twice", fix="send Host: ADDRESS:PORT"
             )
-        if not self._knows(host):
+        name = _host_name(host)
+        if not (self._knows(name) or (self.addresses and _is_address(name))):
             raise Refusal(
                 421, "unknown_host", "the Host header names another site", fix="start the server with --allow-host NAME"
             )
         origin = headers.get("origin")
-        if origin is not None and not self._knows(urlsplit(origin).netloc if "//" in origin else ""):
+        if origin is not None and not self._knows(_origin_name(origin)):
             raise Refusal(
                 403, "unknown_origin", "a page of another site asks", fix="start the server with --allow-host NAME"
             )
@@ -88,9 +97,8 @@ class Access:
                 headers=dict(_CHALLENGE),
             )
 
-    def _knows(self, host: str) -> bool:
-        name = _host_name(host)
-        return name is not None and ("*" in self.hosts or name in LOCAL or name in self.hosts or _is_address(name))
+    def _knows(self, name: str | None) -> bool:
+        return name is not None and ("*" in self.hosts or name in self.hosts or is_loopback(name))
 
 
 def read_tokens(file: Path | None, variable: str) -> tuple[str, ...]:
@@ -124,9 +132,11 @@ def read_tokens(file: Path | None, variable: str) -> tuple[str, ...]:
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a server that listens there."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return host in LOCAL
+    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1
+    return bool((mapped or address).is_loopback)
 
 
 def _secrets(authorization: str) -> list[str]:
@@ -155,14 +165,21 @@ def _host_name(host: str) -> str | None:
         _ = parts.port
     except ValueError:
         return None
-    if parts.username is not None or parts.path or parts.query or parts.fragment or not parts.hostname:
+    # urlsplit drops tabs and line ends, and takes a comma (two headers, put together) for a part of a name
+    if not _AUTHORITY.fullmatch(host) or parts.username is not None or not parts.hostname:
         return None
     return parts.hostname.rstrip(".").lower()
 
 
-def _is_address(name: str) -> bool:
+def _origin_name(origin: str) -> str | None:
+    """The name or address of `http://name:port`; None where it is none, as `null`."""
+    scheme, separator, host = origin.partition("://")
+    return _host_name(host) if separator and scheme.lower() in ("http", "https") else None
+
+
+def _is_address(name: str | None) -> bool:
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(name or "")
     except ValueError:
         return False
     return True

@@ -4,7 +4,7 @@
 
 A plain ASGI callable, without a web framework: everything here has to happen before a framework would begin (a body
 may not be read before the token is known, nor parsed before it is counted and decompressed), and what a framework would
-still do is a table of a dozen paths.
+still do is a table of a dozen paths. What comes before a request is known to be one is `wire.py`'s.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from rewardsmith.serving.access import Access
 from rewardsmith.serving.exchange import JSON, Request, Response, Route, refused
-from rewardsmith.serving.limits import Gone, Limits, Receive, discard, read_body
+from rewardsmith.serving.limits import Arriving, Gone, Limits, Receive, check_values, discard, read_body
 from rewardsmith.serving.logs import log
 from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.refusals import Refusal
@@ -29,6 +29,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _HANG_UP = (408,)
 """Refusals of those who take too long already."""
+
+_JOINED = frozenset({"authorization", "content-encoding", "content-type", "host", "origin"})
+"""Headers that decide whether and how a body is read: of two, neither may win."""
 
 _QUIET = {"/healthz", "/readyz", "/metrics"}
 """Asked every few seconds by machines: not worth a line each."""
@@ -42,6 +45,7 @@ class Gate:
         self._access = access
         self._limits = limits
         self._metrics = metrics
+        self._arriving = Arriving()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
@@ -56,6 +60,9 @@ class Gate:
                 self._metrics.dropped("disconnect")
                 log("disconnected", id=visit.id, route=visit.label, seconds=_since(started))
                 return
+            except asyncio.CancelledError:
+                # uvicorn would answer 500. The server ends at once, or its patience did: nobody goes on with this.
+                response = refused(_stopping())
             await _send(send, visit, response)
         self._count(visit, response, time.perf_counter() - started)
 
@@ -76,11 +83,12 @@ class Gate:
             body = b""
             if route.reads:
                 _check_type(visit.headers)
-                body = await read_body(visit.receive, visit.headers, self._limits)
+                body = await read_body(visit.receive, visit.headers, self._limits, self._arriving)
+                check_values(body, self._limits)
             request = Request(visit.headers, body, name)
             return await _unless_gone(route.endpoint(request), visit.receive)
         except Refusal as refusal:
-            if visit.still_sends and refusal.status not in _HANG_UP:
+            if visit.still_sends and not visit.waits and refusal.status not in _HANG_UP:
                 await discard(visit.receive, self._limits)
             if visit.still_sends:
                 refusal.headers["connection"] = "close"
@@ -108,24 +116,26 @@ class Gate:
 class _Visit:
     """What is known of one request before it is read, and whether all of it was received."""
 
-    __slots__ = ("_receive", "headers", "id", "label", "method", "path", "still_sends")
+    __slots__ = ("_receive", "headers", "id", "label", "method", "path", "still_sends", "waits")
 
     def __init__(self, scope: dict[str, Any], receive: Receive) -> None:
         self.id = uuid.uuid4().hex[:16]
         self.method = str(scope["method"])
         self.path = str(scope["path"])
-        # Of a header that stands twice the last one counts, but two hosts are none.
-        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
-            del self.headers["host"]
-        has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
+        self.headers: dict[str, str] = {}
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            twice = name in _JOINED and name in self.headers
+            self.headers[name] = f"{self.headers[name]}, {value}" if twice else value
+        self.still_sends = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
         # A client that expects "100 Continue" sends nothing before it is asked to.
-        self.still_sends = has_body and "expect" not in self.headers
+        self.waits = "expect" in self.headers
         self.label = "unknown"
         self._receive = receive
 
     async def receive(self) -> Any:
         """The next message of the client."""
+        self.waits = False
         message = await self._receive()
         if not message.get("more_body"):
             self.still_sends = False
@@ -137,6 +147,16 @@ def _check_type(headers: dict[str, str]) -> None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != JSON:
         raise Refusal(415, "not_json", "the content-type is not application/json", fix=f"send Content-Type: {JSON}")
+
+
+def _stopping() -> Refusal:
+    return Refusal(
+        503,
+        "stopping",
+        "the server ends before the answer is there",
+        fix="send it to another server",
+        headers={"connection": "close", "retry-after": "1"},
+    )
 
 
 async def _unless_gone(work: Coroutine[Any, Any, Response] | Awaitable[Response], receive: Receive) -> Response:

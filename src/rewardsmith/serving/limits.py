@@ -1,11 +1,15 @@
 """What the server accepts, and how a body is read within it: counted as it comes, decompressed within the same limit.
 
-    body = await read_body(receive, headers, limits)          # Refusal 400, 408, 413, 415
+    body = await read_body(receive, headers, limits, room)    # Refusal 400, 408, 413, 415, 503
+    check_values(body, limits)                                # Refusal 413, before anything is built of it
 
     await discard(receive, limits)                            # the rest of a body that is refused
 
 A client that is still sending does not read its answer, so what is left of a refused body is read for a while and
 thrown away.
+
+4 MiB of `[1,1,…` are two million objects, and each could be a fault that is described. So what JSON would be built of
+is counted in the bytes first, without its strings; the rest of the work grows with `values`, not with the bytes.
 """
 
 from __future__ import annotations
@@ -16,9 +20,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rewardsmith.serving.refusals import Refusal
+from rewardsmith.serving.refusals import Refusal, overloaded
 
 Receive = Callable[[], Awaitable[Any]]
+
+_SMALL = 64 * 1024
+"""Bytes that are worked on in the event loop's thread; larger ones would let others wait."""
+
+_DIGITS = 18
+"""Of a length; Python refuses to read a number of thousands of digits."""
 
 _LINGER_SECONDS = 2.0
 _LINGER_TIMES = 4
@@ -32,12 +42,15 @@ class Gone(Exception):  # noqa: N818 - nobody is left to be told
 class Limits:
     """What one request may be.
 
-    `body_bytes` counts twice: as sent, and after decompression. `items` are conversations of a request, `characters`
-    those of one conversation. `seconds` is the deadline of a request, `patient_seconds` the one where the client waits
-    180 s (OpenRLHF), `body_seconds` the time that a body may take to arrive.
+    `body_bytes` counts twice: as sent, and after decompression. `values` are those of its JSON: strings, numbers,
+    lists, objects. `items` are conversations of a request, `characters` those of one conversation. `arriving_bytes` are
+    those of all bodies that have begun to arrive. `seconds` is the deadline of a request, `patient_seconds` the one
+    where the client waits 180 s (OpenRLHF), `body_seconds` the time that a body may take to arrive.
     """
 
     body_bytes: int = 4 * 2**20
+    values: int = 2**17
+    arriving_bytes: int = 256 * 2**20
     items: int = 256
     characters: int = 400_000
     seconds: float = 60.0
@@ -45,11 +58,18 @@ class Limits:
     body_seconds: float = 30.0
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits) -> bytes:
+class Arriving:
+    """Bytes of all bodies that have begun to arrive. Used from the event loop's thread only."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits, arriving: Arriving) -> bytes:
     """The decoded body of a request.
 
     Raises:
-        Refusal: too large (413), too slow (408), of an unknown encoding (415), or damaged (400).
+        Refusal: too large (413), too slow (408), of an unknown encoding (415), damaged (400), or one of too many (503).
         Gone: the client left.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
@@ -58,11 +78,11 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
             415, "unknown_encoding", "the content-encoding is not known", fix=f"use {', '.join(_DECODERS)}, or none"
         )
     declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limits.body_bytes:
+    if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.body_bytes):
         raise _too_large(limits, "the body")
     try:
         async with asyncio.timeout(limits.body_seconds):
-            raw = await _read(receive, limits)
+            raw = await _read(receive, limits, arriving)
     except TimeoutError:
         raise Refusal(
             408,
@@ -71,7 +91,32 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
             limit=("body_seconds", limits.body_seconds),
             headers={"connection": "close"},
         ) from None
-    return _DECODERS[encoding](raw, limits)
+    if len(raw) <= _SMALL and encoding == "identity":
+        return raw
+    return await asyncio.to_thread(_DECODERS[encoding], raw, limits)
+
+
+def check_values(body: bytes, limits: Limits) -> None:
+    """Refuse JSON of more values than the limit, whatever else is wrong with it.
+
+    Raises:
+        Refusal: 413.
+    """
+    most = limits.values
+    # Pairs of backslashes go first, from the left, as JSON reads them: what is left before a quote escapes it.
+    plain = body.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in body else body
+    # Each value may have a name, and each of the two strings two quotes.
+    if (many := plain.count(b'"') > 4 * (most + 1)) is False:
+        outside = b"".join(plain.split(b'"')[::2])
+        many = outside.count(b",") + outside.count(b"[") + outside.count(b"{") > most
+    if many:
+        raise Refusal(
+            413,
+            "too_many_values",
+            f"the JSON has more than {most:,} values",
+            fix="send fewer conversations at a time",
+            limit=("values", most),
+        )
 
 
 async def discard(receive: Receive, limits: Limits) -> None:
@@ -88,19 +133,25 @@ async def discard(receive: Receive, limits: Limits) -> None:
         return
 
 
-async def _read(receive: Receive, limits: Limits) -> bytes:
+async def _read(receive: Receive, limits: Limits, arriving: Arriving) -> bytes:
     parts: list[bytes] = []
     size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limits.body_bytes:
-            raise _too_large(limits, "the body")
-        if not message.get("more_body"):
-            return b"".join(parts)
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            arriving.bytes += len(parts[-1])
+            if size > limits.body_bytes:
+                raise _too_large(limits, "the body")
+            if arriving.bytes > limits.arriving_bytes:
+                raise overloaded("bodies_arriving", "the bodies of too many requests are arriving", retry_after=1.0)
+            if not message.get("more_body"):
+                return b"".join(parts)
+    finally:
+        arriving.bytes -= size
 
 
 def _identity(raw: bytes, limits: Limits) -> bytes:

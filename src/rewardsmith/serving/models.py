@@ -4,6 +4,8 @@
     models.find("helpful"); models.find(None)        # the only one there is
     await models.reload("helpful")                   # from where the server was started with
 
+Whatever goes wrong while they are loaded is a refusal (409), and the old ones go on.
+
 A reload loads the new weights beside the old ones, in a thread of its own, while the old ones answer. What was accepted
 before the change is answered by the old weights, what comes after it by the new ones.
 """
@@ -131,24 +133,43 @@ class Models:
         if model.changing.locked():
             raise Refusal(409, "reload_under_way", "this model is being reloaded already", fix="wait for it")
         async with model.changing:
-            try:
-                engine = await _alone(model.load)
-            except RewardsmithError as error:
-                log("reload_refused", level=logging.ERROR, model=name, problem=error.problem, where=error.where)
-                raise Refusal(
-                    409,
-                    "reload_refused",
-                    f"what is there cannot be used, the old model goes on: {type(error).__name__}",
-                    fix="see the server's log; restore the checkpoint and reload again",
-                ) from error
-            model.batcher.replace(engine)
+            loaded = await _alone(model.load)
+            if isinstance(loaded, BaseException):
+                raise _unusable(name, loaded) from loaded
+            model.batcher.replace(loaded)
         return model
 
 
-async def _alone(load: Callable[[], Engine]) -> Engine:
-    """Load in a thread that ends with it, and with it the OpenMP threads that would slow the model's own down."""
+def _unusable(name: str, error: BaseException) -> Refusal:
+    """Whatever goes wrong while a checkpoint is loaded is for whoever put it there: its problem, without its path."""
+    ours = isinstance(error, RewardsmithError)
+    told = {"problem": error.problem, "where": error.where} if isinstance(error, RewardsmithError) else {}
+    log("reload_refused", level=logging.ERROR, error=None if ours else error, model=name, fields=told)
+    kind = type(error).__name__
+    reason = f"{kind}: {' '.join(error.problem.split())}" if isinstance(error, RewardsmithError) else kind
+    return Refusal(
+        409,
+        "reload_refused",
+        f"what is there cannot be used, the old model goes on: {reason}",
+        fix="see the server's log; restore the checkpoint and reload again",
+    )
+
+
+async def _alone(load: Callable[[], Engine]) -> Engine | BaseException:
+    """Load in a thread that ends with it, and with it the OpenMP threads that would slow the model's own down.
+
+    Also what is no `Exception` comes back as a value: the panics of tokenizers and safetensors are none, and raised in
+    the event loop they would end the server.
+    """
     thread = ThreadPoolExecutor(1, thread_name_prefix="reload")
     try:
-        return await asyncio.get_running_loop().run_in_executor(thread, load)
+        return await asyncio.get_running_loop().run_in_executor(thread, _caught, load)
     finally:
         thread.shutdown(wait=False)
+
+
+def _caught(load: Callable[[], Engine]) -> Engine | BaseException:
+    try:
+        return load()
+    except BaseException as error:
+        return error

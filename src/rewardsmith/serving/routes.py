@@ -7,13 +7,14 @@ Every dialect does the same: read the request, let its model score, write the an
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
 from typing import Any
 
+from jiter import from_json
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from rewardsmith.protocols import Router
 from rewardsmith.serving.dialects import DIALECTS, Ask, Dialect, Rewards
@@ -29,6 +30,8 @@ from rewardsmith.serving.refusals import ItemFault, Refusal
 _PREFIX = re.compile(rf"/models/({NAME})(/.*)")
 _MODEL = re.compile(rf"(/v1/models)/({NAME})(/reload)?")
 _SHOWN_FAULTS = 20
+_ON_THE_LOOP = 64 * 1024
+"""Bytes of a body that is read in the event loop's thread; a larger one would let others wait."""
 
 
 class Routes:
@@ -135,7 +138,10 @@ class Routes:
         return endpoint
 
     async def _score(self, dialects: list[Dialect], request: Request) -> Response:
-        dialect, asked = _validate(dialects, request.body)
+        if len(request.body) > _ON_THE_LOOP:
+            dialect, asked = await asyncio.to_thread(_validate, dialects, request.body)
+        else:
+            dialect, asked = _validate(dialects, request.body)
         ask = dialect.read(asked)
         self._check(ask)
         model = self._models.find(ask.model if request.name is None else request.name)
@@ -184,9 +190,10 @@ def _validate(dialects: list[Dialect], body: bytes) -> tuple[Dialect, Any]:
         Refusal: no JSON (400), or of another form (422).
     """
     try:
-        found = from_json(body, allow_inf_nan=False)
+        # a name that stands twice has no meaning: the last one would win without a word
+        found = from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError:
-        raise Refusal(400, "not_json", "the body is not JSON", fix="send UTF-8 JSON") from None
+        raise Refusal(400, "not_json", "the body is not JSON, or names a field twice", fix="send UTF-8 JSON") from None
     marked = [one for one in dialects if one.marker and isinstance(found, dict) and one.marker in found]
     dialect = marked[0] if marked else next(one for one in dialects if one.marker is None)
     try:

@@ -4,8 +4,9 @@
     server.run()                                     # until SIGTERM, or server.stop() from another thread
 
 On SIGTERM or SIGINT the server stops listening, `/readyz` says why, and every request that was accepted is answered
-before the process ends, with 0; a second signal ends it at once. With port 0 the system chooses; the line `listening`
-of the log says which.
+before the process ends, with 0; SIGHUP (the terminal is gone) does the same, unless it is ignored already (nohup). A
+second SIGTERM or SIGINT ends it at once: who still waits is told so (503). With port 0 the system chooses; the line
+`listening` of the log says which.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
 from rewardsmith.errors import UserError
 from rewardsmith.serving.logs import log
+from rewardsmith.serving.wire import Bounds, wire
 
 DRAIN_SECONDS = 200
 """Longer than the longest deadline of a request."""
+
+_LAST_WORDS_SECONDS = 1.0
 
 _SWITCH_SECONDS = 0.001
 """How long the model's thread may keep Python's lock while the event loop waits for it: 5 ms unless set."""
@@ -42,13 +46,15 @@ class State:
 class RewardServer(uvicorn.Server):
     """uvicorn with the settings and the signals of this project."""
 
-    def __init__(self, application: Callable[..., Any], listener: socket.socket, state: State) -> None:
+    def __init__(
+        self, application: Callable[..., Any], listener: socket.socket, state: State, bounds: Bounds | None = None
+    ) -> None:
         config = uvicorn.Config(
             application,
             lifespan="off",
             ws="none",
             loop="asyncio",
-            http="httptools",
+            http=cast("Any", wire(bounds)),
             access_log=False,
             log_config=None,
             server_header=False,
@@ -78,9 +84,18 @@ class RewardServer(uvicorn.Server):
         log("listening", url=self.url)
         self.listening.set()
 
-    def stop(self) -> None:
-        """Drain and end; the second time at once."""
-        if self.should_exit:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; when it ends at once, requests that wait are told so (`Gate`) before the loop ends."""
+        await super().shutdown(sockets)
+        left = list(self.server_state.tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_LAST_WORDS_SECONDS)
+
+    def stop(self, *, hurry: bool = True) -> None:
+        """Drain and end; the second time at once, if it is to `hurry`."""
+        if self.should_exit and hurry:
             self.force_exit = True
         self._state.reason = "draining"
         self.should_exit = True
@@ -92,7 +107,9 @@ class RewardServer(uvicorn.Server):
             yield
             return
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
+        signals = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signals.append(signal.SIGHUP)
         for one in signals:
             loop.add_signal_handler(one, self._signalled, one)
         try:
@@ -103,7 +120,7 @@ class RewardServer(uvicorn.Server):
 
     def _signalled(self, received: signal.Signals) -> None:
         log("draining", signal=received.name)
-        self.stop()
+        self.stop(hurry=received is not signal.SIGHUP)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -120,7 +137,7 @@ def bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # ValueError: a name that no name server could have
         listener.close()
         raise UserError(
             f"cannot listen: {error}", where=f"{host}:{port}", fix="name another --host or --port"
