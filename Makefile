@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-openrlhf test-wheel check format docs screenshots bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-openrlhf fuzz-http test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -93,6 +93,9 @@ test-wheel: $(STAMP)  ## The built wheel in a fresh environment runs the embedde
 	  $(CURDIR)/.venv-wheel/bin/rewardsmith init --base embedded --data embedded --policy 1B && \
 	  $(CURDIR)/.venv-wheel/bin/rewardsmith run spec.yaml; status=$$?; \
 	  [ $$status -le 1 ] && test -f runs/*/report.html && echo "The wheel runs: exit $$status, $$(ls -d $(CURDIR)/build/wheel/empty/runs/*)"
+
+fuzz-http: $(STAMP)  ## HTTP bytes against a server of the tests: MINUTES=20 SEED=1; a seeded part is in `make test`
+	@$(TEST_ENV) $(BIN)/python tests/fuzz/http_bytes.py --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1)
 
 check: $(STAMP)  ## Lint, format, types, layers
 	@$(BIN)/ruff check

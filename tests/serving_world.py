@@ -23,6 +23,7 @@ from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.models import Models, ServedModel
 from rewardsmith.serving.queue import MicroBatcher, QueueSettings
 from rewardsmith.serving.server import RewardServer, State, bind
+from rewardsmith.serving.wire import Bounds
 from rewardsmith.types import Conversation, Message
 
 WAIT = 30
@@ -157,6 +158,7 @@ def serving(
     reload: dict[str, Any] | None = None,
     hosts: frozenset[str] = frozenset(),
     router: Any = None,
+    bounds: Bounds | None = None,
 ) -> Iterator[World]:
     """A server on a free port of 127.0.0.1, in a thread; drained at the end."""
     engines = engines if engines is not None else {"counting": CountingEngine()}
@@ -168,7 +170,8 @@ def serving(
             for name, engine in engines.items()
         )
         access = Access((token,) if token else (), hosts)
-        server = RewardServer(reward_app(models, access, limits or Limits(), metrics, state, router), listener, state)
+        application = reward_app(models, access, limits or Limits(), metrics, state, router)
+        server = RewardServer(application, listener, state, bounds)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         assert server.listening.wait(WAIT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 
 from checkpoint_maker import make_checkpoint
 from conftest import WORDS
+from rewardsmith.errors import ModelError
+from rewardsmith.pipeline.serving import ServeOptions, load_engine
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.types import Message
 from serving_soak import WAIT, Soak, Stream, raw, resident, response, served
@@ -94,6 +97,33 @@ async def accepted(stream: Stream) -> int:
     }
     done = found.get('rewardsmith_requests_total{route="/v1/score",status="200"}', 0.0)
     return int(found["rewardsmith_requests_running"] - 1 + done)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        *(("calibration.temperature", value, value) for value in ("0", "-1", "-0.0", "Infinity", "NaN")),
+        ("reward_mean", "NaN", "NaN"),
+        *(("reward_std", value, value) for value in ("-1", "Infinity")),
+    ],
+)
+def test_numbers_of_a_record_that_compare_with_nothing_refuse_the_checkpoint(
+    model: Path, tmp_path: Path, field: str, value: str, shown: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    record = json.loads((folder / "rewardsmith.json").read_text())
+    section, _, name = field.rpartition(".")
+    record |= {section: {name: float(value)}} if section else {name: float(value)}
+    (folder / "rewardsmith.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError) as raised:
+        load_engine(str(folder), ServeOptions(models=()))
+    assert raised.value.where == f"{folder}/rewardsmith.json, field '{field}'"
+    assert float(raised.value.problem.removeprefix("is ")) == pytest.approx(float(shown), nan_ok=True)
+    record |= {section: {name: 0.7}} if section else {name: 0.7}
+    (folder / "rewardsmith.json").write_text(json.dumps(record))
+    found = load_engine(str(folder), ServeOptions(models=())).info
+    assert {found.temperature, found.reward_mean, found.reward_std} == {0.7, None}
 
 
 @pytest.mark.slow

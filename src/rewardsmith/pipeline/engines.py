@@ -8,11 +8,12 @@ The rewards are those of offline scoring: the same renderer, the same layouts, t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from rewardsmith.errors import DataError, RewardsmithError
+from rewardsmith.errors import DataError, ModelError, RewardsmithError
 from rewardsmith.protocols import Scorer
 from rewardsmith.rendering import REASONS, Rendered
 from rewardsmith.scoring import LocalScorer
@@ -85,10 +86,25 @@ class ScorerEngine:
 
 
 def describe(scorer: LocalScorer) -> ModelInfo:
-    """What a server says of a checkpoint."""
+    """What a server says of a checkpoint.
+
+    Raises:
+        ModelError: a number of its record that rewards are compared with is none: a temperature of 0, a mean of NaN.
+    """
     checkpoint = scorer.checkpoint
     rendering, record = checkpoint.renderer.record, checkpoint.record
     calibration = (record.calibration if record else None) or {}
+    for field, value, sound in (
+        ("reward_mean", record.reward_mean if record else None, math.isfinite),
+        ("reward_std", record.reward_std if record else None, lambda std: math.isfinite(std) and std >= 0),
+        ("calibration.temperature", calibration.get("temperature"), lambda heat: math.isfinite(heat) and heat > 0),
+    ):
+        if value is not None and not sound(value):
+            raise ModelError(
+                f"is {value}",
+                where=f"{checkpoint.folder / 'rewardsmith.json'}, field '{field}'",
+                fix="restore the file; or remove the field: then there is no such comparison",
+            )
     return ModelInfo(
         identity=model_identity(checkpoint.model)[:12],
         base_model=record.base_model if record else checkpoint.folder.name,

@@ -63,7 +63,7 @@ class Access:
             Refusal: `Host` is missing or doubled (400) or not ours (421), or `Origin` is another site's (403).
         """
         host = headers.get("host")
-        if not host:
+        if not host or "," in host:
             raise Refusal(
                 400, "host_missing", "the Host header is missing, or stands twice", fix="send Host: ADDRESS:PORT"
             )

@@ -15,6 +15,7 @@ is counted in the bytes first, without its strings; the rest of the work grows w
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ Receive = Callable[[], Awaitable[Any]]
 
 _SMALL = 64 * 1024
 """Bytes that are worked on in the event loop's thread; larger ones would let others wait."""
+
+_NESTED = re.compile(rb"[\[{]{200}")
+"""Deeper than the parser goes."""
 
 _DIGITS = 18
 """Of a length; Python refuses to read a number of thousands of digits."""
@@ -49,7 +53,7 @@ class Limits:
     """
 
     body_bytes: int = 4 * 2**20
-    values: int = 2**17
+    values: int = 2**16
     arriving_bytes: int = 256 * 2**20
     items: int = 256
     characters: int = 400_000
@@ -97,10 +101,10 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
 
 
 def check_values(body: bytes, limits: Limits) -> None:
-    """Refuse JSON of more values than the limit, whatever else is wrong with it.
+    """Refuse JSON of more values than the limit.
 
     Raises:
-        Refusal: 413.
+        Refusal: 413; or 400, where they only lie in each other.
     """
     most = limits.values
     # Pairs of backslashes go first, from the left, as JSON reads them: what is left before a quote escapes it.
@@ -109,6 +113,10 @@ def check_values(body: bytes, limits: Limits) -> None:
     if (many := plain.count(b'"') > 4 * (most + 1)) is False:
         outside = b"".join(plain.split(b'"')[::2])
         many = outside.count(b",") + outside.count(b"[") + outside.count(b"{") > most
+    if many and _NESTED.search(body[:_SMALL].translate(None, b': \t\r\n"')):
+        raise Refusal(
+            400, "not_json", "the body is nested too deeply for JSON", fix="send the request as it is described"
+        )
     if many:
         raise Refusal(
             413,

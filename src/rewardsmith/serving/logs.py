@@ -26,7 +26,8 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 _LOGGER = logging.getLogger("rewardsmith.serving")
-_LOGGERS = {"rewardsmith.serving": logging.INFO, "uvicorn": logging.WARNING, "asyncio": logging.WARNING}
+_TALKERS = ("asyncio", "concurrent.futures")
+_LOGGERS = {"rewardsmith.serving": logging.INFO} | dict.fromkeys(("uvicorn", *_TALKERS), logging.WARNING)
 _FRAMES = 8
 _LINES = 10_000
 _LAST_SECONDS = 2.0
@@ -38,8 +39,8 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        # asyncio's messages show tasks and what they raised
-        event = "asyncio" if record.name == "asyncio" else record.getMessage()
+        # Messages of these show tasks and what they raised.
+        event = record.name if record.name in _TALKERS else record.getMessage()
         line: dict[str, Any] = {"time": time, "level": record.levelname.lower(), "event": event}
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
@@ -95,10 +96,12 @@ class Unhurried(io.TextIOBase):
     def settle(self) -> None:
         """Write what is left, for `_LAST_SECONDS` at most."""
         self._open = False
-        try:
-            self._lines.put(None, timeout=_LAST_SECONDS)
-        except queue.Full:
-            return
+        while True:
+            try:
+                self._lines.put_nowait(None)
+                break
+            except queue.Full:
+                self._dropped += self._lines.get() is not None
         self._thread.join(_LAST_SECONDS)
 
     def _pass_on(self) -> None:

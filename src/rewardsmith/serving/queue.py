@@ -22,6 +22,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -235,7 +236,12 @@ class MicroBatcher:
         self._running = True
         loop = asyncio.get_running_loop()
         work = self._worker.submit(_work, engine, items, self._pace.budget(), self.settings.tokens)
-        work.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finished, items, done))
+
+        def tell(done: Future[_Done]) -> None:
+            with suppress(RuntimeError):  # a server that was told to end at once: the loop is gone, and who waited
+                loop.call_soon_threadsafe(self._finished, items, done)
+
+        work.add_done_callback(tell)
 
     def _finished(self, items: list[_Item], work: Future[_Done]) -> None:
         """A batch is done: begin the next one, then give the answers."""

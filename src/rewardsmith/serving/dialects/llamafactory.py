@@ -17,7 +17,7 @@ class EvaluationRequest(RequestBody):
     """Rendered texts."""
 
     model: Any = None
-    messages: Annotated[list[str], Field(min_length=1)]
+    messages: Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
 
 class EvaluationAnswer(BaseModel):

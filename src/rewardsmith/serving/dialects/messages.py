@@ -22,7 +22,7 @@ class ChatMessage(RequestBody):
     """One turn."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
 
     def plain(self) -> Message:
         """As the rest of the program knows it."""
@@ -30,7 +30,7 @@ class ChatMessage(RequestBody):
         return Message(self.role, content)
 
 
-Messages = Annotated[list[ChatMessage], Field(min_length=1)]
+Messages = Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
 
 
 def conversation(turns: list[ChatMessage], where: str) -> Conversation:

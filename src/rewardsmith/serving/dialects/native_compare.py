@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from rewardsmith.bradley_terry import preference_probability
@@ -19,6 +20,8 @@ from rewardsmith.protocols import Router
 from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rewards
 from rewardsmith.serving.dialects.messages import Messages, responses_to
 from rewardsmith.serving.dialects.routed import Routed, routed
+
+Floats = NDArray[np.float64]
 
 
 class CompareRequest(RequestBody):
@@ -29,7 +32,7 @@ class CompareRequest(RequestBody):
 
     model: str | None = None
     prompt: str | Messages
-    responses: Annotated[list[str], Field(min_length=2)]
+    responses: Annotated[list[str], Field(min_length=2, fail_fast=True)]
     route: Literal["reward_model", "auto"] = "reward_model"
 
 
@@ -67,7 +70,11 @@ def write(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
     del request
     values = np.array(rewards.present)
     temperature = rewards.info.temperature
-    best = None if temperature is None else _softmax(values / temperature)
+    best = preferred = None
+    if temperature is not None:
+        with np.errstate(over="ignore"):  # an infinite margin is a probability of 0 or 1
+            best = _softmax(values, temperature)
+            preferred = preference_probability(values[:, None] - values[None, :], temperature).tolist()
     order = np.argsort(-values, kind="stable").tolist()
     return CompareAnswer(
         model=rewards.model,
@@ -83,9 +90,7 @@ def write(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
         ],
         calibrated=temperature is not None,
         temperature=temperature,
-        preferred=None
-        if temperature is None
-        else preference_probability(values[:, None] - values[None, :], temperature).tolist(),
+        preferred=preferred,
     )
 
 
@@ -98,8 +103,9 @@ async def settle(request: CompareRequest, rewards: Rewards, router: Router | Non
     return answer.model_copy(update={"routed": found})
 
 
-def _softmax(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    weights = np.exp(values - values.max())
+def _softmax(values: Floats, temperature: float) -> Floats:
+    """Softmax of values / temperature; the largest is taken off first, since a small temperature makes infinities."""
+    weights = np.exp((values - values.max()) / temperature)
     return np.asarray(weights / weights.sum())
 
 

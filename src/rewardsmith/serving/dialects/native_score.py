@@ -21,10 +21,10 @@ class ScoreRequest(RequestBody):
     model_config = ConfigDict(json_schema_extra=one_form(("conversations",), ("prompt", "responses"), ("texts",)))
 
     model: str | None = None
-    conversations: Annotated[list[Messages], Field(min_length=1)] | None = None
+    conversations: Annotated[list[Messages], Field(min_length=1, fail_fast=True)] | None = None
     prompt: str | Messages | None = None
-    responses: Annotated[list[str], Field(min_length=1)] | None = None
-    texts: Annotated[list[str], Field(min_length=1)] | None = None
+    responses: Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
+    texts: Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
     allow_missing: bool = False
 
     @model_validator(mode="after")

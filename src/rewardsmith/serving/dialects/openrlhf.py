@@ -7,9 +7,9 @@ adds no EOS; here a text without EOS gets one, because the model was trained to 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rewards, text
 
@@ -17,7 +17,7 @@ from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rew
 class OpenRlhfRequest(RequestBody):
     """`prompts` and `labels` are for reward functions; a reward model needs neither."""
 
-    query: list[str]
+    query: Annotated[list[str], Field(fail_fast=True)]
     prompts: Any = None
     labels: Any = None
 

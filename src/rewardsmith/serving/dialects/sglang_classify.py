@@ -16,7 +16,7 @@ class SglangRequest(RequestBody):
     """Rendered text, or a list of them."""
 
     model: str | None = None
-    text: str | Annotated[list[str], Field(min_length=1)]
+    text: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
 
 class MetaInfo(BaseModel):

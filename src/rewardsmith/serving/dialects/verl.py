@@ -18,7 +18,7 @@ class EmbeddingsRequest(RequestBody):
     """Rendered text, or a list of them."""
 
     model: str | None = None
-    input: str | Annotated[list[str], Field(min_length=1)]
+    input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
 
 class Embedding(BaseModel):

@@ -20,7 +20,7 @@ class VllmRequest(RequestBody):
     model_config = ConfigDict(json_schema_extra=one_form(("input",), ("messages",)))
 
     model: str | None = None
-    input: str | Annotated[list[str], Field(min_length=1)] | None = None
+    input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
     messages: Messages | None = None
     use_activation: bool | None = None
 
