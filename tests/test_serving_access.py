@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,24 @@ def test_each_of_several_tokens_opens() -> None:
     Access().check_token({})
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:80", "::ffff:1", "192.168.1.1", "rm", "RM.:9"])
-def test_hosts_that_are_ours(host: str) -> None:
-    try:
-        Access(hosts=frozenset({"rm"})).check_host({"host": host})
-    except Refusal:
-        assert host == "::ffff:1"  # an address in brackets, or it is none
+OWN = ["localhost", "LOCALHOST.:1", "127.0.0.1:80", "127.9.9.9", "[::1]:80", "[::ffff:127.0.0.1]", "rm", "RM.:9"]
+ADDRESSES = ["192.168.1.1", "203.0.113.5:80", "[2001:db8::1]:80", "0.0.0.0"]  # noqa: S104
+NONE = ["::1", "[::1", "[::1]x", "a@rm", "rm:x", "rm/", "rm, rm", "r\tm", "rm\n", "evil.example", "127.0.0.1.evil"]
+
+
+@pytest.mark.parametrize("addresses", [False, True])
+@pytest.mark.parametrize("host", [*OWN, *ADDRESSES, *NONE])
+def test_hosts_that_are_ours(host: str, addresses: bool) -> None:
+    access = Access(hosts=frozenset({"rm"}), addresses=addresses)
+    if host in OWN or (addresses and host in ADDRESSES):
+        access.check_host({"host": host})
+        assert access.without_tokens().addresses is addresses
+    else:
+        with pytest.raises(Refusal) as raised:
+            access.check_host({"host": host})
+        assert raised.value.status == (400 if host == "rm, rm" else 421)
+    with pytest.raises(Refusal) if host not in OWN else nullcontext():
+        access.check_host({"host": "rm", "origin": f"http://{host}"})
 
 
 @given(st.from_regex(r"[a-z0-9.@:/\-]{1,20}", fullmatch=True))
@@ -103,12 +116,14 @@ def test_only_loopback_may_be_open_without_being_told_so(
     options = ServeOptions(models=("m",), host=host)
     if loopback:
         assert choose_access(options).tokens == ()
+        assert choose_access(options).addresses is False
     else:
         with pytest.raises(UserError, match="everyone who reaches"):
             choose_access(options)
     assert choose_access(ServeOptions(models=("m",), host=host, no_auth=True)).tokens == ()
     monkeypatch.setenv(VARIABLE, TOKEN)
     assert choose_access(options).tokens == (TOKEN,)
+    assert choose_access(options).addresses is not loopback
     with pytest.raises(UserError, match="would ignore it"):
         choose_access(ServeOptions(models=("m",), host=host, no_auth=True))
 
