@@ -77,8 +77,12 @@ def test_long_csv_cells_are_read(tmp_path):
 BROKEN = {
     "bad line": ("a.jsonl", LINES + '{"prompt": "x", "cho\n', r"a\.jsonl:3: broken JSON at column 17: Unterminated"),
     "not an object": ("a.jsonl", LINES + "[1]\n", r"a\.jsonl:3: is a list, not an object"),
-    "deep": ("a.jsonl", "[" * 100_000, r"a\.jsonl:1: broken JSON"),
-    "huge number": ("a.jsonl", '{"a": ' + "9" * 5000 + "}", r"a\.jsonl:1: broken JSON"),
+    "deep": ("a.jsonl", "[" * 100_000, r"a\.jsonl:1: JSON beyond a limit: nested deeper than 100 levels"),
+    "huge number": (
+        "a.jsonl",
+        '{"a": ' + "9" * 5000 + "}",
+        r"a\.jsonl:1: JSON beyond a limit: a number of 5,000 digits",
+    ),
     "latin-1": (
         "a.jsonl",
         LINES.encode() + '{"a": "é"}'.encode("latin-1"),
@@ -161,7 +165,7 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("fault", BAD_LINES)
 def test_a_bad_line_stops_reading_or_is_stepped_over_and_written_down(fault, tmp_path, monkeypatch):
-    monkeypatch.setattr("rewardsmith.data.formats._LONGEST_LINE", 200)
+    monkeypatch.setattr("rewardsmith.data.formats.LONGEST_ROW", 200)
     line, problem = BAD_LINES[fault]
     path = bad_line_file(tmp_path, line)
     with pytest.raises(DataError, match=rf"a\.jsonl:2: {problem}"):
@@ -175,9 +179,9 @@ def test_a_bad_line_stops_reading_or_is_stepped_over_and_written_down(fault, tmp
 
 def test_a_line_of_the_longest_length_is_read(tmp_path, monkeypatch):
     line = b'{"a": "xy"}'
-    monkeypatch.setattr("rewardsmith.data.formats._LONGEST_LINE", len(line) + 1)
+    monkeypatch.setattr("rewardsmith.data.formats.LONGEST_ROW", len(line) + 1)
     assert [row for _, row in read_rows(bad_line_file(tmp_path, line))] == [{"a": 1}, {"a": "xy"}, {"a": 3}]
-    monkeypatch.setattr("rewardsmith.data.formats._LONGEST_LINE", len(line))
+    monkeypatch.setattr("rewardsmith.data.formats.LONGEST_ROW", len(line))
     with pytest.raises(DataError, match="the line is longer"):
         list(read_rows(bad_line_file(tmp_path, line)))
 

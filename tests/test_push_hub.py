@@ -193,3 +193,55 @@ def test_what_is_no_checkpoint_is_refused(world: World, hub: StandIn) -> None:
     (world.folder / "empty").mkdir()
     done = world("push", "empty", "acme/x")
     assert (done.code, "no checkpoint" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "config.json", "chat_template.jinja"])
+def test_a_link_out_of_the_checkpoint_is_refused(world: World, hub: StandIn, run: Path, name: str) -> None:
+    secret = world.folder / "secret.json"
+    secret.write_text("root:x:0:0")
+    file = run / "model" / name
+    if file.exists():
+        secret.write_bytes(file.read_bytes())
+        file.unlink()
+    file.symlink_to(secret)
+    for more in ((), ("--dry-run",)):
+        done = world("push", str(run), "acme/helpful-rm", *more)
+        assert done.code == 2
+        assert f"{name}: is a link to {secret.resolve()}, outside of the checkpoint" in done.err
+    assert hub.requests == []
+
+
+def test_only_files_of_a_checkpoint_are_uploaded_and_the_others_are_named(
+    world: World, hub: StandIn, run: Path
+) -> None:
+    model = run / "model"
+    (model / "passwd").symlink_to("/etc/passwd")
+    (model / "train.jsonl").write_text(MARK)
+    (model / "credentials.json").write_text(MARK)
+    (model / "notes").mkdir()
+    (model / "inner.json").symlink_to("config.json")
+    done = world("push", str(run), "acme/helpful-rm")
+    assert done.code == 0, done.err
+    assert set(hub.files("acme/helpful-rm")) == EXPECTED
+    assert "not uploaded, because no checkpoint consists of them: credentials.json, inner.json, notes, passwd, " in (
+        done.err
+    )
+
+
+def test_a_link_within_the_checkpoint_and_the_hubs_own_cache_are_uploaded(
+    world: World, hub: StandIn, run: Path
+) -> None:
+    model = run / "model"
+    (model / "vocab.json").symlink_to("tokenizer.json")
+    assert world("push", str(run), "acme/helpful-rm").code == 0
+    assert hub.files("acme/helpful-rm")["vocab.json"] == b"{}"
+    cache = world.folder / "models--acme--helpful-rm"
+    snapshot = cache / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (cache / "blobs").mkdir()
+    for file in [path for path in model.iterdir() if path.name in EXPECTED]:
+        (cache / "blobs" / file.name).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(cache / "blobs" / file.name)
+    done = world("push", str(snapshot), "acme/again", "--even-if-failed")
+    assert done.code == 0, done.err
+    assert set(hub.files("acme/again")) == EXPECTED - {"report.html", "summary.md"}

@@ -69,7 +69,7 @@ def test_a_file_that_is_no_spec(text: str | bytes, problem: str, path: Path) -> 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.yaml").problem == "no such file"
-    assert refused(tmp_path).problem == "cannot be read: Is a directory"
+    assert refused(tmp_path).problem == "cannot be read: it is a folder"
 
 
 def test_merged_keys_are_no_duplicates(path: Path) -> None:

@@ -73,7 +73,7 @@ class Live:
 
     def note(self, text: str) -> None:
         """A line."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def _advance(self, label: str, done: int, total: int, info: str) -> None:
         if self._bars is not None:

@@ -23,7 +23,7 @@ tokens/       what the survey of tokens watches while rows pass
 """
 
 from rewardsmith.data.checks.check import Check
-from rewardsmith.data.fix import Side, write_fixed
+from rewardsmith.data.fix import FIXED_FILES, Side, write_fixed
 from rewardsmith.data.prepare import PreparedData, prepare
 from rewardsmith.data.registry import CHECKS, SURVEYS
 from rewardsmith.data.rows import TokenizedPair, data_fingerprint
@@ -33,6 +33,7 @@ from rewardsmith.data.surveys.contract import BenchmarkPrompt
 
 __all__ = [
     "CHECKS",
+    "FIXED_FILES",
     "SURVEYS",
     "BenchmarkPrompt",
     "Check",

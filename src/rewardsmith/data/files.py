@@ -14,10 +14,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from rewardsmith.data.formats import BadLines, read_csv, read_json, read_jsonl, read_parquet
 from rewardsmith.errors import DataError
+from rewardsmith.records.bounded import BeyondLimitError, inflated
 
 Row = dict[str, Any]
 
@@ -61,9 +62,10 @@ def read_rows(path: Path, *, bad_lines: BadLines = None, position: Position | No
         )
     number = 0
     try:
-        with path.open("rb") as raw, gzip.open(raw) if zipped else raw as handle:
+        with path.open("rb") as raw:
             size = max(1, path.stat().st_size)
-            for number, row in FORMATS[suffix](cast("BinaryIO", handle), where, bad_lines):
+            handle = inflated(raw, size) if zipped else raw
+            for number, row in FORMATS[suffix](handle, where, bad_lines):
                 if position is not None:
                     position.share = raw.tell() / size
                 yield number, row
@@ -72,6 +74,12 @@ def read_rows(path: Path, *, bad_lines: BadLines = None, position: Position | No
             f"the gzip file is damaged or cut off: {error}",
             where=f"{where}: after line {number}" if number else where,
             fix="copy or download the file again",
+        ) from error
+    except BeyondLimitError as error:
+        raise DataError(
+            f"the gzip file {error}",
+            where=f"{where}: after line {number}" if number else where,
+            fix="gunzip it, if it is yours, and name the file that comes out",
         ) from error
     except OSError as error:
         raise DataError(

@@ -31,6 +31,9 @@ from rewardsmith.types import Conversation, PreferencePair, tools_of
 Side = Literal["train", "held_out"]
 """Which side of a leak gives way."""
 
+FIXED_FILES = ("train.jsonl", "held_out.jsonl", "removed.jsonl", "spec.yaml", "fix.json")
+"""What `--fix` leaves in its folder; the spec comes from the pipeline."""
+
 _LABELS = tuple(
     field.name
     for field in dataclasses.fields(PreferencePair)

@@ -17,17 +17,25 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from rewardsmith.errors import DataError
+from rewardsmith.records.bounded import GZIP_FREE, GZIP_RATIO, MIB, parse_json
 
 BadLines = list[tuple[int, str]] | None
 """Takes number and fault of the lines that cannot be read; None: such a line raises."""
 
 _BOM = b"\xef\xbb\xbf"
-_LONGEST_LINE = 64 * 2**20  # bytes; a pair is a few kilobytes, so a longer line is another kind of file
+LONGEST_ROW = 16 * MIB
+"""Bytes: two responses of a million tokens. A hostile row costs up to 30 times its size in memory."""
+
+LONGEST_FILE = 1024 * MIB
+"""Bytes of a JSON list, which is held in memory whole."""
+
+_BATCH = 1024 * MIB
+"""Bytes that a batch of a Parquet file may come to, were each of its cells as large as its column."""
 
 
 def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a JSONL file, numbered by line."""
-    for number, raw in enumerate(iter(lambda: handle.readline(_LONGEST_LINE), b""), start=1):
+    for number, raw in enumerate(iter(lambda: handle.readline(LONGEST_ROW), b""), start=1):
         line = (raw.removeprefix(_BOM) if number == 1 else raw).strip()
         if not line:
             continue
@@ -43,24 +51,34 @@ def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iter
 
 
 def _line(raw: bytes, line: bytes, where: str) -> dict[str, Any]:
-    if len(raw) >= _LONGEST_LINE and not raw.endswith(b"\n"):
-        raise DataError(
-            f"the line is longer than {_LONGEST_LINE // 2**20} MiB",
-            where=where,
-            fix="write one pair a line; a JSON list of rows belongs into a .json file",
-        )
+    if len(raw) >= LONGEST_ROW and not raw.endswith(b"\n"):
+        raise _too_long("line", where)
     return _object(_parse(_decode(line, where), where), where)
+
+
+def _too_long(what: str, where: str) -> DataError:
+    return DataError(
+        f"the {what} is longer than {LONGEST_ROW // MIB} MiB, the limit of a row",
+        where=where,
+        fix="write one pair a row and shorten its texts; a JSON list of rows belongs into a .json file",
+    )
 
 
 def _finish_line(handle: BinaryIO, raw: bytes) -> None:
     """Step over the rest of a line that was too long."""
     while raw and not raw.endswith(b"\n"):
-        raw = handle.readline(_LONGEST_LINE)
+        raw = handle.readline(LONGEST_ROW)
 
 
 def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a JSON file: the elements of its list, or its lines."""
-    content = handle.read().removeprefix(_BOM)
+    content = handle.read(LONGEST_FILE + 1).removeprefix(_BOM)
+    if len(content) >= LONGEST_FILE:
+        raise DataError(
+            f"is larger than {LONGEST_FILE // MIB} MiB, the limit of a .json file: it is held in memory whole",
+            where=where,
+            fix="write one row a line into a .jsonl file, which has no limit",
+        )
     if content.lstrip()[:1] == b"{":
         yield from read_jsonl(io.BytesIO(content), where, bad_lines)
         return
@@ -77,8 +95,9 @@ def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Itera
 
 def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a CSV file, numbered from 1 after the header."""
-    csv.field_size_limit(2**31 - 1)  # texts are longer than the default of 128 KiB
-    reader = csv.DictReader(codecs.iterdecode(handle, "utf-8-sig"), strict=True)
+    csv.field_size_limit(LONGEST_ROW)  # texts are longer than the default of 128 KiB
+    lines = _Lines(handle, where)
+    reader = csv.DictReader(codecs.iterdecode(lines, "utf-8-sig"), strict=True)
     try:
         for number, row in enumerate(reader, start=1):
             if None in row:
@@ -87,13 +106,33 @@ def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple
                     where=f"{where}:{reader.line_num}",
                     fix="quote cells that contain commas",
                 )
+            lines.row = 0
             yield number, {name: _cell(value) for name, value in row.items()}
     except csv.Error as error:
+        if "field larger than field limit" in str(error):
+            raise _too_long("cell", f"{where}:{reader.line_num}") from error
         raise DataError(
             f"is not CSV: {error}", where=f"{where}:{reader.line_num}", fix="quote cells that contain line breaks"
         ) from error
     except UnicodeDecodeError as error:
         raise _not_utf8(error, f"{where}:{reader.line_num + 1}") from error
+
+
+class _Lines:
+    """Lines of a CSV file; `row` counts the bytes since it was last set to 0."""
+
+    def __init__(self, handle: BinaryIO, where: str) -> None:
+        self._handle, self._where = handle, where
+        self._number = 0
+        self.row = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self._handle.readline(LONGEST_ROW + 1):
+            self._number += 1
+            self.row += len(line)
+            if self.row > LONGEST_ROW:
+                raise _too_long("row", f"{self._where}:{self._number}")
+            yield line
 
 
 def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -103,16 +142,52 @@ def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[t
 
     number = 0
     try:
-        for batch in pq.ParquetFile(handle).iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
+        file = pq.ParquetFile(handle)
+        for batch in file.iter_batches(batch_size=_batch_size(file.metadata, where)):
+            for row in _rows_of(batch, where, number):
                 number += 1
                 yield number, row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, ValueError) as error:
         raise DataError(
             f"is not a readable Parquet file: {str(error).splitlines()[0]}",
             where=f"{where}: after row {number}" if number else where,
             fix="write the file again, or name it by its real format",
         ) from error
+
+
+def _batch_size(metadata: Any, where: str) -> int:
+    """Rows that are decoded together: one cell of a dictionary can stand in every row of a batch.
+
+    Raises:
+        DataError: the columns of a row group expand like a bomb.
+    """
+    columns = [
+        metadata.row_group(group).column(column)
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    ]
+    for one in columns:
+        if one.total_uncompressed_size > max(GZIP_FREE, GZIP_RATIO * one.total_compressed_size):
+            raise DataError(
+                f"column {one.path_in_schema!r} expands to {one.total_uncompressed_size // MIB:,} MiB, more than "
+                f"{GZIP_RATIO} times its size: text does not",
+                where=where,
+                fix="write the file again without compression, if it is yours",
+            )
+    largest = max((one.total_uncompressed_size for one in columns), default=1)
+    return max(4, min(1024, _BATCH // max(1, largest)))
+
+
+def _rows_of(batch: Any, where: str, before: int) -> Iterator[dict[str, Any]]:
+    """The rows of a batch; a large one row by row, each within the limit."""
+    if batch.nbytes <= LONGEST_ROW:
+        yield from batch.to_pylist()
+        return
+    for place in range(batch.num_rows):
+        row = batch.slice(place, 1)
+        if row.nbytes > LONGEST_ROW:
+            raise _too_long("row", f"{where}: row {before + place + 1}")
+        yield from row.to_pylist()
 
 
 def _decode(raw: bytes, where: str) -> str:
@@ -132,7 +207,7 @@ def _not_utf8(error: UnicodeDecodeError, where: str) -> DataError:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         near = text[max(0, error.pos - 20) : error.pos + 20]
         column = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
@@ -141,9 +216,11 @@ def _parse(text: str, where: str) -> Any:
             where=where,
             fix="correct or delete this line (each is one whole JSON object), or step over it: --skip-bad-lines",
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(
-            f"broken JSON: {error}", where=where, fix="correct or delete this line, or step over it: --skip-bad-lines"
+            f"JSON beyond a limit: {error}",
+            where=where,
+            fix="correct or delete this line, or step over it: --skip-bad-lines",
         ) from error
 
 
@@ -165,6 +242,6 @@ def _cell(value: str | None) -> Any:
     if value is None or not value.lstrip().startswith("[{"):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return parse_json(value)
+    except ValueError:
         return value

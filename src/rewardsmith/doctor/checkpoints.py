@@ -20,6 +20,7 @@ from typing import Any
 
 from rewardsmith.doctor.chat_templates import ends_with_eos
 from rewardsmith.modeling.config_faults import config_faults
+from rewardsmith.records.bounded import parse_json
 from rewardsmith.records.doctor import DoctorFinding
 
 _HEAD = re.compile(r"(^|\.)(score|classifier|v_head|value_head|regression_head)\b(?!.*\blora_)")
@@ -97,7 +98,7 @@ class _Files:
         if not path.is_file():
             return {}
         try:
-            read = json.loads(path.read_text(encoding="utf-8"))
+            read = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             self.broken[name] = f"it cannot be read: {error}"
             return {}
@@ -111,8 +112,11 @@ def _header(path: Path) -> dict[str, tuple[int, ...] | None]:
         (length,) = struct.unpack("<Q", size) if len(size) == 8 else (0,)
         if not 0 < length < _LARGEST_HEADER:
             raise ValueError("it is no safetensors file")
-        header = json.loads(file.read(length))
-    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+        header = parse_json(file.read(length))
+    try:
+        return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("its header is not that of a safetensors file") from error
 
 
 def _adapter_head(files: _Files) -> Iterator[DoctorFinding]:

@@ -16,6 +16,7 @@ from typing import Any
 from rewardsmith.doctor.hits import Hit, Judged
 from rewardsmith.doctor.python_names import scan_python
 from rewardsmith.doctor.shell import scan_shell
+from rewardsmith.records.bounded import parse_json
 
 _SHELL_CELL = re.compile(r"%%(bash|sh|script)\b[^\n]*")
 _OTHER_CELL = re.compile(r"%%(html|javascript|js|latex|markdown|svg|writefile|perl|ruby|cython)\b")
@@ -75,7 +76,7 @@ def with_sources(text: str, sources: Mapping[int, str]) -> str | None:
 
 
 def _read(text: str) -> dict[str, Any]:
-    notebook = json.loads(text)
+    notebook = parse_json(text)
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise ValueError("it has no cells (notebooks of format 3 and older are not read)")  # noqa: TRY004
     return notebook

@@ -15,6 +15,7 @@ import yaml
 from rewardsmith.doctor.hits import Edit, Hit, Judged, each_once
 from rewardsmith.doctor.shell import scan_command, scan_shell
 from rewardsmith.doctor.shell_words import Word
+from rewardsmith.records.bounded_yaml import BoundedLoader
 
 _Keys = frozenset[str]
 _TRL_SIGNS = frozenset({"model_name_or_path", "dataset_name", "datasets", "output_dir", "per_device_train_batch_size"})
@@ -44,7 +45,7 @@ def scan_yaml(text: str, judged: Sequence[Judged]) -> list[Hit]:
         yaml.YAMLError: the text is not YAML.
     """
     hits: list[Hit] = []
-    for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
+    for document in yaml.compose_all(text, Loader=BoundedLoader):
         if isinstance(document, yaml.MappingNode):
             keys = frozenset(str(key.value) for key, _ in document.value)
             dialects = {name for name, claims in DIALECTS.items() if claims(keys)}

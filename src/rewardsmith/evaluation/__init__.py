@@ -46,10 +46,18 @@ from rewardsmith.evaluation.offline import read_offline, read_rewards
 from rewardsmith.evaluation.ood import skills
 from rewardsmith.evaluation.pairs import pair_rows
 from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows
-from rewardsmith.evaluation.runner import missing_reasons, score_conversations, write_evaluation
+from rewardsmith.evaluation.runner import (
+    RESULTS_FILE,
+    ROWS_FILE,
+    missing_reasons,
+    score_conversations,
+    write_evaluation,
+)
 
 __all__ = [
     "BENCHMARKS",
+    "RESULTS_FILE",
+    "ROWS_FILE",
     "Benchmark",
     "BenchmarkRows",
     "EvalRow",

@@ -18,16 +18,17 @@ under a folder of each data set's name) as other projects read them.
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardsmith.data.formats import LONGEST_FILE
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.tables import TableRow, read_table
+from rewardsmith.records.bounded import inflated, parse_json
 
 COUNTS = ("n_chosen", "num_correct")
 _RM_BENCH_FILE = re.compile(r"(chat|code|math|safety-refuse|safety-response)_filtered")
@@ -227,8 +228,10 @@ def _columns(source: str) -> dict[str, Any] | None:
     if not source.removesuffix(".gz").endswith(".json") or not path.is_file():
         return None
     try:
-        content = json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
-    except (ValueError, OSError, EOFError):
+        with path.open("rb") as raw:
+            handle = inflated(raw, path.stat().st_size) if path.suffix == ".gz" else raw
+            content = parse_json(handle.read(LONGEST_FILE))
+    except (ValueError, OSError, EOFError, zlib.error):
         return None  # `read_table` says what is wrong with it, or reads it line by line
     table = isinstance(content, dict) and all(isinstance(content.get(name), list) for name in ("id", "subset"))
     return content if table else None

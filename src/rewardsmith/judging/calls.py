@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.judging.budget import Charge
 from rewardsmith.judging.replies import Reply
+from rewardsmith.records.bounded import parse_json
 
 CALLS_FILE = "calls.jsonl"
 _LOCK_FILE = ".calls.lock"
@@ -103,7 +104,7 @@ class CallLog:
         if key not in self._places or self._handle is None:
             return None
         start, length = self._places[key]
-        return _reply(json.loads(os.pread(self._handle, length, start)))
+        return _reply(parse_json(os.pread(self._handle, length, start)))
 
     def attempt(self, key: str) -> int:
         """How often this request came back unpaid: another try needs a new idempotency key, a lost answer the same."""
@@ -189,7 +190,7 @@ class CallLog:
 
     def _read(self, line: bytes, where: str) -> None:
         try:
-            content = json.loads(line)
+            content = parse_json(line)
             if "sent" in content:
                 worst = Charge(1, int(content["prompt_tokens"]), int(content["completion_tokens"]))
                 self._doubts.setdefault(content["sent"], []).append(worst)

@@ -18,7 +18,6 @@ counted and paid for once. What failed says whether the endpoint may have been p
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any
 
 from rewardsmith.errors import SpecError, UserError
 from rewardsmith.judging.replies import Reply
+from rewardsmith.records.bounded import parse_json
 from rewardsmith.spec import JudgeSpec
 
 _PATH = "/chat/completions"
@@ -176,8 +176,8 @@ def refusal(spec: JudgeSpec, failure: Failure) -> SpecError:
 def _read(content: str) -> Reply:
     """The reply in an answer, as far as there is one: what is missing is empty, or -1 where it is a count."""
     try:
-        answer = json.loads(content)
-    except json.JSONDecodeError:
+        answer = parse_json(content)
+    except ValueError:
         return Reply("", -1, -1)
     choice = _first(_field(answer, "choices"))
     text = _field(_field(choice, "message"), "content")

@@ -13,7 +13,6 @@ half
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 
 from rewardsmith.judging.questions import Question
 from rewardsmith.judging.templates import Form
+from rewardsmith.records.bounded import parse_json
 
 LEAST_MASS = 0.5
 """Labels that hold no more than this of a token's probability are no verdict: the judge was about to say something
@@ -99,8 +99,8 @@ def _in_text(text: str, *, bare: bool) -> str | None:
 def _in_json(text: str, field: str) -> str | None:
     fenced = _FENCE.fullmatch(text)
     try:
-        content: Any = json.loads(fenced[1] if fenced else text)
-    except (json.JSONDecodeError, RecursionError):
+        content: Any = parse_json(fenced[1] if fenced else text)
+    except ValueError:
         return None
     value = content.get(field) if isinstance(content, dict) else None
     if isinstance(value, bool) or not isinstance(value, str | int):

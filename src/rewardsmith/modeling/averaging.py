@@ -30,6 +30,7 @@ from rewardsmith.modeling.checkpoint import open_checkpoint, read_checkpoint_rec
 from rewardsmith.modeling.exports import refuse_taken
 from rewardsmith.modeling.lineage import refuse_other_lineage, refuse_too_few, refuse_unlike, usable
 from rewardsmith.records import CheckpointRecord, ParentCheckpoint
+from rewardsmith.records.checkpoint import inside
 from rewardsmith.rendering import Renderer
 
 ALIKE = 0.5
@@ -79,7 +80,7 @@ class _Mean:
         first = self.folders[0]
         for name in ("config.json", _INDEX):
             if (first / name).is_file():
-                shutil.copyfile(first / name, folder / name)
+                shutil.copyfile(inside(first, first / name), folder / name)
         counted = [_Counted() for _ in self.folders]
         with ExitStack() as stack:
             sources = [_Tensors.open(parent, stack) for parent in self.folders]

@@ -24,7 +24,7 @@ from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches
 from rewardsmith.modeling.loading import adapter_base, fit_tokenizer, load_config, load_reward_model
 from rewardsmith.modeling.quiet import quiet_upstream
-from rewardsmith.records import CheckpointRecord, GoldenReward, read_record, write_json
+from rewardsmith.records import CheckpointRecord, GoldenReward, guard_removal, read_record, write_json
 from rewardsmith.rendering import Ids, Renderer, load_tokenizer
 from rewardsmith.types import Conversation, Message
 
@@ -116,7 +116,10 @@ def save_checkpoint(
         describe: adds to the record what only the written weights show.
         check: looks at the finished record and raises where it is not what it should be; nothing appears then.
     """
-    aside = folder.with_name(folder.name + ".part")
+    if folder.exists() or folder.is_symlink():
+        guard_removal(folder)
+    aside = folder.with_name(f".{folder.name}.rewardsmith.part")  # a name that nobody else gives: it is deleted
+    guard_removal(aside)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:

@@ -21,6 +21,7 @@ import numpy as np
 
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.paths import Way
+from rewardsmith.records.bounded import parse_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.scoring.remote import TOKEN_VARIABLE, RemoteScorer
 from rewardsmith.types import Conversation
@@ -70,7 +71,7 @@ def _post(parts: SplitResult, body: dict[str, Any], shown: str) -> tuple[int, An
         try:
             connection.request("POST", parts.path, json.dumps(body), _headers(parts))
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            return answer.status, parse_json(answer.read())
         finally:
             connection.close()
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -41,7 +41,7 @@ from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.ensembles import LoadOptions, model_folders, open_models
 from rewardsmith.pipeline.events import Events
 from rewardsmith.protocols import Scorer
-from rewardsmith.records import BulkRecord, BulkState, read_record, write_json
+from rewardsmith.records import BulkRecord, BulkState, guard_files, read_record, write_json
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.bulk import BulkRow, ScoredWindow, windows, write_window
 
@@ -180,8 +180,17 @@ def _check_output(options: ScoreOptions) -> None:
             where=where,
             fix=f"name a file that ends in {', '.join(_FORMATS)}",
         )
-    if options.output.exists() and not options.overwrite:
-        raise RunDirectoryError("stands there already", where=where, fix="name another file, or say --overwrite")
+    files = _Files(options.output)
+    if not options.overwrite:
+        for path in (options.output, files.rejected):
+            if path.exists():
+                raise RunDirectoryError(
+                    "stands there already", where=str(path), fix="name another file, or say --overwrite"
+                )
+    guard_files(
+        (options.output, files.rejected, files.rows, files.bad, files.state),
+        (options.input, *model_folders(options.models).values()),
+    )
 
 
 @contextmanager

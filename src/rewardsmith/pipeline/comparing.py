@@ -30,6 +30,7 @@ from rewardsmith.records import (
     ComparedModel,
     ComparisonRecord,
     RowResult,
+    guard_folder,
     read_record,
     write_json,
     write_text,
@@ -59,6 +60,8 @@ def compare_job(
     """
     if len(paths) < 2:
         raise UserError("compare takes two or more folders", where="RUN", fix="rewardsmith compare runs/old runs/new")
+    if out is not None:
+        guard_folder(out, (COMPARISON_FILE, COMPARISON_PAGE), COMPARISON_FILE)
     folders = [_folder(path, name) for path, name in zip(paths, _names(paths), strict=True)]
     keys = [key for key in folders[0].evaluations if all(key in folder.evaluations for folder in folders)]
     compared: dict[str, Compared] = {}

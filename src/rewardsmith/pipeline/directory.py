@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +25,8 @@ from numpy.typing import NDArray
 
 from rewardsmith.errors import RunDirectoryError, SpecError
 from rewardsmith.pipeline.fingerprints import versions
-from rewardsmith.records import Manifest, StageRecord, read_record, write_json, write_text
+from rewardsmith.records import Manifest, StageRecord, guard_removal, read_record, remove, write_json, write_text
+from rewardsmith.records.bounded import parse_json, read_bounded
 from rewardsmith.spec import Spec, dump_spec, load_spec
 
 MODEL = "model"
@@ -34,6 +34,16 @@ MODEL = "model"
 
 _SPLIT = "split.npy"
 _COSTLY = ("train", "model")  # a check is soon made again, and its fingerprint tells it from that of another spec
+
+_OWN = {_SPLIT, MODEL, f"{MODEL}.part"} | set(
+    """
+    spec.yaml manifest.json check.json check.sample.json rejected.jsonl train eval label_noise.json probes.json
+    policy_samples.json gates.json ood.json trackers.json live.json replicas replicas.json learning_curve
+    learning_curve.json routing report.html summary.md comparison.json comparison.md verify.json
+    tensorboard trackio wandb mlruns
+    """.split()  # noqa: SIM905 - a list of thirty lines says no more
+)
+"""Everything that may stand in a run directory; with `--overwrite` nothing else is ever deleted."""
 
 _AFTER_TRAINING = {"evaluation", "report", "report_to", "judge", "routing", "name", "output_dir"}
 _WATCHING = {("training", "monitor"), ("training", "checkpoint_every_steps"), ("training", "reward_range")}
@@ -62,14 +72,20 @@ class RunDirectory:
             main: false on the other processes of a distributed run, which write nothing.
 
         Raises:
-            RunDirectoryError: not writable, locked, not a run directory, or another spec's run.
+            RunDirectoryError: not writable, locked, not a run directory, or another spec's run; with `overwrite`, a
+                folder that holds more than a run of ours, or that is a link, a home, or above what is read.
         """
         path = _folder(spec)
         if not main:
             return cls(path, spec, _read_manifest(path, spec), None)
+        if overwrite:
+            _removable(path, spec)  # before a lock is left in a folder that is none of ours
         lock = _lock(path)
         try:
-            _claim(path, spec, overwrite)
+            if overwrite:
+                for entry in _removable(path, spec):
+                    remove(entry)
+            _claim(path, spec)
             manifest = _read_manifest(path, spec)
             write_text(path / "spec.yaml", dump_spec(spec))
             run = cls(path, spec, manifest, lock)
@@ -90,9 +106,11 @@ class RunDirectory:
             RunDirectoryError: not a run directory, or another spec's run.
         """
         path = _folder(spec)
+        if overwrite:
+            _removable(path, spec)
         if overwrite or not path.exists():
             return cls(path, spec, _new_manifest(spec), None)
-        _claim(path, spec, overwrite=False)
+        _claim(path, spec)
         return cls(path, spec, _read_manifest(path, spec), None)
 
     def __enter__(self) -> Self:
@@ -116,9 +134,12 @@ class RunDirectory:
     def write_split(self, is_held_out: NDArray[np.bool_]) -> None:
         """Keep which rows are held out, so that training need not look for near-duplicates again."""
         aside = self.path / f".{_SPLIT}.part"
-        with aside.open("wb") as handle:
-            np.save(handle, is_held_out)
-        aside.replace(self.path / _SPLIT)
+        try:
+            with aside.open("wb") as handle:
+                np.save(handle, is_held_out)
+            aside.replace(self.path / _SPLIT)
+        finally:
+            aside.unlink(missing_ok=True)
 
     def read_split(self) -> NDArray[np.bool_] | None:
         """The split as it was written; None where there is none."""
@@ -184,13 +205,65 @@ def _lock(path: Path) -> FileLock:
     return lock
 
 
-def _claim(path: Path, spec: Spec, overwrite: bool) -> None:
+def _removable(path: Path, spec: Spec) -> list[Path]:
+    """What `--overwrite` deletes in `path`.
+
+    Raises:
+        RunDirectoryError: it is not a run of ours, or it holds something that no run writes.
+    """
+    if not path.exists() and not path.is_symlink():
+        return []
+    guard_removal(path, read_paths(spec))
+    content = sorted(entry for entry in path.iterdir() if entry.name != ".lock") if path.is_dir() else [path]
+    if not content:
+        return []
+    foreign = [entry.name for entry in content if entry.name not in _OWN and not _is_leftover(entry.name)]
+    if not _has_manifest(path):
+        raise RunDirectoryError(
+            f"is not emptied: it holds {content[0].name} and no manifest.json of a run of ours",
+            where=str(path),
+            fix="give this spec another name or output_dir, or empty the folder yourself",
+        )
+    if foreign:
+        raise RunDirectoryError(
+            f"is not emptied: no run writes {', '.join(foreign[:4])}" + (", …" if len(foreign) > 4 else ""),
+            where=str(path),
+            fix="move that away, or give this spec another name or output_dir",
+        )
+    return content
+
+
+def _is_leftover(name: str) -> bool:
+    """Of a write that a signal ended."""
+    return name.startswith(".") and name.endswith(".part")
+
+
+def _has_manifest(path: Path) -> bool:
+    """By its fields, whatever version wrote it."""
+    try:
+        found = parse_json(read_bounded(path / "manifest.json"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"spec_fingerprint", "stages"} <= found.keys()
+
+
+def read_paths(spec: Spec) -> list[str]:
+    """Everything that the spec names and that may be a file or folder on this machine."""
+
+    def strings(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            for one in value.values() if isinstance(value, dict) else value:
+                yield from strings(one)
+
+    return [text for text in strings(spec.model_dump(mode="json", exclude={"name", "output_dir"})) if text]
+
+
+def _claim(path: Path, spec: Spec) -> None:
     """Make sure that what stands in `path` is this spec's run, or nothing."""
     content = [entry for entry in path.iterdir() if entry.name != ".lock"]
     if not content:
-        return
-    if overwrite:
-        _clear(content)
         return
     if not (path / "manifest.json").is_file() or not (path / "spec.yaml").is_file():
         raise RunDirectoryError(
@@ -205,11 +278,6 @@ def _claim(path: Path, spec: Spec, overwrite: bool) -> None:
             where=str(path),
             fix="give this spec another name, or pass --overwrite to delete the run that is there",
         )
-
-
-def _clear(content: Sequence[Path]) -> None:
-    for entry in content:
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _spec_there(path: Path) -> Spec:

@@ -8,7 +8,6 @@ both sides are explained. The text is rendered as scoring renders it, so the rew
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from rewardsmith.evaluation.prompts import plain_text
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.reward_head import reads_one_token
 from rewardsmith.records import ExplainedText, ExplainedToken, ExplainRecord
+from rewardsmith.records.bounded import parse_json
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer
 from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.length import shared_prefix
@@ -93,8 +93,8 @@ def _one_object(path: Path) -> list[tuple[int, dict[str, Any]]] | None:
     if path.suffix != ".json":
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
         return None  # read_rows says what is wrong with it
     return [(1, content)] if isinstance(content, dict) else None
 

@@ -21,7 +21,7 @@ from rewardsmith.errors import MarginStop, NegativeVerdict, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.pipeline import stages
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
-from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
+from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder, read_paths
 from rewardsmith.pipeline.evaluating import as_text, load_benchmark
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.following import followed
@@ -39,6 +39,7 @@ from rewardsmith.records import (
     LearningCurveRecord,
     ReplicasRecord,
     TrainRecord,
+    guard_folder,
     write_json,
     write_text,
 )
@@ -136,6 +137,7 @@ def fix_job(
         UserError: spec, data or folders cannot be used; `out` has files that are not from here.
     """
     supported_backend(spec)
+    guard_folder(out, data.FIXED_FILES, "fix.json", read_paths(spec))
     if out.exists() and any(out.iterdir()) and not (out / "fix.json").is_file():
         raise UserError("has files that are not from here", where=str(out), fix="name a new folder under --fix")
     with RunDirectory.open(spec, overwrite=overwrite) as run:
@@ -228,6 +230,8 @@ def evaluate_job(
             "--protocol says how text becomes tokens, and --rewards reads rewards that are there already",
             fix="leave --protocol out",
         )
+    names = (evaluation.RESULTS_FILE, evaluation.ROWS_FILE, "gates.json", "summary.md")
+    guard_folder(out, names, evaluation.RESULTS_FILE, (data, rewards or data))
     kind, rows = load_benchmark(BenchmarkSpec(name=benchmark, data=data), data)
     if protocol == "upstream" and kind.name not in RENDERED_UPSTREAM:
         raise UserError(

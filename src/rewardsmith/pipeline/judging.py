@@ -30,7 +30,7 @@ from rewardsmith.errors import SpecError, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.evaluation.judge_probes import ask_again, pair_consistency, pair_ties, plant_injections
 from rewardsmith.evaluation.judged import CHANCE_BENCHMARKS, RowAnswer, judge_rows, protocol_of, score_judged
-from rewardsmith.judging import CallLog, Client, Endpoint, LanguageModelJudge, load_prompts
+from rewardsmith.judging import CALLS_FILE, CallLog, Client, Endpoint, LanguageModelJudge, load_prompts
 from rewardsmith.judging.budget import Charge
 from rewardsmith.pipeline.evaluating import load_benchmark
 from rewardsmith.pipeline.events import Events
@@ -43,6 +43,8 @@ from rewardsmith.records import (
     JudgeSettings,
     PromptFile,
     ReplyCounts,
+    guard_files,
+    guard_folder,
     write_json,
 )
 from rewardsmith.spec import BenchmarkSpec, JudgeSpec, Spec
@@ -122,6 +124,9 @@ def judge_job(
         KeyboardInterrupt: it was interrupted; the same command continues.
     """
     kind, rows = load_benchmark(BenchmarkSpec(name=benchmark, data=data, revision=revision), data)
+    names = (evaluation.RESULTS_FILE, evaluation.ROWS_FILE, JUDGE_FILE)
+    guard_folder(out / "eval" / kind.name, names, JUDGE_FILE, (data,))
+    guard_files((out / CALLS_FILE,), (data,))
     if missing_as_chance and kind.name not in CHANCE_BENCHMARKS:
         raise UserError(
             f"the script of {kind.name} does not score unread replies so",

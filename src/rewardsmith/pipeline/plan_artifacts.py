@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from rewardsmith.pipeline.plan_brief import write_brief
-from rewardsmith.records import to_json, write_text
+from rewardsmith.records import guard_folder, to_json, write_text
 from rewardsmith.records.plan import PlannedMachine, PlanRecord
 from rewardsmith.spec import Spec
 from rewardsmith.training.planning.roles import Roles, plan_roles
@@ -55,6 +55,7 @@ def write_artifacts(plan: PlanRecord, spec: Spec, folder: Path) -> tuple[Path, .
         "verl.yaml": verl_fragment,
         "verl_reward.py": lambda: VERL_FUNCTION,
     }
+    guard_folder(folder, texts.keys(), "plan.json")
     for name, text in texts.items():
         write_text(folder / name, text())
     return tuple(folder / name for name in texts)

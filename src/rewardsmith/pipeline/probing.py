@@ -24,7 +24,7 @@ from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.resources import EMBEDDED
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbesRecord, write_json
+from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbesRecord, guard_folder, write_json
 from rewardsmith.spec import Spec
 from rewardsmith.spec.evaluation import HELD_OUT
 
@@ -53,6 +53,7 @@ def probe_job(
     """
     if not spec.evaluation.probes.pairs:
         raise UserError("0 pairs leave nothing to probe", where="evaluation.probes.pairs", fix="write --pairs 200")
+    guard_folder(out, (PROBES_FILE,), PROBES_FILE, (data,) if data else ())
     rows = load_rows(data or EMBEDDED, spec.seed)
     place = checkpoint_folder(spec, model)
     scorer = checkpoint_scorer(spec, place, events, cache=cache)
@@ -72,6 +73,7 @@ def policy_job(
     Raises:
         UserError: the file or the checkpoint cannot be used.
     """
+    guard_folder(out, (POLICY_FILE,), POLICY_FILE, (source,))
     found = read_policy_samples(source)
     place = checkpoint_folder(spec, model)
     scorer = checkpoint_scorer(spec, place, events, cache=cache)

@@ -3,6 +3,7 @@
     record = push_job(Path("runs/helpful"), "org/helpful-rm", events)
     record = push_job(Path("runs/helpful"), "org/helpful-rm", events, dry_run=True)      what would be uploaded
 
+Only files that a writer of checkpoints makes are uploaded, by name; a link that leads out of the folder is refused.
 Private unless `public` is asked for, also where the repository is there already: nothing becomes readable by
 accident. One commit holds everything. Users' texts are left out of card and report unless `texts` is asked for. A model
 whose gates do not pass, or that no gate has judged, is refused. The token is huggingface_hub's own (`hf auth login`,
@@ -11,7 +12,6 @@ whose gates do not pass, or that no gate has judged, is refused. The token is hu
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +24,8 @@ from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.reporting import texts_of_run
 from rewardsmith.records import PushedFile, PushRecord
+from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.checkpoint import checkpoint_files
 from rewardsmith.report.card import CARD, model_card
 from rewardsmith.report.card_sources import CardSource, hub_id, read_card_source
 from rewardsmith.report.verdict import judge_run
@@ -32,7 +34,6 @@ from rewardsmith.report.writing import REPORT, SUMMARY, pages
 NOT_JUDGED = "NOT JUDGED"
 
 _REPOSITORY = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}")
-_LEFT_BEHIND = re.compile(r"^\.|\.part$|^optimizer|^training_args")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +108,20 @@ def _find(place: Path) -> tuple[Path, Path | None]:
 def _pack(model: Path, run: Path | None, repository: str, texts: bool, events: Events) -> _Parcel:
     attached = (REPORT, SUMMARY) if run else ()
     source = read_card_source(model, run, repository=repository, attached=attached, texts=texts)
-    files: dict[str, Path | bytes] = {
-        path.name: path for path in sorted(model.iterdir()) if path.is_file() and not _LEFT_BEHIND.search(path.name)
-    }
+    own, left = checkpoint_files(model)
+    files: dict[str, Path | bytes] = dict(own)
     files[CARD] = model_card(source).encode()
     if run:
         page, summary = pages(run, texts_of_run(run, events) if texts else None)
         files |= {REPORT: page.encode(), SUMMARY: summary.encode()}
     _refuse_local_base(model, source)
     verdict = judge_run(source.records).word if run else NOT_JUDGED
-    return _Parcel(files, verdict, tuple(_notes(source)))
+    return _Parcel(files, verdict, (*_notes(source), *_left_behind(left)))
 
 
 def _refuse_local_base(model: Path, source: CardSource) -> None:
     if source.adapter and not source.base:
-        told = json.loads((model / "adapter_config.json").read_text(encoding="utf-8"))
+        told = parse_json((model / "adapter_config.json").read_text(encoding="utf-8"))
         raise ModelError(
             f"is an adapter on {str(told.get('base_model_name_or_path'))!r}, a folder of this machine: nobody else"
             " could load it",
@@ -134,6 +134,13 @@ def _notes(source: CardSource) -> Iterator[str]:
     base = source.checkpoint.base_model
     if not hub_id(base) and base != "embedded":
         yield f"rewardsmith.json names the base model as it was on this machine: {base}"
+
+
+def _left_behind(names: list[str]) -> Iterator[str]:
+    """Files that no writer of checkpoints makes; the card is written anew."""
+    strange = [name for name in names if name != CARD and not name.startswith(".")]
+    if strange:
+        yield f"not uploaded, because no checkpoint consists of them: {', '.join(strange)}"
 
 
 def _refuse(verdict: str, place: Path) -> None:

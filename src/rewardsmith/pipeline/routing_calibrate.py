@@ -48,6 +48,8 @@ from rewardsmith.records import (
     RouteTarget,
     RouteVerdict,
     RoutingRecord,
+    guard_files,
+    guard_folder,
     write_json,
     write_jsonl,
 )
@@ -108,6 +110,9 @@ def calibrate_job(
     Raises:
         UserError: a gate decides on the pairs, model, judge or rules cannot be used.
     """
+    read = [str(one) for one in (options.data, options.verdicts) if one]
+    guard_folder(options.out, (RECORD_FILE,), RECORD_FILE, read)
+    guard_files((options.out / VERDICTS_FILE,), read)
     rules = rules_of(spec.routing)
     if rules.free is None:
         rules.sureness([], [])  # says what to do

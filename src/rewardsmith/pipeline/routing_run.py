@@ -49,6 +49,7 @@ from rewardsmith.records import (
     AuditHeader,
     RouteRunRecord,
     RoutingRecord,
+    guard_files,
     to_json,
     write_lines,
 )
@@ -146,6 +147,8 @@ def _check_output(options: RouteOptions) -> None:
             raise RunDirectoryError(
                 "stands there already", where=str(path), fix="name another file, or say --overwrite"
             )
+    written = [path for path in (options.output, options.audit, options.journal, options.pairs) if path is not None]
+    guard_files(written, [options.input, *options.models, *([options.calibration] if options.calibration else [])])
 
 
 class _Job:

@@ -31,7 +31,7 @@ from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.paths import WAYS, Verified, Way, alone
 from rewardsmith.pipeline.asking import ask_server
 from rewardsmith.pipeline.events import Events
-from rewardsmith.records import PathName, PathResult, VerifyRecord, write_json
+from rewardsmith.records import PathName, PathResult, VerifyRecord, guard_folder, write_json
 from rewardsmith.types import Conversation, Message
 
 VERIFY_FILE = "verify.json"
@@ -92,6 +92,8 @@ def verify_job(
     Raises:
         ModelError, RenderingError: the checkpoint or the server cannot be used at all.
     """
+    if out is not None:
+        guard_folder(out, (VERIFY_FILE,), VERIFY_FILE)
     opened = load_checkpoint(model, device=choose_device(device).type)
     case, golden = _render(opened, made_up)
     ways = len(WAYS) + (2 if against else 1)

@@ -1,10 +1,15 @@
-"""The base of all records, and how they reach the disk: whole or not at all."""
+"""The base of all records, how they reach the disk (whole or not at all), and what may be replaced there.
+
+guard_files(outputs, inputs)              before a command writes files: none is one of its inputs
+guard_folder(folder, names, mark, …)      the same for a folder of records; what is there must be ours
+guard_removal(folder, inputs)             before a folder is emptied: no link, no home, nothing that is read from
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewardsmith.errors import RunDirectoryError
+from rewardsmith.records.bounded import RECORD_SIZE, BeyondLimitError, parse_json, read_bounded
 
 
 class Record(BaseModel):
@@ -21,6 +27,8 @@ class Record(BaseModel):
 
 
 R = TypeVar("R", bound=Record)
+
+_SPELT_OUT = 1000  # pydantic makes a dict of every error, also where only the first is wanted
 
 
 def to_json(record: Record, indent: int | None = 2) -> str:
@@ -66,6 +74,125 @@ def _write(path: Path, parts: Iterable[str]) -> None:
             aside.unlink()  # there is one only where something went wrong
 
 
+def guard_files(outputs: Iterable[Path], inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse to write a file where an input stands, whatever the path, link or spelling that leads there.
+
+    Args:
+        outputs: files that will be made or replaced.
+        inputs: files and folders that are read; what is no path on this machine (a hub id) is passed over.
+
+    Raises:
+        RunDirectoryError: an output is an input, lies in an input folder, is no regular file, or stands twice.
+    """
+    read = [Path(one) for one in inputs if _exists(Path(one))]
+    seen: dict[Path, Path] = {}
+    for output in outputs:
+        where, resolved = str(output), _resolved(output)
+        if resolved in seen:
+            raise RunDirectoryError(
+                f"is also the file of {seen[resolved]}", where=where, fix="name another file for one of them"
+            )
+        seen[resolved] = output
+        if not _exists(output):
+            continue
+        for one in read:
+            inside = one.is_dir() and resolved.is_relative_to(_resolved(one))
+            if inside or _is_same(one, output):
+                raise RunDirectoryError(
+                    f"is {'in ' if inside else ''}{one}, which is read: writing it would destroy the input",
+                    where=where,
+                    fix="name another output",
+                )
+        if not output.is_file():
+            raise RunDirectoryError("is no regular file", where=where, fix="name another output")
+
+
+def guard_folder(folder: Path, names: Collection[str], mark: str, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse to write records into a folder where files of these names are an input, or are not ours.
+
+    Args:
+        folder: may be missing.
+        names: the files that will be written there.
+        mark: which of our records shows that an earlier call of the same command wrote the others.
+        inputs: as in `guard_files`.
+
+    Raises:
+        RunDirectoryError: one of them is, or the folder is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunDirectoryError("is a file", where=str(folder), fix="name a folder for the output")
+    there = [folder / name for name in names if _exists(folder / name)]
+    guard_files(there, inputs)
+    if there and not _is_record(folder / mark):
+        raise RunDirectoryError(
+            f"holds a {there[0].name} that this command did not write: there is no {mark} of ours beside it",
+            where=str(folder),
+            fix="name another folder for the output, or move the file away",
+        )
+
+
+def guard_removal(folder: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse to delete what is in a folder that is more than an output.
+
+    Raises:
+        RunDirectoryError: it is a symbolic link, the root, a home, a folder above this process's own, or one that holds
+            an input.
+    """
+    resolved = _resolved(folder)
+    reason = ""
+    if folder.is_symlink():
+        reason = f"is a symbolic link to {resolved}"
+    elif Path.cwd().is_relative_to(resolved) or resolved == resolved.parent:
+        reason = "is this process's working directory, or a folder above it"
+    elif resolved == _resolved(Path.home()):
+        reason = "is your home"
+    else:
+        held = [one for one in map(Path, inputs) if _exists(one) and _resolved(one).is_relative_to(resolved)]
+        reason = f"holds {held[0]}, which is read" if held else ""
+    if reason:
+        raise RunDirectoryError(
+            f"is not emptied: it {reason}", where=str(folder), fix="name another folder, or empty it yourself"
+        )
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with what is in it; a link's target stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a zero byte: no path
+        return False
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return path.absolute()
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """One file by whatever names: relative, linked, or in other case where the file system does not tell case apart."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return _resolved(one) == _resolved(other)
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        found = parse_json(read_bounded(path))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and "schema" in found
+
+
 def read_record(path: Path, kind: type[R]) -> R:
     """Read one record back.
 
@@ -73,23 +200,68 @@ def read_record(path: Path, kind: type[R]) -> R:
         RunDirectoryError: the file is missing, is not JSON or is of another schema.
     """
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        return kind.model_validate_json(read_bounded(path))
+    except (OSError, BeyondLimitError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise RunDirectoryError(
             f"cannot be read: {reason}", where=str(path), fix="run the stage that writes it again"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        raise _not_a(kind, error, str(path)) from error
+
+
+def read_jsonl(path: Path, *, growing: bool = False) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file that Rewardsmith wrote itself, one a line.
+
+    Args:
+        growing: another process may be writing: a last line that is not whole is left out.
+
+    Raises:
+        RunDirectoryError: the file cannot be read, or a line is no object.
+    """
+    try:
+        with path.open("rb") as handle:
+            for number, line in enumerate(iter(lambda: handle.readline(RECORD_SIZE), b""), start=1):
+                try:
+                    row = parse_json(line.decode("utf-8")) if line.strip() else None
+                except ValueError as error:
+                    if growing and not line.endswith(b"\n"):
+                        return
+                    raise _bad_line(path, number, str(error)) from error
+                if isinstance(row, dict):
+                    yield row
+                elif line.strip():
+                    raise _bad_line(path, number, "it is no object")
+    except OSError as error:
         raise RunDirectoryError(
-            f"is not a {kind.__name__}: field {field!r}: {first['msg']}",
-            where=str(path),
-            fix="delete the file and run the stage again",
+            f"cannot be read: {error.strerror}", where=str(path), fix="run the stage that writes it again"
         ) from error
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file that Rewardsmith wrote itself, one a line."""
-    with path.open(encoding="utf-8") as handle:
-        return [json.loads(line) for line in handle if line.strip()]
+def _bad_line(path: Path, number: int, reason: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"is not JSON: {reason}", where=f"{path}:{number}", fix="delete the file and run the stage again"
+    )
+
+
+def read_row(kind: type[R], row: dict[str, Any], where: str) -> R:
+    """A record from an object that was read already.
+
+    Raises:
+        RunDirectoryError: it is of another schema.
+    """
+    try:
+        return kind.model_validate(row)
+    except ValidationError as error:
+        raise _not_a(kind, error, where) from error
+
+
+def _not_a(kind: type[Record], error: ValidationError, where: str) -> RunDirectoryError:
+    fix = "delete the file and run the stage again"
+    if error.error_count() > _SPELT_OUT:
+        return RunDirectoryError(
+            f"is not a {kind.__name__}: {error.error_count():,} fields are wrong", where=where, fix=fix
+        )
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return RunDirectoryError(f"is not a {kind.__name__}: field {field!r}: {first['msg']}", where=where, fix=fix)

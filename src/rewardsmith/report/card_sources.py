@@ -7,13 +7,13 @@ A checkpoint that stands alone (exported, averaged, imported) has no run: its ca
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records import CheckpointRecord, read_record
+from rewardsmith.records.bounded import parse_json
 from rewardsmith.report.formatting import visible
 from rewardsmith.report.reading import RunRecords, read_run
 
@@ -74,7 +74,7 @@ def read_card_source(
     checkpoint = read_record(model / RECORD, CheckpointRecord)
     records = read_run(run) if run else RunRecords()
     adapter = model / "adapter_config.json"
-    told = json.loads(adapter.read_text(encoding="utf-8")) if adapter.is_file() else {}
+    told = parse_json(adapter.read_text(encoding="utf-8")) if adapter.is_file() else {}
     base = str(told.get("base_model_name_or_path", "")) if told else checkpoint.base_model
     title = visible(records.manifest.name if records.manifest else model.resolve().name, 80)
     return CardSource(

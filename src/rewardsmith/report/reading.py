@@ -9,7 +9,6 @@ a running or killed stage was still writing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -35,7 +34,9 @@ from rewardsmith.records import (
     RoutingRecord,
     RowResult,
     TrainRecord,
+    read_jsonl,
     read_record,
+    read_row,
 )
 from rewardsmith.spec import Spec, load_spec
 
@@ -104,7 +105,8 @@ def read_run(run_dir: Path) -> RunRecords:
         manifest=_optional(run_dir / "manifest.json", Manifest),
         check=_optional(run_dir / "check.json", CheckRecord),
         rejected=tuple(
-            RejectedRow.model_validate(row) for row in islice(_lines(run_dir / "rejected.jsonl"), REJECTED_SHOWN)
+            read_row(RejectedRow, row, "rejected.jsonl")
+            for row in islice(_lines(run_dir / "rejected.jsonl"), REJECTED_SHOWN)
         ),
         train=_optional(run_dir / "train" / "summary.json", TrainRecord),
         steps=read_steps(run_dir),
@@ -188,19 +190,7 @@ def _optional(path: Path, kind: type[R]) -> R | None:
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Objects of a `.jsonl` file; a broken last line was still being written and is left out."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as handle:
-        for number, line in enumerate(handle, start=1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                if not line.endswith("\n"):
-                    return
-                raise RunDirectoryError(
-                    f"is not JSON: {error.msg}", where=f"{path}:{number}", fix="delete the file and run the stage again"
-                ) from error
-            yield row
+    return read_jsonl(path, growing=True) if path.exists() else iter(())
 
 
 def _numbers(row: Mapping[str, Any]) -> Step:
@@ -218,7 +208,7 @@ def _benchmarks(folder: Path, spec: Spec | None) -> dict[str, BenchmarkResult]:
 
 
 def _rows(path: Path) -> tuple[RowResult, ...]:
-    return tuple(RowResult.model_validate(row) for row in _lines(path))
+    return tuple(read_row(RowResult, row, str(path)) for row in _lines(path))
 
 
 def _rewards(rows: Iterable[RowResult]) -> dict[str, RowRewards]:

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from rewardsmith.errors import DataError
 from rewardsmith.records import AuditEntry, AuditHeader, LoggedOpinion, LoggedRule, LoggedVerdict, to_json
+from rewardsmith.records.bounded import parse_json
 from rewardsmith.routing.deciding import settle
 from rewardsmith.routing.rules import Rule, Rules
 from rewardsmith.types import Comparison, Decision, Fallback, Opinion, Usage, Verdict
@@ -201,7 +202,7 @@ def _lines(path: Path) -> Iterator[tuple[int, AuditHeader | AuditEntry]]:
 
 def _parse(line: str, where: str) -> AuditHeader | AuditEntry:
     try:
-        found: Any = json.loads(line)
+        found: Any = parse_json(line)
         kind = found.get("kind") if isinstance(found, dict) else None
         return (AuditHeader if kind == "router" else AuditEntry).model_validate_json(line)
     except (ValueError, ValidationError) as error:

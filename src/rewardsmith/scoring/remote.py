@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.errors import ModelError
 from rewardsmith.protocols import Progress
+from rewardsmith.records.bounded import parse_json
 from rewardsmith.scoring.combining import Scale
 from rewardsmith.types import Conversation
 
@@ -269,7 +270,7 @@ def _request(conversations: list[Conversation]) -> bytes:
 
 def _json(raw: bytes) -> Any:
     try:
-        return json.loads(raw)
+        return parse_json(raw)
     except ValueError:
         return None
 

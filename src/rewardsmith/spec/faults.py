@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rewardsmith.errors import SpecError
+from rewardsmith.records.bounded_yaml import BoundedLoader
 from rewardsmith.spec.section import NAME_PATTERN, NAME_RULE, OPTIONAL_NAME_PATTERN, Keys, Refusal, nearest
 from rewardsmith.spec.tree import Spec
 
@@ -232,7 +233,7 @@ def _place(text: str, keys: Keys, overridden: Sequence[Keys]) -> str:
 
 def _line_of(text: str, keys: Keys) -> tuple[str, int]:
     """The line of the deepest of `keys` that the file has, and how many it has."""
-    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    node: yaml.Node | None = yaml.compose(text, Loader=BoundedLoader)
     line = ""
     for depth, key in enumerate(keys):
         if isinstance(node, yaml.MappingNode):

@@ -15,6 +15,8 @@ import yaml
 from pydantic import ValidationError
 
 from rewardsmith.errors import SpecError
+from rewardsmith.records.bounded import read_bounded
+from rewardsmith.records.bounded_yaml import YAML_SIZE, BoundedLoader, parse_yaml
 from rewardsmith.spec.faults import explain
 from rewardsmith.spec.section import Keys
 from rewardsmith.spec.tree import Spec
@@ -22,8 +24,8 @@ from rewardsmith.spec.tree import Spec
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key written twice: the second would silently win."""
+class _Loader(BoundedLoader):
+    """YAML within limits that refuses a key written twice: the second would silently win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[tuple[str, str]] = set()
@@ -89,7 +91,7 @@ def dump_spec(spec: Spec) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bounded(path, 4 * YAML_SIZE).decode("utf-8")
     except FileNotFoundError as error:
         raise SpecError(
             "no such file", where=str(path), fix="check the path, or write a spec with `rewardsmith init`"
@@ -100,12 +102,14 @@ def _read(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise SpecError("is not UTF-8 text", where=str(path), fix="save the spec as UTF-8") from error
+    except ValueError as error:  # a zero byte in the path, or a size or kind of file beyond what is read
+        raise SpecError(f"cannot be read: {error}", where=str(path), fix="name a readable YAML file") from error
 
 
 def _parse(text: str, path: Path) -> dict[Any, Any]:
     """The sections as written; an empty file has none and so takes every default."""
     try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        content = parse_yaml(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
@@ -142,7 +146,7 @@ def _assign(content: dict[Any, Any], override: str) -> Keys:
         raise SpecError(f"{override!r} is not an assignment", where="--set", fix="write it as section.field=value")
     parts = name.strip().split(".")
     try:
-        parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        parsed = parse_yaml(value, _Loader)
     except yaml.YAMLError as error:
         raise SpecError(
             f"the value of {override!r} is not YAML", where="--set", fix="quote it, for example --set 'name=\"a: b\"'"

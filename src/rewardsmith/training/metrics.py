@@ -95,16 +95,10 @@ class StepLog:
 
     def margins(self) -> list[dict[str, Any]]:
         """All steps of `margins.jsonl`."""
-        return read_jsonl(self.margins_file) if self.margins_file.exists() else []
+        return list(read_jsonl(self.margins_file)) if self.margins_file.exists() else []
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # the line that was being written when the process was killed
-    return rows
+    return list(read_jsonl(path, growing=True))  # the last line may have been being written when the process was killed

@@ -34,9 +34,11 @@ def model_rates(chosen: Codes, rejected: Codes, prompts: Numbers, titles: list[s
     if not known.any():
         return None
     chosen, rejected, prompts = chosen[known], rejected[known], prompts[known]
+    pairs_of = np.bincount(np.concatenate([chosen, rejected]))
     rates = [
         _rate(titles[model], chosen == model, rejected == model, prompts)
-        for model in np.argsort(-np.bincount(np.concatenate([chosen, rejected])), kind="stable")[:_SHOWN].tolist()
+        for model in np.argsort(-pairs_of, kind="stable")[:_SHOWN].tolist()
+        if pairs_of[model]  # a model that has only answered itself meets no other
     ]
     right = _rule_accuracy(chosen, rejected)
     units = len(np.unique(prompts))

@@ -1,0 +1,148 @@
+"""What others wrote, read within bounds: a small file must not cost a machine's memory or its evening.
+
+    parse_json(raw)               → value      ValueError: not JSON, or beyond a limit that the message names
+    read_bounded(path, limit)     → bytes      OSError, ValueError: no regular file, or larger
+    inflated(handle, size)        → a file     of a gzip file; ValueError where it expands like a bomb
+
+A million brackets crash whoever walks them; two megabytes of gzip are two gigabytes. YAML is in `bounded_yaml.py`;
+lengths of texts are the business of who reads rows (`data/formats.py`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+MIB = 2**20
+
+JSON_DEPTH = 100
+"""Deepest nesting; a conversation with tool calls needs about ten."""
+
+JSON_DIGITS = 300
+"""Longest whole number; float64 ends at 309 digits."""
+
+JSON_CONTAINERS = 10_000_000
+"""Most lists and objects of one text; each costs 56 bytes and more, for two characters."""
+
+GZIP_FREE = 64 * MIB
+GZIP_RATIO = 100
+"""A gzip file may expand to 64 MiB, and beyond that to 100 times its size; texts compress 3 to 20 times."""
+
+RECORD_SIZE = 16 * MIB
+"""Largest record of ours that is read back; they are kilobytes."""
+
+
+class BeyondLimitError(ValueError):
+    """Well-formed, and too much: the message names the limit."""
+
+
+def parse_json(raw: str | bytes) -> Any:
+    """JSON within limits.
+
+    Raises:
+        json.JSONDecodeError, UnicodeDecodeError: it is not JSON.
+        BeyondLimitError: nested too deeply, a number with too many digits, or too many lists and objects.
+    """
+    opened = raw.count("[") + raw.count("{") if isinstance(raw, str) else raw.count(b"[") + raw.count(b"{")
+    if opened > JSON_CONTAINERS:
+        raise BeyondLimitError(f"{opened:,} opening brackets (limit {JSON_CONTAINERS:,})")
+    try:
+        value = json.loads(raw, parse_int=_whole_number)
+    except RecursionError as error:
+        raise BeyondLimitError(f"nested deeper than {JSON_DEPTH} levels") from error
+    if opened > JSON_DEPTH:  # else it cannot be deeper
+        _check_depth(value)
+    return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > JSON_DIGITS:
+        raise BeyondLimitError(f"a number of {len(digits):,} digits (limit {JSON_DIGITS})")
+    return int(digits)
+
+
+def _check_depth(value: Any) -> None:
+    """Level by level, because what is too deep cannot be walked by recursion."""
+    level = [value]
+    for _ in range(JSON_DEPTH):
+        level = [
+            child
+            for one in level
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise BeyondLimitError(f"nested deeper than {JSON_DEPTH} levels")
+
+
+def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: it cannot be read.
+        BeyondLimitError: it is larger than `limit` bytes, or a pipe, a device or a folder.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block, a device never end
+        raise BeyondLimitError(f"it is {'a folder' if path.is_dir() else 'no regular file'}")
+    with path.open("rb") as handle:
+        raw = handle.read(limit + 1)
+    if len(raw) > limit:
+        raise BeyondLimitError(f"larger than {limit // MIB} MiB")
+    return raw
+
+
+class _Metered(io.RawIOBase):
+    """A gzip file that is given up when it has expanded beyond what text does."""
+
+    def __init__(self, handle: BinaryIO, size: int) -> None:
+        self._inner = gzip.GzipFile(fileobj=handle)
+        self._limit = max(GZIP_FREE, GZIP_RATIO * size)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        raw = self._inner.read1(min(len(buffer), MIB))
+        buffer[: len(raw)] = raw
+        self._check()
+        return len(raw)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """To the end by reading all of it, as gzip knows no other way; but metered."""
+        if whence == io.SEEK_END:
+            while self._inner.read(MIB):
+                self._check()
+            return self._inner.seek(self._inner.tell() + offset)
+        return self._inner.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._inner.tell()
+
+    def _check(self) -> None:
+        if self._inner.tell() > self._limit:
+            raise BeyondLimitError(
+                f"expands beyond {self._limit // MIB} MiB, {GZIP_RATIO} times its size or more: text does not"
+            )
+
+
+def inflated(handle: BinaryIO, size: int) -> BinaryIO:
+    """The content of a gzip file.
+
+    Args:
+        handle: open at its start.
+        size: of the file, in bytes.
+
+    Raises (when read):
+        BeyondLimitError: it expands beyond `GZIP_FREE` and `GZIP_RATIO` times its size.
+        gzip.BadGzipFile, EOFError, zlib.error: it is damaged.
+    """
+    return cast("BinaryIO", io.BufferedReader(_Metered(handle, size), MIB))

@@ -1,0 +1,259 @@
+"""Bombs in files: each is refused in a moment, in little memory, with the limit named; honest files pass."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from cli_world import World
+from rewardsmith.data import formats
+from rewardsmith.data.files import read_rows
+from rewardsmith.errors import DataError, RunDirectoryError, SpecError
+from rewardsmith.evaluation.score_files import read_reward_lines
+from rewardsmith.records import Manifest, bounded, read_record
+from rewardsmith.records.bounded import BeyondLimitError, inflated, parse_json, read_bounded
+from rewardsmith.records.bounded_yaml import parse_yaml
+from rewardsmith.spec import load_spec
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(9)
+)
+MERGES = "a: &a {k: v}\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} {{<<: [*{chr(97 + i)}, *{chr(97 + i)}, *{chr(97 + i)}]}}\n" for i in range(20)
+)
+
+
+def seconds(start: float) -> float:
+    return time.perf_counter() - start
+
+
+# YAML
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LAUGHS, "more than 100,000 values, with aliases written out"),
+        (MERGES, "more than 100,000 values, with aliases written out"),
+        ("&a [*a]", "stands inside of what it names"),
+        ("a: &a\n  b: *a\n", "stands inside of what it names"),
+        ("[" * 3000, "nested deeper than 50 levels"),
+        ("a:\n" + "".join(" " * i + "- \n" for i in range(1, 60)), "nested deeper than 50 levels"),
+        ("x: " + "9" * 5000, "a number or date of 5,000 characters (limit 100)"),
+        ("x: 0x" + "f" * 5000, "a number or date of 5,002 characters (limit 100)"),
+        ("x: " + ":".join(["1"] * 3000), "a number or date of 5,999 characters (limit 100)"),
+        ("x: 2001-99-99", "month must be in 1..12"),
+        ("a" * 600_000, "600,000 characters (limit 524,288)"),
+    ],
+)
+def test_yaml_bombs(text: str, says: str, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    with pytest.raises(yaml.YAMLError, match=says.replace("(", r"\(").replace(")", r"\)")):
+        parse_yaml(text)
+    (tmp_path / "spec.yaml").write_text(text)
+    with pytest.raises(SpecError, match=r"not valid YAML|cannot be read"):
+        load_spec(tmp_path / "spec.yaml")
+    assert seconds(start) < 5
+
+
+def test_aliases_of_an_honest_file_pass() -> None:
+    text = "base: &base {path: a, weight: 2}\nuse: [*base, *base, {<<: *base, path: b}]\nwhen: 2001-12-14\nn: 0x1F\n"
+    found = parse_yaml(text)
+    assert found["use"] == [{"path": "a", "weight": 2}] * 2 + [{"path": "b", "weight": 2}]
+    assert (str(found["when"]), found["n"]) == ("2001-12-14", 31)
+    long = "x" * 5000  # a text may be long
+    assert parse_yaml(f"a: {long}\n") == {"a": long}
+
+
+def test_a_run_with_a_bomb_does_not_stop_ls(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, tiny_base, capsys, monkeypatch)
+    assert world("check", world.write_spec()).code == 0
+    bomb = tmp_path / "runs" / "bomb"
+    bomb.mkdir()
+    (bomb / "manifest.json").write_bytes((tmp_path / "runs" / "tiny" / "manifest.json").read_bytes())
+    (bomb / "spec.yaml").write_text(LAUGHS)
+    deep = tmp_path / "runs" / "deep"
+    deep.mkdir()
+    (deep / "manifest.json").write_text("[" * 100_000)
+    start = time.perf_counter()
+    found = world("ls", "--json").json()["runs"]
+    assert seconds(start) < 5
+    problems = {Path(run["path"]).name: run["problem"] for run in found}
+    assert problems["tiny"] == ""
+    assert "more than 100,000 values" in problems["bomb"]
+    assert "is not a Manifest" in problems["deep"]
+
+
+# JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 5000 + "]" * 5000, "nested deeper than 100 levels"),
+        ("[" * 101 + "]" * 101, "nested deeper than 100 levels"),
+        ('{"a":' * 200 + "1" + "}" * 200, "nested deeper than 100 levels"),
+        ("[" + "9" * 301 + "]", r"a number of 301 digits \(limit 300\)"),
+        ("9" * 1_000_000, r"a number of 1,000,000 digits \(limit 300\)"),
+        ("[" + "[]," * 10_000_000 + "1]", r"10,000,001 opening brackets \(limit 10,000,000\)"),
+    ],
+)
+def test_json_bombs(text: str, says: str) -> None:
+    for raw in (text, text.encode()):
+        start = time.perf_counter()
+        with pytest.raises(BeyondLimitError, match=says):
+            parse_json(raw)
+        assert seconds(start) < 5
+
+
+def test_json_at_the_limits() -> None:
+    deep = "[" * 100 + "]" * 100
+    assert parse_json(deep) == json.loads(deep)
+    assert parse_json("9" * 300) == 10**300 - 1
+    assert parse_json('["' + "[" * 1000 + '"]') == ["[" * 1000]  # brackets of a text nest nothing
+
+
+def test_a_record_that_is_no_file_or_too_large(tmp_path: Path) -> None:
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    with pytest.raises(RunDirectoryError, match=r"zero\.json: cannot be read: it is no regular file"):
+        read_record(tmp_path / "zero.json", Manifest)
+    with (tmp_path / "large.json").open("wb") as file:
+        file.truncate(17 * 2**20)
+    with pytest.raises(RunDirectoryError, match="larger than 16 MiB"):
+        read_record(tmp_path / "large.json", Manifest)
+    (tmp_path / "many.json").write_text(
+        '{"name": "x", "stages": {' + ", ".join(f'"{i}": 1' for i in range(5000)) + "}}"
+    )
+    with pytest.raises(RunDirectoryError, match=r"is not a Manifest: 5,0\d\d fields are wrong"):
+        read_record(tmp_path / "many.json", Manifest)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(RunDirectoryError, match=r"loop: cannot be read: Too many levels of symbolic links"):
+        read_record(tmp_path / "loop", Manifest)
+    assert read_bounded(Path(__file__)) == Path(__file__).read_bytes()
+
+
+# Rows
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [row for _, row in read_rows(path)]
+
+
+def refused(path: Path, says: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(DataError, match=says):
+        rows(path)
+    assert seconds(start) < 8
+
+
+def bomb(path: Path, head: bytes, filler: bytes, tail: bytes, mib: int) -> Path:
+    with gzip.open(path, "wb", 9) as file:
+        file.write(head)
+        for _ in range(mib):
+            file.write(filler * (2**20 // len(filler)))
+        file.write(tail)
+    assert path.stat().st_size < 300_000
+    return path
+
+
+def test_gzip_that_expands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bomb(tmp_path / "a.json.gz", b'[{"prompt": "', b"a", b'"}]', 80)
+    refused(path, r"the gzip file expands beyond 64 MiB, 100 times its size or more.*\n  try: gunzip it")
+    assert list(read_reward_lines_or_none(path)) == []
+    monkeypatch.setattr(bounded, "GZIP_FREE", 2**20)
+    path = bomb(tmp_path / "b.jsonl.gz", b"", b'{"prompt": "a"}\n', b"", 3)
+    refused(path, r"b\.jsonl\.gz: after line \d+: the gzip file expands beyond 1 MiB")
+    path = bomb(tmp_path / "c.csv.gz", b"prompt,chosen\n", b"a,b\n", b"", 3)
+    refused(path, "the gzip file expands beyond 1 MiB")
+
+
+def read_reward_lines_or_none(path: Path) -> list[object]:
+    with pytest.raises(DataError, match="expands beyond"):
+        return list(read_reward_lines(str(path)))
+    return []
+
+
+def test_an_honest_gzip_passes(tmp_path: Path) -> None:
+    wanted = [{"prompt": f"{i} {'word ' * 200}", "chosen": "a", "rejected": "b"} for i in range(300)]
+    text = "".join(json.dumps(row) + "\n" for row in wanted).encode()
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(text))
+    assert rows(tmp_path / "a.jsonl.gz") == wanted
+    raw = gzip.compress(text)
+    handle = inflated(io.BytesIO(raw), len(raw))
+    assert handle.seek(0, io.SEEK_END) == len(text)
+    assert handle.seek(5) == 5
+    assert handle.read(3) == text[5:8]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_one_large_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(formats, "LONGEST_ROW", 2**20)
+    large = "a" * (2**20 + 10)
+    if name == "a.jsonl":
+        (tmp_path / name).write_text('{"a": 1}\n{"prompt": "' + large + '"}\n')
+        refused(tmp_path / name, r"a\.jsonl:2: the line is longer than 1 MiB, the limit of a row")
+        return
+    (tmp_path / name).write_text("prompt,chosen\n1,2\n" + large + ",x\n")
+    refused(tmp_path / name, r"a\.csv:3: the row is longer than 1 MiB, the limit of a row")
+    (tmp_path / name).write_text('prompt,chosen\n1,2\n"' + "a\n" * 2**19 + '",x\n')  # one cell of many lines
+    refused(tmp_path / name, r"the (row|cell) is longer than 1 MiB, the limit of a row")
+    (tmp_path / name).write_text("prompt,chosen\n" + f'"{"b" * 1000}",x\n' * 3000)  # many rows
+    assert len(rows(tmp_path / name)) == 3000
+
+
+def test_a_parquet_cell_that_stands_in_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "LONGEST_ROW", 2**20)
+    table = pa.table({"prompt": ["short"] * 5 + ["a" * (2 * 2**20)] * 50})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", dictionary_pagesize_limit=2**30)
+    assert (tmp_path / "a.parquet").stat().st_size < 20_000
+    refused(tmp_path / "a.parquet", r"a\.parquet: row 6: the row is longer than 1 MiB, the limit of a row")
+
+
+def test_parquet_columns_that_expand(tmp_path: Path) -> None:
+    table = pa.table({"prompt": ["a" * 2**20] * 70})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=False)
+    refused(tmp_path / "a.parquet", "column 'prompt' expands to 70 MiB, more than 100 times its size")
+
+
+def test_an_honest_parquet_passes(tmp_path: Path) -> None:
+    wanted = [{"prompt": f"{i}" * 50, "messages": [{"role": "user", "content": f"{i}"}]} for i in range(3000)]
+    pq.write_table(pa.Table.from_pylist(wanted), tmp_path / "a.parquet")
+    assert rows(tmp_path / "a.parquet") == wanted
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from rewardsmith.data.files import read_rows
+from rewardsmith.errors import DataError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    for _ in read_rows(Path(sys.argv[1])): pass
+except DataError as error:
+    print(str(error).splitlines()[0])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_memory_of_a_row_of_60_mb_and_of_a_bomb(tmp_path: Path) -> None:
+    """A row of 60 MB of `[],` took 4 GB; a process of its own shows the peak."""
+    (tmp_path / "a.jsonl").write_bytes(b'{"prompt": [' + b"[]," * 20_000_000 + b"1]}\n")
+    path = bomb(tmp_path / "b.json.gz", b"[", b"[],", b"1]", 100)
+    for file, says in ((tmp_path / "a.jsonl", "the line is longer than 16 MiB"), (path, "expands beyond 64 MiB")):
+        done = subprocess.run([sys.executable, "-c", PEAK, str(file)], capture_output=True, text=True, check=True)
+        said, peak = done.stdout.splitlines()
+        assert says in said
+        assert int(peak) < 400  # MiB
