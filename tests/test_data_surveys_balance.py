@@ -116,6 +116,13 @@ def by_models(*games, prompts=None):
     ]
 
 
+def test_a_model_that_only_meets_itself_has_no_rate():
+    surveyed = survey(Balance, rows_of(by_models(("C", "C", 1), ("A", "B", 39))))
+    models = surveyed.section.models
+    assert (models.pairs, models.distinct) == (39, 2)
+    assert {one.model: (one.pairs, one.chosen) for one in models.most} == {"A": (39, 1.0), "B": (39, 0.0)}
+
+
 def test_how_often_each_model_is_chosen():
     surveyed = balance(
         [*by_models(("big", "small", 60), ("small", "big", 20), ("big", "mid", 10), ("mid", "mid", 5)), *pairs_of(3)]
