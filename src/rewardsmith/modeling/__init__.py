@@ -10,6 +10,8 @@ exports.py          checkpoints for other programs
 averaging.py        weight averages; lineage.py: of whom
 paths.py            every way from a text to its reward; config_findings.py, config_faults.py: what misleads others
 sizes.py            counting parameters; shapes.py: and matrices, for a plan
+regimes.py          models whose reward depends on neighbours: each text its own regime
+trainable.py        no dropout, no float16, adapters where they belong; flight.py: a try before training
 adapter.py          the token tree for a TRL script
 token_tree.py       texts as trees; tree_attention.py, tree_kernel.py, tree_calls.py: how a model attends to them
 tree_support.py     which models can; last_layer.py: only what rewards need

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, ModelError
 from rewardsmith.modeling.layouts import PairIds, TreeRows, choose_layout
+from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.modeling.reward_head import install_reward_forward
 
 
@@ -31,9 +32,17 @@ def share_prefixes(model: Any) -> Any:
     Its weights, its configuration and what `save_pretrained` writes stay the same, and it still takes padded batches.
 
     Raises:
-        ModelError: the architecture cannot share prefixes (an encoder, a recurrent model …).
+        ModelError: the architecture cannot share prefixes (an encoder, a recurrent model, longrope, dynamic NTK …).
     """
     install_reward_forward(model)
+    if (regimes := regimes_of(model)) is not None:
+        limit = min(regimes.limits + regimes.growing)
+        raise ModelError(
+            f"a row of trees mixes texts of up to {limit} tokens with longer ones, and this model's positions depend "
+            "on the longest text of a row",
+            where="model.config.rope_parameters",
+            fix="train it with rewardsmith train, which gives each text its own row where that is needed",
+        )
     choose_layout("tree", model, pad_token_id=0)
     return model
 

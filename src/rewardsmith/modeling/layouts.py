@@ -21,6 +21,7 @@ import torch
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.last_layer import restrict_last_layer
 from rewardsmith.modeling.padded import Ids, batches_by_length, pad_right
+from rewardsmith.modeling.regimes import Regimes, regimes_of
 from rewardsmith.modeling.reward_head import find_head_owner
 from rewardsmith.modeling.token_tree import Pack, pack_pairs, pack_sequences
 from rewardsmith.modeling.tree_attention import TREE_ATTENTION, to_model_inputs
@@ -92,29 +93,60 @@ class PaddedBatches:
 
 @dataclass(frozen=True, slots=True)
 class TreeRows:
-    """Rows of token trees (`token_tree`): shared prefixes once, no padding."""
+    """Rows of token trees (`token_tree`): shared prefixes once, no padding.
+
+    Of a model with `regimes` a row holds texts of one regime.
+    """
 
     name: str = "tree"
+    regimes: Regimes | None = None
+    pad_token_id: int = 0
 
     def cut(self, pairs: Sequence[PairIds], token_budget: int) -> list[Part]:
         """See `Layout.cut`."""
-        packs = pack_pairs(pairs, token_budget)
-        return [_tree_part(pack) for pack in sorted(packs, key=len, reverse=True)]
+        if self.regimes is None:
+            return _tree_parts(pairs, list(range(len(pairs))), token_budget)
+        groups = _group([(self.regimes.key(len(pair.chosen)), self.regimes.key(len(pair.rejected))) for pair in pairs])
+        parts = []
+        for (chosen, rejected), members in groups.items():
+            if chosen == rejected:
+                parts += _tree_parts([pairs[index] for index in members], members, token_budget)
+                continue
+            # The two texts cannot share a row, and the forward parts a padded batch by itself.
+            for part in PaddedBatches(self.pad_token_id).cut([pairs[index] for index in members], token_budget):
+                parts.append(Part([members[index] for index in part.indices], part.inputs))
+        return parts
 
     def batches(self, texts: Sequence[Ids], token_budget: int) -> Iterator[Part]:
         """See `Layout.batches`."""
         for start in range(0, len(texts), CHUNK):
-            for pack in pack_sequences(texts[start : start + CHUNK], token_budget):
-                yield _tree_part(pack, start)
+            chunk = texts[start : start + CHUNK]
+            keys = [self.regimes.key(len(text)) if self.regimes else () for text in chunk]
+            for members in _group(keys).values():
+                for pack in pack_sequences([chunk[index] for index in members], token_budget):
+                    yield _tree_part(pack, [start + index for index in members])
 
 
-def _tree_part(pack: Pack, offset: int = 0) -> Part:
+def _group(keys: Sequence[Any]) -> dict[Any, list[int]]:
+    """Indices of equal keys, in the order of their first."""
+    found: dict[Any, list[int]] = {}
+    for index, key in enumerate(keys):
+        found.setdefault(key, []).append(index)
+    return found
+
+
+def _tree_parts(pairs: Sequence[PairIds], numbers: list[int], token_budget: int) -> list[Part]:
+    packs = pack_pairs(pairs, token_budget)
+    return [_tree_part(pack, numbers) for pack in sorted(packs, key=len, reverse=True)]
+
+
+def _tree_part(pack: Pack, numbers: Sequence[int]) -> Part:
     def inputs() -> dict[str, Any]:
         made = to_model_inputs(pack)
         # TRL counts tokens by the mask; the reward forward knows that a row of trees has no padding.
         return made | {"attention_mask": torch.ones_like(made["input_ids"])}
 
-    return Part([offset + int(index) for index in pack.members], inputs)
+    return Part([numbers[int(index)] for index in pack.members], inputs)
 
 
 def choose_layout(name: str, model: Any, pad_token_id: int) -> Layout:
@@ -132,7 +164,7 @@ def choose_layout(name: str, model: Any, pad_token_id: int) -> Layout:
         owner = find_head_owner(model)
         owner.set_attn_implementation(TREE_ATTENTION)
         restrict_last_layer(getattr(owner, owner.base_model_prefix))
-        return TreeRows()
+        return TreeRows(regimes=regimes_of(model), pad_token_id=pad_token_id)
     if name == "tree":
         raise ModelError(
             f"the token tree cannot be used: {reason}", where="training.layout", fix="write auto or padded"

@@ -20,6 +20,7 @@ from rewardsmith.errors import ModelError
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.stored import stored_adapter
+from rewardsmith.modeling.trainable import add_adapter, raise_float16, switch_off_dropout
 from rewardsmith.modeling.weights import Head, adapter_config, load_adapter, load_classifier
 from rewardsmith.spec import LoraAdapter, QloraAdapter, Spec
 
@@ -47,8 +48,10 @@ def load_base(spec: Spec, base: str | Path, tokenizer: Any, *, seed: int) -> Any
     config = one_label_config(base, spec.base_model.revision)
     model = load_classifier(str(base), config, head=head, **arguments)
     fit_tokenizer(model, tokenizer)
+    raise_float16(model)
+    switch_off_dropout(model)
     if isinstance(spec.adapter, LoraAdapter):
-        model = _add_adapter(model, spec.adapter, seed)
+        model = add_adapter(model, spec.adapter, seed, new=model.new_weights)
     return install_reward_forward(model)
 
 
@@ -112,8 +115,19 @@ def load_config(model: str | Path, revision: str | None = None) -> Any:
 
 
 def one_label_config(model: str | Path, revision: str | None = None) -> Any:
-    """The configuration of a classifier with one label and no sigmoid. Raises as `load_config`."""
+    """The configuration of a classifier with one label and no sigmoid.
+
+    Raises:
+        ModelError: as `load_config`; or the model is an encoder-decoder.
+    """
     config = load_config(model, revision)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{config.model_type} is an encoder-decoder: its reward is read behind a decoder that is fed the text once "
+            "more, and texts with different numbers of EOS tokens cannot share a batch",
+            where="base_model.id",
+            fix="choose a decoder or an encoder",
+        )
     config.num_labels = 1
     config.problem_type = "regression"
     return config
@@ -141,26 +155,6 @@ def _four_bits(adapter: QloraAdapter) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, adapter.compute_dtype),
     )
-
-
-def _add_adapter(model: Any, adapter: LoraAdapter, seed: int) -> Any:
-    import peft
-
-    targets = adapter.target_modules if adapter.target_modules == "all-linear" else list(adapter.target_modules)
-    config = peft.LoraConfig(
-        # SEQ_CLS is what makes peft train the reward head in full and save it with the adapter.
-        task_type=peft.TaskType.SEQ_CLS,
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_dropout=adapter.dropout,
-        target_modules=targets,
-        bias="none",
-    )
-    transformers.set_seed(seed)
-    try:
-        return peft.get_peft_model(model, config)
-    except ValueError as error:
-        raise ModelError(str(error).splitlines()[0], where="adapter.target_modules", fix="write all-linear") from error
 
 
 def adapter_base(adapter_file: Path) -> str:

@@ -3,7 +3,7 @@
     texts = [ids …]
     reference = alone(model, texts)                                  # each text by itself, no padding, float32
     for name, way in WAYS.items():
-        found = way(Verified(opened, conversations, texts))          # Way(rewards) or Way(None, "why there are none")
+        found = way(Verified(opened, conversations, texts, reference))    # Way(rewards) or Way(None, "why none")
 
 padded          all texts in right-padded batches
 saved template  the tokens that the folder's own tokenizer gives: what TRL, vLLM's `messages` and RewardBench see
@@ -32,6 +32,7 @@ from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, choose_layout
 from rewardsmith.modeling.loading import load_config
 from rewardsmith.modeling.padded import Ids, batches_by_length, pad_right
+from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
 from rewardsmith.records import PathName
 from rewardsmith.rendering import load_tokenizer
@@ -41,6 +42,8 @@ Rewards = NDArray[np.float64]
 
 BUDGET = 4096
 """Tokens of a batch."""
+COMPANY = 3
+"""Short texts in one batch with the longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Verified:
     opened: Checkpoint
     conversations: Sequence[Conversation]
     texts: Sequence[Ids]
+    alone: Rewards
 
     @property
     def model(self) -> Any:
@@ -75,9 +79,17 @@ def alone(model: Any, texts: Sequence[Ids]) -> Rewards:
 
 
 def padded(case: Verified) -> Way:
-    """Right-padded batches of texts of different lengths."""
+    """Right-padded batches of texts of different lengths, and the shortest ones once more beside the longest."""
     layout = _one_batch(case)
-    return Way(compute_rewards(case.model, case.texts, layout, BUDGET))
+    rewards = compute_rewards(case.model, case.texts, layout, BUDGET)
+    order = sorted(range(len(case.texts)), key=lambda index: len(case.texts[index]))
+    company = [*order[:COMPANY], order[-1]]
+    budget = len(company) * len(case.texts[order[-1]])
+    beside = compute_rewards(case.model, [case.texts[index] for index in company], layout, budget)
+    # Whichever is further from the reward that the text has alone is what counts; NaN is furthest.
+    nearer = np.abs(beside - case.alone[company]) <= np.abs(rewards - case.alone)[company]
+    rewards[company] = np.where(nearer, rewards[company], beside)
+    return Way(rewards)
 
 
 def saved_template(case: Verified) -> Way:
@@ -171,11 +183,14 @@ def _saved_pad(case: Verified) -> int | None:
 
 
 def _stock(owner: Any, texts: Sequence[Ids], pad: int | None) -> Rewards:
-    """One text a batch where there is no pad id: transformers refuses more."""
+    """One text a batch where there is no pad id (transformers refuses more), or where neighbours change a reward."""
     rewards = np.full(len(texts), np.nan)
     lengths = [len(text) for text in texts]
     device = next(owner.parameters()).device
-    for indices in batches_by_length(lengths, BUDGET if pad is not None else 1):
+    regimes = regimes_of(owner)
+    for indices in batches_by_length(lengths, BUDGET if pad is not None and regimes is None else 1):
+        if regimes is not None:
+            regimes.forget()
         inputs = pad_right([texts[index] for index in indices], pad or 0)
         with torch.inference_mode():
             logits = type(owner).forward(owner, **{name: value.to(device) for name, value in inputs.items()}).logits

@@ -8,6 +8,9 @@ the type of the weights: a reward of 10 in bfloat16 has steps of 0.06, which mak
     rewards_B1 = model(input_ids=ids_BT, attention_mask=mask_BT).logits
     rewards_R1 = model(input_ids=ids_1T, position_ids=pos_1T, reward_positions=at_R, tree_layout=…).logits
 
+Where the reward of a text would depend on its neighbours in the batch (`regimes.py`), the batch is parted first, inside
+the forward: so training, scoring, serving and a script of one's own get the same.
+
 Shape suffixes: B texts, T tokens, D hidden width, R rewards. Encoders with a pooler of their own (BERT) keep their
 forward.
 """
@@ -20,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutputWithPast
+
+from rewardsmith.modeling.regimes import ATTRIBUTE, Regimes, find_regimes, reads_padding
 
 _POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
 
@@ -49,12 +54,58 @@ def position_limit(model: Any) -> int | None:
 
 
 def install_reward_forward(model: Any) -> Any:
-    """Make `model` read its reward by position or by mask; returns `model`. Encoders are left as they are."""
+    """Make `model` read its reward by position or by mask, each text in its own regime; returns `model`.
+
+    Encoders keep their forward, unless they read the padding beside a text.
+    """
+    owner = find_head_owner(model)
+    regimes = find_regimes(owner)
     if reads_one_token(model):
-        owner = find_head_owner(model)
         owner.score.float()
         owner.forward = MethodType(_reward_forward, owner)
+    elif regimes is None and reads_padding(owner):
+        regimes = Regimes(alone=True)
+    setattr(owner, ATTRIBUTE, regimes)
+    if regimes is not None:
+        owner.forward = MethodType(_forward_by_regime, owner)
     return model
+
+
+def _forward_by_regime(
+    self: nn.Module, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **kwargs: Any
+) -> Any:
+    """The forward, once for each regime among the texts; texts come without the padding of the others."""
+    regimes: Regimes = getattr(self, ATTRIBUTE)
+    plain: Any = _reward_forward if reads_one_token(self) else type(self).forward
+    given = (kwargs.get("reward_positions"), kwargs.get("position_ids"))
+    regimes.forget()
+    if input_ids is None or attention_mask is None or any(one is not None for one in given):
+        return plain(self, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    texts = [
+        (ids[start:end], mask[start:end])
+        for ids, mask, start, end in zip(input_ids, attention_mask, *_spans(input_ids, attention_mask), strict=True)
+    ]
+    rows_of: dict[tuple[int, ...], list[int]] = {}
+    for row, (ids, _) in enumerate(texts):
+        rows_of.setdefault(regimes.key(len(ids)), []).append(row)
+    found, order = [], []
+    for rows in rows_of.values():
+        regimes.forget()
+        ids_BT, mask_BT = (
+            nn.utils.rnn.pad_sequence([texts[row][part] for row in rows], batch_first=True) for part in (0, 1)
+        )
+        found.append(plain(self, input_ids=ids_BT, attention_mask=mask_BT, **kwargs).logits)
+        order.extend(rows)
+    back = torch.tensor(order, device=found[0].device).argsort()
+    return SequenceClassifierOutputWithPast(logits=torch.cat(found)[back])
+
+
+def _spans(ids_BT: Tensor, mask_BT: Tensor) -> tuple[list[int], list[int]]:
+    """Where the text of each row starts and ends. A doubled BOS whose first is masked (`pad_right`) keeps its place."""
+    start_B = mask_BT.to(torch.int64).argmax(dim=1)
+    if ids_BT.shape[1] > 1:
+        start_B = torch.where((start_B == 1) & (ids_BT[:, 0] == ids_BT[:, 1]), 0, start_B)
+    return start_B.tolist(), (last_kept_position(mask_BT) + 1).tolist()
 
 
 def last_kept_position(mask_BT: Tensor) -> Tensor:
@@ -77,6 +128,8 @@ def _reward_forward(
     for unused in ("labels", "return_dict", "output_attentions", "output_hidden_states"):
         kwargs.pop(unused, None)
     decoder = getattr(self, str(self.base_model_prefix))
+    if position_ids is None and input_ids is not None and attention_mask is not None and reward_positions is None:
+        position_ids = _positions_beside_left_padding(self, input_ids, attention_mask)
     hidden_BTD = decoder(
         input_ids=input_ids,
         # One row of trees has no padding: its layout says who attends to whom.
@@ -91,6 +144,20 @@ def _reward_forward(
     with torch.autocast(hidden_RD.device.type, enabled=False):
         rewards_R1 = head(hidden_RD.to(next(head.parameters()).dtype))
     return SequenceClassifierOutputWithPast(logits=rewards_R1)
+
+
+def _positions_beside_left_padding(model: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> Tensor | None:
+    """Learned positions that count from the first token of a text, where padding stands before it; else None.
+
+    transformers counts from the start of the row, so that the width of a batch would move a text along the table.
+    """
+    if position_limit(model) is None or bool(mask_BT[:, 0].all()):
+        return None
+    start_B, _ = _spans(ids_BT, mask_BT)
+    if not any(start_B):
+        return None
+    steps_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    return (steps_T - torch.tensor(start_B, device=ids_BT.device)[:, None]).clamp(min=0)
 
 
 def _gather(hidden_BTD: Tensor, mask_BT: Tensor | None, positions_R: Tensor | None) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
+from rewardsmith.modeling.regimes import Regimes, find_regimes
 from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
 from rewardsmith.modeling.token_tree import pack_sequences
 from rewardsmith.modeling.tree_attention import TREE_ATTENTION, to_model_inputs
@@ -59,15 +60,22 @@ def tree_matches_padded(model: Any, tolerance: float | None = None) -> bool:
     embedding = decoder.get_input_embeddings().weight
     if tolerance is None:
         tolerance = 1e-4 if torch.finfo(embedding.dtype).eps < 1e-6 else 5e-2
-    (pack,) = pack_sequences(_probe(embedding.shape[0]), budget=1 << 20)
-    inputs = to_model_inputs(pack, embedding.device)
+    texts = _probe(embedding.shape[0])
+    regimes = find_regimes(owner) or Regimes()
     with torch.no_grad(), _evaluating(decoder), _attending(decoder, "eager"):
-        alone = [_last_state(decoder, ids) for ids in _probe(embedding.shape[0])]
+        alone = [_last_state(decoder, ids, regimes) for ids in texts]
     with torch.no_grad(), _evaluating(decoder), _attending(decoder, TREE_ATTENTION):
-        reads = inputs.pop("reward_positions")
-        together = decoder(**inputs, use_cache=False).last_hidden_state[0, reads]
-    expected = torch.stack([alone[index] for index in pack.members])
-    return bool((together - expected).abs().max() <= tolerance * expected.abs().max())
+        for key in {regimes.key(len(ids)) for ids in texts}:
+            members = [index for index, ids in enumerate(texts) if regimes.key(len(ids)) == key]
+            (pack,) = pack_sequences([texts[index] for index in members], budget=1 << 20)
+            inputs = to_model_inputs(pack, embedding.device)
+            reads = inputs.pop("reward_positions")
+            regimes.forget()
+            together = decoder(**inputs, use_cache=False).last_hidden_state[0, reads]
+            expected = torch.stack([alone[members[index]] for index in pack.members])
+            if not bool((together - expected).abs().max() <= tolerance * expected.abs().max()):
+                return False
+    return True
 
 
 def _config_reason(config: Any) -> str | None:
@@ -111,7 +119,8 @@ def _probe(vocabulary: int) -> list[list[int]]:
     return [opening + answer + middle, opening + other, opening + answer + longer, opening + short, alone]
 
 
-def _last_state(decoder: Any, ids: list[int]) -> Tensor:
+def _last_state(decoder: Any, ids: list[int], regimes: Regimes) -> Tensor:
+    regimes.forget()
     state: Tensor = decoder(torch.tensor([ids], device=decoder.device), use_cache=False).last_hidden_state[0, -1]
     return state
 

@@ -144,6 +144,7 @@ def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) ->
     for note in settled.notes:
         _LOG.warning("note: %s: %s", model, note)
     loaded.weight_notes = settled.notes
+    loaded.new_weights = tuple(sorted(report["missing_keys"]))
     return loaded
 
 
@@ -565,7 +566,7 @@ def _wrapped(model: Any, folder: Path) -> tuple[Any, dict[str, str], tuple[str, 
     import peft
 
     config, stored = adapter_config(folder), stored_adapter(folder)
-    heads = tuple(f".{name}" for name in ("score", "classifier", "classification_head"))
+    heads = tuple(f".{name}" for name in ("score", "classifier", "classification_head", "logits_proj"))
     if not any(any(f"{head}." in f".{name}" for head in heads) and "lora_" not in name for name in stored):
         raise head_missing("the reward head", str(folder / ADAPTER))
     kinds = peft.MODEL_TYPE_TO_PEFT_MODEL_MAPPING

@@ -4,7 +4,8 @@
 
 The reference is each text alone, unpadded, in float32. A way passes when its largest difference is within 1e-4, or for
 bfloat16 within 0.03 standard deviations of the reward with the ranks of the golden conversations unchanged (design
-section 5). Beside the golden conversations stand some made up here, so that a checkpoint cannot pass by heart.
+section 5). Beside the golden conversations stand some made up here, so that a checkpoint cannot pass by heart, and long
+ones, where the maximum length allows: a reward may not depend on the texts beside it.
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ from rewardsmith.modeling.checkpoint import (
 from rewardsmith.modeling.config_findings import config_findings
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.paths import WAYS, Verified, Way, alone
+from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.pipeline.asking import ask_server
 from rewardsmith.pipeline.events import Events
 from rewardsmith.records import PathName, PathResult, VerifyRecord, guard_folder, write_json
+from rewardsmith.rendering import Renderer
 from rewardsmith.types import Conversation, Message
 
 VERIFY_FILE = "verify.json"
 MADE_UP = 32
 """Conversations beside the golden ones."""
+LONG = 600
+"""Tokens of the longest text where positions do not change at some length."""
 
 Rewards = NDArray[np.float64]
 ServerType = Literal["float32", "bfloat16"]
@@ -98,8 +103,7 @@ def verify_job(
     case, golden = _render(opened, made_up)
     ways = len(WAYS) + (2 if against else 1)
     events.progress("verifying", 0, ways)
-    rewards = alone(opened.model, case.texts)
-    reference = _Reference(case.conversations, rewards, golden, _spread(opened, rewards))
+    reference = _Reference(case.conversations, case.alone, golden, _spread(opened, case.alone))
     paths = [_recorded(opened, reference)]
     for done, (name, way) in enumerate(WAYS.items(), start=1):
         events.progress("verifying", done, ways)
@@ -137,6 +141,36 @@ def made_up_conversations(count: int, conversational: bool, seed: int = 17) -> l
     return found if conversational else [(Message("text", "\n\n".join(turn.content for turn in one)),) for one in found]
 
 
+def long_conversations(opened: Checkpoint) -> list[Conversation]:
+    """Texts that a neighbour would change: longer than where the model's positions change, within its maximum length.
+
+    One of the longest for any model, at most `LONG` tokens, beside which short texts get a lot of padding.
+    """
+    most, regimes = opened.renderer.max_length, regimes_of(opened.model)
+    limits = (regimes.limits + regimes.growing) if regimes else ()
+    targets = [limit + limit // 8 + 8 for limit in limits]
+    lengths = {min(target, most) for target in (*targets, LONG)}
+    return [one for length in sorted(lengths) if (one := _of_length(opened.renderer, length)) is not None]
+
+
+def _of_length(renderer: Renderer, tokens: int) -> Conversation | None:
+    """A conversation of at most `tokens` tokens that comes close to it; None where none can be rendered."""
+    fewest, most, found = 1, tokens + 1, None
+    while fewest < most:
+        words = (fewest + most) // 2
+        answer = " ".join(_WORDS[index * index % len(_WORDS)] for index in range(words))
+        turns = (*_PROMPTS[0], Message("assistant", answer))
+        one = (
+            turns if renderer.record.conversational else (Message("text", "\n\n".join(turn.content for turn in turns)),)
+        )
+        (rendered,) = renderer.render_many([one])
+        if rendered.ids is None or rendered.cut or len(rendered.ids) > tokens:
+            most = words
+        else:
+            fewest, found = words + 1, one
+    return found
+
+
 def _again(index: int) -> tuple[Message, ...]:
     """Some conversations go on for another turn."""
     return (Message("assistant", "Well."), Message("user", "Go on.")) if index % 8 in (0, 1, 7) else ()
@@ -146,7 +180,7 @@ def _render(opened: Checkpoint, made_up: int) -> tuple[Verified, int]:
     """The conversations that have a rendering, golden ones first, and how many of those there are."""
     conversational = opened.renderer.record.conversational
     golden = golden_conversations(conversational)
-    wanted = golden + made_up_conversations(made_up, conversational)
+    wanted = golden + made_up_conversations(made_up, conversational) + long_conversations(opened)
     rendered = [opened.renderer.render_many([conversation])[0] for conversation in wanted]
     kept = [(index, one.ids) for index, one in enumerate(rendered) if one.ids is not None and not one.cut]
     if not kept:
@@ -155,7 +189,8 @@ def _render(opened: Checkpoint, made_up: int) -> tuple[Verified, int]:
             where=str(opened.folder),
             fix="raise the checkpoint's max_length, or mend its chat template",
         )
-    case = Verified(opened, [wanted[index] for index, _ in kept], [ids for _, ids in kept])
+    texts = [ids for _, ids in kept]
+    case = Verified(opened, [wanted[index] for index, _ in kept], texts, alone(opened.model, texts))
     return case, sum(index < len(golden) for index, _ in kept)
 
 

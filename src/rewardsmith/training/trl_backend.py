@@ -180,6 +180,7 @@ def _arguments(job: TrainJob, plan: TrainingPlan) -> RewardConfig:
         gradient_checkpointing=training.gradient_checkpointing,
         bf16=plan.bf16,
         fp16=False,
+        disable_dropout=False,  # the base's is off already, and the adapter's own is what the spec asks for
         use_cpu=plan.device == "cpu",
         fsdp="full_shard" if job.sharded else None,
         max_length=None,  # rendering has applied the spec's length policy already
@@ -246,7 +247,7 @@ def _summarise(
     steps = monitor.steps
     verdict = monitor.conclude(log.margins(), job.pairs)
     outside = range_finding(job.spec.training.reward_range, steps)
-    trainable = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    trainable = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
     resumed = step_of(resumable.checkpoint) if resumable.checkpoint else 0
     return TrainRecord(
         fingerprint=job.fingerprint,
@@ -255,11 +256,11 @@ def _summarise(
         base_model=job.spec.base_model.id,
         base_parameters=job.base_size.parameters or 0,
         policy_parameters=job.policy_size.parameters,
-        trainable_parameters=trainable,
+        trainable_parameters=sum(parameter.numel() for parameter in trainable),
         adapter=job.spec.adapter.kind,
         layout=layout.name,
         device=plan.device,
-        dtype="bfloat16" if plan.bf16 else job.spec.base_model.dtype,
+        dtype="bfloat16" if plan.bf16 else str(trainable[0].dtype).removeprefix("torch."),
         processes=trainer.accelerator.num_processes,
         pairs=plan.pairs,
         pairs_per_step=plan.pairs_per_step,
