@@ -11,15 +11,19 @@ import torch
 import transformers
 
 from architecture_zoo import ZOO, Architecture, make_tiny
+from checkpoint_maker import make_checkpoint
 from conftest import make_tokenizer
 from rewardsmith import share_prefixes
 from rewardsmith.errors import ModelError
+from rewardsmith.modeling import reward_head
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, PairIds, choose_layout
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.modeling.paths import alone
 from rewardsmith.modeling.regimes import find_regimes, regimes_of
 from rewardsmith.modeling.reward_head import install_reward_forward
+from rewardsmith.pipeline.events import Silent
+from rewardsmith.pipeline.verifying import verify_job
 from rewardsmith.spec import Spec
 
 PAD = 0
@@ -212,3 +216,15 @@ def test_no_weight_is_trained_in_float16(tmp_path: Path, adapter: str) -> None:
     wanted = dict(model.named_parameters())["layers.0.mlp.up_proj.weight"].float()
     found = [weight for name, weight in loaded.named_parameters() if "0.mlp.up_proj" in name and "lora" not in name]
     assert [torch.equal(weight, wanted) for weight in found] == [True]
+
+
+def test_verify_asks_long_texts_alone_and_in_company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = make_tiny(zoo("phi3 longrope"), tmp_path / "base")
+    folder = make_checkpoint(tmp_path / "model", base)
+    clean = {path.path: path for path in verify_job(folder, Silent(), device="cpu").paths}
+    assert {clean[name].verdict for name in ("recorded", "padded", "saved template", "transformers", "tree")} == {
+        "PASS"
+    }
+    monkeypatch.setattr(reward_head, "find_regimes", lambda _: None)  # the planted fault: the batch decides
+    spoilt = {path.path: path.verdict for path in verify_job(folder, Silent(), device="cpu").paths}
+    assert spoilt["padded"] == "FAIL"

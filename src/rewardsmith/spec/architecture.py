@@ -27,7 +27,7 @@ class BaseModelSpec(Section):
     chat_template: str | None = None
     """File with a Jinja chat template that replaces the tokenizer's own."""
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Type of the weights in training. Full training wants float32; `hardware.precision` is the compute type."""
+    """Type of the weights in training. Full training wants float32; `auto` is the base's own, float32 for float16."""
     head: Literal["keep", "new"] = "keep"
     """`keep` trains on with a reward head that the base has, and refuses one of another shape; `new` draws another."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
