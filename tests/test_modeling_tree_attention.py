@@ -183,41 +183,6 @@ def test_one_head_for_each_query_head():
     torch.testing.assert_close(planned_attention(*inputs, plan_calls(layout), 0.3), dense, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("window", WINDOWS)
-def test_gpu_mask_is_the_same_rule(window: int | None):
-    """The kernel itself needs a GPU to be fast; its mask and its block structure do not."""
-    from torch.nn.attention.flex_attention import create_mask
-
-    layout = random_layout(0)
-    size, device = len(layout), torch.device("cpu")
-    rule = create_mask(attention.tree_mask_rule(layout, window, device), None, None, size, size, device="cpu")
-    np.testing.assert_array_equal(rule[0, 0].numpy(), layout.may_attend(slice(None), slice(None), window))
-    blocks = attention.tree_block_mask(layout, window, device)
-    allowed = np.pad(layout.may_attend(slice(None), slice(None), window), (0, -size % 128))
-    tiles = allowed.reshape(len(allowed) // 128, 128, -1, 128).any(axis=(1, 3))
-    np.testing.assert_array_equal(blocks.to_dense()[0, 0].numpy().astype(bool), tiles)
-
-
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("softcap", [None, 5.0])
-def test_gpu_kernel_called_uncompiled_equals_the_reference(monkeypatch: pytest.MonkeyPatch, softcap: float | None):
-    from torch.nn.attention.flex_attention import flex_attention
-    from transformers.integrations import flex_attention as integration
-
-    def uncompiled(*args: Any, training: bool, return_aux: Any = None, **kwargs: Any) -> Tensor:
-        return flex_attention(*args, **kwargs)
-
-    monkeypatch.setattr(integration, "compile_friendly_flex_attention", uncompiled)
-    layout = random_layout(0)
-    query, key, value = (tensor.detach().float() for tensor in random_qkv(len(layout)))
-    ours = attention._flex(torch.nn.Identity(), query, key, value, layout, 0.3, None, softcap)
-    dense = dense_tree_attention(query, key, value, layout, 0.3, softcap=softcap)
-    torch.testing.assert_close(ours, dense, rtol=1e-5, atol=1e-5)
-    # As under autocast with float32 weights: the kernel takes one dtype, that of the values.
-    mixed = attention._flex(torch.nn.Identity(), query, key, value.bfloat16(), layout, 0.3, None, softcap)
-    torch.testing.assert_close(mixed, dense.bfloat16(), rtol=2e-2, atol=2e-2)
-
-
 @pytest.mark.parametrize("window", [None, 7])
 def test_soft_capping_is_computed_tree_by_tree(window: int | None):
     layout = random_layout(0)

@@ -14,7 +14,8 @@ that is set to this implementation keeps working everywhere else.
 Which kernel runs:
 
     calls       CPU: the calls of `tree_calls`, merged by log-sum-exp (`tree_kernel`)
-    flex        CUDA: FlexAttention with a block mask made from the layout
+    varlen      CUDA, half precision: one variable-length call over gathered paths (`tree_cuda`)
+    flex        CUDA, what varlen does not take: FlexAttention with a block mask made from the layout (`tree_cuda`)
     dense       elsewhere, and for what those two cannot do (dropout, soft-capping on the CPU, unequal head widths):
                 one boolean mask over the row; the reference that tests compare with
 
@@ -37,6 +38,7 @@ from rewardsmith.errors import ModelError
 from rewardsmith.modeling.last_layer import reads_rewards_only, reward_rows
 from rewardsmith.modeling.token_tree import Pack, TreeLayout
 from rewardsmith.modeling.tree_calls import plan_calls, plan_reward_calls
+from rewardsmith.modeling.tree_cuda import cuda_attention
 from rewardsmith.modeling.tree_kernel import planned_attention
 
 TREE_ATTENTION = "rewardsmith_tree"
@@ -128,33 +130,6 @@ def dense_tree_attention(
     return _masked(query, key, value, allowed, scale, dropout, softcap)
 
 
-def tree_block_mask(layout: TreeLayout, window: int | None, device: torch.device) -> Any:
-    """FlexAttention's block mask of a layout, made once for each kind of layer."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    window = None if layout.fits_window(window) else window
-
-    def make() -> Any:
-        length = len(layout)
-        rule = tree_mask_rule(layout, window, device)
-        return create_block_mask(rule, None, None, length, length, device=device, _compile=device.type == "cuda")
-
-    return layout.derived(("block mask", window, str(device)), make)
-
-
-def tree_mask_rule(layout: TreeLayout, window: int | None, device: torch.device) -> Callable[..., Tensor]:
-    """The rule `who attends to whom` in the form that FlexAttention compiles."""
-    stops = torch.from_numpy(layout.stops()).to(device)
-    positions = torch.from_numpy(layout.position_ids).to(device)
-
-    def allowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        del batch, head
-        seen = (key <= query) & (query < stops[key])
-        return seen if window is None else seen & (positions[query] - positions[key] < window)
-
-    return allowed
-
-
 def _calls(
     module: nn.Module,
     query: Tensor,
@@ -176,27 +151,7 @@ def _calls(
     return planned_attention(query, key, value, plan_calls(layout, window), scale)
 
 
-def _flex(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    layout: TreeLayout,
-    scale: float,
-    window: int | None,
-    softcap: float | None,
-) -> Tensor:
-    from transformers.integrations.flex_attention import flex_attention_forward
-
-    block_mask = tree_block_mask(layout, window, query.device)
-    # Under autocast, rotary positions of float32 weights leave queries and keys in float32, values in bfloat16.
-    query, key = query.to(value.dtype), key.to(value.dtype)
-    out: Tensor
-    out, _ = flex_attention_forward(module, query, key, value, block_mask, scaling=scale, softcap=softcap)
-    return out
-
-
-_KERNELS: dict[str, Callable[..., Tensor]] = {"cpu": _calls, "cuda": _flex}
+_KERNELS: dict[str, Callable[..., Tensor]] = {"cpu": _calls, "cuda": cuda_attention}
 
 
 def _tree_by_tree(

@@ -93,7 +93,7 @@ def _plan(layout: TreeLayout, window: int | None) -> CallPlan:
     own: list[Call] = []
     cross: list[Call] = []
     forests: list[list[Node]] = []  # siblings whose keys outside of themselves are taken care of
-    for root in _siblings(by_start, 0, len(layout)):
+    for root in siblings(by_start, 0, len(layout)):
         if window is not None and int(layout.position_ids[root.start : root.stop].max()) >= window:
             own += _windowed(layout, root, window)
         elif forests and forests[-1][-1].stop == root.start:
@@ -104,10 +104,10 @@ def _plan(layout: TreeLayout, window: int | None) -> CallPlan:
         for group in _groups(forests.pop()):
             start, stop = group[0].start, group[-1].stop
             if len(group) == 1 and stop - start > BLOCK:
-                chain = list(_chain(by_start, group[0]))
+                chain = list(first_children(by_start, group[0]))
                 own += _causal(start, chain[-1].end)
                 for node in chain[:-1]:
-                    _, *others = _siblings(by_start, node.end, node.stop)
+                    _, *others = siblings(by_start, node.end, node.stop)
                     if others:
                         cross.append(Call(others[0].start, node.stop, start, node.end))
                         forests.append(others)
@@ -116,7 +116,7 @@ def _plan(layout: TreeLayout, window: int | None) -> CallPlan:
     return CallPlan(tuple(own), tuple(cross))
 
 
-def _siblings(by_start: dict[int, Node], start: int, stop: int) -> list[Node]:
+def siblings(by_start: dict[int, Node], start: int, stop: int) -> list[Node]:
     """The subtrees that lie one after the other in `[start, stop)`."""
     found = []
     while start < stop:
@@ -125,7 +125,7 @@ def _siblings(by_start: dict[int, Node], start: int, stop: int) -> list[Node]:
     return found
 
 
-def _chain(by_start: dict[int, Node], node: Node) -> Iterator[Node]:
+def first_children(by_start: dict[int, Node], node: Node) -> Iterator[Node]:
     """A node, its first child, that one's first child, …: contiguous, and causal like plain text."""
     yield node
     while node.end < node.stop:
@@ -133,10 +133,10 @@ def _chain(by_start: dict[int, Node], node: Node) -> Iterator[Node]:
         yield node
 
 
-def _groups(siblings: Sequence[Node]) -> list[list[Node]]:
+def _groups(nodes: Sequence[Node]) -> list[list[Node]]:
     """Neighbours together as long as they take no more than one block."""
     groups: list[list[Node]] = []
-    for node in siblings:
+    for node in nodes:
         if groups and node.stop - groups[-1][0].start <= BLOCK:
             groups[-1].append(node)
         else:

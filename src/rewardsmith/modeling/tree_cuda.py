@@ -1,0 +1,470 @@
+"""The attention of a row of trees on a CUDA device: one variable-length call over gathered paths, or FlexAttention.
+
+    varlen      queries are stretches of the row as they lie; the keys and values of each stretch are gathered along the
+                path from the root to its end. Causal, aligned at the bottom right: exact at any length and depth, with
+                sliding windows, without a mask and without a compilation.
+    flex        FlexAttention with a block mask made from the layout on the CPU, compiled once for all lengths. For
+                soft-capping where the varlen kernel has none, for float32 and for trees whose paths gather too much.
+
+How a tree becomes calls (the row of `token_tree`; `|` ends a stretch):
+
+    row         [ trunk  first branch | second | third ]
+    queries       0 … 8                 9 … 12   13 … 15
+    keys          0 … 8                 0 … 4, 9 … 12     0 … 4, 13 … 15
+
+A stretch is a node, its first child, that one's first child …: they lie one after the other and read like plain text,
+so a pair gathers its prompt once and not twice. With a window only the last `window − 1` tokens before it are gathered.
+
+The kernel that a pack takes is decided by its layout, so every layer and the recomputation of a checkpointed one take
+the same. Index tensors are made once for a pack and a kind of layer, and travel once (`layout.derived`).
+
+Shape suffixes: H query heads, K key heads, T tokens of the row, G gathered tokens, D head width.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rewardsmith.modeling.last_layer import reads_rewards_only, reward_rows
+from rewardsmith.modeling.token_tree import Ints, Node, TreeLayout
+from rewardsmith.modeling.tree_calls import first_children, siblings
+
+Kernel = Literal["varlen", "flex"]
+VarlenCall = Callable[[Tensor, Tensor, Tensor, "VarlenTensors", float, int | None, float | None], Tensor]
+
+# Keys and values copied for each token of the row, up to which gathering is taken; beyond it FlexAttention is.
+# At 8, the gathered keys of Qwen3-4B (2,048 numbers a token) are about as many bytes as one MLP of that layer writes.
+# Reasoned, not measured: `python bench/gpu.py kernels` prints both over length and sharing.
+MOST_GATHERED = 8
+
+# FlexAttention's own default, and the side of the blocks that the mask is cut into.
+FLEX_BLOCK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class VarlenPlan:
+    """The stretches of a row, and the keys of each.
+
+    Attributes:
+        keys: (G,) the row's token behind each gathered key, path after path.
+        query_edges: (S + 1,) where each stretch begins among the queries, and the end.
+        key_edges: (S + 1,) where each path begins among the gathered keys, and the end.
+    """
+
+    keys: Ints
+    query_edges: Ints
+    key_edges: Ints
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Tokens of the longest stretch and of the longest path."""
+        return int(np.diff(self.query_edges).max(initial=0)), int(np.diff(self.key_edges).max(initial=0))
+
+
+@dataclass(frozen=True, slots=True)
+class VarlenTensors:
+    """A plan on a device, in the types that the kernels want."""
+
+    keys: Tensor
+    query_edges: Tensor
+    key_edges: Tensor
+    longest_queries: int
+    longest_keys: int
+
+
+def plan_varlen(layout: TreeLayout, window: int | None = None) -> VarlenPlan:
+    """The stretches of a whole row for a layer with sliding window `window` (None: it sees everything)."""
+    window = None if layout.fits_window(window) else window
+    return layout.derived(("varlen", window), lambda: _plan(_stretches(layout), window))
+
+
+def plan_reward_varlen(layout: TreeLayout, window: int | None = None) -> VarlenPlan:
+    """The same where only the rewards are read: each reward position is a stretch of one token."""
+    window = None if layout.fits_window(window) else window
+    return layout.derived(("reward varlen", window), lambda: _plan(_reward_stretches(layout), window))
+
+
+def gathered_tokens(layout: TreeLayout, window: int | None = None) -> int:
+    """How many keys a layer gathers; the row's length where nothing branches."""
+    return len(plan_varlen(layout, window).keys)
+
+
+def choose_kernel(
+    layout: TreeLayout, window: int | None, dtype: torch.dtype, width: int, softcap: float | None
+) -> Kernel:
+    """Which kernel this pack takes in a layer: `varlen` wherever there is one for it and the paths gather little."""
+    if varlen_call(dtype, width, softcap) is None:
+        return "flex"
+    return "varlen" if gathered_tokens(layout, window) <= MOST_GATHERED * len(layout) else "flex"
+
+
+def cuda_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: TreeLayout,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> Tensor:
+    """Attention of one row on a CUDA device: (1, H, T, D) and (1, K, T, D) → (1, T, H, D)."""
+    # Under autocast, rotary positions of float32 weights leave queries and keys in float32, values in bfloat16.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    if choose_kernel(layout, window, value.dtype, value.shape[-1], softcap) == "varlen":
+        call = varlen_call(value.dtype, value.shape[-1], softcap)
+        assert call is not None  # noqa: S101 - choose_kernel has just said so
+        return varlen_attention(module, query, key, value, layout, scale, window, softcap, call)
+    return flex_tree_attention(query, key, value, layout, scale, window, softcap, compiled=True)
+
+
+def varlen_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: TreeLayout,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    call: VarlenCall,
+) -> Tensor:
+    """The varlen path with any kernel that has this signature: (1, T, H, D)."""
+    window = None if layout.fits_window(window) else window
+    query_THD, key_TKD, value_TKD = (part[0].transpose(0, 1) for part in (query, key, value))
+    if not reads_rewards_only(module):
+        plan = _on_device(layout, window, query.device, rewards=False)
+        return _gather_and_call(query_THD, key_TKD, value_TKD, plan, scale, window, softcap, call)[None]
+    rows = reward_rows(layout, query.device)
+    plan = _on_device(layout, window, query.device, rewards=True)
+    order = layout.derived(("reward order", str(query.device)), lambda: torch.argsort(rows))
+    # Stretches are planned in the order of the row, rewards lie in the order of the leaves: the same, but for texts
+    # that end inside a trunk.
+    sorted_rows = rows.index_select(0, order)
+    out = _gather_and_call(
+        query_THD.index_select(0, sorted_rows), key_TKD, value_TKD, plan, scale, window, softcap, call
+    )
+    return out.new_zeros((len(layout), *out.shape[1:])).index_copy(0, sorted_rows, out)[None]
+
+
+def reference_varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    plan: VarlenTensors,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> Tensor:
+    """What a varlen kernel computes, in plain torch, stretch after stretch; for tests and any device.
+
+    Args:
+        query: (Q, H, D).
+        key: (G, K, D), gathered.
+        value: (G, K, D), gathered.
+        plan: where stretches and their paths begin.
+        scale: of the scores.
+        window: tokens that a query sees, itself included.
+        softcap: bound of the scores, by a tanh.
+
+    Returns:
+        (Q, H, D).
+    """
+    groups = query.shape[1] // key.shape[1]
+    parts = [query[:0]]
+    edges = zip(plan.query_edges.tolist(), plan.key_edges.tolist(), strict=True)
+    (q_start, k_start), *rest = edges
+    for q_end, k_end in rest:
+        keys, values = (part[k_start:k_end].repeat_interleave(groups, 1) for part in (key, value))
+        scores_HQK = torch.einsum("qhd,khd->hqk", query[q_start:q_end], keys) * scale
+        if softcap is not None:
+            scores_HQK = softcap * torch.tanh(scores_HQK / softcap)
+        # Bottom right: the last query sees the last key.
+        back = torch.arange(k_end - k_start - (q_end - q_start), k_end - k_start, device=query.device)[:, None]
+        back = back - torch.arange(k_end - k_start, device=query.device)[None, :]
+        allowed = (back >= 0) & (back < (window or k_end - k_start))
+        weights = scores_HQK.masked_fill(~allowed, -torch.inf).softmax(-1)
+        parts.append(torch.einsum("hqk,khd->qhd", weights, values))
+        q_start, k_start = q_end, k_end
+    return torch.cat(parts)
+
+
+@cache
+def varlen_call(dtype: torch.dtype, width: int, softcap: float | None) -> VarlenCall | None:
+    """The varlen kernel of this environment for these inputs, or None.
+
+    FlashAttention 3 where it is installed (Hopper), then torch's own, then FlashAttention 2. All take half precision
+    only, heads of at most 256 numbers, a multiple of 8; the FlashAttention packages can soft-cap, torch's cannot.
+    """
+    if dtype not in (torch.float16, torch.bfloat16) or width > 256 or width % 8:
+        return None
+    candidates = (_flash_attention("flash_attn_interface"), _torch_varlen(), _flash_attention("flash_attn"))
+    for call, caps in candidates:
+        if call is not None and (softcap is None or caps):
+            return call
+    return None
+
+
+def flex_tree_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: TreeLayout,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    *,
+    compiled: bool,
+) -> Tensor:
+    """FlexAttention over the row: (1, T, H, D). Not compiled it is slow and dense, and runs on a CPU too."""
+    block_mask = tree_block_mask(layout, window, query.device)
+    groups = query.shape[1] // key.shape[1]
+    if groups & (groups - 1):  # its kernels share keys among 2, 4, 8 … query heads only
+        key, value, groups = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), 1
+    run = _compiled_flex() if compiled else import_module("torch.nn.attention.flex_attention").flex_attention
+    out: Tensor = run(
+        query, key, value, score_mod=_capped(softcap), block_mask=block_mask, scale=scale, enable_gqa=groups > 1
+    )
+    return out.transpose(1, 2)
+
+
+def tree_block_mask(layout: TreeLayout, window: int | None, device: torch.device) -> Any:
+    """FlexAttention's block mask of a layout, from its nodes: nothing is evaluated token by token, nothing compiled."""
+    from torch.nn.attention.flex_attention import BlockMask
+
+    window = None if layout.fits_window(window) else window
+
+    def make() -> Any:
+        some, every = _blocks(layout, window)
+        return BlockMask.from_kv_blocks(
+            *_ordered(some & ~every, device),
+            *_ordered(every, device),
+            BLOCK_SIZE=FLEX_BLOCK,
+            mask_mod=tree_mask_rule(layout, window, device),
+            seq_lengths=(len(layout), len(layout)),
+        )
+
+    return layout.derived(("block mask", window, str(device)), make)
+
+
+def tree_mask_rule(layout: TreeLayout, window: int | None, device: torch.device) -> Callable[..., Tensor]:
+    """The rule `who attends to whom` in the form that FlexAttention compiles."""
+    stops = torch.from_numpy(layout.stops()).to(device)
+    positions = torch.from_numpy(layout.position_ids).to(device)
+
+    def allowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        del batch, head
+        seen = (key <= query) & (query < stops[key])
+        return seen if window is None else seen & (positions[query] - positions[key] < window)
+
+    return allowed
+
+
+def _stretches(layout: TreeLayout) -> list[tuple[int, int, list[tuple[int, int]]]]:
+    """First and last query of each stretch, and the runs of keys before it, in the order of the row."""
+    by_start = {node.start: node for node in layout.nodes}
+    open_: list[tuple[Node, list[tuple[int, int]]]] = [(root, []) for root in siblings(by_start, 0, len(layout))]
+    found = []
+    while open_:
+        head, path = open_.pop()
+        chain = list(first_children(by_start, head))
+        found.append((head.start, chain[-1].end, path))
+        for node in chain[:-1]:
+            _, *others = siblings(by_start, node.end, node.stop)
+            open_ += [(other, [*path, (head.start, node.end)]) for other in others]
+    return sorted(found)
+
+
+def _reward_stretches(layout: TreeLayout) -> list[tuple[int, int, list[tuple[int, int]]]]:
+    """One query a reward position; its keys are its own stretch up to it, and what leads there."""
+    stretches = _stretches(layout)
+    starts = [start for start, _, _ in stretches]
+    found = []
+    for position in np.sort(layout.reward_positions).tolist():
+        start, _, path = stretches[int(np.searchsorted(starts, position, side="right")) - 1]
+        found.append((position, position + 1, [*path, (start, position)]))
+    return found
+
+
+def _plan(stretches: list[tuple[int, int, list[tuple[int, int]]]], window: int | None) -> VarlenPlan:
+    keys: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    queries, paths = [], []
+    for start, end, runs in stretches:
+        before = np.concatenate([np.empty(0, np.int64), *(np.arange(a, b) for a, b in runs)])
+        if window is not None:
+            before = before[max(len(before) - (window - 1), 0) :]
+        keys += [before, np.arange(start, end)]
+        queries.append(end - start)
+        paths.append(len(before) + end - start)
+    return VarlenPlan(np.concatenate(keys), _edges(queries), _edges(paths))
+
+
+def _edges(lengths: list[int]) -> Ints:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _on_device(layout: TreeLayout, window: int | None, device: torch.device, *, rewards: bool) -> VarlenTensors:
+    def make() -> VarlenTensors:
+        plan = plan_reward_varlen(layout, window) if rewards else plan_varlen(layout, window)
+        return to_tensors(plan, device)
+
+    return layout.derived(("varlen tensors", window, rewards, str(device)), make)
+
+
+def to_tensors(plan: VarlenPlan, device: torch.device | str) -> VarlenTensors:
+    """The plan on `device`; from pinned memory, so that the copy does not wait for the kernels before it."""
+    made = [torch.from_numpy(plan.keys), *(torch.from_numpy(e).int() for e in (plan.query_edges, plan.key_edges))]
+    if torch.device(device).type == "cuda":
+        made = [tensor.pin_memory() for tensor in made]
+    keys, query_edges, key_edges = (tensor.to(device, non_blocking=True) for tensor in made)
+    return VarlenTensors(keys, query_edges, key_edges, *plan.longest)
+
+
+def _gather_and_call(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    plan: VarlenTensors,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    call: VarlenCall,
+) -> Tensor:
+    """(Q, H, D). The gather's backward adds up what each token's copies receive (`index_add`)."""
+    keys, values = (part.index_select(0, plan.keys) for part in (key, value))
+    return call(query.contiguous(), keys, values, plan, scale, window, softcap)
+
+
+def _torch_varlen() -> tuple[VarlenCall | None, bool]:
+    """torch's own kernel, from 2.11 on (2.10 has no windows), and that it cannot soft-cap."""
+    if find_spec("torch.nn.attention.varlen") is None:
+        return None, False
+    attend = import_module("torch.nn.attention.varlen").varlen_attn
+    known = inspect.signature(attend).parameters
+    if "window_size" not in known or "scale" not in known:
+        return None, False
+
+    def call(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        plan: VarlenTensors,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Tensor:
+        del softcap
+        shared = query.shape[1] != key.shape[1]
+        if shared and "enable_gqa" not in known:
+            groups = query.shape[1] // key.shape[1]
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        out: Tensor = attend(
+            query,
+            key,
+            value,
+            plan.query_edges,
+            plan.key_edges,
+            plan.longest_queries,
+            plan.longest_keys,
+            scale=scale,
+            window_size=(-1 if window is None else window - 1, 0),
+            **({"enable_gqa": shared} if "enable_gqa" in known else {}),
+        )
+        return out
+
+    return call, False
+
+
+def _flash_attention(package: str) -> tuple[VarlenCall | None, bool]:
+    """FlashAttention 3 (`flash_attn_interface`) or 2 (`flash_attn`), and that it can soft-cap."""
+    if find_spec(package) is None:
+        return None, True
+    attend = import_module(package).flash_attn_varlen_func
+
+    def call(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        plan: VarlenTensors,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Tensor:
+        out = attend(
+            query,
+            key,
+            value,
+            cu_seqlens_q=plan.query_edges,
+            cu_seqlens_k=plan.key_edges,
+            max_seqlen_q=plan.longest_queries,
+            max_seqlen_k=plan.longest_keys,
+            softmax_scale=scale,
+            causal=True,
+            window_size=(-1 if window is None else window - 1, -1 if window is None else 0),
+            softcap=softcap or 0.0,
+            deterministic=torch.are_deterministic_algorithms_enabled(),
+        )
+        found: Tensor = out[0] if isinstance(out, tuple) else out  # some builds of version 3 return the log-sum-exp too
+        return found
+
+    return call, True
+
+
+@cache
+def _compiled_flex() -> Callable[..., Tensor]:
+    """Compiled once for every length: static shapes compile again for each, and past dynamo's limit run densely."""
+    flex = import_module("torch.nn.attention.flex_attention").flex_attention
+    made: Callable[..., Tensor] = torch.compile(flex, dynamic=True)
+    return made
+
+
+@cache
+def _capped(softcap: float | None) -> Callable[..., Tensor] | None:
+    if softcap is None:
+        return None
+
+    def capped(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        del batch, head, query, key
+        return softcap * torch.tanh(score / softcap)
+
+    return capped
+
+
+def _blocks(layout: TreeLayout, window: int | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(n, n) for blocks of queries and keys: may any query see any key, and does every query see every key.
+
+    `may` is allowed to be too generous, since the rule is applied inside those blocks; `does` is exact.
+    """
+    length = len(layout)
+    starts = np.arange(0, length, FLEX_BLOCK)
+    ends = np.minimum(starts + FLEX_BLOCK, length)
+    stops, positions = layout.stops(), layout.position_ids
+    last_stop, first_stop = np.maximum.reduceat(stops, starts), np.minimum.reduceat(stops, starts)
+    some = (starts[None, :] < ends[:, None]) & (starts[:, None] < last_stop[None, :])
+    every = (ends[None, :] - 1 <= starts[:, None]) & (ends[:, None] - 1 < first_stop[None, :])
+    if window is not None:
+        low, high = np.minimum.reduceat(positions, starts), np.maximum.reduceat(positions, starts)
+        some &= low[:, None] - high[None, :] < window
+        every &= high[:, None] - low[None, :] < window
+    # A last block that the row does not fill has no keys to see in full.
+    every &= (ends - starts == FLEX_BLOCK)[None, :]
+    return some, every
+
+
+def _ordered(blocks: NDArray[np.bool_], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Number and order of each query block's key blocks, those that count first: (1, 1, n) and (1, 1, n, n)."""
+    order = np.argsort(~blocks, axis=1, kind="stable")
+    made = (torch.from_numpy(part.astype(np.int32))[None, None] for part in (blocks.sum(axis=1), order))
+    number, indices = (part.to(device) for part in made)
+    return number, indices
