@@ -67,9 +67,9 @@ class Unhurried(io.TextIOBase):
         self._thread.start()
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed has an attribute
         """Of the stream behind."""
-        return self._behind.encoding or "utf-8"
+        return getattr(self._behind, "encoding", None) or "utf-8"
 
     def writable(self) -> bool:
         """Always."""

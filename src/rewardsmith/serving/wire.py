@@ -202,7 +202,8 @@ class Wire(HttpToolsProtocol):
 
     def _answers(self) -> bool:
         """Whether a request is whole and its answer is not out yet."""
-        return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+        cycle: Any = self.cycle  # None between requests, whatever uvicorn's annotation says
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
 
     def _soon(self) -> None:
         if self._held and self._later is None and not self._over:
@@ -264,7 +265,7 @@ class Wire(HttpToolsProtocol):
         self._charge()
         self._stop_timers()
         log("refused", level=logging.WARNING, status=status, code=code)
-        cycle = self.cycle
+        cycle: Any = self.cycle
         working = cycle is not None and not cycle.response_complete
         if working:
             cycle.disconnected = True
