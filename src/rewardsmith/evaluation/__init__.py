@@ -11,7 +11,7 @@ judgebench.py    JudgeBench
 llmbar.py        LLMBar
 pairwise.py      what all benchmarks of pairs share
 rmb.py           RMB
-ppe.py           PPE; ppe_curves.py its best of K and ROC AUC
+ppe.py           PPE; ppe_curves.py its best of K and ROC AUC, ppe_leaderboard.py its ranking of models
 best_of_n.py     best-of-N rows of the user's own
 pairs.py         preference pairs: the spec's held-out pairs, or a file
 tables.py        files, folders and hub data sets as plain rows

@@ -13,13 +13,14 @@ A file's subset is in its rows (`"benchmark"`) or in its name or folder. Out: on
     Correctness: of the sampled pairs of a right and a wrong response, the share whose right one is strictly higher.
     Average: the mean of human preference and of correctness, which is the unweighted mean of its data sets.
 
-Best of K and ROC AUC of the correctness sets are in `ppe_curves`.
+Best of K and ROC AUC of the correctness sets are in `ppe_curves`; the leaderboard that human preference makes of the
+models (`model_a`, `model_b`), in all and by the categories that are true of a row, is in `ppe_leaderboard`.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -40,6 +41,7 @@ from rewardsmith.evaluation.contract import (
 from rewardsmith.evaluation.fields import assistant, bad, check_keys, missing_or, one_of, row_id, text, user
 from rewardsmith.evaluation.pairwise import pair_baseline
 from rewardsmith.evaluation.ppe_curves import curve_metrics
+from rewardsmith.evaluation.ppe_leaderboard import Battles, leaderboard_metrics
 from rewardsmith.evaluation.prompts import prompt_group
 from rewardsmith.evaluation.tables import Table, TableRow, read_table
 
@@ -124,14 +126,48 @@ def sections(sizes: Mapping[str, int]) -> Mapping[str, Weights]:
 
 
 def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
-    """Best of K and ROC AUC of each correctness set that is there."""
-    metrics: dict[str, float | None] = {}
+    """The leaderboard of human preference, in all and by category; best of K, ROC AUC and the accuracy by source model
+    of each correctness set that is there."""
+    metrics = _human_details([(row, one) for row, one in zip(rows, rewards, strict=True) if row.subset == HUMAN])
+    metrics |= _by_source_model(rows, rewards)
     for subset in CORRECTNESS:
         labelled = [
             (reward_N, len(row.chosen)) for row, reward_N in zip(rows, rewards, strict=True) if row.subset == subset
         ]
         if labelled:
             metrics |= {f"{subset}_{name}": value for name, value in curve_metrics(labelled).items()}
+    return metrics
+
+
+def _human_details(rows: Sequence[tuple[EvalRow, Floats]]) -> dict[str, float | None]:
+    """`ppe_leaderboard` over all battles, then with the accuracy over those of each category; none without names."""
+    known = [(row, reward_N) for row, reward_N in rows if "won" in row.facts]
+    if not known:
+        return {}
+    categories = sorted({name for row, _ in known for name in row.facts.get("categories", "").split()})
+    metrics: dict[str, float | None] = {}
+    for category in ("", *categories):
+        own = [one for one in known if not category or category in one[0].facts.get("categories", "").split()]
+        begin = f"{HUMAN}_{category}_" if category else f"{HUMAN}_"
+        margins = np.array([reward_N[0] - reward_N[1] for _, reward_N in own])
+        battles = Battles([row.facts["won"] for row, _ in own], [row.facts["lost"] for row, _ in own], margins)
+        if category:
+            metrics[f"{begin}accuracy"] = float((margins > 0).mean())
+        metrics |= {f"{begin}{name}": value for name, value in leaderboard_metrics(battles).items()}
+    return metrics
+
+
+def _by_source_model(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """Accuracy over the sampled pairs by the model whose responses they are: of each set, and the mean of the sets."""
+    found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for row, reward_N in zip(rows, rewards, strict=True):
+        if row.subset != HUMAN and row.facts.get("model"):
+            found[row.facts["model"], row.subset].append(_pairs_won(row, reward_N))
+    accuracy = {key: sum(won for won, _ in own) / sum(pairs for _, pairs in own) for key, own in found.items()}
+    metrics: dict[str, float | None] = {f"{subset}_accuracy_{model}": one for (model, subset), one in accuracy.items()}
+    for model in sorted({model for model, _ in accuracy}):
+        own = [one for (name, _), one in accuracy.items() if name == model]
+        metrics[f"correctness_accuracy_{model}"] = float(np.mean(own))
     return metrics
 
 
