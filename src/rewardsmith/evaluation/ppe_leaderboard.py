@@ -103,7 +103,7 @@ def _wins(won: NDArray[np.int64], lost: NDArray[np.int64], share: Floats, weight
     cells = np.concatenate([won * models + lost, lost * models + won])
     parts = np.hstack([weights * share, weights * (1 - share)])
     tables = [np.bincount(cells, part, minlength=models * models) for part in parts]
-    return np.array(tables).reshape(len(weights), models, models)
+    return np.array(tables, dtype=np.float64).reshape(len(weights), models, models)
 
 
 def _separated(samples_RM: Floats, pairs: NDArray[np.int64]) -> Floats:
