@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from checkpoint_maker import make_checkpoint
@@ -277,6 +278,28 @@ def test_a_server_that_adds_no_eos_or_a_sigmoid_is_caught(world: World, model: P
     coarse = against(lambda text: reward(text) + 2e-4)
     assert coarse.code == 1
     assert "--server-dtype bfloat16" in coarse.json()["paths"][-1]["fix"]
+
+
+def test_a_weight_that_is_not_in_the_files_is_named(world: World, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: a loader that leaves one weight at random. All paths agree with each other about it."""
+    from rewardsmith.modeling import checkpoint
+
+    answer = world("verify", "--model", "model")
+    assert answer.code == 0
+    assert "weights: 25 tensors in memory are those of the files" in answer.out
+    load = checkpoint.load_reward_model
+
+    def half_loaded(folder: str | Path, **options: Any) -> Any:
+        model = load(folder, **options)
+        torch.nn.init.normal_(model.model.layers[0].mlp.up_proj.weight, generator=torch.Generator().manual_seed(1))
+        return model
+
+    monkeypatch.setattr(checkpoint, "load_reward_model", half_loaded)
+    answer = world("verify", "--model", "model")
+    assert answer.code == 1
+    assert (
+        "field 'model.layers.0.mlp.up_proj.weight': 1 of 25 tensors: the weights in memory are not those" in answer.out
+    )
 
 
 def test_flips_and_the_largest_difference_by_hand(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_pairs
 from rewardsmith.errors import ModelError, RewardsmithError, SpecError
-from rewardsmith.modeling.checkpoint import golden_rewards, open_checkpoint, refuse_second_epoch
+from rewardsmith.modeling.checkpoint import golden_rewards, open_checkpoint, refuse_second_epoch, save_checkpoint
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.modeling.sizes import Size, check_sizes, count_parameters, lineage_warning
 from rewardsmith.rendering import load_renderer
@@ -75,6 +75,36 @@ def test_golden_conversations_over_the_limit_are_left_out(tiny_base: Path, polic
         rewards[limit] = {golden.conversation: golden.reward for golden in golden_rewards(model, renderer)}
     assert 0 < len(rewards[60]) < len(rewards[200])
     assert all(abs(rewards[200][text] - reward) < 1e-5 for text, reward in rewards[60].items())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rewards_of_nan_are_noticed(copy: Path, dtype: str) -> None:
+    """Weights are whole and finite, and a setting makes every reward NaN; a comparison written as `>` lets it pass."""
+    said = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(said | {"rms_norm_eps": float("nan")}))
+    with pytest.raises(ModelError, match="golden rewards differ by up to inf"):
+        open_checkpoint(copy, dtype=dtype)
+    (copy / "rewardsmith.json").unlink()
+    with pytest.raises(ModelError, match="golden conversations get nan for a reward"):
+        open_checkpoint(copy, dtype=dtype)
+
+
+def test_a_recorded_reward_of_nan_is_noticed(copy: Path) -> None:
+    said = json.loads((copy / "rewardsmith.json").read_text())
+    said["golden"][0]["reward"] = float("nan")
+    (copy / "rewardsmith.json").write_text(json.dumps(said))
+    with pytest.raises(RewardsmithError, match="golden rewards differ by up to inf"):
+        open_checkpoint(copy)
+
+
+def test_a_diverged_model_is_not_saved(copy: Path, tmp_path: Path) -> None:
+    opened = open_checkpoint(copy)
+    assert opened.record is not None
+    with torch.no_grad():
+        opened.model.model.norm.weight[3] = float("nan")
+    with pytest.raises(ModelError, match=r"1 weights hold NaN or infinity \(model\.norm\.weight\)"):
+        save_checkpoint(tmp_path / "new", opened.model, opened.renderer, opened.record)
+    assert not list(tmp_path.glob("new*"))
 
 
 def test_changed_weights_are_noticed(copy: Path) -> None:

@@ -13,12 +13,15 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from checkpoint_maker import make_checkpoint
 from rewardsmith.errors import ModelError
+from rewardsmith.scoring import LocalScorer
 from rewardsmith.serving.dialects import DIALECTS
 from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.serving.limits import Limits
@@ -287,6 +290,23 @@ def test_a_reload_that_cannot_be_used_leaves_the_old_model() -> None:
         assert b"secret" not in refused.body
         assert world.post("/v1/models/fixed/reload", None).code == "not_reloadable"
         assert world.post("/models/m/v1/score", SCORE).json()["rewards"] == [16.375]
+
+
+def test_a_checkpoint_whose_rewards_are_nan_does_not_replace_a_healthy_one(tiny_base: Path, tmp_path: Path) -> None:
+    """Seen: the golden check let NaN pass, every request was 500 from then on, and /readyz said 200."""
+    folder = make_checkpoint(tmp_path / "model", tiny_base)
+    said = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(said | {"rms_norm_eps": float("nan")}))
+
+    def load() -> CountingEngine:
+        LocalScorer.load(folder)
+        return CountingEngine(shift=float("nan"))
+
+    with serving({"m": CountingEngine()}, reload={"m": load}) as world:
+        refused = world.post("/v1/models/m/reload", None)
+        assert (refused.status, refused.code) == (409, "reload_refused")
+        assert world.get("/readyz").status == 200
+        assert world.post("/v1/score", SCORE).json()["rewards"] == [16.375]
 
 
 # Load, and who leaves

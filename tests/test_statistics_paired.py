@@ -179,3 +179,17 @@ def test_the_true_best_stays_a_candidate():
 
 def test_probabilities_sum_to_one():
     assert sum(ranked([0.6, 0.6, 0.62, 0.58], 80, seed=2).probabilities) == pytest.approx(1.0)
+
+
+def test_nan_and_infinity_are_inside_no_tolerance():
+    """By hand: `nan > tolerance` is false, and Python's `max(0.1, nan)` is 0.1."""
+    nan, inf = math.nan, math.inf
+    assert statistics.largest_difference([1.0, 2.0], [1.5, 1.75]) == 0.5
+    assert statistics.largest_difference([], []) == 0.0
+    for odd in ([nan, 1.0], [1.0, nan], [inf, 1.0], [-inf, 1.0]):
+        assert statistics.largest_difference(odd, [1.0, 1.0]) == inf
+        assert statistics.largest_difference([1.0, 1.0], odd) == inf
+        assert statistics.largest_difference(odd, odd) == inf
+    assert statistics.within(0.1, 0.1)
+    assert not statistics.within(0.1, 0.09)
+    assert not any(statistics.within(*pair) for pair in ((nan, 1.0), (0.0, nan), (inf, 1.0), (inf, inf), (nan, nan)))

@@ -74,7 +74,7 @@ def check_thresholds(gates: GatesSpec, baselines: Mapping[str, Mapping[str, floa
             where, known = f"{field}.{subset}", baselines[benchmark]
             if subset not in known:
                 raise SpecError(f"the rows have no subset {subset!r}", where=where, fix=nearest(subset, known))
-            if threshold <= known[subset] + _ROUNDING:
+            if not threshold > known[subset] + _ROUNDING:
                 raise SpecError(
                     f"{threshold:g} is not above the random baseline {known[subset]:.4g} of these rows, so that a "
                     "model that guesses would pass",

@@ -59,6 +59,11 @@ def print_verification(console: Console, record: VerifyRecord) -> None:
         if path.verdict == "FAIL":
             said = f"{path.path}: {path.why}\n  worst: {path.reference} became {path.reward}, at …{path.worst!r}"
             console.print(f"{said}\n  try: {path.fix}", markup=False, highlight=False, soft_wrap=True)
+    for note in record.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    if record.weights is not None and not any("in memory" in one.problem for one in record.findings):
+        said = f"weights: {record.weights} tensors in memory are those of the files"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     for one in record.findings:
         kind = "" if one.fails else "note: "
         said = f"{kind}{one.file}, field '{one.field}': {one.value}: {one.problem}\n  try: {one.fix}"

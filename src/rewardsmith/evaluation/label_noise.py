@@ -289,7 +289,7 @@ def read_estimate(estimate: NoiseEstimate) -> tuple[Verdict, str]:
             f"labels agree with each other: {100 * found.share:.1f} % of them ({interval}) contradict what the other "
             "pairs teach"
         )
-    if found.high - found.low > _TOO_WIDE or not found.low:
+    if not found.high - found.low <= _TOO_WIDE or not found.low > 0:
         return "cannot tell", (
             f"the model was too seldom sure when it met the pairs to say how many labels are wrong: {interval}; its "
             "suspects are a place to start reading"

@@ -29,6 +29,7 @@ from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import open_checkpoint, read_checkpoint_record, save_checkpoint
 from rewardsmith.modeling.exports import refuse_taken
 from rewardsmith.modeling.lineage import refuse_other_lineage, refuse_too_few, refuse_unlike, usable
+from rewardsmith.modeling.stored import stored_weights
 from rewardsmith.records import CheckpointRecord, ParentCheckpoint
 from rewardsmith.records.checkpoint import inside
 from rewardsmith.rendering import Renderer
@@ -85,7 +86,7 @@ class _Mean:
         with ExitStack() as stack:
             sources = [_Tensors.open(parent, stack) for parent in self.folders]
             _refuse_other_tensors(self.folders, sources)
-            for path in sorted(first.glob("*.safetensors")):
+            for path in sources[0].handles:
                 names = [name for name, file in sources[0].files.items() if file == path]
                 mixed = {name: self._mix(name, [one.read(name) for one in sources], counted) for name in names}
                 save_file(mixed, folder / path.name, metadata={"format": "pt"})
@@ -147,9 +148,9 @@ class _Tensors:
 
     @classmethod
     def open(cls, folder: Path, stack: ExitStack) -> _Tensors:
-        paths = sorted(folder.glob("*.safetensors"))
-        handles = {path: stack.enter_context(safetensors.safe_open(path, framework="pt")) for path in paths}
-        return cls({name: path for path, handle in handles.items() for name in _names(handle)}, handles)
+        files = {name: one.file for name, one in stored_weights(folder).items()}
+        paths = sorted(set(files.values()))
+        return cls(files, {path: stack.enter_context(safetensors.safe_open(path, framework="pt")) for path in paths})
 
     def read(self, name: str) -> Tensor:
         tensor: Tensor = self.handles[self.files[name]].get_tensor(name)
@@ -157,10 +158,6 @@ class _Tensors:
 
     def shape(self, name: str) -> list[int]:
         return list(self.handles[self.files[name]].get_slice(name).get_shape())
-
-
-def _names(handle: Any) -> list[str]:
-    return list(handle.keys())
 
 
 def _refuse_other_tensors(folders: Sequence[Path], sources: Sequence[_Tensors]) -> None:

@@ -10,8 +10,9 @@ by another program: it is rendered as its trainer did (`imports.py`) and has not
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,18 @@ from rewardsmith.errors import DataError, ModelError, RewardsmithError
 from rewardsmith.modeling.imports import Foreign, describe_foreign
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches
-from rewardsmith.modeling.loading import adapter_base, fit_tokenizer, load_config, load_reward_model
+from rewardsmith.modeling.loading import (
+    adapter_base,
+    fit_tokenizer,
+    load_config,
+    load_reward_model,
+    one_label_config,
+)
 from rewardsmith.modeling.quiet import quiet_upstream
+from rewardsmith.modeling.weights import Compared, compare_with_files
 from rewardsmith.records import CheckpointRecord, GoldenReward, guard_removal, read_record, write_json
 from rewardsmith.rendering import Ids, Renderer, load_tokenizer
+from rewardsmith.statistics import largest_difference, within
 from rewardsmith.types import Conversation, Message
 
 RECORD = "rewardsmith.json"
@@ -129,6 +138,7 @@ def save_checkpoint(
         if shape is not None:
             shape(aside)
         finished = record.model_copy(update={"golden": golden_rewards(load_reward_model(aside), renderer)})
+        refuse_no_rewards(finished.golden, str(folder))
         if describe is not None:
             finished = describe(finished)
         if check is not None:
@@ -162,6 +172,8 @@ def open_checkpoint(
     opened = load_checkpoint(folder, dtype=dtype, device=device, max_length=max_length)
     if opened.record is not None:
         verify_golden(opened.model, opened.renderer, opened.record, where=str(folder), exact=dtype == "float32")
+    else:
+        refuse_no_rewards(golden_rewards(opened.model, opened.renderer), str(folder))
     return opened
 
 
@@ -183,6 +195,14 @@ def load_checkpoint(
     model = load_reward_model(folder, dtype=dtype, device=device)
     fit_tokenizer(model, renderer.tokenizer)
     return Checkpoint(model, renderer, None, Path(folder), foreign)
+
+
+def compare_with_its_files(opened: Checkpoint) -> Compared:
+    """The weights in memory beside those in the files, the base's below an adapter too; see `compare_with_files`."""
+    adapter = opened.folder / "adapter_config.json"
+    base = adapter_base(adapter) if adapter.is_file() else None
+    config = one_label_config(base or opened.folder)
+    return compare_with_files(opened.model, opened.folder, config, base)
 
 
 def _foreign_renderer(folder: str | Path, max_length: int) -> tuple[Renderer, Foreign]:
@@ -220,11 +240,11 @@ def verify_golden(model: Any, renderer: Renderer, record: CheckpointRecord, *, w
     if not wanted:
         return 0.0
     before, after = np.array(list(wanted.values())), np.array([found[key] for key in wanted])
-    worst = float(np.abs(before - after).max())
+    worst = largest_difference(before, after)
     spread = record.reward_std or float(before.std())
     tolerance = FLOAT32_TOLERANCE if exact else BFLOAT16_TOLERANCE * spread
     ranks_kept = exact or bool((np.argsort(before) == np.argsort(after)).all())
-    if worst > tolerance or not ranks_kept:
+    if not within(worst, tolerance) or not ranks_kept:
         raise ModelError(
             f"golden rewards differ by up to {worst:.3g} from those recorded (tolerance {tolerance:.3g}): weights, "
             "tokenizer or template are not those that were trained",
@@ -232,6 +252,23 @@ def verify_golden(model: Any, renderer: Renderer, record: CheckpointRecord, *, w
             fix="restore the folder as it was exported, or export the model again",
         )
     return worst
+
+
+def refuse_no_rewards(golden: Iterable[GoldenReward], where: str) -> None:
+    """Refuse a model that gives NaN or infinity for a text: nothing could be verified against such rewards.
+
+    Raises:
+        ModelError: it does.
+    """
+    rewards = [one.reward for one in golden]
+    none = [reward for reward in rewards if not math.isfinite(reward)]
+    if none:
+        raise ModelError(
+            f"{len(none)} of {len(rewards)} golden conversations get {none[0]} for a reward",
+            where=where,
+            fix="restore config.json (a scale, epsilon or rope setting) and the weights, or take a checkpoint from "
+            "before the training diverged",
+        )
 
 
 def refuse_second_epoch(base: str | Path, data_fingerprint: str) -> tuple[str, ...]:

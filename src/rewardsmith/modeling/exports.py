@@ -16,13 +16,13 @@ rewards that moved beyond the tolerance are an error.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import cached_file
@@ -40,7 +40,9 @@ from rewardsmith.modeling.checkpoint import (
 )
 from rewardsmith.modeling.imports import OPENRLHF_FIELDS, forget_openrlhf
 from rewardsmith.modeling.reward_head import install_reward_forward, reads_one_token
+from rewardsmith.modeling.stored import stored_weights
 from rewardsmith.records import CheckpointRecord, ExportRecord
+from rewardsmith.statistics import largest_difference, within
 
 Target = Literal["hf", "openrlhf", "vllm"]
 StoredAs = Literal["auto", "float32", "bfloat16"]
@@ -145,14 +147,7 @@ def _check(target: Target, model: Any, opened: Checkpoint) -> None:
 def _stored_types(source: str | Path) -> dict[str, torch.dtype]:
     """The type of each stored weight, by its name."""
     folder = Path(source) if Path(source).is_dir() else Path(cached_file(str(source), "config.json")).parent
-    found: dict[str, torch.dtype] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safetensors.safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - no mapping
-                kind = tensors.get_slice(name).get_dtype()
-                if kind in _TYPES:
-                    found[name] = _TYPES[kind]
-    return found
+    return {name: _TYPES[one.kind] for name, one in stored_weights(folder).items() if one.kind in _TYPES}
 
 
 def _store_as(model: Any, stored: dict[str, torch.dtype], wanted: StoredAs) -> None:
@@ -178,12 +173,15 @@ def _tolerance(record: CheckpointRecord, rewards: list[float], *, merged: bool, 
 
 
 def _largest(before: dict[Any, float], written: CheckpointRecord) -> float:
-    return max((abs(before[golden.conversation] - golden.reward) for golden in written.golden), default=0.0)
+    after = {golden.conversation: golden.reward for golden in written.golden}
+    if after.keys() != before.keys():
+        return math.inf
+    return largest_difference(list(before.values()), [after[key] for key in before])
 
 
 def _refuse_moved(before: dict[Any, float], tolerance: float, written: CheckpointRecord) -> None:
     worst = _largest(before, written)
-    if not worst <= tolerance:
+    if not within(worst, tolerance):
         raise ModelError(
             f"rewards of the written checkpoint differ by up to {worst:.3g} from those of the source "
             f"(tolerance {tolerance:.3g})",

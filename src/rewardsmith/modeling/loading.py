@@ -174,9 +174,9 @@ def adapter_base(adapter_file: Path) -> str:
 
 
 def _load_adapter(folder: Path, adapter_file: Path, dtype: Any) -> Any:
-    adapter_config(folder)  # first, because what it says of its kind needs no base
-    stored_adapter(folder)
     base = adapter_base(adapter_file)
+    adapter_config(folder)  # before the base is looked for: what is wrong with the adapter alone needs none
+    stored_adapter(folder)
     model = load_classifier(base, one_label_config(base), head="new", dtype=dtype)
     fit_tokenizer(model, transformers.AutoTokenizer.from_pretrained(folder))
     return load_adapter(model, folder)

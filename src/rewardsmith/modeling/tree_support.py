@@ -27,6 +27,7 @@ from rewardsmith.modeling.regimes import Regimes, find_regimes
 from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
 from rewardsmith.modeling.token_tree import pack_sequences
 from rewardsmith.modeling.tree_attention import TREE_ATTENTION, to_model_inputs
+from rewardsmith.statistics import largest_difference, within
 
 SHARING_LAYERS = ("full_attention", "sliding_attention")
 
@@ -73,7 +74,8 @@ def tree_matches_padded(model: Any, tolerance: float | None = None) -> bool:
             regimes.forget()
             together = decoder(**inputs, use_cache=False).last_hidden_state[0, reads]
             expected = torch.stack([alone[members[index]] for index in pack.members])
-            if not bool((together - expected).abs().max() <= tolerance * expected.abs().max()):
+            apart = largest_difference(together.float().cpu().numpy(), expected.float().cpu().numpy())
+            if not within(apart, tolerance * float(expected.abs().max())):
                 return False
     return True
 

@@ -498,14 +498,14 @@ def adapter_config(folder: Path) -> Any:
     path = folder / "adapter_config.json"
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        kind = str(said["peft_type"])
+        kind = said["peft_type"]
     except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise ModelError(
             f"it does not say what kind of adapter it is: {_first_line(error)}",
             where=f"{path}, field 'peft_type'",
             fix="restore the file as peft saved it",
         ) from error
-    if kind not in ADAPTERS:
+    if not isinstance(kind, str) or kind not in ADAPTERS:
         raise ModelError(
             f"is {kind!r}: only adapters that add to the weights are read ({', '.join(ADAPTERS)}), none that puts "
             "tokens before a text or changes what passes through",

@@ -24,6 +24,7 @@ from rewardsmith.modeling.checkpoint import (
     BFLOAT16_TOLERANCE,
     FLOAT32_TOLERANCE,
     Checkpoint,
+    compare_with_its_files,
     golden_conversations,
     load_checkpoint,
 )
@@ -31,10 +32,13 @@ from rewardsmith.modeling.config_findings import config_findings
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.paths import WAYS, Verified, Way, alone
 from rewardsmith.modeling.regimes import regimes_of
+from rewardsmith.modeling.stored import listed
+from rewardsmith.modeling.weights import Compared
 from rewardsmith.pipeline.asking import ask_server
 from rewardsmith.pipeline.events import Events
-from rewardsmith.records import PathName, PathResult, VerifyRecord, guard_folder, write_json
+from rewardsmith.records import FileFinding, PathName, PathResult, VerifyRecord, guard_folder, write_json
 from rewardsmith.rendering import Renderer
+from rewardsmith.statistics import within
 from rewardsmith.types import Conversation, Message
 
 VERIFY_FILE = "verify.json"
@@ -100,6 +104,7 @@ def verify_job(
     if out is not None:
         guard_folder(out, (VERIFY_FILE,), VERIFY_FILE)
     opened = load_checkpoint(model, device=choose_device(device).type)
+    compared = compare_with_its_files(opened)  # first: some paths below change the weights
     case, golden = _render(opened, made_up)
     ways = len(WAYS) + (2 if against else 1)
     events.progress("verifying", 0, ways)
@@ -112,7 +117,7 @@ def verify_job(
         found = ask_server(against, opened.renderer, case.conversations)
         paths.append(_server(found, reference, server_type))
     events.progress("verifying", ways, ways)
-    findings = tuple(config_findings(opened))
+    findings = (*_weight_findings(compared, opened), *config_findings(opened))
     record = VerifyRecord(
         model=str(model),
         against=_without_token(against) if against else None,
@@ -124,6 +129,8 @@ def verify_job(
         spread=reference.spread,
         paths=tuple(paths),
         findings=findings,
+        weights=compared.tensors,
+        notes=getattr(opened.model, "weight_notes", ()),
     )
     if out is not None:
         write_json(out / VERIFY_FILE, record)
@@ -194,6 +201,21 @@ def _render(opened: Checkpoint, made_up: int) -> tuple[Verified, int]:
     return case, sum(index < len(golden) for index, _ in kept)
 
 
+def _weight_findings(compared: Compared, opened: Checkpoint) -> tuple[FileFinding, ...]:
+    """Weights in memory that are not what stands in the files: every path above would agree on a random one."""
+    if not compared.differ:
+        return ()
+    return (
+        FileFinding(
+            file=str(opened.folder),
+            field=listed(compared.differ),
+            value=f"{len(compared.differ)} of {compared.tensors} tensors",
+            problem="the weights in memory are not those of the files",
+            fix="save the model again with save_pretrained; if it stays, report the architecture",
+        ),
+    )
+
+
 def _spread(opened: Checkpoint, rewards: Rewards) -> float:
     recorded = opened.record.reward_std if opened.record else None
     return float(recorded or rewards.std())
@@ -204,6 +226,9 @@ def _recorded(opened: Checkpoint, reference: _Reference) -> PathResult:
     if opened.record is None or not opened.record.golden:
         why = "no rewardsmith.json" if opened.record is None else "rewardsmith.json has no golden conversations"
         return PathResult(path="recorded", verdict="NO_DATA", why=f"{why}: export --to hf writes golden rewards")
+    if not reference.golden:
+        why = f"none of {len(opened.record.golden)} golden conversations renders any more"
+        return PathResult(path="recorded", verdict="FAIL", why=why, fix=_FIXES["recorded"])
     wanted = {one.conversation: one.reward for one in opened.record.golden}
     keys = [tuple((turn.role, turn.content) for turn in one) for one in reference.conversations]
     rewards = np.array([wanted.get(key, np.nan) for key in keys[: reference.golden]])
@@ -222,7 +247,7 @@ def _server(found: Way, reference: _Reference, server_type: ServerType) -> PathR
     """The server's rewards; what bfloat16 would explain is said."""
     result = _judge("server", found, reference, rounded=server_type == "bfloat16")
     limit = BFLOAT16_TOLERANCE * reference.spread
-    if result.verdict == "FAIL" and result.largest is not None and result.largest <= limit and not found.note:
+    if result.verdict == "FAIL" and result.largest is not None and within(result.largest, limit) and not found.note:
         hint = "if the server runs in bfloat16, write --server-dtype bfloat16"
         return result.model_copy(update={"fix": f"{hint}; else {_FIXES['server']}"})
     return result
@@ -238,7 +263,7 @@ def _judge(name: PathName, way: Way, reference: _Reference, *, rounded: bool = F
     lacking = int(np.isnan(way.rewards).sum())
     if lacking:
         faults.append(f"{lacking} of {len(apart)} conversations have no reward")
-    elif not apart[worst] <= tolerance:
+    elif not within(apart[worst], tolerance):
         faults.append(f"rewards differ by up to {apart[worst]:.3g} (tolerance {tolerance:.3g})")
     if rounded and not lacking and not _same_ranks(way.rewards, reference):
         faults.append("the golden conversations are ranked otherwise")

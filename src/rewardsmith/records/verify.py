@@ -53,7 +53,8 @@ class VerifyRecord(Record):
 
     `conversations` counts those that could be rendered, the first `golden` of them the golden ones. `spread` is the
     standard deviation of rewards that bfloat16's tolerance is a share of: that of the held-out pairs where the
-    checkpoint records it, else of these conversations.
+    checkpoint records it, else of these conversations. `weights` counts the tensors in memory that were held against
+    the files, and `notes` says what was done to their names.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -67,3 +68,5 @@ class VerifyRecord(Record):
     spread: float
     paths: tuple[PathResult, ...]
     findings: tuple[FileFinding, ...]
+    weights: int | None = None
+    notes: tuple[str, ...] = ()

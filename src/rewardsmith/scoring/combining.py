@@ -193,7 +193,7 @@ def calibrated_scales(scales: Mapping[str, Scale]) -> dict[str, tuple[float, flo
 
 def scale_notes(scales: Mapping[str, Scale], rule: Rule) -> list[str]:
     """Why rewards of these members may not be combined as they are, in words; empty where nothing speaks against it."""
-    unknown = [name for name, scale in scales.items() if not scale.std]
+    unknown = [name for name, scale in scales.items() if not (scale.std and math.isfinite(scale.std))]
     if unknown:
         return [f"the spread of rewards is not recorded for {', '.join(unknown)}: whether the scales agree is unknown"]
     notes = []

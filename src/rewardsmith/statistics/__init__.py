@@ -6,7 +6,7 @@ In: row results, sums per independent unit, votes, counts, or a series in time. 
     diversity.py     counts of kinds: how many equally frequent ones would be as varied
     intervals.py     one score: Wilson's interval, also at the effective size that a bootstrap over groups shows
     bootstrap.py     sums over resampled units: rows, pairs of one prompt, a Ties id
-    paired.py        two scores on the same units: interval of the difference, McNemar's test
+    paired.py        two scores on the same units: interval of the difference, McNemar's test; within a tolerance
     selection.py     many scores on the same units: which is the best, and which may still be
     corrections.py   many p-values: Holm
     roc.py           one number, two kinds: how well it tells them apart
@@ -41,7 +41,13 @@ from rewardsmith.statistics.intervals import (
     weighted_interval,
     wilson_interval,
 )
-from rewardsmith.statistics.paired import Difference, mcnemar_p_value, weighted_difference
+from rewardsmith.statistics.paired import (
+    Difference,
+    largest_difference,
+    mcnemar_p_value,
+    weighted_difference,
+    within,
+)
 from rewardsmith.statistics.roc import auc
 from rewardsmith.statistics.selection import Ranking, rank_scores
 from rewardsmith.statistics.trend import TREND_POINTS, Trend, trend_test
@@ -65,6 +71,7 @@ __all__ = [
     "grouped_sums",
     "holm",
     "label_agreement",
+    "largest_difference",
     "mcnemar_p_value",
     "percentile_interval",
     "rank_scores",
@@ -74,4 +81,5 @@ __all__ = [
     "weighted_difference",
     "weighted_interval",
     "wilson_interval",
+    "within",
 ]

@@ -3,6 +3,7 @@
     Difference.of(estimate, samples, units)    from a paired bootstrap: the difference under resampled units
     weighted_difference(parts, weights)        a weighted mean of independent differences
     mcnemar_p_value(gained, lost)              0/1 results of independent rows
+    within(largest_difference(a, b), 1e-4)     whether two sets of numbers are the same; NaN and infinity never are
 
 Why not the percentiles of the bootstrap: where two models differ on few rows, all to one side, no resample can show
 the other side, and noise is called a winner too often. Bonett and Price 2012 (British J. Mathematical and Statistical
@@ -24,6 +25,22 @@ from scipy import special
 from rewardsmith.statistics.intervals import CONFIDENCE, Interval
 
 _PSEUDO_UNITS = 2
+
+
+def largest_difference(one: ArrayLike, other: ArrayLike) -> float:
+    """The largest absolute difference of two arrays of one shape; infinity where either holds NaN or infinity.
+
+    Not numpy's maximum, which answers NaN, and not Python's, which answers NaN or not by the order of its arguments:
+    `nan > tolerance` is false, so that a model without one finite reward would pass.
+    """
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        apart = np.abs(np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64))
+    return float(np.where(np.isfinite(apart), apart, np.inf).max(initial=0.0))
+
+
+def within(difference: float, tolerance: float) -> bool:
+    """Whether a difference is inside its tolerance: false when either of them is NaN, or the difference infinite."""
+    return math.isfinite(difference) and difference <= tolerance
 
 
 @dataclass(frozen=True, slots=True)

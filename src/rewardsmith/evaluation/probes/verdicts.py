@@ -13,6 +13,7 @@ policy climbs, and so is a large rise of a few.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rewardsmith.records import ProbeResult, ProbesRecord, ProbeVerdict
@@ -55,6 +56,9 @@ def judge_probe(result: ProbeResult, limits: Limits, min_prompts: int) -> tuple[
         return "NO_DATA", f"{result.n_missing} of {applicable} rewards could not be computed: too many to judge."
     if result.prompts < min_prompts or result.wrong is None:
         return "NO_DATA", f"the edit applies to {result.prompts} prompts; at least {min_prompts} are needed to judge."
+    numbers = (result.wrong, result.wrong_low, result.wrong_high, result.shift_low, result.shift_high)
+    if not all(number is None or math.isfinite(number) for number in numbers):
+        return "NO_DATA", "its share or shift is no finite number: nothing can be judged by it."
     rule = _surface if result.kind == "surface" else _destroyed
     verdict, reason = rule(result, limits)
     missing = f" {result.n_missing} rewards are missing." if result.n_missing else ""

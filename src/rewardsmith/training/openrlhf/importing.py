@@ -24,6 +24,7 @@ from rewardsmith.modeling.layouts import PaddedBatches, PairIds
 from rewardsmith.modeling.loading import load_config, load_reward_model
 from rewardsmith.records import CheckpointRecord
 from rewardsmith.rendering import Ids, Renderer
+from rewardsmith.statistics import largest_difference, within
 from rewardsmith.training.openrlhf.progress import checksum
 
 RELATIVE = 2.0**-6
@@ -94,12 +95,12 @@ def judge(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], *, where: st
     difference = ours - theirs
     found = Compared(
         texts=len(ours),
-        largest=float(np.abs(difference).max()),
+        largest=largest_difference(ours, theirs),
         root_mean_square=float(np.sqrt(np.mean(difference**2))),
         spread=float(theirs.std()),
     )
     rounding = RELATIVE * float(np.abs(theirs).max())
-    if not found.root_mean_square <= max(OF_SPREAD * found.spread, rounding):
+    if not within(found.root_mean_square, max(OF_SPREAD * found.spread, rounding)):
         raise ModelError(
             f"the imported model's rewards are not OpenRLHF's: they differ by {found.root_mean_square:.3g} "
             f"(root mean square over {found.texts} texts), their standard deviation is {found.spread:.3g}",
