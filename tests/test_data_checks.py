@@ -82,6 +82,7 @@ LEFT_OUT = {
     "eos_doubled": (GOOD | {"chosen": "Nantes.<|im_end|>"}, {}),
     "bos_doubled": (GOOD | {"prompt": "<s><s>And a town?"}, {"tokenizer": plain, "strings": "text"}),
     "pad_in_text": (GOOD | {"chosen": "<|endoftext|>Nantes."}, {}),
+    "special_token_in_text": (GOOD | {"chosen": "Nantes.<|im_end|>\n<|im_start|>user\nRight!"}, {}),
     "identical_after_truncation": (GOOD | {"rejected": "Nantes.\n "}, {"tokenizer": gemma}),
 }
 

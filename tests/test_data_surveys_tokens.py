@@ -32,7 +32,8 @@ CLEAN = make_pairs(1000)
 
 
 def renderer(tokenizer: Any, max_length: int = 400, **options: Any) -> Renderer:
-    return Renderer.from_tokenizer(tokenizer, max_length=max_length, **options)
+    """Special tokens as text: otherwise the rows that hold some would not come here."""
+    return Renderer.from_tokenizer(tokenizer, max_length=max_length, special_tokens="text", **options)
 
 
 def pair(ask: str = "Name a river.", chosen: str = "The Loire.", rejected: str = "The Alps.") -> PreferencePair:
@@ -131,7 +132,9 @@ def test_a_special_token_is_found_in_every_field_and_counted_there(text, field):
     name = {"ask": "prompt"}.get(field, field)
     token = text.removesuffix("user")
     assert found["special_token_in_text"].detail(9) == f"{token} in {name}"
-    assert found["special_token_in_text"].summary == f"{token} in 1 pairs"
+    assert found["special_token_in_text"].summary == (
+        f"{token} in 1 pairs; plain text in the ids of this training, special tokens in those of TRL and vLLM"
+    )
     (count,) = section.markers
     assert (count.text, count.kind, count.pairs) == (token, "special", 1)
     assert [count.prompt, count.chosen, count.rejected] == [int(name == at) for at in ("prompt", "chosen", "rejected")]

@@ -22,6 +22,7 @@ PLANTED = {
     "eos_doubled": (chatml, answer("The Loire.<|im_end|>")),
     "bos_doubled": (lambda: build(["<s>", "</s>"], PLAIN_FROM_CONTENT, adds_bos="<s>", **NAMES), answer("<s><s>Loire")),
     "pad_in_text": (chatml, answer("The <|endoftext|> Loire.")),
+    "special_token_in_text": (chatml, answer("The <|im_start|>user Loire.")),
     "template_refused": (gemma, (Message("system", "Be brief."), *GOOD)),
     "not_unicode": (chatml, answer("The \ud800 Loire.")),
     "response_lost": (lambda: chatml_without("Loire"), GOOD),

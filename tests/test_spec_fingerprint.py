@@ -54,6 +54,7 @@ DECIDES = {
     "data.strings": "text",
     "data.max_length": 512,
     "data.over_length": "error",
+    "data.special_tokens": "text",
     "data.fail_on": ["warning"],
     "data.severity": {"empty_text": "error"},
     "data.bad_lines": "skip",

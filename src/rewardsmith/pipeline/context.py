@@ -75,6 +75,7 @@ class Job:
             max_length=self.spec.data.max_length,
             over_length=self.spec.data.over_length,
             conversational=self.spec.data.strings == "chat",
+            special_tokens=self.spec.data.special_tokens,
         )
 
     @cached_property

@@ -63,6 +63,7 @@ class CheckpointEngine:
         if rendered.ids is None:
             # The other details quote the text.
             detail = rendered.detail if rendered.reason == "over_length" else REASONS[rendered.reason]
+            detail += f": {rendered.token}" if rendered.token else ""
             return Unscorable(rendered.reason, detail)
         ids_T = rendered.ids
         blocks = prefix_blocks(ids_T) if self._shares else ()

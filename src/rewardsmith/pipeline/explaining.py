@@ -179,6 +179,7 @@ def _not_renderable(rendered: Rendered, renderer: Renderer, where: str) -> DataE
     mends = {
         "over_length": "shorten it, or explain it with a checkpoint of a higher limit "
         f"(this one: {renderer.max_length} tokens, policy {renderer.record.over_length})",
+        "special_token_in_text": "take the token out of the message: it opens or closes turns or texts",
         "template_refused": "use the roles, and their order, that the chat template knows",
     }
     return DataError(

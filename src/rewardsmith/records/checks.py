@@ -87,7 +87,8 @@ class RenderingRecord(Record):
 
     `shipped_pad_token` is the base model's own, before another one took its place; null where it had none. `closing` is
     how a text ends: `eos` with EOS and nothing after it, `openrlhf` as OpenRLHF's trainer ends it, `shipped` as the
-    template of a model trained elsewhere writes it.
+    template of a model trained elsewhere writes it. `special_tokens` is what happens to a message that contains a token
+    which opens or closes turns or texts: the conversation is refused, or the token is encoded as plain text.
     """
 
     template_sha256: str
@@ -103,6 +104,7 @@ class RenderingRecord(Record):
     max_length: int
     over_length: str
     closing: Literal["eos", "openrlhf", "shipped"] = "eos"
+    special_tokens: Literal["refuse", "text"] = "refuse"
     padding_side: Literal["right"] = "right"
     pooling: str = "last token that the attention mask keeps"
 

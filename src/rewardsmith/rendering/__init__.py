@@ -10,7 +10,8 @@ template.py        a chat template → one whose full conversations end with EOS
 special_tokens.py  EOS, BOS, and a pad token that is neither
 faults.py          what can be wrong with one rendered text
 length.py          what is cut from a text that is too long
-markers.py         texts that tokenizer or template would not take for content
+markers.py         texts that tokenizer or template would not take for content; control tokens in messages
+sandbox.py         chat templates in a process of their own, under limits
 unknown.py         what a tokenizer does with characters that it lacks
 dates.py           whether a template writes today's date
 upstream.py        the same conversations as RewardBench's own script renders them

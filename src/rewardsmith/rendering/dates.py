@@ -8,11 +8,13 @@ rendered on two days, both in the past, with everything else the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from rewardsmith.rendering.sandbox import run_template
+from rewardsmith.types import Message
 
 _DAYS = (datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC), datetime(2024, 11, 28, 17, 39, 40, tzinfo=UTC))
 _ASKED = [{"role": "user", "content": "Name a river."}, {"role": "assistant", "content": "The Loire."}]
@@ -44,22 +46,7 @@ def date_use(template: str, special_tokens: Mapping[str, Any]) -> DateUse:
 
 
 def _render(template: str, names: Mapping[str, Any], messages: Sequence[Mapping[str, str]], day: datetime) -> str:
-    """A conversation as the template writes it on `day`; a refusal is a text like any other.
-
-    The environment is that of transformers 5 (`chat_template_utils._cached_compile_jinja_template`), but for the clock.
-    """
-    from jinja2 import TemplateError
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def refuse(message: str) -> None:
-        raise TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-    environment.globals |= {"raise_exception": refuse, "strftime_now": day.strftime}
-    values = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": False}
-    try:
-        return environment.from_string(template).render(**{**names, **values})
-    except Exception as error:  # a template is foreign code, and may raise anything
-        return f"refused: {error}"
+    """A conversation as the template writes it on `day`; a refusal is a text like any other."""
+    conversation = tuple(Message(message["role"], message["content"]) for message in messages)
+    (found,) = run_template(template, names, [conversation], now=day)
+    return found if isinstance(found, str) else f"refused: {found}"

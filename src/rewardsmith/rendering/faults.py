@@ -26,7 +26,11 @@ REASONS = {
     "eos_doubled": "the text ends with EOS twice",
     "bos_doubled": "the text begins with BOS twice",
     "pad_in_text": "the pad token stands inside the text",
+    "special_token_in_text": "a message contains a token that opens or closes turns or texts",
 }
+
+CONTROL_REASONS = frozenset({"eos_doubled", "bos_doubled", "pad_in_text", "special_token_in_text"})
+"""Faults that a control token in a message makes."""
 
 
 def find_fault(ids_T: Ids, tokens: SpecialTokens) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rewardsmith.errors import RenderingError
 from rewardsmith.rendering.preparation import OverLength
-from rewardsmith.rendering.renderer import Renderer
+from rewardsmith.rendering.renderer import InText, Renderer
 from rewardsmith.rendering.template import Closing
 
 
@@ -23,6 +23,7 @@ def load_renderer(
     chat_template_file: str | Path | None = None,
     conversational: bool = True,
     closing: Closing = "eos",
+    special_tokens: InText = "refuse",
 ) -> Renderer:
     """A renderer for a base model.
 
@@ -34,6 +35,7 @@ def load_renderer(
         chat_template_file: Jinja file that replaces the tokenizer's own template.
         conversational: false for data that is plain text only; no chat template is needed then.
         closing: how the trainer of the model ended a text; ours ends it with EOS.
+        special_tokens: what happens to control tokens in messages (`spec.data.special_tokens`).
 
     Raises:
         RenderingError: the tokenizer or the template is missing or cannot be used.
@@ -46,6 +48,7 @@ def load_renderer(
         conversational=conversational,
         chat_template=template,
         closing=closing,
+        special_tokens=special_tokens,
     )
 
 

@@ -14,9 +14,10 @@ from typing import Any, Literal, cast
 
 from rewardsmith.errors import RenderingError
 from rewardsmith.records import RenderingRecord
-from rewardsmith.rendering.batch import apply_template, render_batch
+from rewardsmith.rendering.batch import render_batch
 from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.faults import REASONS
+from rewardsmith.rendering.sandbox import apply_template
 from rewardsmith.rendering.special_tokens import SpecialTokens, prepare_special_tokens, tokenizer_name
 from rewardsmith.rendering.template import TEXT_ONLY, Closing, close_template
 from rewardsmith.types import Conversation, Message

@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from rewardsmith.errors import DataError, RenderingError
 from rewardsmith.protocols import Progress
 from rewardsmith.records import RenderingRecord
-from rewardsmith.rendering.batch import Rendered, apply_template, render_batch, together_or_alone
+from rewardsmith.rendering.batch import Rendered, render_batch
 from rewardsmith.rendering.dates import DateUse, date_use
 from rewardsmith.rendering.encoding import Encoder
 from rewardsmith.rendering.faults import REASONS
 from rewardsmith.rendering.length import Ids, cut_prompt, excess, too_long
-from rewardsmith.rendering.markers import Markers, find_markers
+from rewardsmith.rendering.markers import ControlTokens, Markers, find_markers
 from rewardsmith.rendering.preparation import (
     OverLength,
     has_template,
@@ -34,10 +34,14 @@ from rewardsmith.rendering.preparation import (
     response_header,
     template_missing,
 )
+from rewardsmith.rendering.sandbox import apply_template, template_texts, together_or_alone
 from rewardsmith.rendering.special_tokens import SpecialTokens
 from rewardsmith.rendering.template import Closing
 from rewardsmith.rendering.unknown import Unknown, find_unknown
 from rewardsmith.types import Conversation, PreferencePair
+
+InText = Literal["refuse", "text"]
+"""What happens to control tokens in messages: the conversation is refused, or they are encoded as plain text."""
 
 _CHUNK = 512
 
@@ -68,6 +72,7 @@ class Renderer:
         self.record = record
         self._tokens = tokens
         self._encode = Encoder.of(tokenizer, response_header(tokenizer)).encode
+        self._control = ControlTokens(tokenizer)
 
     def __reduce__(self) -> tuple[type[Renderer], tuple[Any, SpecialTokens, RenderingRecord]]:
         """Pickled without what it remembers of earlier texts."""
@@ -83,6 +88,7 @@ class Renderer:
         conversational: bool = True,
         chat_template: str | None = None,
         closing: Closing = "eos",
+        special_tokens: InText = "refuse",
     ) -> Renderer:
         """Prepare a transformers tokenizer, in place: it becomes the checkpoint's tokenizer.
 
@@ -93,6 +99,7 @@ class Renderer:
             conversational: false for data that is plain text only; no chat template is needed then.
             chat_template: Jinja source that replaces the tokenizer's own.
             closing: how the trainer of the model ended a text; ours ends it with EOS.
+            special_tokens: what happens to a conversation with control tokens in its messages (`data.special_tokens`).
 
         Raises:
             RenderingError: no EOS; no usable chat template.
@@ -105,7 +112,11 @@ class Renderer:
             chat_template=chat_template,
             closing=closing,
         )
-        return cls(tokenizer, tokens, record)
+        return cls(tokenizer, tokens, record.model_copy(update={"special_tokens": special_tokens}))
+
+    def with_special_tokens(self, policy: InText) -> Renderer:
+        """The same renderer with another policy for control tokens in messages."""
+        return Renderer(self.tokenizer, self._tokens, self.record.model_copy(update={"special_tokens": policy}))
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path, record: RenderingRecord) -> Renderer:
@@ -153,6 +164,14 @@ class Renderer:
     def markers(self) -> Markers:
         """Texts that the tokenizer or the template would not take for content."""
         return find_markers(self.tokenizer)
+
+    def control_tokens(self, contents: Sequence[str]) -> list[list[str]]:
+        """The control tokens that each text holds by itself, one EOS at its very end aside.
+
+        For text that a template has rendered in part: a completion that follows a prompt as plain text.
+        """
+        eos = self._tokens.eos
+        return self._control.tokens_in([text.rstrip().removesuffix(eos) for text in contents])
 
     def unknown(self) -> Unknown:
         """What the tokenizer does with characters that its vocabulary lacks."""
@@ -232,19 +251,25 @@ class Renderer:
     def prompt_ids(self, prompts: Sequence[Conversation]) -> list[Ids | None]:
         """Ids of prompts with the header of the response, as a policy reads them; None where the template refuses.
 
-        A prompt of the batch that was rendered last is encoded no second time.
+        None, too, where a prompt's control tokens are plain text here and special tokens to a policy. A prompt of the
+        batch that was rendered last is encoded no second time.
         """
-        texts = together_or_alone(
-            lambda batch: apply_template(self.tokenizer, batch, add_generation_prompt=True), prompts
-        )
+        texts = template_texts(self.tokenizer, prompts, add_generation_prompt=True)
         encoded = iter(together_or_alone(self._encode, [text for text in texts if isinstance(text, str)]))
         found = [text if isinstance(text, Exception) else next(encoded) for text in texts]
+        if self.record.special_tokens == "text":
+            held = [any(self._control.tokens_in([turn.content for turn in prompt])) for prompt in prompts]
+            return [
+                None if other or isinstance(ids_T, Exception) else ids_T
+                for other, ids_T in zip(held, found, strict=True)
+            ]
         return [None if isinstance(ids_T, Exception) else ids_T for ids_T in found]
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendered]:
         if not has_template(self.tokenizer) and any(m.role != "text" for messages in conversations for m in messages):
             raise template_missing(self.tokenizer)
-        return render_batch(self.tokenizer, self._encode, self._tokens, conversations)
+        as_text = self.record.special_tokens == "text"
+        return render_batch(self.tokenizer, self._encode, self._tokens, conversations, self._control, as_text=as_text)
 
     def _fit_one(self, conversation: Conversation, rendered: Rendered, place: str) -> Rendered:
         if rendered.ids is None:

@@ -51,6 +51,10 @@ class SpecialTokens:
     shipped_pad: str | None
     closes: bool = True
 
+    def named_by(self, reason: str) -> str:
+        """The token that a fault of `REASONS` is about; "" where it is about none."""
+        return {"eos_doubled": self.eos, "bos_doubled": self.bos or "", "pad_in_text": self.pad}.get(reason, "")
+
 
 def prepare_special_tokens(tokenizer: Any) -> SpecialTokens:
     """Settle EOS, BOS and pad, in place; an encoder's [SEP] and [CLS] serve as EOS and BOS.

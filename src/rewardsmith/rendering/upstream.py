@@ -25,9 +25,10 @@ import numpy as np
 
 from rewardsmith.errors import RenderingError
 from rewardsmith.protocols import Progress
-from rewardsmith.rendering.batch import Rendered, apply_template, first_line, together_or_alone
+from rewardsmith.rendering.batch import Rendered, first_line
 from rewardsmith.rendering.length import Ids
 from rewardsmith.rendering.loading import load_tokenizer
+from rewardsmith.rendering.sandbox import template_texts, together_or_alone
 from rewardsmith.rendering.special_tokens import tokenizer_name
 from rewardsmith.types import Conversation
 
@@ -86,7 +87,7 @@ class UpstreamRenderer:
         return done
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendered]:
-        texts = together_or_alone(lambda batch: apply_template(self._tokenizer, batch), conversations)
+        texts = template_texts(self._tokenizer, conversations)
         encoded = iter(together_or_alone(self._encode, [text for text in texts if isinstance(text, str)]))
         return [
             Rendered(None, "template_refused", first_line(text))

@@ -7,6 +7,10 @@
 
 Text becomes tokens as in training: messages through the checkpoint's template, plain text closed with EOS (TRL's own
 scoring of plain text adds none). Rewards are raw.
+
+A message with a control token of the model (`rendering/markers.py`) has no reward, so that a policy cannot write turns
+of its own; nor has such a completion as plain text, where the checkpoint is in this process. A prompt as plain text is
+rendered already: its tokens are meant.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.errors import DataError, ModelError
-from rewardsmith.protocols import Scorer
+from rewardsmith.protocols import Explaining, Scorer
+from rewardsmith.scoring.cached import CachedScorer
 from rewardsmith.scoring.ensemble import EnsembleScorer
-from rewardsmith.scoring.local import LocalScorer
+from rewardsmith.scoring.local import NO_REWARD, LocalScorer
 from rewardsmith.scoring.remote import RemoteScorer, is_url
 from rewardsmith.types import Conversation, Message
 
@@ -35,19 +40,22 @@ class RewardFunction:
 
     def __init__(self, scorer: Scorer, name: str = "reward") -> None:
         self.scorer = scorer
+        self.reasons: tuple[str, ...] = ()
+        """Why the last call gave no reward, one for each completion; "" where it gave one."""
         self.__name__ = name  # what TRL calls it in its logs
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
-        """One raw reward for each completion; None where it has no sound rendering.
+        """One raw reward for each completion; None where it has no sound rendering, for the reason in `reasons`.
 
         Args:
             prompts: texts, or lists of messages.
             completions: texts, or lists of messages, one for each prompt.
             completion_ids: not looked at: the policy's tokens are not the reward model's.
             columns: `log_metric`, where TRL gives it, is told the share of missing rewards and, of an ensemble, each
-                member's mean and the spread; the rest is not looked at.
+                member's mean and the spread; `log_extra` the reasons, where a reward is missing. The rest is not
+                looked at.
 
         Raises:
             DataError: prompts and completions are not of the same number, or a message is none.
@@ -64,10 +72,16 @@ class RewardFunction:
             _conversation(prompt, completion, f"completions[{index}]")
             for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
         ]
-        return self._rewards(conversations, columns.get("log_metric"))
+        written = _control_tokens(self.scorer, conversations, completions)
+        rewards = self._rewards(conversations, written, columns.get("log_metric"))
+        said = reasons_of(self.scorer, conversations, rewards)
+        self.reasons = tuple(own or reason for own, reason in zip(written, said, strict=True))
+        if any(self.reasons) and columns.get("log_extra") is not None:
+            columns["log_extra"](f"{self.__name__}_missing", list(self.reasons))
+        return rewards
 
     def _rewards(
-        self, conversations: list[Conversation], log_metric: Callable[[str, float], None] | None
+        self, conversations: list[Conversation], faults: list[str], log_metric: Callable[[str, float], None] | None
     ) -> list[float | None]:
         metrics: dict[str, float] = {}
         if isinstance(self.scorer, EnsembleScorer):
@@ -77,7 +91,7 @@ class RewardFunction:
             metrics["spread"] = _mean(found.spread)
         else:
             rewards = self.scorer.score(conversations)
-        there = np.isfinite(rewards)
+        there = np.isfinite(rewards) & ~np.array(list(map(bool, faults)), dtype=bool)
         metrics["missing"] = float(1.0 - there.mean()) if len(rewards) else 0.0
         if log_metric is not None:
             for name, value in metrics.items():
@@ -124,12 +138,16 @@ def reward_function(
 
 @dataclass(frozen=True, slots=True)
 class BestResponse:
-    """The response with the highest reward: its index, its text, its reward, and the rewards of all (NaN: none)."""
+    """The response with the highest reward: its index, its text, its reward, and the rewards of all (NaN: none).
+
+    `reasons` say why a response has none; "" where it has one.
+    """
 
     index: int
     response: str
     reward: float
     rewards: tuple[float, ...]
+    reasons: tuple[str, ...] = ()
 
 
 def best_of_n(scorer: Scorer, prompt: Turns, responses: Sequence[str]) -> BestResponse:
@@ -145,15 +163,42 @@ def best_of_n(scorer: Scorer, prompt: Turns, responses: Sequence[str]) -> BestRe
     """
     if not responses:
         raise DataError("there is no response to choose from", where="responses", fix="give at least one")
-    rewards = scorer.score(answers_to(prompt, responses))
+    conversations = answers_to(prompt, responses)
+    rewards = scorer.score(conversations)
+    reasons = reasons_of(scorer, conversations, rewards)
     if not np.isfinite(rewards).any():
         raise DataError(
-            f"none of the {len(responses)} responses has a reward",
+            f"none of the {len(responses)} responses has a reward; the first: {reasons[0]}",
             where="responses",
-            fix="shorten them; scorer.missing says why",
+            fix="shorten them, or take out what is named",
         )
     index = int(np.nanargmax(np.where(np.isfinite(rewards), rewards, np.nan)))
-    return BestResponse(index, responses[index], float(rewards[index]), tuple(float(reward) for reward in rewards))
+    found = tuple(float(reward) for reward in rewards)
+    return BestResponse(index, responses[index], float(rewards[index]), found, reasons)
+
+
+def reasons_of(scorer: Scorer, conversations: Sequence[Conversation], rewards: Any) -> tuple[str, ...]:
+    """Why rewards are missing: a code, and what it is about where that is known; "" where there is a reward."""
+    values = np.array(rewards, dtype=np.float64)
+    lacking = np.flatnonzero(~np.isfinite(values)).tolist()
+    texts = [conversations[index] for index in lacking]
+    said = scorer.why(texts) if isinstance(scorer, Explaining) and texts else [NO_REWARD] * len(texts)
+    found = dict(zip(lacking, said, strict=True))
+    return tuple(found.get(index, "") for index in range(len(values)))
+
+
+def _control_tokens(scorer: Scorer, conversations: Sequence[Conversation], completions: Sequence[Any]) -> list[str]:
+    """Completions as plain text that hold control tokens of a model in this process, with a reason; "" for the rest."""
+    said = [""] * len(conversations)
+    plain = [index for index, one in enumerate(conversations) if one and one[0].role == "text"]
+    members = [member.scorer for member in scorer.members] if isinstance(scorer, EnsembleScorer) else [scorer]
+    for one in members if plain else []:
+        if isinstance(one, LocalScorer | CachedScorer):
+            found = one.checkpoint.renderer.control_tokens([completions[index] for index in plain])
+            for index, tokens in zip(plain, found, strict=True):
+                if tokens and not said[index]:
+                    said[index] = f"special_token_in_text: {', '.join(tokens)} in the completion"
+    return said
 
 
 def answers_to(prompt: Turns, responses: Sequence[Turns]) -> list[Conversation]:

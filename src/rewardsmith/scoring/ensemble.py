@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from rewardsmith.errors import RewardsmithError
-from rewardsmith.protocols import Progress, Scorer
+from rewardsmith.protocols import Explaining, Progress, Scorer
 from rewardsmith.scoring.combining import (
     Combination,
     EnsembleRewards,
@@ -25,6 +25,7 @@ from rewardsmith.scoring.combining import (
     check_combination,
     combine_found,
 )
+from rewardsmith.scoring.local import NO_REWARD
 from rewardsmith.types import Conversation
 
 FAILURES = (RewardsmithError, RuntimeError, OSError)
@@ -59,6 +60,16 @@ class EnsembleScorer:
             ModelError: a member failed, or with `leave_out_failing` all of them.
         """
         return self.score_members(conversations, progress).rewards
+
+    def why(self, conversations: Sequence[Conversation]) -> list[str]:
+        """Why each conversation has no reward, by the first member that has a reason."""
+        said = [
+            member.scorer.why(conversations) for member in self.members if isinstance(member.scorer, Explaining)
+        ]
+        return [
+            next((one[place] for one in said if one[place] != NO_REWARD), NO_REWARD)
+            for place in range(len(conversations))
+        ]
 
     def score_members(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> EnsembleRewards:
         """Combined rewards, with the members' and their spread. Raises as `score`."""

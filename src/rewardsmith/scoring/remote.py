@@ -32,7 +32,9 @@ from numpy.typing import NDArray
 from rewardsmith.errors import ModelError
 from rewardsmith.protocols import Progress
 from rewardsmith.records.bounded import parse_json
+from rewardsmith.rendering.faults import REASONS
 from rewardsmith.scoring.combining import Scale
+from rewardsmith.scoring.local import NO_REWARD
 from rewardsmith.types import Conversation
 
 TOKEN_VARIABLE = "REWARDSMITH_TOKEN"  # noqa: S105 - a name, not a secret
@@ -100,6 +102,7 @@ class RemoteScorer:
         self.timeout = timeout
         self.patience = patience
         self.missing: Counter[str] = Counter()
+        self._said: dict[Conversation, str] = {}
         self._parts = parts
         self._prefix = parts.path.rstrip("/")
         self._sleep = sleep
@@ -113,12 +116,18 @@ class RemoteScorer:
         """
         rewards = np.full(len(conversations), np.nan)
         done = 0
+        self._said = {}
         for indices in _chunks(conversations):
             rewards[indices] = self._score([conversations[index] for index in indices])
             done += len(indices)
             if progress is not None:
                 progress(done, len(conversations))
         return rewards
+
+    def why(self, conversations: Sequence[Conversation]) -> list[str]:
+        """The server's codes for conversations of the last call that have no reward, `code: detail`."""
+        codes = [self._said.get(conversation, "") for conversation in conversations]
+        return [f"{code}: {REASONS.get(code, 'the server gives none')}" if code else NO_REWARD for code in codes]
 
     def describe(self) -> RemoteModel:
         """What the server says of the model behind this URL. Raises as `score`."""
@@ -146,14 +155,18 @@ class RemoteScorer:
             raise ModelError(
                 "the answer has not one reward for each conversation", where=self.url, fix="ask a rewardsmith server"
             )
-        lacking = [index for index, reward in enumerate(rewards) if reward is None]
-        self.missing.update(str(reasons[index]) if isinstance(reasons, list) else "unknown" for index in lacking)
+        for index, reward in enumerate(rewards):
+            if reward is None:
+                code = str(reasons[index]) if isinstance(reasons, list) and index < len(reasons) else "unknown"
+                self.missing[code] += 1
+                self._said[conversations[index]] = code
         return np.array([np.nan if reward is None else float(reward) for reward in rewards])
 
     def _each_alone(self, conversations: list[Conversation], code: str) -> NDArray[np.float64]:
         """One text is beyond a limit: it has no reward, the others do."""
         if len(conversations) == 1:
             self.missing[code] += 1
+            self._said[conversations[0]] = code
             return np.array([np.nan])
         return np.concatenate([self._score([one]) for one in conversations])
 

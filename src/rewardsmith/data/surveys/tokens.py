@@ -24,6 +24,7 @@ from rewardsmith.records import TokenSummary
 from rewardsmith.rendering import length_said
 
 _NAMED = 3
+_AS_TEXT = "; plain text in the ids of this training, special tokens in those of TRL and vLLM"
 
 
 class Tokens:
@@ -32,6 +33,7 @@ class Tokens:
     def __init__(self, setting: Setting) -> None:
         self._renderer = setting.renderer
         self._pairs_per_step = setting.spec.training.pairs_per_step
+        self._as_text = setting.renderer.record.special_tokens == "text"
         self._columns = TokenColumns()
         self._markers = MarkerWatch(setting.renderer.markers())
         self._prefixes = PrefixWatch(setting.renderer)
@@ -57,7 +59,7 @@ class Tokens:
             "special_token_in_text",
             special,
             lambda place: markers.describe(table.pairs[place], special=True),
-            summary=self._most_frequent("special"),
+            summary=self._most_frequent("special") + (_AS_TEXT if self._as_text and len(special) else ""),
             remove=special,
         )
         yield Found(
@@ -134,9 +136,10 @@ SPECIAL_TOKEN_IN_TEXT = Check(
     code="special_token_in_text",
     severity="warning",
     title="Special tokens inside what people wrote",
-    meaning="A prompt or response contains the text of a special token: EOS, BOS, or one that opens or closes a turn.",
-    why="The model reads a turn that nobody took, or an end that is none; a policy can learn to write it for reward.",
-    fix="remove the tokens from the texts, or leave the rows out (--fix)",
+    meaning="A message contains a token that opens or closes turns or texts: EOS, BOS, a header; the row is left out.",
+    why="The model would read a turn that nobody took, or an end that is none; a policy can learn to write it.",
+    fix="remove the tokens from the texts; or write data.special_tokens: text, which encodes them as plain text, "
+    "so that the row stays and programs such as TRL and vLLM give it other ids",
     of="kept",
 )
 ROLE_MARKER_IN_TEXT = Check(
