@@ -187,13 +187,14 @@ class ControlTokens:
         wanted = self._wanted_of(tuple(message.role for message in conversation))
         return wanted is not None and np.array_equal(self._control(ids_T), wanted)
 
-    def as_text(self, conversation: Conversation) -> tuple[str, Ids]:
+    def as_text(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> tuple[str, Ids]:
         """Text and ids with the messages' control tokens as plain text; raises what template and tokenizer raise.
 
         As `encode_marked_chat` of transformers 5.24: the text is parted at such tokens, each part is encoded alone.
         """
         marked = tuple(Message(message.role, self._marked(message.content)) for message in conversation)
-        pieces = re.split(f"{_OPEN}(.*?){_CLOSE}|[{_OPEN}{_CLOSE}]", apply_template(self._tokenizer, [marked])[0])
+        (written,) = apply_template(self._tokenizer, [marked], add_generation_prompt=add_generation_prompt)
+        pieces = re.split(f"{_OPEN}(.*?){_CLOSE}|[{_OPEN}{_CLOSE}]", written, flags=re.DOTALL)
         if self._plain is None:
             self._plain = copy.deepcopy(self._tokenizer)
             self._plain.split_special_tokens = True

@@ -251,17 +251,16 @@ class Renderer:
     def prompt_ids(self, prompts: Sequence[Conversation]) -> list[Ids | None]:
         """Ids of prompts with the header of the response, as a policy reads them; None where the template refuses.
 
-        None, too, where a prompt's control tokens are plain text here and special tokens to a policy. A prompt of the
-        batch that was rendered last is encoded no second time.
+        A prompt of the batch that was rendered last is encoded no second time.
         """
         texts = template_texts(self.tokenizer, prompts, add_generation_prompt=True)
         encoded = iter(together_or_alone(self._encode, [text for text in texts if isinstance(text, str)]))
         found = [text if isinstance(text, Exception) else next(encoded) for text in texts]
         if self.record.special_tokens == "text":
             held = [any(self._control.tokens_in([turn.content for turn in prompt])) for prompt in prompts]
-            return [
-                None if other or isinstance(ids_T, Exception) else ids_T
-                for other, ids_T in zip(held, found, strict=True)
+            found = [
+                self._control.as_text(prompt, add_generation_prompt=True)[1] if in_text else ids_T
+                for prompt, in_text, ids_T in zip(prompts, held, found, strict=True)
             ]
         return [None if isinstance(ids_T, Exception) else ids_T for ids_T in found]
 
