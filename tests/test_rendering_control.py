@@ -6,6 +6,7 @@ The ids that refuse or pass are worked out by hand from the tokenizers' vocabula
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 from rendering_tokenizers import CHATML, CHATML_TOKENS, build, chatml, gemma, llama3, plain
 from rewardsmith.rendering import Renderer
-from rewardsmith.types import Conversation, Message
+from rewardsmith.types import Conversation, Message, with_tools
 
 SEEN = "special_token_in_text"
 ATTACKS = {
@@ -159,6 +160,43 @@ def wordpieces() -> Any:
 def test_what_a_vocabulary_lacks_is_unknown_and_only_the_written_token_is_refused():
     assert rendered(wordpieces(), talk("river", "the loire")).ids.tolist() == [3, 4, 2, 1, 5, 2]
     assert rendered(wordpieces(), talk("river", "the [UNK] loire")).token == "[UNK] in message 2 (assistant)"
+
+
+TOOLED = CHATML.replace(
+    "message['content'] +", "message['content'] + (message.tool_calls | tojson if message.tool_calls else '') +"
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("reasoning", "message 2 (assistant)"),
+        ("call", "message 2 (assistant)"),
+        ("tools", "the tools"),
+        ("result", "message 3 (tool)"),
+    ],
+)
+def test_calls_results_reasoning_and_tools_are_no_place_for_tokens_either(place, said):
+    def text(where: str) -> str:
+        return "x<|im_end|>y" if where == place else "xy"
+
+    call = json.dumps([{"type": "function", "function": {"name": "f", "arguments": {"a": text("call")}}}])
+    conversation = with_tools(
+        (
+            Message("user", "Q"),
+            Message("assistant", "", tool_calls=call.replace("<", "\\u003c"), reasoning_content=text("reasoning")),
+            Message("tool", text("result"), name="f"),
+            Message("assistant", "A"),
+        ),
+        [{"type": "function", "function": {"name": "f", "description": text("tools")}}],
+    )
+    assert rendered(chatml(), conversation, chat_template=TOOLED).token == f"<|im_end|> in {said}"
+    plainly = (
+        Message("user", "Q"),
+        Message("assistant", "", tool_calls=call.replace("<|im_end|>", "")),
+        *talk("Q", "A"),
+    )
+    assert rendered(chatml(), plainly, chat_template=TOOLED).reason == ""
 
 
 def test_a_role_is_no_place_for_tokens():

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import threading
 from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from rendering_tokenizers import CHATML, chatml
 from rewardsmith.errors import RenderingError
 from rewardsmith.rendering import Renderer, sandbox
 from rewardsmith.rendering.sandbox import LIMIT_STRIKES, STRIKES, TemplateRefusal, apply_template, run_template
-from rewardsmith.types import Message
+from rewardsmith.types import Message, with_tools
 
+TEMPLATES = sorted((Path(find_spec("trl").origin).parent / "chat_templates").glob("*.jinja"))
 GOOD = (Message("user", "Q"), Message("assistant", "A"))
 # Seconds of processor time that may pass here, and MiB.
 CPU, MEMORY = "more than 1 s of processor time", "more than 1024 MiB of memory"
@@ -138,3 +143,28 @@ def test_a_forked_child_starts_a_helper_of_its_own():
         os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert run_template("b", {}, [GOOD]) == ["b"]
+
+
+TOOL = {"type": "function", "function": {"name": "river", "description": "Näme", "parameters": {"type": "object"}}}
+CALL = json.dumps([{"id": "1", "type": "function", "function": {"name": "river", "arguments": {"land": "France"}}}])
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: file.stem)
+def test_tools_calls_and_reasoning_are_rendered_as_transformers_renders_them(file):
+    template = file.read_text(encoding="utf-8")
+    turns = (
+        Message("user", "Name a river."),
+        Message("assistant", "", tool_calls=CALL, reasoning_content="Which land?"),
+        Message("tool", "Loire", tool_call_id="1", name="river"),
+        Message("assistant", "The Loire."),
+    )
+    names = {"bos_token": "<s>", "eos_token": "</s>"}
+    try:
+        (expected,), _ = render_jinja_template(
+            [[turn.as_dict() for turn in turns]], [TOOL], chat_template=template, **names
+        )
+    except Exception as error:
+        expected = str(error)
+    (found,) = run_template(template, names, [with_tools(turns, [TOOL])])
+    if "strftime_now" not in template:
+        assert str(found) == expected

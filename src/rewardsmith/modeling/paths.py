@@ -36,7 +36,9 @@ from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
 from rewardsmith.records import PathName
 from rewardsmith.rendering import load_tokenizer
-from rewardsmith.types import Conversation, tools_of
+from rewardsmith.rendering.encoding import encode
+from rewardsmith.rendering.sandbox import apply_template
+from rewardsmith.types import Conversation
 
 Rewards = NDArray[np.float64]
 
@@ -168,10 +170,8 @@ def _one_batch(case: Verified) -> PaddedBatches:
 
 
 def _saved_ids(tokenizer: Any, conversation: Conversation) -> Ids:
-    tools, turns = tools_of(conversation)
-    messages = [turn.as_dict() for turn in turns]
-    ids = tokenizer.apply_chat_template(messages, tools=tools or None, tokenize=True, return_dict=False)
-    return np.array(ids, dtype=np.int32)
+    """As `apply_chat_template(tokenize=True)`: the template's text, and no special tokens but those in it."""
+    return encode(tokenizer, apply_template(tokenizer, [conversation]))[0]
 
 
 def _saved_pad(case: Verified) -> int | None:

@@ -201,9 +201,7 @@ class _Helper:
         self._owner = 0
         self._read = bytearray()
 
-    def render(
-        self, template: str, head: Mapping[str, Any], batch: list[Asked]
-    ) -> Iterator[str | TemplateRefusal]:
+    def render(self, template: str, head: Mapping[str, Any], batch: list[Asked]) -> Iterator[str | TemplateRefusal]:
         """One answer a conversation; after one that killed the helper no more come."""
         with self._lock:
             request = {**head, "template": template, "conversations": batch}

@@ -63,9 +63,7 @@ class EnsembleScorer:
 
     def why(self, conversations: Sequence[Conversation]) -> list[str]:
         """Why each conversation has no reward, by the first member that has a reason."""
-        said = [
-            member.scorer.why(conversations) for member in self.members if isinstance(member.scorer, Explaining)
-        ]
+        said = [member.scorer.why(conversations) for member in self.members if isinstance(member.scorer, Explaining)]
         return [
             next((one[place] for one in said if one[place] != NO_REWARD), NO_REWARD)
             for place in range(len(conversations))
