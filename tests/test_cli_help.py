@@ -10,8 +10,8 @@ import sys
 import pytest
 import typer
 
+from rewardsmith.benchmarks import BENCHMARKS
 from rewardsmith.cli.app import app
-from rewardsmith.evaluation import BENCHMARKS
 
 
 def test_the_help_of_evaluate_names_every_benchmark() -> None:

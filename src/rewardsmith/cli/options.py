@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from rewardsmith.benchmarks import BENCHMARKS
 from rewardsmith.cli.terminal import errors, say_json
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ BenchmarkName = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="rewardbench2, rewardbench, rm_bench, judgebench, llmbar, rmb, ppe, pairs or best_of_n.",
+        help=f"{', '.join(list(BENCHMARKS)[:-1])} or {list(BENCHMARKS)[-1]}.",
         show_default=False,
     ),
 ]

@@ -3,7 +3,7 @@
 A scorer or a file gives the rewards; this room knows no model.
 
 contract.py      what a benchmark is: rows, tally, rule
-benchmarks.py    the registry
+benchmarks.py    a benchmark by its name in the registry, `rewardsmith.benchmarks`
 rewardbench2.py  RewardBench 2; ties.py its Ties formula
 rewardbench.py   RewardBench, version 1
 rm_bench.py      RM-Bench

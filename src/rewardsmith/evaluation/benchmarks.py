@@ -1,35 +1,30 @@
-"""The registry of benchmarks. Adding one means one file with a `Benchmark` and one line here."""
+"""The benchmarks of the registry (`rewardsmith.benchmarks`) as values: what scores, judges and compares asks here."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from typing import cast
 
+from rewardsmith import benchmarks
 from rewardsmith.errors import BenchmarkError
-from rewardsmith.evaluation.best_of_n import BEST_OF_N
 from rewardsmith.evaluation.contract import Benchmark
-from rewardsmith.evaluation.judgebench import JUDGEBENCH
-from rewardsmith.evaluation.llmbar import LLMBAR
-from rewardsmith.evaluation.pairs import PAIRS
-from rewardsmith.evaluation.ppe import PPE
-from rewardsmith.evaluation.rewardbench import REWARDBENCH
-from rewardsmith.evaluation.rewardbench2 import REWARDBENCH2
-from rewardsmith.evaluation.rm_bench import RM_BENCH
-from rewardsmith.evaluation.rmb import RMB
 from rewardsmith.spec.section import nearest
 
-BENCHMARKS = MappingProxyType(
-    {
-        "rewardbench2": REWARDBENCH2,
-        "rewardbench": REWARDBENCH,
-        "rm_bench": RM_BENCH,
-        "judgebench": JUDGEBENCH,
-        "llmbar": LLMBAR,
-        "rmb": RMB,
-        "ppe": PPE,
-        "pairs": PAIRS,
-        "best_of_n": BEST_OF_N,
-    }
-)
+
+class _Benchmarks(Mapping[str, Benchmark]):
+    """The registry as a mapping; each benchmark's module is imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Benchmark:
+        return cast("Benchmark", benchmarks.declared(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(benchmarks.BENCHMARKS)
+
+    def __len__(self) -> int:
+        return len(benchmarks.BENCHMARKS)
+
+
+BENCHMARKS = _Benchmarks()
 
 
 def find_benchmark(name: str) -> Benchmark:

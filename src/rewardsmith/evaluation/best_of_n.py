@@ -23,6 +23,7 @@ from rewardsmith.evaluation.contract import (
     Floats,
     Rewards,
     Tally,
+    always_ranked,
     equal_weights,
     mean_tally,
 )
@@ -95,4 +96,6 @@ BEST_OF_N = Benchmark(
     baseline=baseline,
     average=equal_weights,
     details=no_details,
+    judged=always_ranked,
+    unread_as_chance=True,
 )

@@ -5,9 +5,9 @@
     tally(subset, rows, rewards)     → Tally             the benchmark's own rule, as sums over independent units
     results.score_rows               → BenchmarkResult   scores, intervals, baselines
 
-A benchmark is one `Benchmark` value in one file and one line in `benchmarks.BENCHMARKS`. It says how rows are read,
-how a subset is scored, what a random scorer reaches and how subsets are averaged; intervals, missing rewards and
-records are the same for all.
+A benchmark is one `Benchmark` value in one file and one line in `rewardsmith.benchmarks`. It says how rows are read,
+how a subset is scored, what a random scorer reaches, how subsets are averaged and how a judge is asked; intervals,
+missing rewards and records are the same for all, and the spec and `--help` read its names from there.
 
 An average is a weighted mean of the subsets' scores (`Weigh`: sizes → weights), or the score of all rows taken
 together (`"rows"`). A section is a named weighted mean of some subsets, as RewardBench's Chat is.
@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records import DatasetInfo, JudgeProtocol
 from rewardsmith.statistics import grouped_sums
 from rewardsmith.types import Conversation, Message
 
@@ -131,6 +131,16 @@ def no_sections(sizes: Mapping[str, int]) -> Mapping[str, Weights]:
     return {}
 
 
+def by_number(row: EvalRow) -> JudgeProtocol:
+    """Two responses are compared, more are ranked."""
+    return "pairwise" if len(row.responses) == 2 else "ranking"
+
+
+def always_ranked(row: EvalRow) -> JudgeProtocol:
+    """The best of all responses is asked for, of two as well."""
+    return "ranking"
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """One benchmark: how its rows are read, scored and compared with chance.
@@ -148,6 +158,13 @@ class Benchmark:
         sections: sizes of the subsets → the weights of the subsets in each section; each becomes `section_NAME` in
             the results' metrics, with its interval and baselines.
         averaged: sizes of the subsets → the names of what the average is a mean of, where that is not the subsets.
+        other_subsets: subsets that rows may have and the published set has not.
+        known_chance: what random rewards reach, known before any row is read: by subset (and `average`), or one number
+            for all of them. A threshold at or under it is refused when the spec is loaded.
+        judged: how a language model is asked about a row: `pairwise`, `ranking` or `rating`.
+        unread_as_chance: its rule gives equal rewards what guessing reaches, so that `judge --score-missing-as-chance`
+            means something.
+        renders_upstream: `rendering` can render text as its own script does (`--protocol upstream`).
         missing_upstream: where the benchmark's own code counts a missing reward otherwise: its tally and protocol.
     """
 
@@ -162,6 +179,11 @@ class Benchmark:
     details: Callable[[Sequence[EvalRow], Rewards], dict[str, float | None]]
     sections: Callable[[Mapping[str, int]], Mapping[str, Weights]] = no_sections
     averaged: Callable[[Mapping[str, int]], Sequence[str]] = tuple
+    other_subsets: tuple[str, ...] = ()
+    known_chance: Mapping[str, float] | float | None = None
+    judged: Callable[[EvalRow], JudgeProtocol] = by_number
+    unread_as_chance: bool = False
+    renders_upstream: bool = False
     missing_upstream: tuple[Tallier, str] | None = None
 
     def as_upstream(self) -> Benchmark:

@@ -139,5 +139,6 @@ JUDGEBENCH = Benchmark(
     baseline=pair_baseline,
     average="rows",
     details=details,
+    known_chance=0.5,
     missing_upstream=(upstream_tally, UPSTREAM_PROTOCOL),
 )

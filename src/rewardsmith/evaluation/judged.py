@@ -9,10 +9,8 @@ How a row is asked, and what its rewards are:
     pairwise   the better of two; the probability of each, which sum to 1: one half each is a tie
     rating     every answer alone, from 1 to 10
 
-RewardBench 2 ranks in five subsets and rates in Ties, as its own script does. RM-Bench and PPE's sets of 32 compare
-answers two by two in many ways, for which a judge would be asked up to 496 times a row: their answers are rated. Rows
-with more answers than there are letters are rated as well. A missing verdict is a missing reward: the benchmark's
-rule decides.
+Each benchmark says how its rows are asked (`Benchmark.judged`); rows of more answers than there are letters are rated.
+A missing verdict is a missing reward: the benchmark's rule decides.
 
 The judge is handed in (`protocols.BenchmarkJudge`): this room knows no endpoint.
 """
@@ -29,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith import statistics
-from rewardsmith.evaluation import ppe, rewardbench2
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Floats
 from rewardsmith.evaluation.results import Evaluation, score_rows
 from rewardsmith.protocols import BenchmarkJudge, Progress
@@ -38,9 +35,6 @@ from rewardsmith.types import Comparison, Conversation, Missing, Rating
 
 MOST_RANKED = 26
 """Answers that one question can hold: the letters."""
-
-CHANCE_BENCHMARKS = ("rewardbench2", "best_of_n")
-"""Benchmarks whose rule gives equal rewards what guessing reaches; RewardBench 2's script scores parse failures so."""
 
 FAILED_RATING = -1.0
 """What RewardBench 2's script takes for a rating that it cannot read."""
@@ -81,16 +75,7 @@ def row_name(row: EvalRow) -> str:
 
 def protocol_of(benchmark: Benchmark, row: EvalRow) -> JudgeProtocol:
     """How a row of a benchmark is asked."""
-    rated = {
-        "rewardbench2": row.subset == rewardbench2.TIES,
-        "rm_bench": True,
-        "ppe": row.subset != ppe.HUMAN,
-    }
-    if rated.get(benchmark.name) or len(row.responses) > MOST_RANKED:
-        return "rating"
-    if len(row.responses) == 2 and benchmark.name not in ("rewardbench2", "best_of_n"):
-        return "pairwise"
-    return "ranking"
+    return "rating" if len(row.responses) > MOST_RANKED else benchmark.judged(row)
 
 
 def plain(response: Conversation) -> str:

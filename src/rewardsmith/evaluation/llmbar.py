@@ -156,4 +156,5 @@ LLMBAR = Benchmark(
     average=equal_weights,
     details=details,
     sections=sections,
+    known_chance=0.5,
 )

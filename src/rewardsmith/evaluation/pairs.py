@@ -126,4 +126,5 @@ PAIRS = Benchmark(
     baseline=pair_baseline,
     average="rows",
     details=details,
+    known_chance=0.5,
 )

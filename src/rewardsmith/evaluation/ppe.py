@@ -318,5 +318,8 @@ PPE = Benchmark(
     average=average,
     details=details,
     sections=sections,
+    known_chance=0.5,
+    # The sampled pairs of 32 answers would be asked one by one.
+    judged=lambda row: "pairwise" if row.subset == HUMAN else "rating",
     averaged=lambda sizes: [*([HUMAN] if HUMAN in sizes else []), *sections(sizes)],
 )

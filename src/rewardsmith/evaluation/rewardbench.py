@@ -147,5 +147,7 @@ REWARDBENCH = Benchmark(
     average=average_weights,
     details=no_details,
     sections=sections,
+    other_subsets=tuple(SECTIONS[PRIOR]),
+    known_chance=0.5,
     averaged=lambda sizes: tuple(sections(sizes)),
 )

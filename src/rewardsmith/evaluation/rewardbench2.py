@@ -132,4 +132,9 @@ REWARDBENCH2 = Benchmark(
     baseline=baseline,
     average=equal_weights,
     details=details,
+    known_chance=dict.fromkeys(SUBSETS[:-1], 0.25),
+    # As its own script: four answers are ranked, Ties are rated.
+    judged=lambda row: "rating" if row.subset == TIES else "ranking",
+    unread_as_chance=True,
+    renders_upstream=True,
 )

@@ -169,5 +169,7 @@ RM_BENCH = Benchmark(
     average=average_weights,
     details=details,
     sections=sections,
+    known_chance=0.5,
+    judged=lambda row: "rating",  # nine comparisons a row
     averaged=lambda sizes: [domain for domain in DOMAINS if domain in map(_domain_of, sizes)],
 )

@@ -181,4 +181,5 @@ RMB = Benchmark(
     average=equal_weights,
     details=details,
     sections=sections,
+    known_chance={subset: 0.5 for subset in SUBSETS if subset.endswith("pairwise")},
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from rewardsmith import data, evaluation
+from rewardsmith.benchmarks import rendered_upstream
 from rewardsmith.data import Side
 from rewardsmith.errors import MarginStop, NegativeVerdict, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
@@ -44,7 +45,7 @@ from rewardsmith.records import (
     write_text,
 )
 from rewardsmith.spec import BenchmarkSpec, SourceSpec, Spec, dump_spec
-from rewardsmith.spec.evaluation import RENDERED_UPSTREAM, RenderingProtocol
+from rewardsmith.spec.evaluation import RenderingProtocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +234,10 @@ def evaluate_job(
     names = (evaluation.RESULTS_FILE, evaluation.ROWS_FILE, "gates.json", "summary.md")
     guard_folder(out, names, evaluation.RESULTS_FILE, (data, rewards or data))
     kind, rows = load_benchmark(BenchmarkSpec(name=benchmark, data=data), data)
-    if protocol == "upstream" and kind.name not in RENDERED_UPSTREAM:
+    if protocol == "upstream" and not kind.renders_upstream:
         raise UserError(
             f"--protocol upstream is the rendering of a benchmark's own script, and {kind.name} has none here",
-            fix=f"leave it out; it is for {', '.join(RENDERED_UPSTREAM)}",
+            fix=f"leave it out; it is for {', '.join(rendered_upstream())}",
         )
     kind = kind.as_upstream() if missing == "upstream" else kind
     settings = spec or Spec()

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rewardsmith import evaluation
+from rewardsmith.benchmarks import BENCHMARKS
 from rewardsmith.errors import SpecError, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.evaluation.judge_probes import ask_again, pair_consistency, pair_ties, plant_injections
-from rewardsmith.evaluation.judged import CHANCE_BENCHMARKS, RowAnswer, judge_rows, protocol_of, score_judged
+from rewardsmith.evaluation.judged import RowAnswer, judge_rows, protocol_of, score_judged
 from rewardsmith.judging import CALLS_FILE, CallLog, Client, Endpoint, LanguageModelJudge, load_prompts
 from rewardsmith.judging.budget import Charge
 from rewardsmith.pipeline.evaluating import load_benchmark
@@ -127,11 +128,12 @@ def judge_job(
     names = (evaluation.RESULTS_FILE, evaluation.ROWS_FILE, JUDGE_FILE)
     guard_folder(out / "eval" / kind.name, names, JUDGE_FILE, (data,))
     guard_files((out / CALLS_FILE,), (data,))
-    if missing_as_chance and kind.name not in CHANCE_BENCHMARKS:
+    if missing_as_chance and not kind.unread_as_chance:
+        names = [name for name in BENCHMARKS if evaluation.find_benchmark(name).unread_as_chance]
         raise UserError(
             f"the script of {kind.name} does not score unread replies so",
             where="--score-missing-as-chance",
-            fix=f"leave it out; it is for {' and '.join(CHANCE_BENCHMARKS)}",
+            fix=f"leave it out; it is for {' and '.join(names)}",
         )
     judge = build_judge(spec.judge, out, seed=spec.seed)
     work = _Work(spec, kind, rows, judge, events)

@@ -21,7 +21,7 @@ from rewardsmith.pipeline.evaluating import evaluate_with
 from rewardsmith.protocols import Progress
 from rewardsmith.rendering import Rendered
 from rewardsmith.scoring import CheckpointScorer
-from rewardsmith.spec.evaluation import RENDERED_UPSTREAM, RenderingProtocol
+from rewardsmith.spec.evaluation import RenderingProtocol
 from rewardsmith.types import Conversation
 
 _WORDS: dict[RenderingProtocol, str] = {"checkpoint": "training", "upstream": "RewardBench's own script"}
@@ -60,7 +60,7 @@ def evaluate_renderings(
             progress=progress,
         )
 
-    if benchmark.name not in RENDERED_UPSTREAM:
+    if not benchmark.renders_upstream:
         return run(scorer, rows, "checkpoint")
     try:
         upstream = scorer.as_upstream()

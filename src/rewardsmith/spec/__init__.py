@@ -9,7 +9,6 @@ evaluation.py    benchmarks, gates, export
 probes.py        bias probes: rows, limits, gates
 judging.py       the judge: endpoint, budget, prompts
 routing.py       the router: rules, target, budget, breaker
-benchmarks.py    names of subsets and chance, known before any row is read
 tree.py          the root and its fingerprint
 loading.py       YAML and `--set`
 faults.py        errors with line, reason, did-you-mean
@@ -27,7 +26,6 @@ from rewardsmith.spec.architecture import (
     QloraAdapter,
     compare_sizes,
 )
-from rewardsmith.spec.benchmarks import KNOWN_BASELINES
 from rewardsmith.spec.data import DataSpec, HeldOutSpec, SourceSpec
 from rewardsmith.spec.evaluation import (
     BenchmarkSpec,
@@ -45,7 +43,6 @@ from rewardsmith.spec.training import MonitorSpec, TrainingSpec
 from rewardsmith.spec.tree import Spec, digest
 
 __all__ = [
-    "KNOWN_BASELINES",
     "AdapterSpec",
     "BaseModelSpec",
     "BenchmarkSpec",

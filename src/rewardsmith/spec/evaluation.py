@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rewardsmith.spec.benchmarks import KNOWN_BASELINES, SUBSETS
+from rewardsmith import benchmarks
 from rewardsmith.spec.probes import ProbeGatesSpec, ProbesSpec
 from rewardsmith.spec.section import OPTIONAL_NAME_PATTERN, Fraction, Refusal, Section, nearest
 
@@ -15,17 +15,14 @@ HELD_OUT = "held_out"
 """What results on the spec's own held-out pairs are called, and so no benchmark may be."""
 
 RenderingProtocol = Literal["checkpoint", "upstream"]
-RENDERED_UPSTREAM = ("rewardbench2",)
-"""Benchmarks whose own script renders text in a way of its own (`rendering.upstream`)."""
-
-_PAIR_BASELINE = 0.5
 
 
 class BenchmarkSpec(Section):
     """One benchmark and where its rows are."""
 
-    name: str = Field("rewardbench2", min_length=1)
-    """A name of the registry: rewardbench2, rewardbench, rm_bench, judgebench, llmbar, rmb, ppe, pairs, best_of_n."""
+    name: str = Field(
+        "rewardbench2", min_length=1, description=f"A name of the registry: {', '.join(benchmarks.BENCHMARKS)}."
+    )
     data: str = Field("embedded", min_length=1)
     """Hub id, a file in the benchmark's own schema, or `embedded`."""
     revision: str | None = None
@@ -42,10 +39,11 @@ class BenchmarkSpec(Section):
 
     @model_validator(mode="after")
     def _upstream_has_a_script(self) -> BenchmarkSpec:
-        if self.protocol == "upstream" and self.name not in RENDERED_UPSTREAM:
+        known = self.name in benchmarks.BENCHMARKS
+        if self.protocol == "upstream" and not (known and benchmarks.declared(self.name).renders_upstream):
             raise Refusal(
                 f"upstream is the rendering of a benchmark's own script, and {self.name} has none here",
-                f"write checkpoint; upstream is for {', '.join(RENDERED_UPSTREAM)}",
+                f"write checkpoint; upstream is for {', '.join(benchmarks.rendered_upstream())}",
                 field=("protocol",),
             )
         return self
@@ -134,13 +132,12 @@ class EvaluationSpec(Section):
 def _check_threshold(key: str, benchmark: str, subset: str, threshold: float) -> None:
     """Refuse a threshold that no model can miss or reach, and a subset name that is nearly right."""
     field = ("gates", "minimum", key, subset)
-    subsets = SUBSETS.get(benchmark, ())
+    subsets = benchmarks.subsets_of(benchmark)
     if subset not in subsets and difflib.get_close_matches(subset, subsets, n=1):
         raise Refusal(f"{benchmark} has no subset {subset!r}", nearest(subset, subsets), field=field)
     if not 0.0 < threshold <= 1.0:
         raise Refusal(f"{threshold} is not a score", "write a number above 0 and up to 1", field=field)
-    pairwise = _PAIR_BASELINE if benchmark in ("pairs", HELD_OUT) else None
-    baseline = KNOWN_BASELINES.get(benchmark, {}).get(subset, pairwise)
+    baseline = benchmarks.chance_of("pairs" if benchmark == HELD_OUT else benchmark, subset)
     if baseline is not None and threshold <= baseline:
         raise Refusal(
             f"{threshold} is not above the random baseline {baseline}, so a model that guesses would pass",
