@@ -129,11 +129,11 @@ def judge_job(
     guard_folder(out / "eval" / kind.name, names, JUDGE_FILE, (data,))
     guard_files((out / CALLS_FILE,), (data,))
     if missing_as_chance and not kind.unread_as_chance:
-        names = [name for name in BENCHMARKS if evaluation.find_benchmark(name).unread_as_chance]
+        able = [name for name in BENCHMARKS if evaluation.find_benchmark(name).unread_as_chance]
         raise UserError(
             f"the script of {kind.name} does not score unread replies so",
             where="--score-missing-as-chance",
-            fix=f"leave it out; it is for {' and '.join(names)}",
+            fix=f"leave it out; it is for {' and '.join(able)}",
         )
     judge = build_judge(spec.judge, out, seed=spec.seed)
     work = _Work(spec, kind, rows, judge, events)
