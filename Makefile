@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-openrlhf fuzz-http test-wheel check format docs screenshots bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-openrlhf fuzz-http test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -63,6 +63,25 @@ test-trackers: $(STAMP)  ## Weights & Biases and MLflow, written and read back i
 	  "$$(.venv-trackers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rewardsmith-venv.pth"
 	@.venv-trackers/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt wandb mlflow-skinny
 	@$(TEST_ENV) .venv-trackers/bin/python -m pytest -q tests/test_trackers_elsewhere.py
+
+# One environment a version: its transformers, tokenizers and huggingface_hub come first on the path, and torch and the
+# rest from .venv. `--no-deps` is what keeps them few; versions.txt names what each version needs of its own.
+TRANSFORMERS ?= .venv-transformers
+$(TRANSFORMERS)/.installed: $(STAMP) tests/transformers/versions.txt
+	@echo "Making $(TRANSFORMERS) (a minute the first time) ..."
+	@purelib='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	while read -r version others; do \
+	  env=$(TRANSFORMERS)/$$version; \
+	  test -x $$env/bin/python || $(BIN)/python -m venv --without-pip $$env || exit 1; \
+	  echo "import site; site.addsitedir('$$($(BIN)/python -c "$$purelib")')" \
+	    > "$$($$env/bin/python -c "$$purelib")/zz-rewardsmith-venv.pth"; \
+	  $(BIN)/python -m pip --python $$env/bin/python install -qq --disable-pip-version-check --no-deps \
+	    --ignore-installed transformers==$$version $$others || exit 1; \
+	done < tests/transformers/versions.txt
+	@touch $@
+
+test-transformers: $(TRANSFORMERS)/.installed  ## Checkpoints that we write, loaded by transformers 4.51 to the pinned one; two minutes
+	@$(TEST_ENV) $(BIN)/python -m pytest -q tests/transformers/every_version.py
 
 # OpenRLHF's pins conflict with ours, so it has an environment of its own. setuptools 81 dropped what DeepSpeed builds with.
 $(OPENRLHF)/.installed: tests/openrlhf/requirements.txt
@@ -129,5 +148,5 @@ bench:  ## Say which command makes which table of bench/results; runs none of th
 	@grep -hE '^    python bench/' $(filter-out bench/trl_peer.py,$(wildcard bench/*.py))
 
 clean:  ## Remove the virtual environment and the caches; runs/ stays
-	rm -rf $(VENV) .venv-trackers .venv-wheel $(OPENRLHF) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-trackers $(TRANSFORMERS) .venv-wheel $(OPENRLHF) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rewardsmith.cli.options import AsJson, print_record
 from rewardsmith.cli.terminal import terminal
+
+if TYPE_CHECKING:
+    from rewardsmith.records import ExportRecord
 
 
 def export(
@@ -44,8 +47,16 @@ def export(
         f"(tolerance {record.tolerance:.2g})",
         highlight=False,
     )
+    console.print(_versions(record), highlight=False)
     if record.normalization:
         known = ", ".join(f"{name} {record.normalization[name]}" for name in ("mean", "std"))
         console.print(f"kept and not applied: {known}", highlight=False)
     for command in record.start:
         console.print(f"  next: {command}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _versions(record: ExportRecord) -> str:
+    """In which versions of transformers models of this type gave the same rewards."""
+    if record.transformers:
+        return f"verified for transformers {', '.join(record.transformers)}"
+    return "not verified for other versions of transformers than the one here: models of this type were not tried there"

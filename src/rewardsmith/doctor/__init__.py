@@ -15,7 +15,7 @@ reference.py      docs/doctor.md
 No file here loads torch or transformers: an answer takes a fraction of a second.
 """
 
-from rewardsmith.doctor.checkpoints import checkpoint_findings, is_checkpoint
+from rewardsmith.doctor.checkpoints import checkpoint_findings, checkpoint_fixes, is_checkpoint
 from rewardsmith.doctor.environment import STACK, Environment, installed, version_findings
 from rewardsmith.doctor.fixes import Fixed, fixes
 from rewardsmith.doctor.rules import Combination, Rule, RuleBook, judging, load_rules
@@ -30,6 +30,7 @@ __all__ = [
     "RuleBook",
     "Scanned",
     "checkpoint_findings",
+    "checkpoint_fixes",
     "fixes",
     "installed",
     "is_checkpoint",

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.doctor.chat_templates import ends_with_eos
+from rewardsmith.doctor.fixes import Fixed
 from rewardsmith.modeling.config_faults import config_faults
+from rewardsmith.modeling.spellings import SPELLERS, gaps, respelled, tokenizer_for_both
 from rewardsmith.records.bounded import parse_json
 from rewardsmith.records.doctor import DoctorFinding
 
@@ -238,6 +240,70 @@ def _template(files: _Files) -> Iterator[DoctorFinding]:
         )
 
 
+def _rope(files: _Files) -> Iterator[DoctorFinding]:
+    """transformers 4 knows no `rope_parameters`: it takes its defaults, and rewards are others without a word."""
+    found = list(gaps(files.config))
+    stated = [gap for gap in found if gap.stated]
+    if stated:
+        yield _finding(
+            files,
+            "checkpoint-rope-differs",
+            "config.json",
+            "the settings of the rotary positions stand there twice and differ: what is read depends on the version of "
+            f"transformers ({'; '.join(map(str, stated))})",
+            "write the values that the model was trained with under both names; the base model's config.json has them",
+            found=", ".join(gap.name for gap in stated),
+        )
+    elif found:
+        yield _finding(
+            files,
+            "checkpoint-rope-spelling",
+            "config.json",
+            "transformers 4 does not know rope_parameters and gives other rewards: it reads "
+            f"{'; '.join(map(str, found))}",
+            "write the old names beside it: rewardsmith doctor DIR --fix, or rewardsmith export --to hf",
+            found="rope_parameters without the names of transformers 4",
+            severity="error" if files.is_reward_model else "warning",
+            fixable=True,
+        )
+
+
+def _tokenizer_names(files: _Files) -> Iterator[DoctorFinding]:
+    """Names that only transformers 5 writes; version 4 ends with an error at each."""
+    if tokenizer_for_both(files.tokenizer_config) == files.tokenizer_config:
+        return
+    names = [name for name in ("tokenizer_class", "extra_special_tokens") if _only_new(files.tokenizer_config, name)]
+    yield _finding(
+        files,
+        "checkpoint-tokenizer-spelling",
+        "tokenizer_config.json",
+        "AutoTokenizer of transformers 4 cannot read it: it knows no class TokenizersBackend and takes "
+        "extra_special_tokens for a dictionary",
+        "write PreTrainedTokenizerFast and additional_special_tokens, which both read: rewardsmith doctor DIR --fix",
+        found=", ".join(names),
+        severity="warning",
+        fixable=True,
+    )
+
+
+def _only_new(config: dict[str, Any], name: str) -> bool:
+    return name in config and tokenizer_for_both(config).get(name) != config[name]
+
+
+def checkpoint_fixes(folder: Path) -> Iterator[Fixed]:
+    """The files of a folder that transformers 4 reads otherwise, with the names of both versions in them.
+
+    A configuration whose two spellings differ is left alone: which one is right, only its author knows.
+    """
+    files = _Files(folder)
+    wanted = {finding.file for check in (_rope, _tokenizer_names) for finding in check(files) if finding.fixable}
+    for name, both in SPELLERS.items():
+        path = folder / name
+        if str(path) in wanted:
+            before = path.read_text(encoding="utf-8")
+            yield Fixed(path, before, respelled(before, both))
+
+
 def _remote_code(files: _Files) -> Iterator[DoctorFinding]:
     """OpenRLHF always runs code from the repository of a model."""
     if files.config.get("auto_map"):
@@ -259,6 +325,8 @@ CHECKS: tuple[Callable[[_Files], Iterator[DoctorFinding]], ...] = (
     _tokenizer_pad,
     _vocabulary,
     _template,
+    _rope,
+    _tokenizer_names,
     _remote_code,
 )
 
@@ -281,7 +349,15 @@ def _token(stored: Any) -> str | None:
 
 
 def _finding(
-    files: _Files, rule: str, name: str, problem: str, fix: str, *, found: str = "", severity: str = "error"
+    files: _Files,
+    rule: str,
+    name: str,
+    problem: str,
+    fix: str,
+    *,
+    found: str = "",
+    severity: str = "error",
+    fixable: bool = False,
 ) -> DoctorFinding:
     return DoctorFinding.model_validate(
         {
@@ -291,5 +367,6 @@ def _finding(
             "problem": problem,
             "fix": fix or "restore the file, or save the model again",
             "file": str(files.folder / name),
+            "fixable": fixable,
         }
     )

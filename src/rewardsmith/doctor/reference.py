@@ -49,7 +49,8 @@ judged.
 - **Checkpoint folders.** `config.json`, tokenizer files, template, adapter, and the headers of safetensors files.
 
 `--fix` replaces the spans of names and leaves everything else: layout, comments, permissions. A name that is called
-otherwise now keeps its old name in the file (`import New as Old`). A notebook keeps the layout of its JSON, or is left
+otherwise now keeps its old name in the file (`import New as Old`). Of a checkpoint it rewrites `config.json` and
+`tokenizer_config.json`, never weights. A notebook keeps the layout of its JSON, or is left
 alone. What has no mechanical mend is only reported.
 
 A package that is not installed is judged by the newest version that the rules know:
@@ -83,6 +84,12 @@ _CHECKPOINTS = """
 - **checkpoint-vocabulary** (error). The tokenizer has ids that the embedding lacks.
 - **checkpoint-template-eos** (warning). A full conversation does not end with EOS, so that the reward is read at
   another token (ChatML's newline).
+- **checkpoint-rope-spelling** (error on a reward model, else a warning; `--fix`). `config.json` says the rotary
+  positions only as `rope_parameters`, which transformers 4 does not know: it takes its default theta and no scaling,
+  and gives other rewards. What it would read is named. `--fix` writes the old names beside it, and both agree.
+- **checkpoint-rope-differs** (error). Both spellings are there and say different things.
+- **checkpoint-tokenizer-spelling** (warning; `--fix`). `tokenizer_config.json` names the class `TokenizersBackend` or a
+  list of `extra_special_tokens`: `AutoTokenizer` of transformers 4 ends with an error.
 - **checkpoint-remote-code** (note). The model brings code of its own, which OpenRLHF always runs.
 - **checkpoint-unreadable** (warning). A file of the folder is broken.
 

@@ -31,6 +31,7 @@ from rewardsmith.modeling.loading import (
     one_label_config,
 )
 from rewardsmith.modeling.quiet import quiet_upstream
+from rewardsmith.modeling.spellings import respell
 from rewardsmith.modeling.weights import Compared, compare_with_files
 from rewardsmith.records import CheckpointRecord, GoldenReward, guard_removal, read_record, write_json
 from rewardsmith.rendering import Ids, Renderer, load_tokenizer
@@ -137,6 +138,7 @@ def save_checkpoint(
         renderer.save(aside)
         if shape is not None:
             shape(aside)
+        _respell(aside)
         finished = record.model_copy(update={"golden": golden_rewards(load_reward_model(aside), renderer)})
         refuse_no_rewards(finished.golden, str(folder))
         if describe is not None:
@@ -149,6 +151,31 @@ def save_checkpoint(
         raise
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
+
+
+def _respell(folder: Path) -> None:
+    """The folder's JSON files as transformers 4 and 5 both read them; the configuration stays what it is here.
+
+    A setting that the old names cannot say without changing what this version reads keeps its new name alone: the
+    doctor says then what version 4 would take.
+    """
+    path = folder / "config.json"
+    written = path.read_text(encoding="utf-8") if path.is_file() else None
+    before = load_config(folder).to_dict() if written is not None else {}
+    respell(folder)
+    if written is not None and not _same_settings(before, load_config(folder).to_dict()):
+        path.write_text(written, encoding="utf-8")
+
+
+def _same_settings(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether every setting is still what it was; a rope's kind may be there under its old name as well."""
+    return all(
+        _same_settings(value, after[key])
+        if isinstance(value, dict) and isinstance(after[key], dict)
+        else value == after[key]
+        for key, value in before.items()
+        if key in after or value is not None
+    )
 
 
 def read_checkpoint_record(folder: str | Path) -> CheckpointRecord | None:

@@ -40,6 +40,7 @@ from rewardsmith.modeling.checkpoint import (
 )
 from rewardsmith.modeling.imports import OPENRLHF_FIELDS, forget_openrlhf
 from rewardsmith.modeling.reward_head import install_reward_forward, reads_one_token
+from rewardsmith.modeling.spellings import verified_for
 from rewardsmith.modeling.stored import stored_weights
 from rewardsmith.records import CheckpointRecord, ExportRecord
 from rewardsmith.statistics import largest_difference, within
@@ -93,6 +94,7 @@ def export_checkpoint(
         largest_difference=_largest(before, written) if written else 0.0,
         tolerance=tolerance,
         normalization=record.normalization,
+        transformers=verified_for(json.loads((out / "config.json").read_text(encoding="utf-8"))),
         start=_START[target](out, _type_name(model), value_head_prefix),
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import RECORD, read_checkpoint_record
+from rewardsmith.modeling.spellings import both_spellings
 from rewardsmith.records import CheckpointRecord
 
 _DECIDES_TEXT = (
@@ -101,7 +102,8 @@ def _rendering(one: CheckpointRecord, other: CheckpointRecord) -> list[tuple[str
 
 def _config(folder: Path) -> dict[str, Any]:
     said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in said.items() if name not in _SAYS_NOTHING}
+    # In both spellings: a parent of 0.1.0 has one of them only.
+    return {name: value for name, value in both_spellings(said).items() if name not in _SAYS_NOTHING}
 
 
 def _json(folder: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from rewardsmith.doctor import (
     Fixed,
     Scanned,
     checkpoint_findings,
+    checkpoint_fixes,
     fixes,
     installed,
     is_checkpoint,
@@ -45,7 +46,9 @@ class Examination:
 
     def fixes(self) -> Iterator[Fixed]:
         """The files that can be rewritten, with their diffs; nothing is written yet."""
-        return fixes(self.scanned, self.judged)
+        yield from fixes(self.scanned, self.judged)
+        for folder in self.record.checkpoints:
+            yield from checkpoint_fixes(Path(folder))
 
 
 def doctor_job(paths: Sequence[Path], *, against: Iterable[str] = (), python: str | None = None) -> Examination:

@@ -14,7 +14,9 @@ class ExportRecord(Record):
 
     `trainer` says who made the source; `merged` that an adapter became part of the weights. `largest_difference` is
     between the rewards of the golden conversations before and after, both in float32; `tolerance` was its limit.
-    `normalization` is what the source says of mean and std: kept, never applied. `start` lists commands.
+    `normalization` is what the source says of mean and std: kept, never applied. `transformers` lists the versions in
+    which models of this type were loaded and gave the same rewards; it is empty for a type that was not tried there.
+    `start` lists commands.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -28,4 +30,5 @@ class ExportRecord(Record):
     largest_difference: float
     tolerance: float
     normalization: dict[str, str | float] | None = None
+    transformers: tuple[str, ...] = ()
     start: tuple[str, ...] = ()

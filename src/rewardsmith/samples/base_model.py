@@ -15,14 +15,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from rewardsmith.modeling.quiet import quiet_upstream
+from rewardsmith.modeling.spellings import respell
 from rewardsmith.protocols import Progress
 from rewardsmith.samples.files import cache_folder, cache_key, cached
 from rewardsmith.samples.generator import DEFAULT_SIZES, Sizes, warm_up_texts
 from rewardsmith.samples.tokenizer import MAX_LENGTH, build_tokenizer
 from rewardsmith.samples.warm_up import Recipe, Text, warm_up
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def _build(folder: Path, seed: int, sizes: Sizes, shape: Shape, recipe: Recipe, 
     with quiet_upstream():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    respell(folder)
 
 
 @contextmanager
