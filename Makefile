@@ -67,7 +67,7 @@ test-trackers: $(STAMP)  ## Weights & Biases and MLflow, written and read back i
 # One environment a version: its transformers, tokenizers and huggingface_hub come first on the path, and torch and the
 # rest from .venv. `--no-deps` is what keeps them few; versions.txt names what each version needs of its own.
 TRANSFORMERS ?= .venv-transformers
-$(TRANSFORMERS)/.installed: $(STAMP) tests/transformers/versions.txt
+$(TRANSFORMERS)/.installed: $(STAMP) tests/transformers_versions/versions.txt
 	@echo "Making $(TRANSFORMERS) (a minute the first time) ..."
 	@purelib='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	while read -r version others; do \
@@ -77,11 +77,11 @@ $(TRANSFORMERS)/.installed: $(STAMP) tests/transformers/versions.txt
 	    > "$$($$env/bin/python -c "$$purelib")/zz-rewardsmith-venv.pth"; \
 	  $(BIN)/python -m pip --python $$env/bin/python install -qq --disable-pip-version-check --no-deps \
 	    --ignore-installed transformers==$$version $$others || exit 1; \
-	done < tests/transformers/versions.txt
+	done < tests/transformers_versions/versions.txt
 	@touch $@
 
 test-transformers: $(TRANSFORMERS)/.installed  ## Checkpoints that we write, loaded by transformers 4.51 to the pinned one; two minutes
-	@$(TEST_ENV) $(BIN)/python -m pytest -q tests/transformers/every_version.py
+	@$(TEST_ENV) $(BIN)/python -m pytest -q tests/transformers_versions/every_version.py
 
 # OpenRLHF's pins conflict with ours, so it has an environment of its own. setuptools 81 dropped what DeepSpeed builds with.
 $(OPENRLHF)/.installed: tests/openrlhf/requirements.txt

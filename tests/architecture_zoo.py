@@ -161,7 +161,6 @@ ZOO = (*_decoders(), *_recurrent(), *_encoders(), *_encoder_decoders())
 def make_tiny(architecture: Architecture, folder: Path) -> Path:
     """A base of it as hubs hold them: random weights without a reward head, and a tokenizer with a chat template."""
     import torch
-
     import transformers
 
     tokenizer = make_tokenizer()

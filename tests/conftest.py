@@ -70,9 +70,8 @@ def make_pairs(count: int, seed: int = 0, *, shared_prompts: bool = False) -> li
 def make_tokenizer(*, chat_template: str | None = CHATML, pad: str | None = "<|pad|>") -> object:
     """A byte-level BPE of 400 tokens with ChatML's special tokens."""
     import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, trainers
-
     import transformers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
 
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -93,7 +92,6 @@ def make_tokenizer(*, chat_template: str | None = CHATML, pad: str | None = "<|p
 def make_base(folder: Path, *, layers: int = 2, width: int = 32, seed: int = 0) -> Path:
     """A tiny random Qwen3 causal language model with its tokenizer, saved as a hub checkpoint is."""
     import torch
-
     import transformers
 
     tokenizer = make_tokenizer()

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 
-import transformers
 from conftest import make_tokenizer
 from rendering_tokenizers import LLAMA3, LLAMA3_TOKENS, build, gemma
 from rewardsmith.types import Conversation

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-
 from transformers import PreTrainedTokenizerFast
 
 TEXTS = ["How many legs has a spider? A spider has eight legs.", "Name a river in France. The Loire is a river."] * 3

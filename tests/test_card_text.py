@@ -208,7 +208,6 @@ def test_a_run_leaves_a_card_whose_snippets_run(world: World, kind: str) -> None
 def test_raw_text_without_the_template_gives_another_reward(world: World) -> None:
     """What the card warns of is so: the same words, not rendered, are another text to the model."""
     import torch
-
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     world("run", world.write_spec())

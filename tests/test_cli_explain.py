@@ -60,7 +60,6 @@ def test_a_plain_layout_gives_the_same(model: Path) -> None:
 
 def test_an_encoder_is_computed_prefix_by_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
-
     import transformers
 
     torch.manual_seed(0)

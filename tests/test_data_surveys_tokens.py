@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from conftest import make_pairs
 from rendering_tokenizers import CHATML, chatml, gemma, llama3, plain
@@ -25,7 +26,6 @@ from rewardsmith.records import RejectedRow, SourceCount, to_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair
-from transformers import PreTrainedTokenizerFast
 
 CHECKS = {check.code: check for check in vars(tokens).values() if isinstance(check, tokens.Check)}
 CLEAN = make_pairs(1000)

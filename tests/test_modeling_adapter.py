@@ -9,13 +9,13 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 
 from conftest import make_pairs
 from rewardsmith import share_prefixes, tree_collator
 from rewardsmith.errors import DataError, ModelError
 from rewardsmith.rendering import load_renderer
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
 PAIRS = 12
 

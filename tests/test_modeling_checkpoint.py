@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
-import transformers
 from conftest import make_pairs
 from rewardsmith.errors import ModelError, RewardsmithError, SpecError
 from rewardsmith.modeling.checkpoint import golden_rewards, open_checkpoint, refuse_second_epoch, save_checkpoint

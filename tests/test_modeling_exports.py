@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import rewardsmith
-import transformers
 from checkpoint_maker import make_checkpoint
 from conftest import make_pairs
 from foreign_maker import (

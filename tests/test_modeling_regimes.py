@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 import transformers
+
 from architecture_zoo import ZOO, Architecture, make_tiny
 from checkpoint_maker import make_checkpoint
 from conftest import make_tokenizer

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling import tree_attention as attention
@@ -23,7 +24,6 @@ from rewardsmith.modeling.tree_attention import TREE_ATTENTION, dense_tree_atten
 from rewardsmith.modeling.tree_calls import BLOCK, CallPlan, plan_calls, plan_reward_calls
 from rewardsmith.modeling.tree_kernel import planned_attention
 from rewardsmith.modeling.tree_support import supports_tree, tree_matches_padded
-from transformers import AutoConfig, AutoModelForSequenceClassification
 
 WINDOWS = (None, 40, 7)
 

@@ -13,9 +13,9 @@ import numpy as np
 import peft
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
-import transformers
 from checkpoint_maker import make_checkpoint
 from conftest import make_base, make_tokenizer
 from foreign_maker import make_published, published_rewards

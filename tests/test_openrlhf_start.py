@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
-import transformers
 from conftest import make_base, make_tokenizer
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.loading import load_base

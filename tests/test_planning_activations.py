@@ -8,8 +8,8 @@ import numpy as np
 import peft
 import pytest
 import torch
-
 import transformers
+
 from rewardsmith.modeling.layouts import PairIds, choose_layout
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.shapes import ModelShape, shape_of

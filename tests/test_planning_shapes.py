@@ -7,8 +7,8 @@ from typing import Any
 import peft
 import pytest
 import torch
-
 import transformers
+
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.shapes import read_shape, shape_of
 

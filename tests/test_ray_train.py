@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-
 import transformers
+
 from ray_world import two_machines
 from rewardsmith.errors import ModelError, SpecError
 from rewardsmith.pipeline.training import choose_sharding, wanted_workers

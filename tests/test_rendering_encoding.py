@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from rendering_tokenizers import CHATML_TOKENS, TEXTS, build, chatml, gemma, llama3, plain
 from rewardsmith.rendering import Renderer
 from rewardsmith.rendering.encoding import Encoder, encode, find_opening
 from rewardsmith.rendering.words import Words, parts_at_spaces
 from rewardsmith.types import Message, PreferencePair
-from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 CHATML_HEADER = "<|im_start|>user\nName a river.<|im_end|>\n<|im_start|>assistant\n"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from rendering_tokenizers import chatml, gemma, llama3, plain
 from rewardsmith.rendering import Renderer
 from rewardsmith.types import Conversation, Message
-from transformers import AutoTokenizer
 
 ASK = (Message("user", "Name a river in France."),)
 ANSWER = (Message("assistant", "The Loire."),)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from rendering_tokenizers import chatml
 from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.unknown import find_unknown, unknown_parts
-from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 
 def word_level() -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rewardsmith import samples
 from rewardsmith.samples import Sizes, base_model
@@ -16,7 +17,6 @@ from rewardsmith.samples.generator import best_of_n_rows, warm_up_texts
 from rewardsmith.samples.membership import CATEGORIES as GROUPS
 from rewardsmith.samples.tokenizer import SPECIAL_TOKENS, build_tokenizer
 from rewardsmith.samples.warm_up import Recipe, warm_up
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 SIZES = Sizes(train_blocks=2, held_out_blocks=2, row_blocks=2, ties=4, warm_up_blocks=24)
 SHAPE = Shape(vocabulary=600, width=32, inner_width=64, layers=2, heads=2)

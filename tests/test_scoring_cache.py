@@ -147,7 +147,6 @@ def test_another_checkpoint_in_the_same_folder_gets_its_own_rewards(
 
 def test_the_settings_of_an_adapter_decide(tiny_base: Path) -> None:
     import peft
-
     import transformers
 
     identities = set()

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 import transformers
+
 from conftest import WORDS, make_pairs, make_tokenizer
 from rewardsmith.errors import RenderingError
 from rewardsmith.modeling.checkpoint import save_checkpoint

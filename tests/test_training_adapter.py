@@ -9,8 +9,8 @@ import numpy as np
 import peft
 import pytest
 import torch
-
 import transformers
+
 from conftest import make_pairs
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import open_checkpoint

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from transformers import AutoModelForCausalLM
 
 from conftest import make_base, make_pairs
 from openrlhf_job import openrlhf_job
@@ -40,7 +41,6 @@ from rewardsmith.training.openrlhf.setup import set_up
 from rewardsmith.training.openrlhf.texts import their_ids
 from rewardsmith.training.trl_backend import TrainJob
 from rewardsmith.training.trl_backend import train as train_by_trl
-from transformers import AutoModelForCausalLM
 
 PYTHON = os.environ["OPENRLHF_PYTHON"]
 STANDINS = Path(__file__).with_name("standins")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 import transformers
+
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.modeling.reward_head import install_reward_forward

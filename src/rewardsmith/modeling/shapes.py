@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
+import transformers
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-import transformers
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.sizes import load_config
 from rewardsmith.modeling.tree_support import supports_tree

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-
 import transformers
+
 from rewardsmith.errors import ModelError, SpecError
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.spec import Spec, compare_sizes

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig, set_seed
 from transformers.pytorch_utils import Conv1D
 
 from rewardsmith.errors import ModelError
 from rewardsmith.spec import LoraAdapter
-from transformers import PreTrainedConfig, set_seed
 
 _DROPPING = ("dropout", "pdrop", "layerdrop", "drop_prob", "drop_path", "drop_rate")
 # Noise on what a router or an expert reads, in training only. `router_jitter_noise` is not among them: PhiMoE's router

@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -39,7 +40,6 @@ from rewardsmith.modeling.token_tree import Pack, TreeLayout
 from rewardsmith.modeling.tree_calls import plan_calls, plan_reward_calls
 from rewardsmith.modeling.tree_cuda import cuda_attention
 from rewardsmith.modeling.tree_kernel import planned_attention
-from transformers import AttentionInterface
 
 TREE_ATTENTION = "rewardsmith_tree"
 

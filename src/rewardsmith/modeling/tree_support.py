@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from rewardsmith.modeling.regimes import Regimes, find_regimes
@@ -27,7 +28,6 @@ from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
 from rewardsmith.modeling.token_tree import pack_sequences
 from rewardsmith.modeling.tree_attention import TREE_ATTENTION, to_model_inputs
 from rewardsmith.statistics import largest_difference, within
-from transformers import AutoModelForSequenceClassification
 
 SHARING_LAYERS = ("full_attention", "sliding_attention")
 

@@ -30,12 +30,12 @@ from typing import Any, Literal
 
 import safetensors
 import torch
+import transformers
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import cached_file
 
-import transformers
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.imports import head_names
 from rewardsmith.modeling.quiet import quiet_upstream

@@ -14,9 +14,9 @@ from random import Random
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 
 from rewardsmith.protocols import Progress
-from transformers import PreTrainedModel
 
 Text = tuple[list[int], int]
 """Token ids, and how many of them are the prompt's."""

@@ -18,9 +18,9 @@ import json
 from typing import Any
 
 import torch
+import transformers
 
 import rewardsmith
-import transformers
 
 _SAYS_NOTHING = ("transformers_version", "dtype", "torch_dtype")
 

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
+from transformers import PrinterCallback
 from trl import RewardConfig
 
 from rewardsmith.errors import ModelError
@@ -53,7 +54,6 @@ from rewardsmith.training.order import StepSampler, order_pairs
 from rewardsmith.training.plan import TrainingPlan, make_plan, refuse_data_parallel
 from rewardsmith.training.trainer import WholeStepTrainer
 from rewardsmith.types import PreferencePair
-from transformers import PrinterCallback
 
 
 @dataclass(frozen=True, slots=True)

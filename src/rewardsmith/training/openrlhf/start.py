@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 import transformers
+
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.imports import OPENRLHF_FIELDS, made_by_openrlhf
 from rewardsmith.modeling.loading import load_base, load_config

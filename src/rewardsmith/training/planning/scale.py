@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import transformers
+
 from rewardsmith.modeling.shapes import ModelShape, shape_of
 from rewardsmith.training.planning.activations import Adapter, Numerics
 from rewardsmith.training.planning.backend import ROOM

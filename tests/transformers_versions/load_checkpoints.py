@@ -1,6 +1,6 @@
 """Load checkpoints with the transformers of this interpreter, as somebody else's program does, and compare.
 
-    .venv-transformers/4.51.3/bin/python tests/transformers/load_checkpoints.py FOLDER      # one JSON line a checkpoint
+    .venv-transformers/4.51.3/bin/python load_checkpoints.py FOLDER      # one JSON line a checkpoint
 
 Nothing of Rewardsmith is imported: AutoTokenizer, its own chat template, AutoModelForSequenceClassification.
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 import huggingface_hub
 import tokenizers
 import torch
-
 import transformers
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 

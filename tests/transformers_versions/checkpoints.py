@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import AddedToken
 
 import rewardsmith
-import transformers
 from conftest import CHATML, make_tokenizer
 from rewardsmith.modeling.averaging import average_checkpoints
 from rewardsmith.modeling.checkpoint import save_checkpoint

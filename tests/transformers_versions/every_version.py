@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from checkpoints import MODELS, make_cases
 
-import transformers
 from rewardsmith.modeling.spellings import VERIFIED, VERIFIED_MODELS
 
 HERE = Path(__file__).parent
