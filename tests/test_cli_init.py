@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cli_world import World
 from rewardsmith.spec import Spec, load_spec
 from rewardsmith.spec.starter import starter_spec
 
+ROW = {"prompt": "Which river?"}
 RIVERS = ("Loire", "Rhône", "Seine", "Garonne", "Meuse", "Marne", "Lot", "Tarn", "Isère", "Oise")
 
 
@@ -78,6 +80,48 @@ def test_a_hub_id_is_an_id(world: World) -> None:
     assert (spec.policy.id, spec.policy.parameters) == ("org/policy-7B", None)
 
 
+def test_a_published_data_set_is_recognised_and_its_label_explained(world: World) -> None:
+    rows = [
+        {"prompt": f"Which {n}?", "response_0": f"It is {n}.", "response_1": "No.", "better_response_id": n % 2,
+         "safer_response_id": 0}
+        for n in range(4)
+    ]  # fmt: skip
+    (world.folder / "safe.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = world("init", "new", "--data", "safe.jsonl")
+    assert done.code == 0
+    assert "recognised: PKU-SafeRLHF" in done.out
+    assert "known from the data set's card and Ji et al. 2024" in done.out
+    assert "another label: --label safer_response_id" in done.out
+    shown = done.out[done.out.index("row 1 as it will be read") :].splitlines()
+    assert [line.split() for line in shown[1:4]] == [
+        ["prompt", "user:", "Which", "0?"],
+        ["chosen", "assistant:", "It", "is", "0."],
+        ["rejected", "assistant:", "No."],
+    ]  # fmt: skip
+    form = spec_in(world).data.train[0].form
+    assert form.verdict.column == "better_response_id"
+    assert world("init", "safer", "--data", "safe.jsonl", "--label", "safer_response_id").code == 0
+    assert spec_in(world, "safer").data.train[0].form.verdict.column == "safer_response_id"
+
+
+def test_a_guessed_column_can_be_unmapped(world: World) -> None:
+    row = {"question": "of 2020?", "better": [{"role": "user", "content": "Which river?"}]}
+    row["worse"] = [*row["better"], {"role": "assistant", "content": "No."}]
+    row["better"] = [*row["better"], {"role": "assistant", "content": "The Loire."}]
+    (world.folder / "odd.jsonl").write_text(json.dumps(row) + "\n")
+    assert "prompt_differs" in world("init", "new", "--data", "odd.jsonl").err
+    done = world("init", "new", "--data", "odd.jsonl", "--columns", "prompt=")
+    assert (done.code, "no column is taken for prompt" in done.out) == (0, True)
+    assert spec_in(world).data.train[0].columns["prompt"] is None
+
+
+def test_a_known_hub_id_brings_its_form(world: World) -> None:
+    done = world("init", "new", "--data", "stanfordnlp/SHP")
+    assert (done.code, "labels is 1 where comment A is preferred" in done.out) == (0, True)
+    source = spec_in(world).data.train[0]
+    assert (source.id, source.form.kind, source.columns["prompt"]) == ("stanfordnlp/SHP", "comparison", "history")
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -116,8 +160,14 @@ def test_a_terminal_is_asked_for_a_column_that_nothing_names(world: World, monke
     ("flags", "says"),
     [
         (("--data", "nowhere.csv"), ["nowhere.csv", "no such file"]),
-        (("--data", "odd.csv"), ["odd.csv", "chosen response", "'x', 'y'", "--columns chosen=NAME"]),
-        (("--data", "who.csv"), ["who.csv", "'winner' says which of two answers won", "leave ties out"]),
+        (("--data", "odd.csv"), ["odd.csv", "chosen and the rejected response", "'x', 'y'", "--columns chosen=NAME"]),
+        (("--data", "who.csv"), ["who.csv", "'winner' says which of two answers won (a)", "kind: comparison"]),
+        (
+            ("--data", "safe.jsonl", "--columns", "chosen=response_0", "--columns", "rejected=response_1"),
+            ["safe.jsonl", "'better_response_id' seems to say which answer is better (0, 1)", "kind: comparison"],
+        ),
+        (("--data", "safe.jsonl", "--label", "other"), ["'other' is no other label", "safer_response_id"]),
+        (("--data", "images.jsonl"), ["images.jsonl", "none of its 2 rows is a pair", "column 'images' holds images"]),
         (("--policy", "8Q"), ["policy '8Q'", "8B"]),
         (("--columns", "better"), ["--columns", "chosen=better"]),
         (("--columns", "choosen=better"), ["'choosen'", "annotator"]),
@@ -126,6 +176,21 @@ def test_a_terminal_is_asked_for_a_column_that_nothing_names(world: World, monke
 def test_what_cannot_be_used(flags: tuple[str, ...], says: list[str], world: World) -> None:
     (world.folder / "odd.csv").write_text("question,x,y\nA?,It is one.,It is two.\n")
     (world.folder / "who.csv").write_text("question,x,y,winner\nA?,It is one.,It is two.,x\n".replace(",x\n", ",a\n"))
+    safe = [
+        {
+            **ROW,
+            "response_0": "The Loire.",
+            "response_1": "I would not say.",
+            "better_response_id": n,
+            "safer_response_id": 0,
+        }
+        for n in (0, 1)
+    ]
+    for name, rows in (
+        ("safe", safe),
+        ("images", [{**ROW, "chosen": "The Loire.", "rejected": "No.", "images": ["x.png"]}] * 2),
+    ):
+        (world.folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = world("init", "new", *flags)
     assert done.code == 2
     assert "try: " in done.err

@@ -146,7 +146,7 @@ def test_sound_orders_of_roles(tmp_path):
         GOOD | {"prompt": [system, ASK]},
         GOOD | {"prompt": [ASK, SAY, ASK]},
         GOOD | {"prompt": [ASK, SAY, tool, tool]},
-        GOOD | {"chosen": [SAY, ASK, SAY]},
+        GOOD | {"chosen": [SAY, tool, SAY]},
     ]
     assert list(run(tmp_path, [*CLEAN, *rows]).rejected) == []
 

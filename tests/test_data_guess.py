@@ -1,4 +1,4 @@
-"""What a file of pairs seems to hold: names of columns as people give them, and what must not be guessed."""
+"""What a file of preferences seems to hold: names of columns as people give them, and what must not be guessed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 
 import pytest
 
-from rewardsmith.data.guess import guess_columns, look, unread_columns
+from rewardsmith.data.forms.recognise import guess_columns, recognise
+from rewardsmith.data.guess import first_pair, look, unread_columns
 from rewardsmith.errors import DataError
+from rewardsmith.spec import SourceSpec
+
+GOOD, BAD = "It is the Loire.", "I would rather not say."
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,7 @@ from rewardsmith.errors import DataError
         ("query goodness badly", {"prompt": "query"}, ("chosen", "rejected")),  # whole words only
         ("a b", {}, ("chosen", "rejected")),
         ("question query chosen rejected", {}, ()),  # which of the two is the prompt is left open
+        ("question context chosen rejected", {"prompt": "question"}, ()),
     ],
 )  # fmt: skip
 def test_names(names, columns, missing):
@@ -33,26 +38,122 @@ def test_names(names, columns, missing):
 def test_what_nothing_will_read_is_named():
     names = ["question", "better", "worse", "where from", "id", "score_chosen", "score_rejected"]
     mapped, _ = guess_columns(names)
-    assert unread_columns(names, mapped) == ("where from",)
-    assert unread_columns(names, {**mapped, "source": "where from"}) == ()
+
+    def unread(**changes):
+        return unread_columns(names, SourceSpec.model_validate({"path": "x.csv", "columns": mapped, **changes}))
+
+    assert unread() == ("where from",)
+    assert unread(columns={**mapped, "source": "where from"}) == ()
+    assert unread(ignore=["where from"]) == ()
 
 
-def test_a_column_that_says_who_won_is_no_answer(tmp_path):
-    path = tmp_path / "rated.jsonl"
-    rows = [{"prompt": "2 + 2?", "a": "4", "b": "5", "winner": winner} for winner in ("a", "b", "tie")]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    seen = look(path)
-    assert (seen.names, seen.columns, seen.missing) == (("prompt", "a", "b", "winner"), {}, ("chosen", "rejected"))
-    assert seen.verdict == "winner"
+def found_in(*rows):
+    return recognise(list(dict.fromkeys(name for row in rows for name in row)), rows)
+
+
+# Columns of one row (more rows where the values of one column need more), and the form that says what they mean.
+SAID = {
+    "a letter that ends the answer's column": (
+        [{"prompt": "Q?", "answer_a": GOOD, "answer_b": BAD, "winner": winner} for winner in ("a", "b", "tie")],
+        {"first": "answer_a", "second": "answer_b",
+         "verdict": {"column": "winner", "values": {"first": ["a"], "second": ["b"], "tie": ["tie"]}}},
+    ),
+    "left and right": (
+        [{"prompt": "Q?", "text1": GOOD, "text2": BAD, "choice": side} for side in ("left", "right", "left")],
+        {"first": "text1", "second": "text2",
+         "verdict": {"column": "choice", "values": {"first": ["left"], "second": ["right"]}}},
+    ),
+    "the index that ends the answer's column": (
+        [{"prompt": "Q?", "response_0": GOOD, "response_1": BAD, "label": label} for label in (0, 1, 1)],
+        {"first": "response_0", "second": "response_1",
+         "verdict": {"column": "label", "values": {"first": [0], "second": [1]}}},
+    ),
+    "the name of the column": (
+        [{"prompt": "Q?", "one": GOOD, "two": BAD, "chosen": name} for name in ("one", "two", "one")],
+        {"first": "one", "second": "two", "named": {"column": "chosen"}},
+    ),
+    "a column for each outcome": (
+        [{"prompt": "Q?", "reply_a": GOOD, "reply_b": BAD, "wins_a": 1, "wins_b": 0},
+         {"prompt": "Q?", "reply_a": GOOD, "reply_b": BAD, "wins_a": 0, "wins_b": 1}],
+        {"first": "reply_a", "second": "reply_b", "one_hot": {"first": "wins_a", "second": "wins_b"}},
+    ),
+    "a score of each": (
+        [{"prompt": "Q?", "answer_1": GOOD, "answer_2": BAD, "score_1": 3, "score_2": 1.5}],
+        {"first": "answer_1", "second": "answer_2",
+         "scores": {"first": "score_1", "second": "score_2", "better": "higher"}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", SAID)
+def test_a_file_that_says_which_answer_is_better(way):
+    rows, form = SAID[way]
+    assert found_in(*rows).form == {"kind": "comparison", **form}
+
+
+@pytest.mark.parametrize(
+    ("rows", "form"),
+    [
+        (
+            [{"prompt": "Q?", "responses": [GOOD, BAD], "scores": [2, 1]}],
+            {"kind": "list", "answers": "responses", "scores": "scores", "better": "higher"},
+        ),
+        (
+            [{"question": "Q?", "answers": [{"text": GOOD, "rank": 1}, {"text": BAD, "rank": 2}]}],
+            {"kind": "list", "answers": "answers", "text": "text", "score": "rank", "better": "lower"},
+        ),
+        (
+            [{"prompt": "Q?", "response": text, "rating": n} for n, text in enumerate((GOOD, BAD, GOOD + "!", "No."))],
+            {"kind": "grouped", "answer": "response", "score": "rating", "better": "higher"},
+        ),
+        (
+            [{"prompt": "\n\nHuman: Q?\n\nAssistant:", "chosen": GOOD, "rejected": BAD, "extra": 1}],
+            {"kind": "transcript"},
+        ),
+        (
+            [{"question": "Q?", "better": f"Q? {GOOD}", "worse": f"Q? {BAD}"}],
+            {"kind": "pair", "repeated": True},
+        ),
+    ],
+)
+def test_other_ways_to_write_a_preference(rows, form):
+    found = found_in(*rows)
+    assert {name: found.form.get(name) for name in form} == form
+    assert found.problem == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        # 0 and 1 beside A and B: SHP means B by 0, others A
+        (
+            [{"prompt": "Q?", "answer_A": GOOD, "answer_B": BAD, "label": label} for label in (0, 1, 1)],
+            "not which value means which",
+        ),
+        ([{"prompt": "Q?", "x": GOOD, "y": BAD, "winner": "a"}], "'winner' says which of two answers won (a), but not"),
+        (
+            [{"prompt": "Q?", "x": GOOD, "y": BAD}],
+            "no single column seems to hold the chosen and the rejected response",
+        ),
+    ],
+)
+def test_what_the_file_does_not_say_is_not_guessed(rows, says):
+    found = found_in(*rows)
+    assert says in found.problem
+    assert "kind: comparison" in found.fix
+
+
+def test_context_is_mapped_by_its_name():
+    found = found_in(
+        {"question": "Q?", "chosen": GOOD, "rejected": BAD, "system": "Be brief.", "context": "It says 5."}
+    )
+    assert found.columns == {"prompt": "question", "system": "system", "context": "context"}
 
 
 def test_short_answers_are_no_verdicts(tmp_path):
     path = tmp_path / "choices.csv"
-    path.write_text("question,answer,worse\nA or B?,A,B\n")
-    assert look(path).verdict == ""
     path.write_text("question,winner,worse\nA or B?,A,B\n1 or 3?,three,1\n")
-    seen = look(path)
-    assert (seen.verdict, seen.columns["chosen"]) == ("", "winner")
+    assert look(path).found.columns == {"prompt": "question", "chosen": "winner", "rejected": "worse"}
 
 
 @pytest.mark.parametrize(("text", "says"), [(None, "no such file"), ("question,better\n", "has no rows")])
@@ -62,3 +163,12 @@ def test_nothing_to_look_at(text, says, tmp_path):
         path.write_text(text)
     with pytest.raises(DataError, match=says):
         look(path)
+
+
+def test_the_first_pair_is_read_as_check_will_read_it(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "Q?", "chosen": GOOD, "rejected": GOOD}, {"prompt": "Q?", "chosen": GOOD, "rejected": BAD}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = first_pair(SourceSpec(path=str(path)))
+    assert (shown.row, shown.read, shown.rejected) == (2, 2, {"identical_pair": 1})
+    assert shown.pair.chosen[0].content == GOOD

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record
 from rewardsmith.cli.terminal import terminal
 from rewardsmith.errors import FindingsError, UserError
+
+if TYPE_CHECKING:
+    from rewardsmith.records import ShownRow
 
 
 def check(
@@ -26,6 +29,10 @@ def check(
     drop_leaked: Annotated[
         Literal["train", "held_out"], typer.Option(help="With --fix: the side of a leak that gives way.")
     ] = "train",
+    show: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Also show the first N pairs of each source, as read and as rendered."),
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
@@ -35,10 +42,14 @@ def check(
         raise UserError("--fix mends all of the data, --sample looks at a part", fix="leave one of them out")
     loaded = load(spec, [*(overrides or []), *(["data.bad_lines=skip"] if skip_bad_lines else [])])
     fixed = None
+    shown: tuple[ShownRow, ...] = ()
     try:
         with live() as events:
-            from rewardsmith.pipeline import check_job, fix_job, sample_job
+            from rewardsmith.pipeline import check_job, fix_job, sample_job, shown_job
 
+            if show is not None:
+                shown = shown_job(loaded, events, show, overwrite=overwrite)
+                overwrite = False  # the directory is ours now
             if sample is not None:
                 record, run = sample_job(loaded, events, rows=sample, overwrite=overwrite)
             elif fix is not None:
@@ -46,25 +57,27 @@ def check(
             else:
                 record, run = check_job(loaded, events, overwrite=overwrite)
     except FindingsError as failed:
-        _show(Path(failed.where), as_json)  # check.json
+        _show(Path(failed.where), as_json, shown)  # check.json
         raise
     if as_json:
-        print_record(fixed or record)
+        print_record(fixed or record.model_copy(update={"shown": shown}))
         return
-    from rewardsmith.cli.check_tables import print_check, print_fixed
+    from rewardsmith.cli.check_tables import print_check, print_fixed, print_shown
 
+    print_shown(terminal(), shown)
     print_check(terminal(), record, run, sample=sample)
     if fixed is not None and fix is not None:
         print_fixed(terminal(), fixed, fix)
 
 
-def _show(file: Path, as_json: bool) -> None:
+def _show(file: Path, as_json: bool, shown: tuple[ShownRow, ...]) -> None:
     """The record of a check that failed."""
-    from rewardsmith.cli.check_tables import print_check
+    from rewardsmith.cli.check_tables import print_check, print_shown
     from rewardsmith.records import CheckRecord, read_record
 
     record = read_record(file, CheckRecord)
     if as_json:
-        print_record(record)
+        print_record(record.model_copy(update={"shown": shown}))
     else:
+        print_shown(terminal(), shown)
         print_check(terminal(), record, file.parent)

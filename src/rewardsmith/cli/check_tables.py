@@ -6,6 +6,7 @@ data (names of files, excerpts) passes `formatting.visible`: it can neither move
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rewardsmith.cli.terminal import Table
-from rewardsmith.records import CheckRecord, Finding, FixRecord
-from rewardsmith.report.findings import by_harm, interval_in_words, share_in_words
+from rewardsmith.records import CheckRecord, Finding, FixRecord, ShownRow
+from rewardsmith.report.findings import by_harm, counts_in_words, interval_in_words, share_in_words
 from rewardsmith.report.formatting import visible
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -26,7 +27,7 @@ _WORDS = 400  # characters
 def print_check(console: Console, record: CheckRecord, run: Path, *, sample: int | None = None) -> None:
     """Counts, findings ordered by harm, verdict; a sample has none."""
     counts = (
-        f"read {record.read:,} rows = {record.kept:,} kept + {record.rejected:,} rejected; "
+        f"{counts_in_words(record)}; "
         f"{record.train_pairs:,} pairs to train on, {record.held_out_pairs:,} held out ({record.held_out_origin})"
     )
     console.print(Text(visible(counts, _WORDS)))
@@ -42,6 +43,22 @@ def print_check(console: Console, record: CheckRecord, run: Path, *, sample: int
     else:
         quick = f"a quick look at {sample:,} rows of each source, no verdict: {run / 'check.sample.json'}"
         console.print(Text(quick), soft_wrap=True)
+
+
+def print_shown(console: Console, shown: Sequence[ShownRow]) -> None:
+    """Pairs as read, and the text that the model will see of each side."""
+    for pair in shown:
+        margin = "" if pair.margin is None else f", margin {pair.margin:g}"
+        console.print(Text(visible(f"{pair.source}, row {pair.row}{margin}", _WORDS), style="bold"))
+        for name in ("prompt", "chosen", "rejected"):
+            for turn in getattr(pair, name):
+                rest = {key: value for key, value in turn.items() if key not in ("role", "content")}
+                more = f" {json.dumps(rest, ensure_ascii=False)}" if rest else ""
+                console.print(Text(visible(f"  {name:<8} {turn['role']}: {turn['content']}{more}", _WORDS)))
+        if pair.tools:
+            console.print(Text(visible(f"  tools    {json.dumps(pair.tools, ensure_ascii=False)}", _WORDS)))
+        for name in ("chosen_text", "rejected_text"):
+            console.print(Text(visible(f"  {name}: {getattr(pair, name)!r}", _WORDS)), soft_wrap=True)
 
 
 def print_fixed(console: Console, record: FixRecord, folder: Path) -> None:

@@ -27,6 +27,7 @@ Framework = Literal["trl", "openrlhf", "verl", "slime", "llama-factory", "best-o
 T = TypeVar("T")
 
 _EMBEDDED = "embedded"
+_EXCERPT = 300  # characters of a turn
 _SERVED = "rewardsmith serve --model {model}      # then give it the server's address: docs/serving.md"
 _NEXT: dict[Framework, str] = {
     "trl": "GRPOTrainer(…, reward_funcs=rewardsmith.reward_function({model!r}))      # docs/consumers.md",
@@ -42,14 +43,14 @@ _NEXT: dict[Framework, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the five questions found out. `columns` maps our names to those in the data file."""
+    """What the five questions found out. `source` is the entry of `data.train`, {} for the embedded data."""
 
     base: str
     data: str
     policy: str
     device: Device
     framework: Framework
-    columns: dict[str, str]
+    source: dict[str, Any]
 
 
 def init(
@@ -69,7 +70,10 @@ def init(
     framework: Annotated[Framework | None, typer.Option(help="What will use the rewards.", show_default=False)] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option(metavar="OURS=THEIRS", help="A column of the data file: chosen=better. May be repeated."),
+        typer.Option(metavar="OURS=THEIRS", help="A column: chosen=better; prompt= for none. May be repeated."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of several labels in a published data set, the one to use.")
     ] = None,
 ) -> None:
     """Write a commented spec to start from. Asks five questions on a terminal; flags answer them."""
@@ -80,21 +84,16 @@ def init(
         raise UserError("stands there already", where=str(path), fix="name another folder, or move the file away")
     asks = sys.stdin.isatty() and sys.stdout.isatty()
     ask = _ask if asks else _take_default
-    answers = Answers(
-        base=base or ask("Base model (hub id or folder)", _EMBEDDED, str.strip),
-        data=data or ask("Preference pairs (file or hub id)", _EMBEDDED, _data),
-        policy=_policy(policy) if policy else ask("Policy that the rewards will train (8B, or a hub id)", "", _policy),
-        device=device if device else ask("Device (auto, cpu, cuda, mps)", "auto", _device),
-        framework=framework if framework else ask(f"Rewards are for ({', '.join(_NEXT)})", "trl", _framework),
-        columns=_stated(columns or []),
-    )
-    answers.columns.update(_columns(_data(answers.data), answers.columns, asks=asks))
-    text = written(answers)
-    write_text(path, text)
-    for ours, theirs in answers.columns.items():
-        say(f"  column {theirs!r} is taken for {ours}")
-    for name in _unread(answers):
-        say(f"  column {name!r} is not read; --columns OURS={name!r} would make it our source, subset, id, …")
+    base = base or ask("Base model (hub id or folder)", _EMBEDDED, str.strip)
+    data = data or ask("Preference pairs (file or hub id)", _EMBEDDED, _data)
+    policy = _policy(policy) if policy else ask("Policy that the rewards will train (8B, or a hub id)", "", _policy)
+    runs_on = device if device else ask("Device (auto, cpu, cuda, mps)", "auto", _device)
+    used_by = framework if framework else ask(f"Rewards are for ({', '.join(_NEXT)})", "trl", _framework)
+    source, said = _source(_data(data), _stated(columns or []), label, asks=asks)
+    text = written(Answers(base, data, policy, runs_on, used_by, source))
+    write_text(path, text)  # last of all: what cannot be used leaves no file behind
+    for line in said:
+        say(f"  {line}")
     say(f"{path}\n  next: rewardsmith check {path}\n  then: rewardsmith run {path}")
 
 
@@ -106,8 +105,7 @@ def written(answers: Answers) -> str:
     if answers.base != _EMBEDDED:
         choices["base_model"] = {"id": answers.base}
     if answers.data != _EMBEDDED:
-        source: dict[str, Any] = {"path" if _is_file(answers.data) else "id": answers.data}
-        choices["data"] = {"train": [source | ({"columns": answers.columns} if answers.columns else {})]}
+        choices["data"] = {"train": [answers.source]}
     if answers.policy:
         choices["policy"] = {"parameters" if _is_size(answers.policy) else "id": answers.policy}
     if answers.device != "auto":
@@ -178,62 +176,137 @@ def _one_of(allowed: tuple[str, ...], answer: str) -> str:
     return answer
 
 
-def _stated(columns: list[str]) -> dict[str, str]:
-    """`--columns chosen=better` as a map."""
+def _stated(columns: list[str]) -> dict[str, str | None]:
+    """`--columns chosen=better` as a map; `--columns prompt=` says that there is none."""
     from rewardsmith.spec.data import Column
 
     pairs = [column.partition("=") for column in columns]
     allowed = get_args(Column)
-    for ours, _, theirs in pairs:
-        if ours not in allowed or not theirs:
+    for ours, equals, _ in pairs:
+        if ours not in allowed or not equals:
             fix = f"write it as chosen=better; the left side is one of {', '.join(allowed)}"
             raise UserError(f"{ours!r} names none of our columns, or nothing after it", where="--columns", fix=fix)
-    return {ours: theirs for ours, _, theirs in pairs}
+    return {ours: theirs or None for ours, _, theirs in pairs}
 
 
-def _columns(data: str, stated: dict[str, str], *, asks: bool) -> dict[str, str]:
-    """The columns of a data file that must be mapped and were not stated.
+def _source(
+    data: str, stated: dict[str, str | None], label: str | None, *, asks: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The entry of `data.train`, and what to say about it.
 
     Raises:
-        DataError: no column seems to hold a side of the pair, and nobody can be asked.
+        DataError: the file does not say which answer is better, or says something else than what was stated.
     """
-    seen = _seen(data)
-    if seen is None:
-        return {}
-    found: dict[str, str] = {ours: theirs for ours, theirs in seen.columns.items() if ours not in stated}
-    for ours in (ours for ours in seen.missing if ours not in stated):
-        if seen.verdict:
-            raise DataError(
-                f"column {seen.verdict!r} says which of two answers won; a pair has them in columns of their own",
-                where=data,
-                fix="write the answer that won to a column `chosen`, the other to `rejected`, and leave ties out",
-            )
-        if not asks:
-            there = ", ".join(repr(name) for name in seen.names)
-            raise DataError(
-                f"no single column seems to hold the {ours} response; there are {there}",
-                where=data,
-                fix=f"say which it is: rewardsmith init --columns {ours}=NAME",
-            )
-        found[ours] = _ask(f"Column of the {ours} response ({', '.join(seen.names)})", "", partial(_one_of, seen.names))
-    return found
-
-
-def _unread(answers: Answers) -> tuple[str, ...]:
-    """The columns of a data file that nothing will read."""
-    from rewardsmith.data.guess import unread_columns
-
-    seen = _seen(answers.data)
-    return unread_columns(seen.names, answers.columns) if seen else ()
-
-
-def _seen(data: str) -> Seen | None:
-    """What a data file seems to hold; None where there is no file to look at."""
-    if data == _EMBEDDED or not _is_file(data):
-        return None
+    if data == _EMBEDDED:
+        return {}, []
+    if not _is_file(data):
+        return _of_hub(data, stated, label)
     from rewardsmith.data.guess import look
 
-    return look(data)
+    seen = look(data)
+    source = {"path": data, **_reading(data, seen, stated, label, asks=asks)}
+    return source, _said(source, seen, stated)
+
+
+def _of_hub(data: str, stated: dict[str, str | None], label: str | None) -> tuple[dict[str, Any], list[str]]:
+    """A hub data set, by its id: nothing is downloaded."""
+    from rewardsmith.data.forms.published import by_hub_id
+
+    source: dict[str, Any] = {"id": data}
+    known = by_hub_id(data)
+    if known is None:
+        said = ["a hub data set that is not known by its id: `rewardsmith check` says what its columns look like"]
+        return source | ({"columns": stated} if stated else {}), said
+    columns = {**known.columns, **stated}
+    form = {**known.form, **_chosen_label(known.choices, label)}
+    source |= {**known.hub, "form": form}
+    source |= {"columns": columns} if columns else {}
+    source |= {"ignore": list(known.ignore)} if known.ignore else {}
+    return source, _told(known.name, known.meaning, known.source, known.dropped, known.choices, label)
+
+
+def _reading(data: str, seen: Seen, stated: dict[str, str | None], label: str | None, *, asks: bool) -> dict[str, Any]:
+    """`form`, `columns` and `ignore` of a file, as far as they differ from the defaults."""
+    from rewardsmith.data.columns import known
+    from rewardsmith.data.forms.recognise import guess_columns
+
+    found, form = seen.found, dict(seen.found.form)
+    columns: dict[str, Any] = {**found.columns, **stated}
+    if {"chosen", "rejected"} & stated.keys() and form["kind"] == "comparison":
+        form, columns = {"kind": "pair"}, {**guess_columns(seen.names)[0], **stated}
+    elif found.problem:
+        columns = {**guess_columns(seen.names)[0], **stated}
+        for ours in ("chosen", "rejected"):
+            if columns.get(ours) is None and ours not in seen.names:
+                if not asks:
+                    raise DataError(found.problem, where=data, fix=found.fix)
+                question = f"Column of the {ours} response ({', '.join(seen.names)})"
+                columns[ours] = _ask(question, "", partial(_one_of, seen.names))
+    form |= _chosen_label(found.choices, label)
+    mapped = {ours: theirs for ours, theirs in columns.items() if ours in stated or theirs != known(ours, seen.names)}
+    return {
+        **({} if form == {"kind": "pair"} else {"form": form}),
+        **({"columns": mapped} if mapped else {}),
+        **({"ignore": list(found.ignore)} if found.ignore else {}),
+    }
+
+
+def _chosen_label(choices: Any, label: str | None) -> dict[str, Any]:
+    if label is None:
+        return {}
+    if label not in choices:
+        there = ", ".join(choices) or "there is one label only"
+        raise UserError(f"{label!r} is no other label of this data", where="--label", fix=f"write one of: {there}")
+    return dict(choices[label])
+
+
+def _said(source: dict[str, Any], seen: Seen, stated: dict[str, str | None]) -> list[str]:
+    """What was recognised, which columns are which, and the first row as it will be read."""
+    from rewardsmith.data.guess import first_pair, unread_columns
+    from rewardsmith.spec import SourceSpec
+
+    found, spec = seen.found, SourceSpec.model_validate(source)
+    lines = _told(found.title, found.meaning, found.source, found.dropped, found.choices, None)
+    if "form" in source:
+        lines.append(f"form: {_flow(source['form'])}")
+    lines += [f"column {theirs!r} is taken for {ours}" for ours, theirs in spec.columns.items() if theirs]
+    lines += [f"no column is taken for {ours}" for ours, theirs in spec.columns.items() if theirs is None]
+    shown = first_pair(spec)
+    lines += [
+        f"column {name!r} is not read; --columns OURS={name!r} would make it our source, subset, id, …"
+        for name in unread_columns(seen.names, spec)
+    ]
+    if shown.pair is None:
+        reasons = ", ".join(f"{code} {count:,}" for code, count in shown.rejected.items())
+        raise DataError(
+            f"none of its {shown.read:,} rows is a pair, read as {found.title or 'pairs'}: {reasons}. {shown.example}",
+            where=str(source["path"]),
+            fix="correct the file, or say how it is to be read: --columns, or form in the spec (docs/public_data.md)",
+        )
+    lines.append(f"row {shown.row} as it will be read (rewardsmith check SPEC --show 2 has it in the base's template):")
+    for name in ("prompt", "chosen", "rejected"):
+        for turn in getattr(shown.pair, name):
+            text = " ".join(turn.text.split())
+            lines.append(f"  {name:<8} {turn.role}: {text[:_EXCERPT]}{'…' if len(text) > _EXCERPT else ''}")
+    return lines
+
+
+def _told(title: str, meaning: str, source: str, dropped: str, choices: Any, label: str | None) -> list[str]:
+    lines = [f"recognised: {title}"] if title else []
+    if meaning:
+        lines.append(f"its label: {meaning} (known from {source})")
+    if dropped:
+        lines.append(f"not read: {dropped}")
+    if choices and label is None:
+        lines.append(f"another label: --label {' or '.join(choices)}")
+    return lines
+
+
+def _flow(value: Any) -> str:
+    """A form on one line, as it would stand in the spec."""
+    import yaml
+
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000).strip()
 
 
 def _name(data: str) -> str:

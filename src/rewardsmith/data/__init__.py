@@ -28,7 +28,7 @@ from rewardsmith.data.prepare import PreparedData, prepare
 from rewardsmith.data.registry import CHECKS, SURVEYS
 from rewardsmith.data.rows import TokenizedPair, data_fingerprint
 from rewardsmith.data.share import take_share
-from rewardsmith.data.sources import source_digests
+from rewardsmith.data.sources import first_pairs, source_digests
 from rewardsmith.data.surveys.contract import BenchmarkPrompt
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Side",
     "TokenizedPair",
     "data_fingerprint",
+    "first_pairs",
     "prepare",
     "source_digests",
     "take_share",

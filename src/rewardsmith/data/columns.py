@@ -4,15 +4,20 @@
     columns.prompt                # None: the prompt is implicit, the messages that both sides begin with
 
 Known without a map: our own names, TRL's, OpenRLHF's (`input` for the prompt) and Argilla's (`chosen-model`,
-`chosen-rating`). `target_margin` is read from `target_margin`, `margin`, or the difference of a pair of score columns;
-it never reaches the loss. Who labelled and which models answered is for the checks only.
+`chosen-rating`). `target_margin` is read from `target_margin`, `margin`, or the difference of a pair of columns that
+are called alike but for `chosen` and `rejected` and hold scores, or ranks (then the lower one is better); it never
+reaches the loss. Who labelled and which models answered is for the checks only.
+
+A name in the map may be a path (`forms/paths.py`), or null: nothing holds it, whatever a column is called.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from rewardsmith.data.paths import column_of
 from rewardsmith.errors import DataError
 
 _ALIASES: dict[str, tuple[str, ...]] = {
@@ -26,28 +31,28 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "annotator": ("annotator", "annotator_id", "worker", "labeler"),
     "chosen_model": ("chosen_model", "chosen-model", "model_chosen"),
     "rejected_model": ("rejected_model", "rejected-model", "model_rejected"),
-    "tools": ("tools", "functions"),
+    "tools": ("tools",),
+    "system": (),
+    "history": (),
+    "context": (),
+    "input": (),
 }
-_SCORES = (
-    ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
-    ("chosen-rating", "rejected-rating"),
-    ("chosen_rating", "rejected_rating"),
-)
+_SIDES = ("prompt", "chosen", "rejected")
+_SCORE_WORDS = {"score", "scores", "rating", "reward", "rank"}
 
-
-BESIDE_THE_TEXTS = frozenset(name for pair in _SCORES for name in pair) | {
-    name for ours, names in _ALIASES.items() if ours not in ("prompt", "chosen", "rejected") for name in names
-}
-"""Names that are known to hold something else than a text of the pair: `chosen_score` is no response."""
+BESIDE_THE_TEXTS = frozenset(name for ours, names in _ALIASES.items() if ours not in _SIDES for name in names)
+"""Names that are known to hold something else than a text of the pair; `score_pair` finds the scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names in the file, None where it has none. `scores`: the columns with the score of chosen and of rejected."""
+    """The names in the file, None where it has none. `scores`: the columns with the score of chosen and of rejected.
 
-    chosen: str
-    rejected: str
+    The better of two scores is the higher one, of two `ranks` the lower.
+    """
+
+    chosen: str = ""
+    rejected: str = ""
     prompt: str | None = None
     target_margin: str | None = None
     id: str | None = None
@@ -56,41 +61,66 @@ class Columns:
     annotator: str | None = None
     chosen_model: str | None = None
     rejected_model: str | None = None
-    scores: tuple[str, str] | None = None
     tools: str | None = None
+    system: str | None = None
+    history: str | None = None
+    context: str | None = None
+    input: str | None = None
+    scores: tuple[str, str] | None = None
+    ranks: bool = False
 
 
-def find_columns(names: Collection[str], mapped: Mapping[str, str], *, where: str) -> Columns:
+def find_columns(
+    names: Collection[str], mapped: Mapping[str, str | None], *, where: str, sides: bool = True
+) -> Columns:
     """Columns of a source.
 
     Args:
         names: the names that its first rows have.
         mapped: `columns` of the spec, our name to theirs.
         where: what to call the source in an error.
+        sides: whether it must have chosen and rejected; the forms that find them otherwise do without.
 
     Raises:
         DataError: a column is missing, or it is not clear which one holds the prompt.
     """
     for ours, theirs in mapped.items():
-        if theirs not in names:
-            raise _missing(theirs, names, where, f"columns.{ours} names it; name one of the columns there are")
+        if theirs is not None and column_of(theirs, names) not in names:
+            raise _missing(
+                column_of(theirs, names), names, where, f"columns.{ours} names it; name one of the columns there are"
+            )
     if "prompt" not in mapped and {"instruction", "input"} <= set(names) and "prompt" not in names:
         raise DataError(
             "has the columns 'instruction' and 'input', and either may be the prompt",
             where=where,
-            fix="join them into one column, or say which it is: columns: {prompt: instruction}",
+            fix="say which it is: columns: {prompt: instruction, input: input} writes the input below the instruction",
         )
-    found = {ours: mapped.get(ours) or known(ours, names) for ours in _ALIASES}
+    taken = {theirs for theirs in mapped.values() if theirs is not None}
+    found = {ours: mapped[ours] if ours in mapped else known(ours, names, taken) for ours in _ALIASES}
     for ours in ("chosen", "rejected"):
-        if found[ours] is None:
+        if sides and found[ours] is None:
             raise _missing(ours, names, where, f"say which column it is: columns: {{{ours}: NAME}}")
-    scores = next((pair for pair in _SCORES if set(pair) <= set(names)), None)
-    return Columns(**found, scores=scores)  # type: ignore[arg-type]
+        found[ours] = found[ours] or ""
+    scores = score_pair(names) if sides else None
+    return Columns(**found, scores=scores, ranks=bool(scores and "rank" in _words(scores[0])))  # type: ignore[arg-type]
 
 
-def known(ours: str, names: Collection[str]) -> str | None:
+def known(ours: str, names: Collection[str], taken: Collection[str] = ()) -> str | None:
     """The column that holds `ours` under a name that needs no map, None where there is none."""
-    return next((name for name in _ALIASES[ours] if name in names), None)
+    return next((name for name in _ALIASES[ours] if name in names and name not in taken), None)
+
+
+def score_pair(names: Collection[str]) -> tuple[str, str] | None:
+    """Two columns called alike but for `chosen` and `rejected` that hold scores or ranks: `chosen_score`."""
+    for name in names:
+        other = name.replace("chosen", "rejected")
+        if other != name and other in names and _words(name) & _SCORE_WORDS:
+            return name, other
+    return None
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z]+", name.lower()))
 
 
 def _missing(name: str, names: Collection[str], where: str, fix: str) -> DataError:

@@ -92,15 +92,23 @@ def _finding(found: Found, table: Table, sizes: Mapping[str, int]) -> Finding:
     )
     count = len(found.places) if found.count is None else found.count
     of = sizes[CHECKS[found.code].of] if found.of is None else found.of
-    return _described(found.code, count, of, examples=examples, summary=found.summary)
+    return _described(found.code, count, of, examples=examples, summary=found.summary, severity=found.severity)
 
 
-def _described(code: str, count: int, of: int, *, examples: tuple[ExampleRow, ...], summary: str = "") -> Finding:
+def _described(
+    code: str,
+    count: int,
+    of: int,
+    *,
+    examples: tuple[ExampleRow, ...],
+    summary: str = "",
+    severity: Severity | None = None,
+) -> Finding:
     check = CHECKS[code]
     interval = wilson_interval(count, of) if of else None
     return Finding(
         code=code,
-        severity=check.severity,
+        severity=severity or check.severity,
         title=check.title,
         meaning=check.meaning,
         why=check.why,

@@ -1,45 +1,50 @@
-"""What a file of pairs seems to hold, for someone who has not written a spec yet.
+"""What a file of preferences seems to hold, for someone who has not written a spec yet.
 
-    seen = look("ratings.csv")
-    seen.names          # its columns
-    seen.columns        # {"prompt": "question", "chosen": "better"}: what the spec must say
-    seen.missing        # ("rejected",): what nothing in the file is called
-    unread_columns(seen.names, seen.columns)      # ("where from",): what nothing will read
-
-A guess is made from names, is shown before it is used, and is left open where two columns would fit. A column that says
-which of two answers won (`winner`: a, b, tie) is none of a pair's: such rows must be turned into chosen and rejected.
+seen = look("ratings.csv")
+seen.names          # its columns
+seen.found          # what it was taken for: form, columns, where the label's meaning is known (forms/recognise.py)
+first_pair(source)  # the first row that is a pair, read as `check` would; and how many of the first rows are none
+unread_columns(seen.names, source)      # ("where from",): what nothing will read
 """
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rewardsmith.data.columns import BESIDE_THE_TEXTS, find_columns, known
 from rewardsmith.data.files import read_rows
+from rewardsmith.data.forms import columns_read
+from rewardsmith.data.forms.recognise import Recognised, recognise
+from rewardsmith.data.sources import open_source
 from rewardsmith.errors import DataError
-from rewardsmith.spec.data import Column
+from rewardsmith.spec import SourceSpec
+from rewardsmith.types import PreferencePair
 
 _PEEK = 100
-_ASKED = frozenset({"winner", "label", "preference", "preferred", "choice", "chosen", "verdict", "better", "best"})
-_VERDICTS = frozenset({"a", "b", "0", "1", "2", "left", "right", "first", "second", "tie", "both", "neither"})
-_CHOSEN = {"chosen", "better", "best", "preferred", "winner", "win", "good", "positive", "accepted", "selected"}
-_REJECTED = {"rejected", "worse", "worst", "dispreferred", "loser", "lose", "bad", "negative", "refused"}
-_PROMPT = {"prompt", "question", "instruction", "query", "request", "task", "problem", "user", "context", "input"}
-_WORDS: dict[Column, set[str]] = {"chosen": _CHOSEN, "rejected": _REJECTED, "prompt": _PROMPT}
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The columns of a file, and which of them hold a pair. `verdict` names one that says which answer won."""
+    """The columns of a file, its first rows, and what they were taken for."""
 
     names: tuple[str, ...]
-    columns: dict[Column, str]
-    missing: tuple[Column, ...]
-    verdict: str = ""
+    rows: tuple[dict[str, Any], ...]
+    found: Recognised
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The first pair of a source with its row (None where the first rows hold none), and what became of these rows."""
+
+    row: int
+    pair: PreferencePair | None
+    read: int
+    rejected: dict[str, int]
+    example: str = ""
 
 
 def look(path: str | Path) -> Seen:
@@ -52,42 +57,28 @@ def look(path: str | Path) -> Seen:
     if not rows:
         raise DataError("has no rows", where=str(path), fix="name a file with one pair a line")
     names = tuple(dict.fromkeys(name for row in rows for name in row))
-    named = (name for name in names if _parts(name) & _ASKED)
-    verdict = next((name for name in named if all(str(row.get(name)).lower() in _VERDICTS for row in rows)), "")
-    columns, missing = guess_columns([name for name in names if name != verdict])
-    return Seen(names, columns, missing, verdict)
+    return Seen(names, tuple(rows), recognise(names, rows))
 
 
-def guess_columns(names: Collection[str]) -> tuple[dict[Column, str], tuple[Column, ...]]:
-    """Our names for some columns where theirs are others, and the sides that no single column is called after.
-
-    A prompt is never missing: it may be what both responses begin with.
-    """
-    found: dict[Column, str] = {}
-    missing: list[Column] = []
-    texts = [name for name in names if name not in BESIDE_THE_TEXTS]
-    for ours, words in _WORDS.items():
-        if known(ours, names) is not None:
-            continue
-        free = [name for name in texts if name not in found.values() and words & _parts(name)]
-        if len(free) == 1:
-            found[ours] = free[0]
-        elif ours != "prompt":
-            missing.append(ours)
-    return found, tuple(missing)
-
-
-def unread_columns(names: Collection[str], mapped: Mapping[str, str]) -> tuple[str, ...]:
-    """The columns of a file that nothing will read, when some are mapped.
+def first_pair(source: SourceSpec) -> Shown:
+    """Read a source's beginning as `check` will.
 
     Raises:
-        DataError: the names and the map hold no pair.
+        DataError: the file says something else than its form.
     """
-    found = find_columns(names, mapped, where="columns")
-    read = {getattr(found, field.name) for field in fields(found)} | set(found.scores or ())
+    intake = open_source(source, role="train", strings="chat", seed=0, embedded={}, sample=None)
+    found = next(intake.stream, None)
+    reasons = Counter(row.reason for row in intake.rejected)
+    example = next((f"row {row.row}: {row.detail}" for row in intake.rejected if row.reason != "tie"), "")
+    number, pair = found if found is not None else (0, None)
+    return Shown(number, pair, intake.read, dict(reasons), example)
+
+
+def unread_columns(names: Collection[str], source: SourceSpec) -> tuple[str, ...]:
+    """The columns of a file that nothing will read, and that are not left out knowingly.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    read = columns_read(source, names) | set(source.ignore)
     return tuple(name for name in names if name not in read)
-
-
-def _parts(name: str) -> set[str]:
-    """The words of a column's name: `betterAnswer`, `better_answer`, `Better answer`."""
-    return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}

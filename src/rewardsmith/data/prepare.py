@@ -25,7 +25,7 @@ from rewardsmith.data.lengths import summarize_tokens
 from rewardsmith.data.reading import ReadingProgress
 from rewardsmith.data.registry import CHECKS, SURVEYS
 from rewardsmith.data.rows import TokenizedPair, data_fingerprint
-from rewardsmith.data.sources import Embedded, Intake, Role, open_source
+from rewardsmith.data.sources import Embedded, Intake, Mixed, Role, mixture, open_source
 from rewardsmith.data.split import hold_out
 from rewardsmith.data.store import Rejections, RowStore
 from rewardsmith.data.surveys.contract import BenchmarkPrompt, Found, Places, Setting, Table
@@ -110,8 +110,9 @@ def prepare(
     watchers: list[Watcher] = [*surveys.values(), *([groups] if groups else [])]
     store, rejected, sources = RowStore(), Rejections(), list[SourceCount]()
     reading = ReadingProgress(progress, len(_sources(spec)))
+    mixed = _mixtures(spec, embedded or {}, sample)
     with RenderAhead(renderer) as ahead:
-        for role, source in _sources(spec):
+        for (role, source), rows in zip(_sources(spec), mixed, strict=True):
             intake = open_source(
                 source,
                 role=role,
@@ -121,8 +122,9 @@ def prepare(
                 bad_lines=spec.data.bad_lines,
                 sample=sample,
                 rejected=rejected,
+                mixed=rows,
             )
-            sources.append(_take_in(intake, ahead, store, watchers, reading))
+            sources.append(_take_in(intake, source, ahead, store, watchers, reading))
     _refuse_if_empty(spec, sources, rejected)
     if split is None:
         split = _split(spec, store, sources, groups or surveys.get("overlap"))
@@ -141,7 +143,12 @@ def prepare(
 
 
 def _take_in(
-    intake: Intake, ahead: RenderAhead, store: RowStore, watchers: Sequence[Watcher], reading: ReadingProgress
+    intake: Intake,
+    source: SourceSpec,
+    ahead: RenderAhead,
+    store: RowStore,
+    watchers: Sequence[Watcher],
+    reading: ReadingProgress,
 ) -> SourceCount:
     """One source, chunk by chunk: tokenized, kept, shown to the surveys; and what became of its rows."""
     before = len(store)
@@ -153,7 +160,23 @@ def _take_in(
             watcher.see(rows)
         reading.tell(intake)
     reading.finish(intake)
-    return _count(intake, len(store) - before)
+    return _count(intake, source, len(store) - before)
+
+
+def _mixtures(spec: Spec, embedded: Embedded, sample: int | None) -> list[Mixed | None]:
+    """The rows that each source's mixture takes; weights are relative to those of the same role."""
+    found: list[Mixed | None] = []
+    for role in ("train", "held_out"):
+        of_role = [source for its, source in _sources(spec) if its == role]
+        found += mixture(
+            of_role,
+            strings=spec.data.strings,
+            seed=spec.seed,
+            embedded=embedded,
+            bad_lines=spec.data.bad_lines,
+            sample=sample,
+        )
+    return found
 
 
 def _sources(spec: Spec) -> list[tuple[Role, SourceSpec]]:
@@ -161,15 +184,27 @@ def _sources(spec: Spec) -> list[tuple[Role, SourceSpec]]:
     return [*(("train", source) for source in spec.data.train), *held_out]
 
 
-def _count(intake: Intake, kept: int) -> SourceCount:
-    if intake.read != kept + intake.left_out:
-        raise AssertionError(f"{intake.title}: read {intake.read}, kept {kept}, rejected {intake.left_out}")
+def _count(intake: Intake, source: SourceSpec, kept: int) -> SourceCount:
+    rows = intake.used + intake.unused + intake.mixed_out
+    if intake.read != rows or intake.pairs != kept + intake.left_out - intake.unused:
+        raise AssertionError(f"{intake.title}: {intake.read} rows read, {rows} told; {intake.pairs} pairs, {kept} kept")
+    taken = {name: value for name in ("rows", "share", "weight") if (value := getattr(source, name)) is not None}
     return SourceCount(
         source=intake.title,
         role=intake.role,
         read=intake.read,
         kept=kept,
         rejected=intake.left_out,
+        form=source.form.kind,
+        used=intake.used,
+        unused=intake.unused,
+        mixed_out=intake.mixed_out,
+        formed=intake.formed,
+        pairs=intake.pairs,
+        ties=intake.ties,
+        capped=intake.capped,
+        mixture=", ".join(f"{name} {value}" for name, value in taken.items()),
+        unread=dict(intake.unread),
         sha256=intake.sha256,
         revision=intake.revision,
     )

@@ -66,15 +66,9 @@ rows until a shortcut is gone is a decision about what the data are for.
 ## The findings
 """
 _BY_THE_READER = {
-    *REASONS,
-    "bad_line",
-    "missing_field",
-    "not_text",
-    "unknown_role",
-    "missing_prompt",
-    "prompt_differs",
-    "unread_key",
-}
+    *REASONS, "bad_line", "missing_field", "not_text", "unknown_role", "unread_key", "missing_prompt", "prompt_differs",
+    "histories_differ", "transcript", "serialised", "unknown_verdict", "tie", "no_comparison",
+}  # fmt: skip
 
 
 def contract_page() -> str:

@@ -39,6 +39,12 @@ CHECKS: dict[str, Check] = {
         form.UNREAD_KEY,
         form.MISSING_PROMPT,
         form.PROMPT_DIFFERS,
+        form.HISTORIES_DIFFER,
+        form.TRANSCRIPT,
+        form.SERIALISED,
+        form.UNKNOWN_VERDICT,
+        form.TIE,
+        form.NO_COMPARISON,
         form.IDENTICAL_PAIR,
         form.EMPTY_TEXT,
         form.ROLE_ORDER,
@@ -60,6 +66,7 @@ CHECKS: dict[str, Check] = {
         token_survey.UNKNOWN_TOKEN,
         token_survey.TEMPLATE_DEPENDS_ON_DATE,
         token_survey.PAD_IS_EOS,
+        form.PROMPT_REPEATED,
         texts.IDENTICAL_FOLDED,
         texts.MOJIBAKE,
         texts.REPLACEMENT_CHARACTER,
@@ -88,6 +95,7 @@ CHECKS: dict[str, Check] = {
         leakage.LEAKED_TURN,
         contamination.CONTAMINATED,
         sources.MOSTLY_REJECTED,
+        sources.UNREAD_CONTEXT,
     )
 }
 """By code; a row is left out for the first check that it fails, in this order."""

@@ -41,9 +41,9 @@ class TokenizedPair:
 
 def pair_keys(pair: PreferencePair) -> Keys:
     """Digests of the three texts; equal exactly where roles and contents are."""
-    chosen, rejected = _digest(pair.chosen), _digest(pair.rejected)
+    chosen, rejected = digest_of(pair.chosen), digest_of(pair.rejected)
     if pair.prompt:
-        return _digest(pair.prompt), chosen, rejected
+        return digest_of(pair.prompt), chosen, rejected
     both = b"".join(sorted((chosen, rejected)))  # whichever was preferred
     return hashlib.blake2b(both, digest_size=DIGEST).digest(), chosen, rejected
 
@@ -63,7 +63,8 @@ def halves(digests: NDArray[np.void]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(digests).view(np.uint64).reshape(-1, 2)
 
 
-def _digest(conversation: Conversation) -> bytes:
+def digest_of(conversation: Conversation) -> bytes:
+    """16 bytes, equal exactly where all messages are."""
     digest = hashlib.blake2b(digest_size=DIGEST)
     for message in conversation:
         content = message.content.encode()

@@ -7,25 +7,32 @@ read_source(…).pairs                       # the same as a list, for small fil
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardsmith.data.columns import Columns, find_columns
+import numpy as np
+from numpy.typing import NDArray
+
 from rewardsmith.data.files import Position, read_rows, sha256_of
 from rewardsmith.data.formats import BadLines
-from rewardsmith.data.forms import Strings, read_pair
+from rewardsmith.data.forms import Formed, GroupedReader, Reader, Strings, Tie, columns_read, open_form
+from rewardsmith.data.forms.doubts import looks_like_context, refuse_doubtful
+from rewardsmith.data.forms.recognise import recognise
 from rewardsmith.data.hub import hub_revision, read_hub
 from rewardsmith.data.messages import RowFault
 from rewardsmith.data.registry import CHECKS
+from rewardsmith.data.rows import DIGEST, digest_of, pair_keys
 from rewardsmith.data.store import Rejections
 from rewardsmith.errors import DataError
 from rewardsmith.records import RejectedRow
-from rewardsmith.spec import DataSpec, SourceSpec
-from rewardsmith.types import PreferencePair
+from rewardsmith.spec import DataSpec, SourceSpec, Spec
+from rewardsmith.types import Message, PreferencePair
 
 Role = Literal["train", "held_out"]
 Embedded = Mapping[Literal["train", "held_out"], Path]
@@ -36,9 +43,16 @@ _PEEK = 100  # a row may lack a column; a source lacks it when its first rows al
 
 @dataclass(slots=True)
 class Intake:
-    """What one source gives. `stream` yields the pairs once; when it ends, read = pairs + rejected.
+    """What one source gives. `stream` yields the pairs once; when it ends,
 
-    `position` is how far reading has come in the file, for progress.
+    read = used + unused + mixed_out, in rows: `used` gave a pair, `unused` none (each of them is rejected, with its
+    reason), `mixed_out` were left out by the mixture;
+
+    formed = pairs + ties + capped, in comparisons. Pairs that fail a check of their own are rejected later: `left_out`
+    counts everything that is in `rejected`.
+
+    `position` is how far reading has come in the file, for progress. `unread` counts, for each column that looks like
+    context and is not read, the rows in which something stands there.
     """
 
     title: str
@@ -47,17 +61,34 @@ class Intake:
     sha256: str = ""
     revision: str = ""
     read: int = 0
+    used: int = 0
+    unused: int = 0
+    mixed_out: int = 0
+    pairs: int = 0
+    ties: int = 0
+    capped: int = 0
     left_out: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
     position: Position = field(default_factory=Position)
     stream: Iterator[tuple[int, PreferencePair]] = field(default_factory=lambda: iter(()))
 
+    @property
+    def formed(self) -> int:
+        """Comparisons."""
+        return self.pairs + self.ties + self.capped
+
     def reject(self, row: int, pair_id: str, code: str, detail: str) -> None:
-        """Leave a row out, with its reason."""
+        """Leave a row, or a pair of it, out, with its reason."""
         pair_id, detail = (text.encode("utf-8", "replace").decode() for text in (pair_id[:100], detail))
         self.left_out += 1
         self.rejected.append(
             RejectedRow(source=self.title, row=row, id=pair_id, role=self.role, reason=code, detail=detail)
         )
+
+    def reject_row(self, row: int, row_id: str, fault: RowFault) -> None:
+        """Leave a row out that gave no pair at all."""
+        self.unused += 1
+        self.reject(row, row_id, fault.code, fault.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +100,13 @@ class Pairs:
     read: int
     pairs: list[tuple[int, PreferencePair]]
     rejected: list[RejectedRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Which rows of a source a mixture takes, by their place among the rows."""
+
+    chosen: NDArray[np.bool_]
 
 
 def read_source(source: SourceSpec, *, role: Role, strings: Strings, seed: int, embedded: Embedded) -> Pairs:
@@ -92,11 +130,12 @@ def open_source(
     bad_lines: Literal["error", "skip"] = "error",
     sample: int | None = None,
     rejected: Rejections | None = None,
+    mixed: Mixed | None = None,
 ) -> Intake:
     """Open a source; its stream keeps what is a preference pair.
 
     Args:
-        source: where the rows are.
+        source: where the rows are, and how they are written.
         role: what they are for.
         strings: what plain strings are (`spec.data.strings`).
         seed: of the draw where not all rows are taken.
@@ -104,57 +143,105 @@ def open_source(
         bad_lines: what to do with a line of JSON that cannot be read (`spec.data.bad_lines`).
         sample: take at most this many rows, drawn by `seed`.
         rejected: where rows that are left out go; a list of its own when None.
+        mixed: the rows that a mixture takes; all of them when None and the source names no `rows` or `share`.
 
     Raises:
-        DataError: the source cannot be read, has no rows, or lacks a column. The stream raises it at a broken row.
+        DataError: the source cannot be read, has no rows, lacks a column, or says something else than its form. The
+            stream raises it at a broken row.
     """
+    if mixed is None and (source.rows is not None or source.share is not None):
+        (mixed,) = mixture([source], strings=strings, seed=seed, embedded=embedded, bad_lines=bad_lines)
     path = _path(source, embedded)
     sha256, revision = ("", hub_revision(source)) if path is None else (sha256_of(path), "")
     intake = Intake(source.title, role, Rejections() if rejected is None else rejected, sha256, revision)
     skipped: BadLines = [] if bad_lines == "skip" else None
-    rows = read_hub(source) if path is None else read_rows(path, bad_lines=skipped, position=intake.position)
+    rows, names, first = _opened(source, path, skipped, intake.position)
+    reader = _reader(source, names, first, strings)
+    read = columns_read(source, names)
+    refuse_doubtful(first, names, source, read, reader.basis)
+    limit = min((n for n in (source.limit, sample) if n is not None), default=None)
+    drawn = _draw(rows, limit, f"{seed}:{intake.title}")
+    watched = tuple(name for name in names if name not in read and looks_like_context(name, source))
+    intake.stream = _pairs(intake, _mix(intake, drawn, mixed), reader, skipped, watched)
+    return intake
+
+
+def _reader(source: SourceSpec, names: Sequence[str], first: Sequence[dict[str, Any]], strings: Strings) -> Reader:
+    """What reads a source; where a side is not there, the error says what the file looks like."""
+    try:
+        return open_form(source, names, strings=strings, where=source.title)
+    except DataError as error:
+        found = recognise(names, first)
+        if source.form.kind != "pair" or found.form["kind"] == "pair" or found.problem:
+            raise
+        raise DataError(
+            f"{error.problem}; it looks like {found.title}",
+            where=source.title,
+            fix=f"form: {found.form}".replace("'", "") + " (rewardsmith init --data FILE writes it)",
+        ) from error
+
+
+def _opened(
+    source: SourceSpec, path: Path | None, skipped: BadLines, position: Position
+) -> tuple[Iterator[NumberedRow], list[str], list[dict[str, Any]]]:
+    """The rows of a source, the columns that its first rows have, and these rows."""
+    rows = read_hub(source) if path is None else read_rows(path, bad_lines=skipped, position=position)
     first = list(itertools.islice(rows, _PEEK))
     if not first:
         unreadable = f"; none of its {len(skipped):,} lines can be read" if skipped else ""
         raise DataError(
-            f"has no rows{unreadable}", where=intake.title, fix="name a file with one pair a line, or another split"
+            f"has no rows{unreadable}", where=source.title, fix="name a file with one pair a line, or another split"
         )
-    names = {name for _, row in first for name in row}
-    columns = find_columns(names, {str(ours): theirs for ours, theirs in source.columns.items()}, where=intake.title)
-    limit = min((n for n in (source.limit, sample) if n is not None), default=None)
-    drawn = _draw(itertools.chain(first, rows), limit, f"{seed}:{intake.title}")
-    intake.stream = _pairs(intake, drawn, columns, strings, skipped)
-    return intake
+    names = list(dict.fromkeys(name for _, row in first for name in row))
+    return itertools.chain(first, rows), names, [row for _, row in first]
 
 
 def _pairs(
-    intake: Intake,
-    rows: Iterable[NumberedRow],
-    columns: Columns,
-    strings: Strings,
-    bad_lines: BadLines,
+    intake: Intake, rows: Iterable[NumberedRow], reader: Reader, bad_lines: BadLines, watched: Sequence[str]
 ) -> Iterator[tuple[int, PreferencePair]]:
     """The rows that are pairs; the others join the rejected ones, with the lines that could not be read at all."""
     for number, row in rows:
         _note_bad_lines(intake, bad_lines)
         intake.read += 1
+        if watched:
+            intake.unread.update(name for name in watched if row.get(name) not in (None, "", [], {}))
         try:
-            pair = read_pair(row, columns, strings, source=intake.title, number=number)
+            if isinstance(reader, GroupedReader):
+                reader.add(row, number)
+                continue
+            formed = reader.read(row, number)
         except RowFault as fault:
-            intake.reject(number, str(row.get(columns.id or "", "")), fault.code, fault.detail)
+            intake.ties += fault.ties if isinstance(fault, Tie) else 0
+            intake.reject_row(number, reader.basis.row_id(row), fault)
             continue
+        intake.used += 1
+        yield from _taken(intake, number, formed)
+    _note_bad_lines(intake, bad_lines)
+    if isinstance(reader, GroupedReader):
+        for group in reader.groups():
+            intake.used += group.rows - len(group.unused)
+            for unused, row_id, why in group.unused:
+                intake.reject_row(unused, row_id, why)
+            yield from _taken(intake, group.number, group.formed)
+
+
+def _taken(intake: Intake, number: int, formed: Formed) -> Iterator[tuple[int, PreferencePair]]:
+    """The pairs of a row (or of the rows of one prompt), less those that fail a check of their form."""
+    intake.pairs += len(formed.pairs)
+    intake.ties += formed.ties
+    intake.capped += formed.capped
+    for pair in formed.pairs:
         code, detail = _fault(pair)
         if code:
             intake.reject(number, pair.id, code, detail)
         else:
             yield number, pair
-    _note_bad_lines(intake, bad_lines)
 
 
 def _note_bad_lines(intake: Intake, bad_lines: BadLines) -> None:
     for number, detail in bad_lines or ():
         intake.read += 1
-        intake.reject(number, "", "bad_line", detail)
+        intake.reject_row(number, "", RowFault("bad_line", detail))
     if bad_lines:
         bad_lines.clear()
 
@@ -166,6 +253,133 @@ def _fault(pair: PreferencePair) -> tuple[str, str]:
         if detail:
             return check.code, detail
     return "", ""
+
+
+def _mix(intake: Intake, rows: Iterable[NumberedRow], mixed: Mixed | None) -> Iterator[NumberedRow]:
+    """The rows that a mixture takes."""
+    if mixed is None:
+        yield from rows
+        return
+    for place, numbered in enumerate(rows):
+        if mixed.chosen[place]:
+            yield numbered
+        else:
+            intake.read += 1
+            intake.mixed_out += 1
+
+
+def mixture(
+    sources: Sequence[SourceSpec],
+    *,
+    strings: Strings,
+    seed: int,
+    embedded: Embedded,
+    bad_lines: Literal["error", "skip"] = "error",
+    sample: int | None = None,
+) -> list[Mixed | None]:
+    """Which rows of each source a spec's `rows`, `share` and `weight` take; None where a source takes all.
+
+    Prompts are ranked by a hash of seed and prompt, and taken in that order, each with all its rows: so a smaller
+    mixture is part of a larger one. A prompt that would not fit into what is left is passed over. One pass over the
+    sources that name a mixture, which remembers 16 bytes a row.
+
+    Raises:
+        DataError: as `open_source`.
+    """
+    prompts: list[NDArray[np.void] | None] = [
+        _prompts(source, strings, seed, embedded, bad_lines, sample)
+        if source.rows is not None or source.share is not None or source.weight is not None
+        else None
+        for source in sources
+    ]
+    weighed = [
+        len(found) / source.weight
+        for source, found in zip(sources, prompts, strict=True)
+        if source.weight is not None and found is not None
+    ]
+    mixed: list[Mixed | None] = []
+    for source, found in zip(sources, prompts, strict=True):
+        if found is None:
+            mixed.append(None)
+            continue
+        digests, first, prompt_of_row, sizes = np.unique(
+            found, return_index=True, return_inverse=True, return_counts=True
+        )
+        del first
+        ranked = sorted(range(len(digests)), key=lambda prompt: _rank(digests[prompt].tobytes(), seed))
+        if source.share is not None:
+            taken = ranked[: max(1, round(source.share * len(ranked)))]
+        else:
+            most = source.rows if source.weight is None else max(1, round(source.weight * min(weighed)))
+            taken = _fitting(ranked, sizes, most or len(found))
+        mixed.append(Mixed(np.isin(prompt_of_row.reshape(-1), taken)))
+    return mixed
+
+
+def _prompts(
+    source: SourceSpec,
+    strings: Strings,
+    seed: int,
+    embedded: Embedded,
+    bad_lines: Literal["error", "skip"],
+    sample: int | None,
+) -> NDArray[np.void]:
+    """A digest of each row's prompt; a row that is no pair is a prompt of its own."""
+    skipped: BadLines = [] if bad_lines == "skip" else None
+    rows, names, _ = _opened(source, _path(source, embedded), skipped, Position())
+    reader = open_form(source, names, strings=strings, where=source.title)
+    limit = min((n for n in (source.limit, sample) if n is not None), default=None)
+    found = bytearray()
+    for number, row in _draw(rows, limit, f"{seed}:{source.title}"):
+        found += _prompt_digest(reader, row, number)
+    return np.frombuffer(bytes(found), dtype=f"V{DIGEST}")
+
+
+def _prompt_digest(reader: Reader, row: dict[str, Any], number: int) -> bytes:
+    try:
+        stated = reader.basis.prompt(row)
+        if stated or isinstance(reader, GroupedReader):
+            return digest_of(stated)
+        formed = reader.read(row, number).pairs
+        return pair_keys(formed[0])[0] if formed else digest_of((Message("row", str(number)),))
+    except RowFault:
+        return digest_of((Message("row", str(number)),))
+
+
+def _fitting(ranked: Sequence[int], sizes: NDArray[np.int64], most: int) -> list[int]:
+    """Prompts in their order while their rows fit; the first one if none does."""
+    taken, count = list[int](), 0
+    for prompt in ranked:
+        if count + int(sizes[prompt]) <= most:
+            taken.append(prompt)
+            count += int(sizes[prompt])
+    return taken or [ranked[0]]
+
+
+def _rank(prompt: bytes, seed: int) -> bytes:
+    return hashlib.blake2b(prompt, digest_size=16, salt=seed.to_bytes(16, "little"), person=b"mixture").digest()
+
+
+def first_pairs(spec: Spec, embedded: Embedded, count: int) -> list[tuple[str, int, PreferencePair]]:
+    """Source, row and content of the first `count` pairs of each source, before anything is rendered.
+
+    Raises:
+        DataError: as `open_source`; none of the rows of a source is a pair.
+    """
+    found = []
+    for role, sources in (("train", spec.data.train), ("held_out", spec.data.held_out.sources)):
+        for source in sources:
+            intake = open_source(
+                source,
+                role="train" if role == "train" else "held_out",
+                strings=spec.data.strings,
+                seed=spec.seed,
+                embedded=embedded,
+                bad_lines=spec.data.bad_lines,
+            )
+            pairs = list(itertools.islice(intake.stream, count))
+            found += [(source.title, number, pair) for number, pair in pairs]
+    return found
 
 
 def source_digests(data: DataSpec, embedded: Embedded) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The composition root: stages, fingerprints, resume; the one room that knows all others and hands them to each other.
 
-job.py           run_job, check_job, sample_job, fix_job, train_job, evaluate_job
+job.py           run_job, check_job, sample_job, shown_job, fix_job, train_job, evaluate_job
 stages.py        the stages in order
 context.py       what the stages of one job share
 dry_run.py       what a run would do
@@ -47,7 +47,16 @@ if TYPE_CHECKING:
     from rewardsmith.pipeline.comparing import compare_job
     from rewardsmith.pipeline.events import Events, Silent
     from rewardsmith.pipeline.explaining import explain_job
-    from rewardsmith.pipeline.job import Outcome, check_job, evaluate_job, fix_job, run_job, sample_job, train_job
+    from rewardsmith.pipeline.job import (
+        Outcome,
+        check_job,
+        evaluate_job,
+        fix_job,
+        run_job,
+        sample_job,
+        shown_job,
+        train_job,
+    )
     from rewardsmith.pipeline.learning_curve import parse_fractions
     from rewardsmith.pipeline.opening import open_run
     from rewardsmith.pipeline.probing import policy_job, probe_job
@@ -69,6 +78,7 @@ __all__ = [
     "report_job",
     "run_job",
     "sample_job",
+    "shown_job",
     "train_job",
 ]
 
@@ -88,6 +98,7 @@ _HOMES = {
     "report_job": "reporting",
     "run_job": "job",
     "sample_job": "job",
+    "shown_job": "job",
     "train_job": "job",
 }
 

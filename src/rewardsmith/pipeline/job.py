@@ -39,13 +39,16 @@ from rewardsmith.records import (
     GatesRecord,
     LearningCurveRecord,
     ReplicasRecord,
+    ShownRow,
     TrainRecord,
     guard_folder,
     write_json,
     write_text,
 )
+from rewardsmith.rendering import Renderer
 from rewardsmith.spec import BenchmarkSpec, SourceSpec, Spec, dump_spec
 from rewardsmith.spec.evaluation import RenderingProtocol
+from rewardsmith.types import PreferencePair, tools_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,33 @@ def sample_job(spec: Spec, events: Events, *, rows: int, overwrite: bool = False
         record = Job(spec, run, events).sample(rows).record
         write_json(run.path / "check.sample.json", record)
         return record, run.path
+
+
+def shown_job(spec: Spec, events: Events, count: int, *, overwrite: bool = False) -> tuple[ShownRow, ...]:
+    """The first `count` pairs of each source, as read and as rendered; raises as `run_job` does."""
+    supported_backend(spec)
+    with RunDirectory.open(spec, overwrite=overwrite) as run:
+        job = Job(spec, run, events)
+        pairs = data.first_pairs(spec, job.resources.pairs, count)
+        renderer = job.renderer
+    return tuple(_shown(source, number, pair, renderer) for source, number, pair in pairs)
+
+
+def _shown(source: str, number: int, pair: PreferencePair, renderer: Renderer) -> ShownRow:
+    tools, prompt = tools_of(pair.prompt)
+    turns = [tuple(turn.as_dict() for turn in side) for side in (prompt, pair.chosen, pair.rejected)]
+    return ShownRow(
+        source=source,
+        row=number,
+        id=pair.id,
+        prompt=turns[0],
+        chosen=turns[1],
+        rejected=turns[2],
+        tools=tuple(tools),
+        chosen_text=renderer.text(pair.prompt + pair.chosen),
+        rejected_text=renderer.text(pair.prompt + pair.rejected),
+        margin=pair.target_margin,
+    )
 
 
 def fix_job(

@@ -53,6 +53,7 @@ from rewardsmith.records.checks import (
     RejectedRow,
     RenderingRecord,
     Severity,
+    ShownRow,
     SourceCount,
 )
 from rewardsmith.records.comparison import (
@@ -325,6 +326,7 @@ __all__ = [
     "Severity",
     "ShareWithInterval",
     "ShortcutsRecord",
+    "ShownRow",
     "SideSummary",
     "SourceAccuracy",
     "SourceAgreement",

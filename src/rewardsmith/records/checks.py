@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -49,13 +49,30 @@ class Finding(Record):
 
 
 class SourceCount(Record):
-    """How many rows of one source were read and what became of them: read = kept + rejected."""
+    """How many rows of one source were read, and what became of them.
+
+    Rows: read = used + unused + mixed_out; of a used row pairs were formed, an unused one was rejected with its reason,
+    and `mixed_out` were left out by the mixture. Comparisons: formed = pairs + ties + capped. Pairs: pairs = kept +
+    those that failed a check; `rejected` counts these and the unused rows. Where a row holds one pair and no mixture is
+    drawn, this is read = kept + rejected. `unread` counts rows by column: those that look like context and that
+    nothing reads.
+    """
 
     source: str
     role: Literal["train", "held_out"]
     read: int
     kept: int
     rejected: int
+    form: str = "pair"
+    used: int = 0
+    unused: int = 0
+    mixed_out: int = 0
+    formed: int = 0
+    pairs: int = 0
+    ties: int = 0
+    capped: int = 0
+    mixture: str = ""
+    unread: dict[str, int] = Field(default_factory=dict)
     sha256: str = ""
     revision: str = ""
 
@@ -109,6 +126,21 @@ class RenderingRecord(Record):
     pooling: str = "last token that the attention mask keeps"
 
 
+class ShownRow(Record):
+    """A pair as `check --show` prints it: as read, and as the model will see it."""
+
+    source: str
+    row: int
+    id: str
+    prompt: tuple[dict[str, Any], ...]
+    chosen: tuple[dict[str, Any], ...]
+    rejected: tuple[dict[str, Any], ...]
+    tools: tuple[Any, ...] = ()
+    chosen_text: str
+    rejected_text: str
+    margin: float | None = None
+
+
 class CheckRecord(Record):
     """Verdict of the data contract. `passed` is false when a finding's severity or code is listed under `fail_on`."""
 
@@ -135,3 +167,4 @@ class CheckRecord(Record):
     overlap: OverlapRecord | None = None
     contamination: ContaminationRecord | None = None
     shortcuts: ShortcutsRecord | None = None
+    shown: tuple[ShownRow, ...] = ()

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rewardsmith.report.findings import counts_hold, counts_in_words
 from rewardsmith.report.formatting import count, parameters, plural, short_hash, significant, size, visible
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.scores import State
@@ -66,9 +67,7 @@ def _every_row_counted(records: RunRecords) -> Evidence:
     check = records.check
     if not check:
         return _unknown("check")
-    found = f"{check.read:,} read = {check.kept:,} kept + {check.rejected:,} rejected"
-    reasons = sum(check.rejected_by_reason.values())
-    return _held(check.read == check.kept + check.rejected and reasons == check.rejected, found, BY_COUNT)
+    return _held(counts_hold(check), counts_in_words(check), BY_COUNT)
 
 
 def _over_length(records: RunRecords) -> Evidence:

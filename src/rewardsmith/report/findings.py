@@ -167,3 +167,31 @@ def _rejected(row: RejectedRow) -> RejectedView:
         visible(row.reason, 60),
         visible(row.detail),
     )
+
+
+def counts_in_words(record: CheckRecord) -> str:
+    """What became of the rows; where a row holds more than one comparison, or a mixture is drawn, of both."""
+    sources = record.sources
+    mixed, ties, capped = (sum(getattr(s, name) for s in sources) for name in ("mixed_out", "ties", "capped"))
+    if all(source.form in ("pair", "transcript", "openai", "comparison") for source in sources) and not mixed:
+        return f"read {record.read:,} rows = {record.kept:,} kept + {record.rejected:,} rejected"
+    used, unused = sum(source.used for source in sources), sum(source.unused for source in sources)
+    formed, failed = sum(source.formed for source in sources), sum(source.pairs - source.kept for source in sources)
+    rows = f"read {record.read:,} rows = {used:,} used + {unused:,} rejected + {mixed:,} left out by the mixture"
+    pairs = f"{formed:,} comparisons = {record.kept:,} pairs kept + {failed:,} rejected + {ties:,} ties"
+    return f"{rows}; {pairs} + {capped:,} over the cap"
+
+
+def counts_hold(record: CheckRecord) -> bool:
+    """Whether every row and every comparison is accounted for."""
+    for source in record.sources:
+        if not source.formed:  # of a version that did not count comparisons
+            continue
+        rows = source.used + source.unused + source.mixed_out
+        pairs = source.kept + source.rejected - source.unused
+        if (source.read, source.formed, source.pairs) != (rows, source.pairs + source.ties + source.capped, pairs):
+            return False
+    mixed = sum(source.mixed_out for source in record.sources)
+    left_out = sum(record.rejected_by_reason.values()) == record.rejected
+    several = any(source.form in ("list", "grouped") for source in record.sources)
+    return left_out and (several or record.read == record.kept + record.rejected + mixed)

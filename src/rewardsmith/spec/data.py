@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from rewardsmith.spec.forms import FormSpec, PairForm
 from rewardsmith.spec.section import Refusal, Section
 
 _HUB_ONLY = ("name", "split", "revision")
@@ -22,8 +23,13 @@ Column = Literal[
     "chosen_model",
     "rejected_model",
     "tools",
+    "system",
+    "history",
+    "context",
+    "input",
 ]
 """What a column may hold; annotator and models are for the checks only."""
+OurRole = Literal["system", "user", "assistant", "tool"]
 
 
 class SourceSpec(Section):
@@ -41,12 +47,24 @@ class SourceSpec(Section):
     """Split of a hub data set."""
     revision: str | None = None
     """Revision of a hub data set: a commit keeps runs reproducible."""
-    columns: dict[Column, str] = Field(default_factory=dict)
-    """Our name: the name in the file. For example `{chosen: good_answer}`."""
+    form: FormSpec = Field(default_factory=PairForm)
+    """How the rows are written and what the label means; `init` recognises it. docs/public_data.md shows each."""
+    columns: dict[Column, str | None] = Field(default_factory=dict)
+    """Our name: the name in the file, or a path; null for none. For example `{chosen: good_answer}`."""
+    roles: dict[str, OurRole] = Field(default_factory=dict)
+    """Roles of messages under other names than the known ones: theirs: ours."""
+    ignore: tuple[str, ...] = ()
+    """Columns, and keys of messages, that are left out knowingly."""
     label: str = ""
     """Name of the source in reports; the file's or data set's name when left out."""
     limit: int | None = Field(None, ge=1)
     """Take this many rows, drawn by the spec's seed, in the file's order."""
+    rows: int | None = Field(None, ge=1)
+    """Mixture: at most this many rows, drawn by prompt: all rows of a prompt or none."""
+    share: float | None = Field(None, gt=0.0, le=1.0)
+    """Mixture: this share of the prompts, with all their rows."""
+    weight: float | None = Field(None, gt=0.0)
+    """Mixture: rows in proportion to the weights, as many as the smallest source allows: none is repeated."""
     target_margin_range: tuple[float, float] | None = None
     """Smallest and largest `target_margin` on the source's scale; rows outside are a finding. For example `[0, 3]`."""
 
@@ -63,6 +81,15 @@ class SourceSpec(Section):
                     "delete the line",
                     field=(name,),
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _one_mixture(self) -> SourceSpec:
+        given = [name for name in ("rows", "share", "weight") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise Refusal(
+                f"a source has at most one of rows, share and weight; this one has {' and '.join(given)}", "keep one"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -75,9 +76,11 @@ def _fault(detail: ErrorDetails) -> Fault:
     if kind in ("extra_forbidden", "invalid_key"):
         return Fault(keys, f"unknown key {field!r}", _mend_unknown(keys))
     if kind == "union_tag_not_found":
-        return Fault(keys, f"{field}.kind is missing", f"write kind: {_either(_ADAPTERS)}")
+        return Fault(keys, f"{field}.kind is missing", f"write kind: {_either(_kinds(keys))}")
     if kind == "union_tag_invalid":
-        return Fault((*keys, "kind"), f"{field}.kind is {context['tag']!r}", nearest(context["tag"], _ADAPTERS))
+        return Fault((*keys, "kind"), f"{field}.kind is {context['tag']!r}", nearest(context["tag"], _kinds(keys)))
+    if kind == "missing" and keys and isinstance(keys[-1], str):
+        return Fault(keys, f"{field} is missing", f"write {keys[-1]}: …")
     expectation, fix = _EXPECTED.get(kind, _in_pydantic_words)(detail, keys)
     return Fault(keys, f"{field} is {_shown(detail['input'])}{expectation}", fix)
 
@@ -141,7 +144,10 @@ def _in_pydantic_words(detail: ErrorDetails, keys: Keys) -> tuple[str, str]:
     return "", message[0].lower() + message[1:]
 
 
-_ADAPTERS = ("none", "lora", "qlora")
+_KINDS = {
+    "adapter": ("none", "lora", "qlora"),
+    "form": ("pair", "comparison", "list", "grouped", "transcript", "openai"),
+}
 _LIST = _saying(", not a list", "write [one, two], or each item on a line of its own after a dash")
 _WHOLE = _saying(", not a whole number", "write a whole number")
 _NUMBER = _saying(", not a number", "write a number, for example 0.5 or 1e-5")
@@ -193,8 +199,13 @@ def _shown(value: Any) -> str:
 def _without_tags(loc: Keys) -> Keys:
     """The keys as they stand in the file, without what pydantic adds for unions and mapping keys."""
     keys = tuple(key for key in loc if not (isinstance(key, str) and key.endswith("]")))
-    is_tagged = len(keys) > 1 and keys[0] == "adapter" and keys[1] in _ADAPTERS
-    return (keys[0], *keys[2:]) if is_tagged else keys
+    is_tag = [False, *(key in _kinds((above,)) for above, key in pairwise(keys))]
+    return tuple(key for key, tag in zip(keys, is_tag, strict=False) if not tag)
+
+
+def _kinds(keys: Keys) -> tuple[str, ...]:
+    """The kinds that the section at these keys may be of."""
+    return _KINDS.get(str(keys[-1]), ()) if keys else ()
 
 
 def _sections_at(keys: Keys) -> list[type[BaseModel]]:

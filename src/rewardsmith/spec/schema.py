@@ -60,8 +60,9 @@ def _sections(field: Schema, schema: Schema) -> list[Schema]:
     """The models that stand in a field: itself, its kinds, or its list items."""
     if "$ref" in field:
         return [schema["$defs"][field["$ref"].rpartition("/")[2]]]
-    if "oneOf" in field:
-        return [model for kind in field["oneOf"] for model in _sections(kind, schema)]
+    for kinds in ("oneOf", "anyOf"):
+        if kinds in field:
+            return [model for kind in field[kinds] for model in _sections(kind, schema)]
     return _sections(field["items"], schema) if "items" in field else []
 
 
@@ -82,7 +83,7 @@ def _default(field: Schema, schema: Schema) -> str:
     if "default" not in field or isinstance(field["default"], dict):
         return ""
     value = field["default"]
-    if sections := _sections(field, schema):
+    if isinstance(value, list) and (sections := _sections(field, schema)):
         value = [_stated(item, sections[0]["properties"]) for item in value]
     return f"`{json.dumps(value, ensure_ascii=False)}`"
 

@@ -45,6 +45,14 @@ def _disorder(prompt: Conversation, response: Conversation) -> str:
     return f"two {twice} turns in succession" if twice else ""
 
 
+def _repeats_prompt(pair: PreferencePair) -> str:
+    asked = pair.prompt[-1].content.strip() if pair.prompt else ""
+    sides = (pair.chosen[0].content, pair.rejected[0].content)
+    if pair.chosen[0].role != "text" and asked and all(side.lstrip().startswith(asked) for side in sides):
+        return f"both begin with {asked[:40]!r}"
+    return ""
+
+
 def _identical(pair: PreferencePair) -> str:
     return "chosen and rejected are the same text" if pair.chosen == pair.rejected else ""
 
@@ -107,6 +115,64 @@ UNREAD_KEY = Check(
     meaning="A message has a key beside role, content, calls, name and reasoning, and what it holds would be lost.",
     why="The label may rest on it: an image, a refusal, a thought.",
     fix="write it into the content; or leave it out knowingly: list it under data.train[].ignore",
+)
+TIE = Check(
+    code="tie",
+    severity="note",
+    title="Ties",
+    meaning="The row says, by its verdict or by equal scores, that neither answer is better.",
+    why="Trained on as a preference it would teach a coin toss; its reward difference should be near 0.",
+    fix="nothing; ties are counted apart and do not count as bad rows",
+)
+UNKNOWN_VERDICT = Check(
+    code="unknown_verdict",
+    severity="warning",
+    title="A verdict that is none of those named",
+    meaning="The column that says which answer is better holds a value that the form does not name, or no number.",
+    why="A guess would be wrong as often as right.",
+    fix="add the value to the form's values (first, second or tie), or leave the rows out",
+)
+NO_COMPARISON = Check(
+    code="no_comparison",
+    severity="note",
+    title="Nothing to compare with",
+    meaning="A row has one answer only, no other row has its prompt, or its pairs are over the cap.",
+    why="A preference needs two answers to one prompt.",
+    fix="nothing, or raise max_pairs; where most rows are alone, check that the prompts are written alike",
+)
+HISTORIES_DIFFER = Check(
+    code="histories_differ",
+    severity="warning",
+    title="The conversations part before the last turn",
+    meaning="Chosen and rejected have different earlier turns, so that they do not answer one prompt.",
+    why="The difference of a whole conversation would be learnt as the quality of an answer.",
+    fix=_WRITE_IT,
+)
+TRANSCRIPT = Check(
+    code="transcript",
+    severity="warning",
+    title="Not a transcript in turns",
+    meaning="A text that holds a conversation does not go user, assistant, user and so on in marked turns.",
+    why="Its turns cannot be told apart for sure; a wrong cut gives the reward to the wrong words.",
+    fix="correct the markers in the file, or name another style under form.transcript",
+)
+SERIALISED = Check(
+    code="serialised",
+    severity="warning",
+    title="Messages written as text that cannot be read",
+    meaning="A text begins as messages do when a program prints them, and is neither JSON nor a Python literal.",
+    why="The model would be trained on brackets and quotes instead of a conversation.",
+    fix="write the messages as JSON",
+)
+PROMPT_REPEATED = Check(
+    code="prompt_repeated",
+    severity="note",
+    title="Answers that begin with the prompt",
+    meaning="Both answers begin with the text of the prompt.",
+    why="If that is how the file was written, the model sees the question twice.",
+    fix="look at the rows; form: {kind: pair, repeated: true} takes it off of all of them",
+    note=_repeats_prompt,
+    of="kept",
 )
 ROLE_ORDER = Check(
     code="role_order",

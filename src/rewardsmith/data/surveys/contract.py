@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.data.store import Rejections
-from rewardsmith.records import ExampleRow, SourceCount
+from rewardsmith.records import ExampleRow, Severity, SourceCount
 from rewardsmith.records.files import Record
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
@@ -99,6 +99,8 @@ class Found:
 
     `remove` names the rows that `--fix` takes out so that the finding is gone: all but the first of a set of
     duplicates, the training side of a leak. None: nothing can be mended by leaving rows out.
+
+    `severity` is another than the check's own, for what is worse where most rows show it.
     """
 
     code: str
@@ -109,6 +111,7 @@ class Found:
     of: int | None = None
     examples: tuple[ExampleRow, ...] = ()
     remove: Places | None = None
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)

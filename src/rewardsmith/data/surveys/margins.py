@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 # Ratings on a scale of k steps differ by at most k steps, and rewards of a model rarely by more than 20 times their
 # median difference: 100 times the median is a sentinel (999, -1e6), another unit, or another column.
 _PLAUSIBLE = 100.0
+# Noise in scores turns some margins around; a column that is reversed, or about something else, half of them or more.
+_LARGE = 0.35
 _BINS = 20
 _QUANTILES = {"min": 0.0, "p05": 0.05, "p50": 0.5, "p95": 0.95, "max": 1.0}
 
@@ -76,6 +78,7 @@ def _found(
     table: Table, margin: Floats, unread: NDArray[np.int64], is_out: NDArray[np.bool_], allowed: list[Range]
 ) -> list[Found]:
     stated = int(np.isfinite(margin).sum())
+    against = np.flatnonzero(margin < 0)
 
     def out(place: int) -> str:
         low, high = allowed[table.source[place]]
@@ -86,9 +89,10 @@ def _found(
         Found("margin_out_of_range", np.flatnonzero(is_out), out, of=stated),
         Found(
             "margin_against_label",
-            np.flatnonzero(margin < 0),
+            against,
             lambda place: f"the margin is {margin[place]:g}",
             of=stated,
+            severity="error" if len(against) > _LARGE * stated else None,
         ),
         Found("margin_zero", np.flatnonzero(margin == 0), lambda place: "the margin is 0", of=stated),
     ]
@@ -141,7 +145,8 @@ MARGIN_AGAINST_LABEL = Check(
     code="margin_against_label",
     severity="warning",
     title="Margins against the label",
-    meaning="The stated margin is negative: by the data set's own scores the rejected response is the better one.",
+    meaning="The stated margin is negative: by the data set's own scores the rejected response is the better one. "
+    "Where more than 35 % of the stated margins are, it is an error.",
     why="The label or the score is wrong, and nothing says that it is the score; such labels teach the opposite.",
     fix="look at some rows; if all of a source are negative, its scale runs the other way or its columns are swapped",
     of="kept",

@@ -15,7 +15,8 @@ _MANY = 0.5
 class Sources:
     """Counts what was left out of each source.
 
-    Rows over the length limit do not count: dropping them is the spec's own choice, and has its own finding.
+    Rows over the length limit do not count: dropping them is the spec's own choice, and has its own finding. Nor do
+    ties: they say something, but not which answer is better.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -32,15 +33,47 @@ class Sources:
             for source, count in left_out
             if count > _MANY * source.read
         )
-        return Surveyed([Found("mostly_rejected", NOWHERE, count=len(examples), examples=examples)])
+        return Surveyed([Found("mostly_rejected", NOWHERE, count=len(examples), examples=examples), _unread(table)])
 
 
 def _left_out(source: SourceCount, table: Table) -> int:
     return sum(
         count
         for (role, name, reason), count in table.rejected.counts.items()
-        if (role, name) == (source.role, source.source) and reason != "over_length"
+        if (role, name) == (source.role, source.source) and reason not in ("over_length", "tie")
     )
+
+
+def _unread(table: Table) -> Found:
+    """Columns that look like context: an error where something stands there in every row of a source."""
+    found = [(source, name, count) for source in table.sources for name, count in source.unread.items() if count]
+    rows = [source.read - source.mixed_out for source, _, _ in found]
+    examples = tuple(
+        ExampleRow(file=source.source, row=0, detail=f"column {name!r} is not read; {count:,} of {of:,} rows have it")
+        for (source, name, count), of in zip(found, rows, strict=True)
+    )
+    everywhere = any(count == of for (_, _, count), of in zip(found, rows, strict=True))
+    named = ", ".join(sorted({name for _, name, _ in found}))
+    return Found(
+        "unread_context",
+        NOWHERE,
+        count=max((count for _, _, count in found), default=0),
+        of=sum(source.read for source in table.sources),
+        summary=f"not read: {named}" if found else "",
+        examples=examples,
+        severity="error" if everywhere else None,
+    )
+
+
+UNREAD_CONTEXT = Check(
+    code="unread_context",
+    severity="warning",
+    title="Columns that look like context are not read",
+    meaning="A column such as system, context, input, history or tools has something in it, and nothing reads it. "
+    "Where every row of a source has it, it is an error.",
+    why="The answers were judged with it; without it the model learns from half of what was asked.",
+    fix="map it: columns: {system: NAME} (or history, context, input, tools); or leave it out: ignore: [NAME]",
+)
 
 
 MOSTLY_REJECTED = Check(

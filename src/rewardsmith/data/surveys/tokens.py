@@ -14,13 +14,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rewardsmith.data.checks.check import Check
+from rewardsmith.data.forms.doubts import MOST
 from rewardsmith.data.lengths import LeftOut, TokenColumns, summarize
 from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.data.surveys.contract import NOWHERE, Found, Setting, Surveyed, Table
 from rewardsmith.data.tokens.markers import MarkerWatch
 from rewardsmith.data.tokens.prefixes import PrefixWatch
 from rewardsmith.data.tokens.unknown import UnknownWatch
-from rewardsmith.records import TokenSummary
+from rewardsmith.records import Severity, TokenSummary
 from rewardsmith.rendering import length_said
 
 _NAMED = 3
@@ -67,6 +68,7 @@ class Tokens:
             markers.roles,
             lambda place: markers.describe(table.pairs[place], special=False),
             summary=self._most_frequent("role", "foreign"),
+            severity=_worse_on_most(len(markers.roles), table),
         )
         yield Found(
             "prompt_rewritten",
@@ -123,6 +125,13 @@ class Tokens:
         return ", ".join(named) + more
 
 
+def _worse_on_most(count: int, table: Table) -> Severity | None:
+    """An error where most rows hold whole conversations in one turn; not for texts that no template touches."""
+    if count <= MOST * len(table.row) or table.pairs[0].chosen[0].role == "text":
+        return None
+    return "error"
+
+
 TRUNCATED_PROMPT = Check(
     code="truncated_prompt",
     severity="note",
@@ -146,7 +155,8 @@ ROLE_MARKER_IN_TEXT = Check(
     code="role_marker_in_text",
     severity="note",
     title="Role markers inside what people wrote",
-    meaning="A text contains words that open a turn in this template or in that of another model, as plain text.",
+    meaning="A text contains words that open a turn in this template or in that of another model, as plain text. On "
+    "most rows of conversational data it is an error: the texts hold whole conversations, each read as one turn.",
     why="A response that goes on with the user's next turn is a failed generation; a prompt may hold whole dialogues.",
     fix="look at the examples; cut the responses there, or write the turns of a prompt as messages",
     of="kept",

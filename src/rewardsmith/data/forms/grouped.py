@@ -1,0 +1,118 @@
+"""`grouped`: one answer a row (HelpSteer2); the rows of one prompt are compared with each other.
+
+    reader.add(row, number)       # each row; it goes to a file without a name (`data/spool.py`)
+    for formed in reader.groups(): …
+
+Rows of one prompt need not stand together. Memory: about 40 bytes a row, whatever its length.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rewardsmith.data.forms.contract import Basis, Formed, Row, number_of
+from rewardsmith.data.forms.lists import Answer, compared, text_key
+from rewardsmith.data.messages import RowFault, shown
+from rewardsmith.data.paths import Look, path_of
+from rewardsmith.data.rows import DIGEST, digest_of
+from rewardsmith.data.spool import Spool
+from rewardsmith.spec.forms import GroupedForm
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows of one prompt: what they give, and which of them (number, id, reason) are in no pair."""
+
+    number: int
+    formed: Formed
+    rows: int
+    unused: Sequence[tuple[int, str, RowFault]]
+
+
+@dataclass(slots=True)
+class GroupedReader:
+    """Collects rows, then gives the pairs of each prompt."""
+
+    basis: Basis
+    form: GroupedForm
+    answer: Look
+    score: Look
+    _rows: Spool = field(default_factory=Spool)
+    _prompts: bytearray = field(default_factory=bytearray)
+    _numbers: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, row: Row, number: int) -> None:
+        """Take a row in.
+
+        Raises:
+            RowFault: it has no prompt, no answer or no number.
+        """
+        prompt = self.basis.prompt(row)
+        if not prompt:
+            raise RowFault("missing_prompt", "the form `grouped` finds answers to one prompt by their prompt")
+        value = self.answer(row)
+        if value is None:
+            raise RowFault("missing_field", f"{self.form.answer} is missing")
+        score = number_of(self.score(row))
+        if score is None:
+            raise RowFault("unknown_verdict", f"{self.form.score} is {shown(self.score(row))}, no finite number")
+        self.basis.parts(row, value, value, (self.form.answer, self.form.answer))  # a fault of this row is told with it
+        self._rows.append(json.dumps(row, default=str).encode())
+        self._prompts += digest_of(prompt)
+        self._numbers.append(number)
+
+    def groups(self) -> Iterator[Group]:
+        """The prompts in the order of their first rows."""
+        digests = np.frombuffer(bytes(self._prompts), dtype=f"V{DIGEST}")
+        if not len(digests):
+            return
+        _, first, group = np.unique(digests, return_index=True, return_inverse=True)
+        order = np.argsort(first[group.reshape(-1)], kind="stable")
+        bounds = np.flatnonzero(np.diff(first[group.reshape(-1)][order])) + 1
+        for places in np.split(order, bounds):
+            yield self._group(places.tolist())
+
+    def _group(self, places: list[int]) -> Group:
+        rows = [json.loads(self._rows[place]) for place in places]
+        numbers = [self._numbers[place] for place in places]
+        if len(rows) == 1:
+            fault = RowFault("no_comparison", "no other row has this prompt")
+            return Group(numbers[0], Formed(()), 1, ((numbers[0], self.basis.row_id(rows[0]), fault),))
+        sign = 1.0 if self.form.better == "higher" else -1.0
+        answers = [_answer(self.answer(row), self.score(row), sign) for row in rows]
+        found = compared(answers, self.form)
+        pairs, used = [], set[int]()
+        for better, worse, gap in found.pairs:
+            values = answers[better].value, answers[worse].value
+            names = (f"{self.form.answer} of row {numbers[better]}", f"{self.form.answer} of row {numbers[worse]}")
+            try:
+                parts = self.basis.parts(rows[better], *values, names)
+            except RowFault as fault:  # sides that are written in two ways; each row alone was sound
+                every = [(n, self.basis.row_id(row), fault) for n, row in zip(numbers, rows, strict=True)]
+                return Group(numbers[0], Formed(()), len(rows), every)
+            suffix, written = f"-{numbers[worse]}", self.basis.written(rows[better], *values)
+            pair = self.basis.pair(rows[better], numbers[better], parts, margin=gap, suffix=suffix, form=written)
+            pairs.append(pair)
+            used |= {better, worse}
+        why = RowFault("tie", "no other answer to its prompt is better or worse by enough")
+        if found.capped:
+            why = RowFault("no_comparison", f"its pairs are over the cap of {self.form.max_pairs}")
+        unused = [
+            (numbers[place], self.basis.row_id(rows[place]), why) for place in range(len(rows)) if place not in used
+        ]
+        return Group(numbers[0], Formed(pairs, found.ties, found.capped), len(rows), unused)
+
+
+def _answer(value: Any, score: Any, sign: float) -> Answer:
+    return Answer(value, (number_of(score) or 0.0) * sign, text_key(value))
+
+
+def open_grouped(form: GroupedForm, basis: Basis, names: Sequence[str]) -> GroupedReader:
+    """A reader of rows with one answer each."""
+    return GroupedReader(basis, form, path_of(form.answer, names), path_of(form.score, names))

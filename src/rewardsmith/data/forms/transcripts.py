@@ -1,0 +1,206 @@
+"""Texts that hold whole conversations: transcripts with marked turns, and messages that were serialised into text.
+
+    style_of(text)                          # "human_assistant": how the turns of a text are marked, "" for not at all
+    read_transcript(text, style, "prompt")  # Conversation, or RowFault with the place
+    read_serialised(text, "chosen")         # messages that JSON, Python or numpy wrote as text; None for other text
+    prompt_end(chosen, rejected)            # where the prompt of two plain texts ends
+
+A transcript is turns in strict alternation, user and assistant by turns, with a system text before them perhaps; it is
+never read in part.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os.path import commonprefix
+from typing import Any
+
+from rewardsmith.data.messages import RowFault, check_text
+from rewardsmith.types import Conversation, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How turns are marked: `opening` matches a marker and names its role, `closing` may end a turn."""
+
+    opening: re.Pattern[str]
+    closing: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    def role(self, marker: str) -> str:
+        """Ours for the role that a marker names, "" where it names none."""
+        return self.roles.get(marker.strip().lower(), "")
+
+
+_CHAT = {
+    "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "model": "assistant",
+    "ai": "assistant", "bot": "assistant", "gpt": "assistant", "system": "system",
+}  # fmt: skip
+_TASK = {
+    "instruction": "user", "human": "user", "user": "user", "response": "assistant", "assistant": "assistant",
+    "system": "system",
+}  # fmt: skip
+
+STYLES = {
+    "human_assistant": Style(re.compile(r"(?:\A\s*|\n\n)(Human|Assistant|System):[ ]?"), roles=_CHAT),
+    "chatml": Style(re.compile(r"<\|im_start\|>([^\n<]{1,20})(?:\n|\Z)"), "<|im_end|>", _CHAT),
+    "llama3": Style(re.compile(r"<\|start_header_id\|>(\w{1,20})<\|end_header_id\|>\s*"), "<|eot_id|>", _CHAT),
+    "gemma": Style(re.compile(r"<start_of_turn>(\w{1,20})(?:\n|\Z)"), "<end_of_turn>", _CHAT),
+    "zephyr": Style(re.compile(r"<\|(user|assistant|system|prompter)\|>\s?"), "</s>", _CHAT),
+    "user_assistant": Style(
+        re.compile(r"(?:\A\s*|\n+|(?<=</s>)|(?<=[.?!] ))(USER|ASSISTANT|SYSTEM|User|AI|Bot|Assistant):[ ]?"),
+        "</s>",
+        _CHAT,
+    ),
+    "instruction_response": Style(
+        re.compile(r"(?:\A\s*|\n+)### ?(Instruction|Response|Human|Assistant|User|System):[ ]?\n?"), roles=_TASK
+    ),
+}
+"""By the name that a spec writes."""
+
+_FIRST = {"<|begin_of_text|>", "<bos>", "<s>", "<|endoftext|>"}  # what templates write before the first turn
+_SERIALISED = re.compile(r"""\s*(?:array\(\s*)?\[?\s*\{\s*['"](?:role|from|content|value)['"]\s*:""")
+_NUMPY = re.compile(r"\A\s*array\((.*?)(?:,\s*dtype=object)?\)\s*\Z", re.DOTALL)
+_NUMPY_ITEMS = re.compile(r"\}\s*\n\s*\{")  # numpy prints no comma between items; in a repr no string has a line break
+_LONGEST = 1 << 22  # characters of a Python literal: its parser takes a hundred times the memory
+_ASSISTANT = re.compile(
+    r"<\|im_start\|>assistant\n|<\|start_header_id\|>assistant<\|end_header_id\|>\n*|<start_of_turn>model\n"
+    r"|<\|assistant\|>|<｜Assistant｜>|\[/INST\]"
+    r"|(?:(?<=\n)|\A)(?:### ?)?(?:Assistant|ASSISTANT|AI|Bot|GPT|Model|Response|Answer|A|Output|Summary|TL;DR):",
+)
+_INLINE = re.compile(r"(?<=\s)(?:Assistant|ASSISTANT|AI|Bot|GPT):")
+_BEGINS = re.compile(r"\s*(?:### ?)?(?:Human|User|USER|Question|Q|Instruction|System|Prompter):")
+
+
+def style_of(text: str) -> str:
+    """The style whose markers begin a text, "" where none does."""
+    begun = _after_first(text)
+    for name, style in STYLES.items():
+        match = style.opening.match(begun)
+        if match and style.role(match[1]):
+            return name
+    return ""
+
+
+def read_transcript(text: str, style: str, where: str, *, is_open: bool = False) -> Conversation:
+    """The turns of a transcript.
+
+    Args:
+        text: begins with a marker.
+        style: of `STYLES`.
+        where: names the field in a fault.
+        is_open: a prompt: it ends with the user's turn, or with the marker of the answer and nothing after it.
+
+    Raises:
+        RowFault: it does not begin with a turn, or the turns do not alternate.
+    """
+    marks, begun = STYLES[style], _after_first(check_text(text, where))
+    found = [match for match in marks.opening.finditer(begun) if marks.role(match[1])]
+    if not found or begun[: found[0].start()].strip():
+        raise RowFault("transcript", f"{where} does not begin with a turn ({style}): {begun[:40]!r}")
+    turns: list[Message] = []
+    for number, match in enumerate(found):
+        end = found[number + 1].start() if number + 1 < len(found) else len(begun)
+        content = _closed(begun[match.end() : end], marks.closing, where)
+        turns.append(Message(marks.role(match[1]), content))
+    if is_open and len(turns) > 1 and turns[-1].role == "assistant" and not turns[-1].content:
+        turns.pop()
+    _refuse_disorder(turns, where, is_open=is_open)
+    return tuple(turns)
+
+
+def closed_answer(text: str, style: str, where: str) -> str:
+    """An answer without what a template writes after it; a marker of a further turn is a fault."""
+    marks = STYLES[style]
+    found = next((match for match in marks.opening.finditer(text) if marks.role(match[1])), None)
+    if found is not None and found.start() > 0:
+        raise RowFault("transcript", f"{where} goes on with another turn: {text[found.start() :][:40]!r}")
+    return _closed(text, marks.closing, where)
+
+
+def read_serialised(text: str, where: str) -> Any:
+    """Messages that stand as text: as JSON, or as Python or numpy print them; None where the text is none of these.
+
+    Raises:
+        RowFault: it looks like messages, and cannot be read as them.
+    """
+    if not _SERIALISED.match(text):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    literal = _NUMPY_ITEMS.sub("}, {", _NUMPY.sub(r"\1", text)).strip()
+    if len(literal) <= _LONGEST:
+        try:
+            return ast.literal_eval(literal)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            pass
+    raise RowFault("serialised", f"{where} looks like messages written as text and cannot be read: {text[:60]!r}")
+
+
+def prompt_end(chosen: str, rejected: str) -> int:
+    """Where the prompt of two plain texts ends: behind the last marker of an answer that both share, 0 for nowhere.
+
+    Words of the answers that happen to be the same are never taken for the prompt.
+
+    Raises:
+        RowFault: an answer has further turns: the conversations part before the last one.
+    """
+    shared = len(commonprefix([chosen, rejected]))  # noqa: RUF071 - characters are what is meant
+    marker = _ASSISTANT
+    ends = [match.end() for match in marker.finditer(chosen) if match.end() <= shared]
+    if not ends and _BEGINS.match(chosen):
+        marker = _INLINE
+        ends = [match.end() for match in marker.finditer(chosen) if match.end() <= shared]
+    if not ends:
+        return 0
+    for name, text in (("chosen", chosen), ("rejected", rejected)):
+        further = next((match for match in marker.finditer(text) if match.start() >= ends[-1]), None)
+        if further is not None and _same_marker(further[0], chosen[: ends[-1]]):
+            raise RowFault(
+                "histories_differ", f"{name} has a further turn at character {further.start()}, after the two part"
+            )
+    end = ends[-1]
+    while end < shared and chosen[end].isspace():
+        end += 1
+    return end
+
+
+def _same_marker(marker: str, before: str) -> bool:
+    """Whether this is the marker of the turns before: `Answer:` in an answer is a heading."""
+    return before.rstrip().endswith(marker.rstrip())
+
+
+def _after_first(text: str) -> str:
+    """Without a BOS token before the first turn."""
+    begun = text.lstrip()
+    for token in _FIRST:
+        if begun.startswith(token):
+            return begun.removeprefix(token)
+    return text
+
+
+def _closed(content: str, closing: str, where: str) -> str:
+    if closing and closing in content:
+        content, _, rest = content.partition(closing)
+        if rest.replace(closing, "").strip():
+            raise RowFault("transcript", f"{where} has text behind {closing}: {rest.strip()[:40]!r}")
+    return content.strip()
+
+
+def _refuse_disorder(turns: list[Message], where: str, *, is_open: bool) -> None:
+    roles = [turn.role for turn in turns]
+    spoken = roles[1:] if roles[0] == "system" else roles
+    wanted = ["user", "assistant"] * (len(spoken) // 2 + 1)
+    for number, (role, expected) in enumerate(zip(spoken, wanted, strict=False)):
+        if role != expected:
+            place = number + 1 + len(roles) - len(spoken)
+            raise RowFault("transcript", f"{where}: turn {place} is {role}'s where {expected}'s is due")
+    last = "user" if is_open else "assistant"
+    if not spoken or spoken[-1] != last:
+        raise RowFault("transcript", f"{where} ends with {roles[-1]}'s turn, not with {last}'s")

@@ -1,0 +1,264 @@
+"""How a source writes preferences: `data.train[].form`, one section for each kind.
+
+A form says what a label means, so that nothing has to guess it. `rewardsmith init` recognises the published ones and
+writes them; `docs/public_data.md` shows each. Names of columns may be paths into a row: `question.full_text`,
+`summaries[0].text`, `annotations[*].result[0].value` (a list). A column whose name has dots or brackets comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from rewardsmith.spec.section import Refusal, Section
+
+Value = str | int | float | bool | None
+"""What a verdict may be in a file; 1 and "1" count as the same, because CSV has no numbers."""
+
+TranscriptStyle = Literal[
+    "human_assistant", "chatml", "llama3", "gemma", "zephyr", "user_assistant", "instruction_response"
+]
+Better = Literal["higher", "lower"]
+
+
+class _Form(Section):
+    """What every form may say."""
+
+    transcript: TranscriptStyle | None = None
+    """Texts that hold whole conversations: how their turns are marked. `human_assistant` is that of hh-rlhf."""
+    by_turn: bool = False
+    """Prompt and answers are lists of texts, one for each turn (or JSON text of such lists)."""
+    repeated: bool = False
+    """The answers begin with the prompt; it is taken off."""
+    strip: bool = False
+    """Blanks around answers that are texts are taken off."""
+
+
+class VerdictValues(Section):
+    """Which values mean what; any other value is a rejected row."""
+
+    first: tuple[Value, ...] = Field(min_length=1)
+    """The first answer is the better one."""
+    second: tuple[Value, ...] = Field(min_length=1)
+    """The second answer is the better one."""
+    tie: tuple[Value, ...] = ()
+    """Neither is: the row is left out as `tie`."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> VerdictValues:
+        seen: dict[str, str] = {}
+        for name in ("first", "second", "tie"):
+            for value in getattr(self, name):
+                if seen.setdefault(same(value), name) != name:
+                    raise Refusal(f"{value!r} means both {seen[same(value)]} and {name}", "list it once", field=(name,))
+        return self
+
+
+class Verdict(Section):
+    """A column that says which answer won."""
+
+    column: str
+    """Name of the column, or a path."""
+    values: VerdictValues
+    """What its values mean. For example `{first: [model_a], second: [model_b], tie: [tie]}`."""
+
+
+class Votes(Verdict):
+    """A list of such values, one for each annotator: the majority counts, a draw is a tie."""
+
+    status: str | None = None
+    """A list beside it that says which votes count."""
+    counted: tuple[Value, ...] = ("submitted",)
+    """The values of `status` that count."""
+
+
+class Strength(Section):
+    """A signed number: its sign says which answer won, its size is the margin, 0 is a tie."""
+
+    column: str
+    """Name of the column, or a path."""
+    first_is: Literal["negative", "positive"]
+    """The sign that means that the first answer is the better one."""
+
+
+class Scores(Section):
+    """A score of each answer; equal scores are a tie, the margin is their difference."""
+
+    first: str
+    """Column of the first answer's score."""
+    second: str
+    """Column of the second answer's score."""
+    better: Better = "higher"
+    """`lower` for ranks."""
+
+
+class OneHot(Section):
+    """A column for each outcome, of which exactly one is 1 (or true)."""
+
+    first: str
+    """1 where the first answer is the better one."""
+    second: str
+    """1 where the second answer is the better one."""
+    tie: str | None = None
+    """1 where neither is."""
+
+
+class Named(Section):
+    """A column that holds the name of the winning answer's column."""
+
+    column: str
+    """Name of the column, or a path."""
+    tie: tuple[Value, ...] = ()
+    """Values that mean that neither is better."""
+
+
+class Rankings(Section):
+    """A list of rankings, one for each annotator: two lists, of the answers' columns and of their ranks."""
+
+    column: str
+    """The list of rankings, or a path such as `preference[*].value`."""
+    names: str = "value"
+    """Where a ranking names the columns, as a path from it."""
+    ranks: str = "rank"
+    """Where a ranking has their ranks, as a path from it."""
+    better: Better = "lower"
+    """`lower`: rank 1 is the best."""
+
+
+class PairForm(_Form):
+    """A better and a worse answer in columns of their own (`columns.chosen`, `columns.rejected`)."""
+
+    kind: Literal["pair"] = "pair"
+    """Which form this is."""
+    ties: dict[str, tuple[Value, ...]] = Field(default_factory=dict)
+    """Rows that are ties: values by column. For example `{status: [tie]}`."""
+    equal_scores: Literal["keep", "tie"] = "keep"
+    """Rows whose two scores are equal: `tie` leaves them out as ties."""
+
+
+class ComparisonForm(_Form):
+    """Two answers, and a verdict that says which is better: exactly one of the ways to say it."""
+
+    kind: Literal["comparison"]
+    """Which form this is."""
+    first: str
+    """Column of the first answer."""
+    second: str
+    """Column of the second answer."""
+    first_model: str | None = None
+    """Column with the model that wrote the first answer; for the checks only."""
+    second_model: str | None = None
+    """Column with the model that wrote the second answer."""
+    verdict: Verdict | None = None
+    """A column that says which answer won."""
+    strength: Strength | None = None
+    """A signed number."""
+    scores: Scores | None = None
+    """A score of each answer."""
+    one_hot: OneHot | None = None
+    """A column for each outcome."""
+    named: Named | None = None
+    """A column with the name of the winner's column."""
+    votes: Votes | None = None
+    """A list of values, one for each annotator."""
+    rankings: Rankings | None = None
+    """A list of rankings, one for each annotator."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ComparisonForm:
+        given = [name for name in WAYS if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise Refusal(f"a comparison has exactly one of {', '.join(WAYS)}; this one has {found}", "keep one")
+        return self
+
+
+WAYS = ("verdict", "strength", "scores", "one_hot", "named", "votes", "rankings")
+"""The ways in which a comparison says which answer is better."""
+
+
+class _Ranked(_Form):
+    """What `list` and `grouped` share: answers with numbers, and which of them are compared."""
+
+    better: Better
+    """`higher` for scores, `lower` for ranks."""
+    min_gap: float = Field(0.0, ge=0.0)
+    """Two answers that are closer than this are a tie; equal ones always are."""
+    pairs: Literal["all", "best_vs_rest", "adjacent"] = "all"
+    """Which answers are compared: every two, the best with each other one, or neighbours in rank."""
+    max_pairs: int | None = Field(None, ge=1)
+    """At most this many pairs of a prompt, drawn by a hash of their texts."""
+
+
+class ListForm(_Ranked):
+    """Several answers in a row, each with a score or a rank."""
+
+    kind: Literal["list"]
+    """Which form this is."""
+    answers: str
+    """Column of the list of answers."""
+    text: str = ""
+    """Where an answer's text stands in its item, as a path; empty where the item is the answer."""
+    score: str | None = None
+    """Where an answer's number stands in its item, as a path."""
+    scores: str | None = None
+    """Column with the list of all numbers, in the order of the answers."""
+
+    @model_validator(mode="after")
+    def _one_number(self) -> ListForm:
+        if (self.score is None) == (self.scores is None):
+            raise Refusal("a list has either score (in each item) or scores (a column of its own)", "keep one")
+        return self
+
+
+class GroupedForm(_Ranked):
+    """One answer a row, with a score; the rows of one prompt are compared with each other."""
+
+    kind: Literal["grouped"]
+    """Which form this is."""
+    answer: str
+    """Column of the answer."""
+    score: str
+    """Column of its number."""
+
+
+class TranscriptForm(_Form):
+    """A better and a worse side written as transcripts; the prompt is all before the last assistant turn."""
+
+    kind: Literal["transcript"]
+    """Which form this is."""
+    transcript: TranscriptStyle = "human_assistant"
+    """How the turns are marked."""
+
+
+class OpenAIForm(_Form):
+    """OpenAI's preference tuning: `input.messages`, `preferred_output`, `non_preferred_output`, with tools."""
+
+    kind: Literal["openai"]
+    """Which form this is."""
+
+
+def _named(value: Any) -> Any:
+    """`form: transcript` is short for `form: {kind: transcript}`, and a form that names no kind is a pair."""
+    if isinstance(value, str):
+        return {"kind": value}
+    return {"kind": "pair", **value} if isinstance(value, dict) else value
+
+
+FormSpec = Annotated[
+    Annotated[
+        PairForm | ComparisonForm | ListForm | GroupedForm | TranscriptForm | OpenAIForm, Field(discriminator="kind")
+    ],
+    BeforeValidator(_named),
+]
+
+
+def same(value: Value) -> str:
+    """A verdict as it is compared: 1, 1.0, "1" and "1.0" are one value, as are true and "True"."""
+    text = str(value).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text.lower()
+    return str(int(number)) if number.is_integer() else str(number)
