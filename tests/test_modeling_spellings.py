@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import transformers
+
 from checkpoint_maker import make_checkpoint
 from conftest import make_base
 from rewardsmith.doctor import checkpoint_findings, checkpoint_fixes

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.spellings import respell
@@ -23,7 +24,6 @@ from rewardsmith.samples.files import cache_folder, cache_key, cached
 from rewardsmith.samples.generator import DEFAULT_SIZES, Sizes, warm_up_texts
 from rewardsmith.samples.tokenizer import MAX_LENGTH, build_tokenizer
 from rewardsmith.samples.warm_up import Recipe, Text, warm_up
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 
 @dataclass(frozen=True, slots=True)
