@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-openrlhf fuzz-http test-wheel check format docs screenshots bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-openrlhf fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -46,6 +46,9 @@ demo: $(STAMP)  ## The main job on embedded data; ends well when the report is w
 
 test: check  ## Static checks and the tests, but not the slow ones
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not browser"
+
+fuzz-files: $(STAMP)  ## Files of every kind, broken at random, for SECONDS=1200 with SEED=1; findings join the corpus
+	@$(TEST_ENV) $(BIN)/python tests/fuzz/files.py --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)
 
 test-slow: $(STAMP)  ## The tests that take minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m slow

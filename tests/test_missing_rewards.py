@@ -13,6 +13,7 @@ import pytest
 from checkpoint_maker import make_checkpoint
 from cli_world import World
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, missing_reasons, score_rows
+from rewardsmith.evaluation.results import NOT_FINITE
 from rewardsmith.evaluation.runner import why_missing
 from rewardsmith.records import DatasetInfo, RowResult, reason_code, reasons_in_words
 from rewardsmith.report.scores import score_table
@@ -154,7 +155,7 @@ def test_every_missing_reward_has_a_reason_whoever_scores(checkpoint: Path) -> N
     reasons = missing_reasons(rows.rows, rewards, Mute())
     assert reasons == [{0: "no_reward", 1: "no_reward"}]
     done = score_rows(benchmark, rows, rewards, seed=1, resamples=100)
-    assert done.rows[0].reasons == {"0": "null", "1": "not_finite: the reward is infinite"}
+    assert done.rows[0].reasons == {"0": "null", "1": NOT_FINITE}
     assert done.result.missing_rewards == {"not_finite": 1, "null": 1}
     assert score_table("best_of_n", done.result).rows[0].reading.endswith("2 rewards missing (not_finite 1, null 1)")
     assert score_table("best_of_n", done.result).rows[0].state == "bad"

@@ -77,3 +77,9 @@ class FindingsError(NegativeVerdict):
 
 class MarginStop(NegativeVerdict):
     """The margin monitor stopped training."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says, in a line; the kind of error where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -26,7 +26,7 @@ import typer
 
 import rewardsmith
 from rewardsmith.cli.terminal import say, shown, speak_any_text
-from rewardsmith.errors import RewardsmithError
+from rewardsmith.errors import RewardsmithError, first_line
 
 FAULT = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -108,10 +108,10 @@ def _machine_fault(error: BaseException) -> str:
             return f"error: {_name(where)}: cannot be read or written: {reason}\n  try: {fix}"
         if any(words in str(one) for words in _FULL_BY_TEXT) or _is_torch_write(one):
             where = _path_written(error) or _SOME_FILE
-            return f"error: {_name(where)}: cannot be written: {_first_line(one)}\n  try: {_room(where)}"
+            return f"error: {_name(where)}: cannot be written: {first_line(one)}\n  try: {_room(where)}"
         if isinstance(one, MemoryError) or type(one).__name__ == "OutOfMemoryError":
             return (
-                f"error: out of memory: {_first_line(one) or 'an allocation failed'}\n  try: a smaller "
+                f"error: out of memory: {first_line(one)}\n  try: a smaller "
                 "hardware.tokens_per_batch or --tokens-per-batch, a smaller model, or fewer processes on this machine"
             )
     return ""
@@ -155,7 +155,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _fault(error: BaseException) -> str:
     """One line, after the traceback is on disk."""
     text = "".join(traceback.format_exception(error))
-    said = f"internal error: {type(error).__name__}: {_first_line(error)}"
+    said = f"internal error: {type(error).__name__}: {first_line(error)}"
     try:
         handle, path = tempfile.mkstemp(prefix="rewardsmith-fault-", suffix=".txt")  # mode 0600
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -164,11 +164,6 @@ def _fault(error: BaseException) -> str:
     except OSError as fault:
         return f"{said}; its traceback could not be written ({fault.strerror}):\n{text}"
     return f"{said}; traceback: {path}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else ""
 
 
 def _said_on_error(text: str, code: int) -> int:

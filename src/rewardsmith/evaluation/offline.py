@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import reprlib
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import EvalRow, Floats
 from rewardsmith.evaluation.score_files import RewardLine, read_reward_lines
 from rewardsmith.evaluation.tables import TableRow
+from rewardsmith.records.evaluation import LARGEST_REWARD
 
 _SHOWN = 5
 
@@ -172,8 +172,8 @@ def _number(read: RewardLine, place: int, value: object) -> tuple[float, str]:
         return math.nan, ""
     if read.script and isinstance(value, float) and not math.isfinite(value):
         return math.nan, "nan: the script saved NaN" if math.isnan(value) else f"not_finite: the script saved {value}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-        problem = f"is {reprlib.repr(value)}, not a finite number"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_REWARD:
+        problem = f"is {reprlib.repr(value)}, not a finite number that float32 can hold"
         raise _bad(read.row, read.place(place), problem, "write a number, or null where no reward could be computed")
     return float(value), ""
 

@@ -38,11 +38,12 @@ from rewardsmith.evaluation.subsets import (
     weighted_score,
 )
 from rewardsmith.records import BenchmarkResult, RowResult, SubsetResult
+from rewardsmith.records.evaluation import LARGEST_REWARD
 
 Reasons = Sequence[Mapping[int, str]]
 """One mapping a row: the place of a missing reward → why, `code: detail`."""
 
-NOT_FINITE = "not_finite: the reward is infinite"
+NOT_FINITE = "not_finite: the reward is infinite, or beyond what float32 can hold"
 MISSING_REASON = "null"
 """Of rewards that came without a reason: the file says null."""
 
@@ -133,21 +134,24 @@ def random_baselines(benchmark: Benchmark, rows: Sequence[EvalRow], seed: int) -
 
 
 def _finite(rows: Sequence[EvalRow], rewards: Rewards) -> list[Floats]:
-    """Rewards with infinities as NaN: neither is a reward. Checks that each row has its number of rewards."""
+    """Rewards with infinities, and what overflows float32, as NaN: neither is a reward.
+
+    Checks that each row has its number of rewards.
+    """
     clean = [np.asarray(reward_N, dtype=np.float64) for reward_N in rewards]
     if [reward_N.shape for reward_N in clean] != [(len(row.responses),) for row in rows]:
         raise ValueError("need one array of rewards a row, one reward a response")
-    return [np.where(np.isfinite(reward_N), reward_N, np.nan) for reward_N in clean]
+    return [np.where(np.abs(reward_N) <= LARGEST_REWARD, reward_N, np.nan) for reward_N in clean]
 
 
 def _reasons(rewards: Rewards, given: Reasons) -> list[dict[str, str]]:
-    """Every missing reward's reason: what was given, else that it is infinite, else what a null says."""
+    """Every missing reward's reason: what was given, else that it is no float32, else what a null says."""
     known = given or [{}] * len(rewards)
     return [
         {
-            str(place): reason_N.get(place) or (NOT_FINITE if np.isinf(reward) else MISSING_REASON)
+            str(place): reason_N.get(place) or (MISSING_REASON if np.isnan(reward) else NOT_FINITE)
             for place, reward in enumerate(reward_N)
-            if not np.isfinite(reward)
+            if not abs(reward) <= LARGEST_REWARD
         }
         for reward_N, reason_N in zip(rewards, known, strict=True)
     ]

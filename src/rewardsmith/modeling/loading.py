@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 
-from rewardsmith.errors import ModelError
+from rewardsmith.errors import ModelError, first_line
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.stored import stored_adapter
@@ -98,15 +98,15 @@ def load_config(model: str | Path, revision: str | None = None) -> Any:
     """
     try:
         config = transformers.AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what a broken file raises depends on the field that is broken
         if "problem_type" in str(error):
             raise ModelError(
-                f"is no problem of one label: {str(error).strip().splitlines()[0]}",
+                f"is no problem of one label: {first_line(error)}",
                 where=f"{model}/config.json, field 'problem_type'",
                 fix='write "regression": a reward goes through no sigmoid and no softmax',
             ) from error
         raise ModelError(
-            f"{str(model)!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            f"{str(model)!r} cannot be loaded: {first_line(error)}",
             where="base_model.id",
             fix="name a folder with a checkpoint, or a hub model that is public or cached",
         ) from error

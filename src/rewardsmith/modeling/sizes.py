@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from rewardsmith.errors import ModelError, SpecError
+from rewardsmith.errors import ModelError, SpecError, first_line
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.spec import Spec, compare_sizes
 
@@ -34,8 +34,8 @@ def load_config(model: str, revision: str | None = None, *, field: str = "base_m
     """
     try:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # what a broken file raises depends on the field that is broken
+        reason = first_line(error)
         raise ModelError(
             f"the config of {model!r} cannot be loaded: {reason}",
             where=field,

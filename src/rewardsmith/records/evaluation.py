@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -106,6 +106,12 @@ class BenchmarkResult(Record):
         return dict(sorted(found.items()))
 
 
+LARGEST_REWARD = 3.4028234663852886e38
+"""float32's largest number: no model computes a larger reward, and variances of larger ones are beyond float64."""
+
+Reward = Annotated[float, Field(ge=-LARGEST_REWARD, le=LARGEST_REWARD)]
+
+
 class RowResult(Record):
     """One line of `rows.jsonl`, keyed by (subset, id).
 
@@ -117,7 +123,7 @@ class RowResult(Record):
 
     id: str
     subset: str
-    rewards: tuple[float | None, ...]
+    rewards: tuple[Reward | None, ...]
     n_chosen: int
     result: float | None
     group: str = ""
