@@ -47,8 +47,8 @@ demo: $(STAMP)  ## The main job on embedded data; ends well when the report is w
 test: check  ## Static checks and the tests, but not the slow ones
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not browser"
 
-fuzz-files: $(STAMP)  ## Files of every kind, broken at random, for SECONDS=1200 with SEED=1; findings join the corpus
-	@$(TEST_ENV) $(BIN)/python tests/fuzz/files.py --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)
+fuzz-files: $(STAMP)  ## Files of every kind, broken at random, MINUTES=20 SEED=1; findings join the corpus
+	@$(TEST_ENV) $(BIN)/python tests/fuzz/files.py --seconds $$((60 * $(or $(MINUTES),20))) --seed $(or $(SEED),1)
 
 test-slow: $(STAMP)  ## The tests that take minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m slow

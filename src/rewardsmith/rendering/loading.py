@@ -61,11 +61,13 @@ def load_tokenizer(base: str | Path, *, revision: str | None = None) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(base), revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(base), revision=revision, trust_remote_code=False)
+        tokenizer("a")  # a setting of the wrong kind is kept as it is, and only fails when it is used
     except Exception as error:  # what a broken file raises depends on the file
         raise RenderingError(
             f"the tokenizer cannot be loaded: {_first_sentence(error)}", where=str(base), fix=_mend(Path(base))
         ) from error
+    return tokenizer
 
 
 def _read_template(path: Path) -> str:
