@@ -228,3 +228,12 @@ def test_verify_asks_long_texts_alone_and_in_company(tmp_path: Path, monkeypatch
     monkeypatch.setattr(reward_head, "find_regimes", lambda _: None)  # the planted fault: the batch decides
     spoilt = {path.path: path.verdict for path in verify_job(folder, Silent(), device="cpu").paths}
     assert spoilt["padded"] == "FAIL"
+
+
+def test_installing_twice_finds_the_same(tmp_path: Path) -> None:
+    model = load("xlnet", tmp_path)
+    several = texts(30, 5, 17)
+    wanted = compute_rewards(model, several, PaddedBatches(PAD), token_budget=1000)
+    install_reward_forward(model)
+    assert regimes_of(model).alone
+    np.testing.assert_array_equal(compute_rewards(model, several, PaddedBatches(PAD), token_budget=1000), wanted)

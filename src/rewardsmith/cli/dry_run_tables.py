@@ -21,6 +21,7 @@ def print_dry_run(console: Console, record: DryRunRecord) -> None:
         f"trains   backend {record.backend}, device {record.device}",
         f"pairs    {record.rows:,} rows looked at: " + ("; ".join(record.findings) or "nothing to mend"),
         *(f"asks     {key}, {rows:,} rows" for key, rows in record.benchmarks.items()),
+        f"flight   {record.flight}",
         *(f"warning: {warning}" for warning in record.warnings),
     ]
     for line in lines:

@@ -59,6 +59,8 @@ def install_reward_forward(model: Any) -> Any:
     Encoders keep their forward, unless they read the padding beside a text.
     """
     owner = find_head_owner(model)
+    if getattr(owner, ATTRIBUTE, None) is not None:
+        del owner.forward  # the probe below asks the model as it is
     regimes = find_regimes(owner)
     if reads_one_token(model):
         owner.score.float()

@@ -20,6 +20,7 @@ from transformers import PreTrainedConfig, set_seed
 from transformers.pytorch_utils import Conv1D
 
 from rewardsmith.errors import ModelError
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.spec import LoraAdapter
 
 _DROPPING = ("dropout", "pdrop", "layerdrop", "drop_prob", "drop_path", "drop_rate")
@@ -92,7 +93,10 @@ def add_adapter(model: Any, adapter: LoraAdapter, seed: int, *, new: Iterable[st
     """
     import peft
 
-    whole = sorted({*head_modules(model), *(name.rpartition(".")[0] for name in new)})
+    whole = head_modules(model)
+    # Never a module inside one that is saved already: peft would wrap it twice.
+    lacked = {name.rpartition(".")[0] for name in new}
+    whole += sorted(name for name in lacked if not any(f"{name}.".startswith(f"{kept}.") for kept in whole))
     targets = _all_linear(model, whole) if adapter.target_modules == "all-linear" else list(adapter.target_modules)
     config = peft.LoraConfig(
         # SEQ_CLS is what makes peft train the reward head in full and save it with the adapter.
@@ -106,7 +110,8 @@ def add_adapter(model: Any, adapter: LoraAdapter, seed: int, *, new: Iterable[st
     )
     set_seed(seed)
     try:
-        return peft.get_peft_model(model, config)
+        with quiet_upstream():
+            return peft.get_peft_model(model, config)
     except ValueError as error:
         raise ModelError(str(error).splitlines()[0], where="adapter.target_modules", fix="write all-linear") from error
 
@@ -116,16 +121,27 @@ def _all_linear(model: nn.Module, whole: list[str]) -> list[str]:
 
     peft looks for heads by two names (`score`, `classifier`) and would put matrices on the poolers of encoders.
     """
-    plain = (nn.Linear.forward, Conv1D.forward)
     found = [
         name
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, Conv1D))
-        and (type(module).forward in plain or type(module).__module__.startswith("bitsandbytes"))
-        and not any(name == kept or name.startswith(f"{kept}.") for kept in whole)
+        and not any(f"{name}.".startswith(f"{kept}.") for kept in whole)
+        and _is_a_map(module)
     ]
     if not found:
         raise ModelError(
             "the base has no linear layers that an adapter could stand on", where="adapter.kind", fix="write none"
         )
     return found
+
+
+def _is_a_map(module: Any) -> bool:
+    """Whether it computes what it inherits: known forwards do, another is tried on one vector."""
+    if type(module).forward in (nn.Linear.forward, Conv1D.forward) or "bitsandbytes" in type(module).__module__:
+        return True
+    vector = torch.ones(1, 1, module.in_features, dtype=module.weight.dtype, device=module.weight.device)
+    try:
+        with torch.no_grad():
+            return torch.allclose(module(vector), nn.functional.linear(vector, module.weight, module.bias), atol=1e-5)
+    except (TypeError, RuntimeError, ValueError, AttributeError, IndexError):
+        return False

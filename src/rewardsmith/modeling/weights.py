@@ -48,6 +48,7 @@ from rewardsmith.modeling.stored import (
     stored_adapter,
     stored_weights,
 )
+from rewardsmith.modeling.trainable import head_modules
 
 Head = Literal["needed", "base", "new"]
 """`needed`: a reward model, whose head must be in the files. `base`: a head is kept where it can be held, and drawn
@@ -566,7 +567,7 @@ def _wrapped(model: Any, folder: Path) -> tuple[Any, dict[str, str], tuple[str, 
     import peft
 
     config, stored = adapter_config(folder), stored_adapter(folder)
-    heads = tuple(f".{name}" for name in ("score", "classifier", "classification_head", "logits_proj"))
+    heads = tuple(f".{name}" for name in head_modules(model))
     if not any(any(f"{head}." in f".{name}" for head in heads) and "lora_" not in name for name in stored):
         raise head_missing("the reward head", str(folder / ADAPTER))
     kinds = peft.MODEL_TYPE_TO_PEFT_MODEL_MAPPING

@@ -24,6 +24,7 @@ from rewardsmith.records import CheckRecord
 from rewardsmith.rendering import Renderer, load_renderer
 from rewardsmith.spec import Spec, digest
 from rewardsmith.spec.evaluation import HELD_OUT
+from rewardsmith.training.flight import Flown, fly
 from rewardsmith.training.openrlhf.refusals import refuse_spec
 
 
@@ -50,6 +51,20 @@ class Job:
         self._share = share
         self.checked: CheckRecord | None = None
         self.tracking: Tracking | None = None
+        self._flown: Flown | None = None
+
+    def fly(self) -> Flown:
+        """The flight check, once a job; says what was found.
+
+        Raises:
+            ModelError: what the base, the adapter, the tokenizer or the template cannot do.
+        """
+        if self._parent:
+            return self._parent.fly()
+        if self._flown is None:
+            self._flown = fly(self.spec, self.resources.base, self.renderer)
+            self.events.note(self._flown.said)
+        return self._flown
 
     def announce(self, fingerprint: str) -> Announce:
         """Who is told of each step of a training with this fingerprint: the watcher, and the run's own trackers."""

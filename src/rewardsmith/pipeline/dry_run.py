@@ -51,6 +51,7 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
     seen = job.sample(ROWS).record
     _check_thresholds(job)
     base_size, policy_size = check_sizes(spec, job.resources.base)
+    flown = job.fly()
     warnings = [found for found in (lineage_warning(base_size, policy_size),) if found]
     if seen.failed_on:
         warnings.append(f"these rows alone would stop the run at its check: {', '.join(seen.failed_on)}")
@@ -67,6 +68,7 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
         findings=tuple(f"{found.severity}: {found.title}" for found in seen.findings if found.severity != "note"),
         benchmarks={key: len(rows.rows) for key, (_, rows) in job.benchmarks.items()},
         stages=stages,
+        flight=flown.said,
         warnings=tuple(warnings),
     )
 

@@ -92,6 +92,8 @@ def run_job(
 def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     """All stages, on the process that writes files."""
     run = job.run
+    if not (run.path / "train" / "summary.json").exists():
+        job.fly()  # first, because reading the data may take hours
     try:
         checked = stages.check(job)
         trained = _train(job, checked)

@@ -26,7 +26,7 @@ from rewardsmith.modeling.checkpoint import RECORD, read_checkpoint_record, refu
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.sizes import check_sizes, lineage_warning
 from rewardsmith.pipeline import probing
-from rewardsmith.pipeline.context import Job
+from rewardsmith.pipeline.context import Job, is_main_process
 from rewardsmith.pipeline.evaluating import prompt_blind_rewards
 from rewardsmith.pipeline.events import StageName
 from rewardsmith.pipeline.fingerprints import file_sha256
@@ -144,6 +144,8 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
     summary = job.run.path / "train" / "summary.json"
 
     def work() -> TrainRecord:
+        if is_main_process():
+            job.fly()
         prepared = job.prepared
         return run_training(
             TrainJob(

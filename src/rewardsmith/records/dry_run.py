@@ -21,7 +21,8 @@ class DryRunRecord(Record):
     """What a run would do, and what it found when it opened everything that it needs.
 
     `rows` of the training and held-out data were looked at, `findings` of them would stop a run or need a look;
-    `benchmarks` has the number of rows by key; sizes are parameters, None where they are not known.
+    `flight` says what two pairs went through; `benchmarks` has the number of rows by key; sizes are parameters, None
+    where they are not known.
     """
 
     run: str
@@ -36,3 +37,4 @@ class DryRunRecord(Record):
     benchmarks: dict[str, int]
     stages: tuple[DryRunStage, ...]
     warnings: tuple[str, ...] = ()
+    flight: str = ""
