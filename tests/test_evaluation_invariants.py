@@ -27,7 +27,12 @@ from rewardsmith.types import Message
 NAMES = sorted(BENCHMARKS)
 FEW = settings(max_examples=25)
 PROMPT = (Message("user", "prompt"),)
-ORDER_MATTERS = {"rm_bench": "the order of answers is the order of styles", "ppe": "its pairs name answers by place"}
+ORDER_MATTERS = {
+    "rm_bench": "the order of answers is the order of styles",
+    "ppe": "its pairs name answers by place",
+    "if_rewardbench": "its pairs name answers by place",
+    "long_rewardbench": "the order of candidates is their rank",
+}
 
 
 class Drawn(NamedTuple):
@@ -41,9 +46,9 @@ def shape_of(name: str, subset: str, draw: Callable[..., Any]) -> tuple[int, int
     """(chosen, rejected) of a row, as the benchmark's own data have it."""
     if name == "rm_bench":
         return 3, 3
-    if name in ("best_of_n", "ppe") and subset != "human_preference_v1":
+    if name == "if_rewardbench" or (name in ("best_of_n", "ppe") and subset != "human_preference_v1"):
         return draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    if name == "rewardbench2" or subset.endswith("best-of-N"):
+    if name == "rewardbench2" or subset.endswith("best-of-N") or subset == "BestOfN":
         return 1, draw(st.integers(1, 4))
     return 1, 1
 
@@ -53,7 +58,11 @@ def facts_of(name: str, shape: tuple[int, int], draw: Callable[..., Any]) -> dic
         return {"label": draw(st.sampled_from(["A>B", "B>A"]))}
     if name == "rmb":
         return {"scenarios": "Pairwise_set/Helpfulness/Code"}
-    if name == "ppe":
+    if name == "long_rewardbench":
+        return {"task": "Cite", "subtype": "same", "length": "8k"}
+    if name == "m_rewardbench":
+        return {"source": draw(st.sampled_from(["math-prm", "hep-go", "donotanswer", "alpacaeval-easy"]))}
+    if name in ("ppe", "if_rewardbench"):
         right, wrong = (st.integers(0, shape[0] - 1), st.integers(shape[0], sum(shape) - 1))
         pairs = draw(st.lists(st.tuples(right, wrong), min_size=1, max_size=3))
         return {"pairs": " ".join(f"{i}>{j}" for i, j in pairs)}
@@ -204,14 +213,16 @@ def test_results_and_scores_are_shares(name, data):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_oracle_reaches_one_and_its_opposite_nothing(name):
     known = [subset for subset in BENCHMARKS[name].subsets if subset != "Ties"] or ["all"]
-    facts = {"label": "A>B", "scenarios": "Pairwise_set/Helpfulness/Code", "pairs": "0>3 1>4"}
+    facts = {"label": "A>B", "scenarios": "Pairwise_set/Helpfulness/Code", "pairs": "0>3 1>4", "source": "hep-go"}
     rows = tuple(row(str(place), subset, (3, 3), facts=facts) for place, subset in enumerate(known))
     if name not in ("rm_bench", "ppe"):
         facts["pairs"] = "0>1"
         rows = tuple(row(str(place), subset, (1, 1), facts=facts) for place, subset in enumerate(known))
     for reward in (1.0, 0.0):
         rewards = tuple(np.array([reward] * len(each.chosen) + [1 - reward] * len(each.rejected)) for each in rows)
-        assert set(scores(name, Drawn(rows, rewards)).values()) == {reward}
+        assert list(scores(name, Drawn(rows, rewards)).values()) == pytest.approx(
+            [reward] * len(scores(name, Drawn(rows, rewards)))
+        )
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
@@ -221,7 +232,9 @@ def test_chance_that_the_spec_knows_is_that_of_the_rows(name):
     names = [*(benchmark.subsets or ("all",)), *benchmark.other_subsets]
     known = {subset: chance for subset in (*names, "average") if (chance := chance_of(name, subset)) is not None}
     one_of_four = (1, 3) if name == "rewardbench2" else (3, 3) if name == "rm_bench" else (1, 1)
-    rows = [row("1", subset, one_of_four, facts={"pairs": "0>1"}) for subset in names if subset != "Ties"]
+    facts = {"pairs": "0>1", "source": "hep-go", "task": "Cite", "subtype": "", "length": ""}
+    rows = [row("1", subset, one_of_four, facts=facts) for subset in names if subset != "Ties"]
+    rows = [each for each in rows if each.subset != "BestOfN" or name != "long_rewardbench"]
     found = random_baselines(benchmark, rows, 1)
     assert {subset: found[subset] for subset in known} == pytest.approx(known)
 

@@ -50,6 +50,13 @@ ROWS: dict[str, list[EvalRow]] = {
         row("human_preference_v1", 1, 1, facts={"pairs": "0>1"}),
         row("math_best_of_k", 2, 2, facts={"pairs": "0>2 1>3"}),
     ],
+    "plan_rewardbench": [row("safety_refusal", 1, 1), row("robust_recovery", 1, 1)],
+    "if_rewardbench": [row("Single_Turn", 1, 2, facts={"pairs": "0>1 0>2"})],
+    "long_rewardbench": [
+        row("Cite", 1, 1, facts={"task": "Cite", "subtype": "same", "length": "4k"}),
+        row("BestOfN", 1, 1, facts={"task": "Cite", "subtype": "2", "length": "4k"}),
+    ],
+    "m_rewardbench": [row("deu_Latn", 1, 1, facts={"source": "hep-go"})],
     "pairs": [row("all", 1, 1), row("all", 1, 1, "2")],
     "best_of_n": [row("all", 2, 30), row("all", 2, 3, "2"), row("all", 1, 1, "3")],
 }
@@ -61,6 +68,10 @@ ASKED = {
     "llmbar": ["pairwise", "pairwise"],
     "rmb": ["ranking", "pairwise"],
     "ppe": ["pairwise", "rating"],
+    "plan_rewardbench": ["pairwise", "pairwise"],
+    "if_rewardbench": ["rating"],
+    "long_rewardbench": ["pairwise", "rating"],
+    "m_rewardbench": ["pairwise"],
     "pairs": ["pairwise", "pairwise"],
     "best_of_n": ["rating", "ranking", "ranking"],
 }

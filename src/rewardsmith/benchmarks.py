@@ -22,6 +22,10 @@ BENCHMARKS: dict[str, str] = {
     "llmbar": "rewardsmith.evaluation.llmbar:LLMBAR",
     "rmb": "rewardsmith.evaluation.rmb:RMB",
     "ppe": "rewardsmith.evaluation.ppe:PPE",
+    "plan_rewardbench": "rewardsmith.evaluation.plan_rewardbench:PLAN_REWARDBENCH",
+    "if_rewardbench": "rewardsmith.evaluation.if_rewardbench:IF_REWARDBENCH",
+    "long_rewardbench": "rewardsmith.evaluation.long_rewardbench:LONG_REWARDBENCH",
+    "m_rewardbench": "rewardsmith.evaluation.m_rewardbench:M_REWARDBENCH",
     "pairs": "rewardsmith.evaluation.pairs:PAIRS",
     "best_of_n": "rewardsmith.evaluation.best_of_n:BEST_OF_N",
 }

@@ -12,6 +12,7 @@ llmbar.py        LLMBar
 pairwise.py      what all benchmarks of pairs share
 rmb.py           RMB
 ppe.py           PPE; ppe_curves.py its best of K and ROC AUC, ppe_leaderboard.py its ranking of models
+plan_rewardbench.py, if_rewardbench.py, long_rewardbench.py, m_rewardbench.py    four benchmarks of 2025 and 2026
 best_of_n.py     best-of-N rows of the user's own
 pairs.py         preference pairs: the spec's held-out pairs, or a file
 tables.py        files, folders and hub data sets as plain rows

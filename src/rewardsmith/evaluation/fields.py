@@ -91,6 +91,13 @@ def check_keys(rows: Sequence[EvalRow], field: str = "id") -> None:
         first[row.key] = row.where
 
 
+def distinct_id(subset: str, name: str, seen: Counter[tuple[str, str]]) -> str:
+    """The id, with the first free `#n` where it is taken in its subset; `seen` is kept up to date."""
+    seen[subset, name] += 1
+    found = name if seen[subset, name] == 1 else f"{name}#{seen[subset, name]}"
+    return found if found == name else distinct_id(subset, found, seen)
+
+
 def is_published(
     table: Table, rows: Sequence[EvalRow], hub_ids: Collection[str], sizes: Mapping[str, int], sha256: str = ""
 ) -> bool:

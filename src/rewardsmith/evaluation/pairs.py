@@ -20,6 +20,7 @@ from rewardsmith import bradley_terry
 from rewardsmith.data.sources import read_source
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Rewards, Tally
+from rewardsmith.evaluation.fields import distinct_id
 from rewardsmith.evaluation.pairwise import pair_baseline, pair_margins, pair_tally
 from rewardsmith.evaluation.tables import locate
 from rewardsmith.records import DatasetInfo
@@ -77,7 +78,7 @@ def pair_rows(pairs: Sequence[PreferencePair], dataset: DatasetInfo, title: str)
         subset, name = pair.subset or UNNAMED, pair.id or str(number)
         rows.append(
             EvalRow(
-                id=_distinct(subset, name, seen),
+                id=distinct_id(subset, name, seen),
                 subset=subset,
                 prompt=pair.prompt,
                 chosen=(pair.chosen,),
@@ -107,13 +108,6 @@ def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None
         **dict(zip(_QUANTILES, quantiles, strict=True)),
         "temperature": bradley_terry.fit_temperature(margins_P),
     }
-
-
-def _distinct(subset: str, name: str, seen: Counter[tuple[str, str]]) -> str:
-    """The id, with the first free `#n` where it is taken; `seen` is kept up to date."""
-    seen[subset, name] += 1
-    found = name if seen[subset, name] == 1 else f"{name}#{seen[subset, name]}"
-    return found if found == name else _distinct(subset, found, seen)
 
 
 PAIRS = Benchmark(
