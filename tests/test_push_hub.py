@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 import report_records
+from checkpoint_maker import make_checkpoint
 from cli_world import World
 from hub_stand_in import COMMIT, StandIn
 from report_records import checkpoint
@@ -49,6 +51,9 @@ def run(world: World) -> Path:
     write_json(folder / "gates.json", GatesRecord(passed=True, outcomes=tuple(passing)))
     write_json(folder / "probes.json", quoting(probes()))
     write_json(folder / "model" / "rewardsmith.json", checkpoint())
+    made = make_checkpoint(world.folder / "made", world.base)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(made / name, folder / "model" / name)
     (folder / "model" / "tokenizer.json").write_text("{}")
     (folder / "model" / ".cache").write_text("nothing of yours")
     return folder

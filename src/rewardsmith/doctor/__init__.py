@@ -15,7 +15,7 @@ reference.py      docs/doctor.md
 No file here loads torch or transformers: an answer takes a fraction of a second.
 """
 
-from rewardsmith.doctor.checkpoints import checkpoint_findings, checkpoint_fixes, is_checkpoint
+from rewardsmith.doctor.checkpoints import checkpoint_findings, checkpoint_fixes, is_checkpoint, is_reward_model
 from rewardsmith.doctor.environment import STACK, Environment, installed, version_findings
 from rewardsmith.doctor.fixes import Fixed, fixes
 from rewardsmith.doctor.rules import Combination, Rule, RuleBook, judging, load_rules
@@ -34,6 +34,7 @@ __all__ = [
     "fixes",
     "installed",
     "is_checkpoint",
+    "is_reward_model",
     "judging",
     "load_rules",
     "scan_paths",

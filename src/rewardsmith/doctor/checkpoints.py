@@ -39,6 +39,12 @@ def is_checkpoint(folder: Path) -> bool:
     return config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
 
 
+def is_reward_model(folder: Path) -> bool:
+    """Whether a folder's configuration says that its model gives rewards; an adapter is taken for one."""
+    files = _Files(folder)
+    return bool(files.adapter) or files.is_reward_model or files.by_openrlhf
+
+
 def checkpoint_findings(folder: Path) -> list[DoctorFinding]:
     """What is wrong in a checkpoint folder, each with its file and its mend."""
     files = _Files(folder)

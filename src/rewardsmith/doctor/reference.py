@@ -91,6 +91,9 @@ _CHECKPOINTS = """
 - **checkpoint-tokenizer-spelling** (warning; `--fix`). `tokenizer_config.json` names the class `TokenizersBackend` or a
   list of `extra_special_tokens`: `AutoTokenizer` of transformers 4 ends with an error.
 - **checkpoint-remote-code** (note). The model brings code of its own, which OpenRLHF always runs.
+- **checkpoint-weights** (error; a warning where only a wrapper's prefix is in the names). A weight that the model needs
+  is not in the files, one in the files has no place or another shape, or a file is cut off: names and shapes are
+  tried on the configuration by transformers itself, so this check takes some seconds. Values are not read.
 - **checkpoint-unreadable** (warning). A file of the folder is broken.
 
 `rewardsmith verify` loads the model and compares its rewards on every path.

@@ -29,6 +29,7 @@ from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import open_checkpoint, read_checkpoint_record, save_checkpoint
 from rewardsmith.modeling.exports import refuse_taken
 from rewardsmith.modeling.lineage import refuse_other_lineage, refuse_too_few, refuse_unlike, usable
+from rewardsmith.modeling.loading import check_checkpoint
 from rewardsmith.modeling.stored import stored_weights
 from rewardsmith.records import CheckpointRecord, ParentCheckpoint
 from rewardsmith.records.checkpoint import inside
@@ -55,6 +56,8 @@ def average_checkpoints(folders: Sequence[Path], out: Path, weights: Sequence[fl
     refuse_taken(out)
     records = [usable(folder) for folder in folders]
     refuse_too_few(folders)
+    for folder in folders:
+        check_checkpoint(folder)  # before they are compared: a damaged one is no other lineage
     for folder, record in zip(folders[1:], records[1:], strict=True):
         refuse_other_lineage(folders[0], records[0], folder, record)
     for folder in folders:

@@ -29,8 +29,10 @@ from rewardsmith.modeling.loading import (
     load_config,
     load_reward_model,
     one_label_config,
+    refuse_tokens_beyond,
 )
 from rewardsmith.modeling.quiet import quiet_upstream
+from rewardsmith.modeling.reward_head import find_head_owner
 from rewardsmith.modeling.spellings import respell
 from rewardsmith.modeling.weights import Compared, compare_with_files
 from rewardsmith.records import CheckpointRecord, GoldenReward, guard_removal, read_record, write_json
@@ -134,7 +136,7 @@ def save_checkpoint(
     aside.mkdir(parents=True)
     try:
         with quiet_upstream():
-            model.save_pretrained(aside, safe_serialization=True)
+            model.save_pretrained(aside, safe_serialization=True, **_embedding(model))
         renderer.save(aside)
         if shape is not None:
             shape(aside)
@@ -178,6 +180,12 @@ def _same_settings(before: dict[str, Any], after: dict[str, Any]) -> bool:
     )
 
 
+def _embedding(model: Any) -> dict[str, bool]:
+    """Save the embedding with an adapter where the vocabulary grew: said here, because peft asks the hub about it."""
+    grew = getattr(find_head_owner(model), "vocabulary_grew", False)
+    return {"save_embedding_layers": bool(grew)} if hasattr(model, "peft_config") else {}
+
+
 def read_checkpoint_record(folder: str | Path) -> CheckpointRecord | None:
     """The record of a checkpoint folder; None for a published checkpoint without one."""
     path = Path(folder) / RECORD
@@ -217,9 +225,12 @@ def load_checkpoint(
         load_config(folder)  # first, because the tokenizer's loader stumbles over a faulty one and blames the tokenizer
     if record is not None:
         renderer = Renderer.from_checkpoint(Path(folder), record.rendering)
-        return Checkpoint(load_reward_model(folder, dtype=dtype, device=device), renderer, record, Path(folder))
+        model = load_reward_model(folder, dtype=dtype, device=device)
+        refuse_tokens_beyond(model, renderer.tokenizer, folder)
+        return Checkpoint(model, renderer, record, Path(folder))
     renderer, foreign = _foreign_renderer(folder, max_length)
     model = load_reward_model(folder, dtype=dtype, device=device)
+    refuse_tokens_beyond(model, renderer.tokenizer, folder)
     fit_tokenizer(model, renderer.tokenizer)
     return Checkpoint(model, renderer, None, Path(folder), foreign)
 

@@ -21,7 +21,15 @@ from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.stored import stored_adapter
 from rewardsmith.modeling.trainable import add_adapter, raise_float16, switch_off_dropout
-from rewardsmith.modeling.weights import Head, adapter_config, load_adapter, load_classifier
+from rewardsmith.modeling.weights import (
+    Head,
+    adapter_config,
+    check_adapter,
+    check_weights,
+    load_adapter,
+    load_classifier,
+)
+from rewardsmith.rendering import load_tokenizer
 from rewardsmith.spec import LoraAdapter, QloraAdapter, Spec
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": "auto"}
@@ -133,11 +141,69 @@ def one_label_config(model: str | Path, revision: str | None = None) -> Any:
     return config
 
 
+def check_base(spec: Spec, base: str | Path) -> None:
+    """Refuse a base in a folder whose weights `load_base` would refuse, from headers alone; a hub id is not fetched.
+
+    Raises:
+        ModelError: as `load_base`, but for the values of weights.
+    """
+    if Path(base).is_dir():
+        check_weights(base, one_label_config(base), head="new" if spec.base_model.head == "new" else "base")
+
+
+def check_checkpoint(folder: Path, *, reward_model: bool = True) -> tuple[str, ...]:
+    """Refuse a checkpoint folder whose weights would be refused when it is opened; no value of a weight is read.
+
+    Args:
+        reward_model: a language model needs no head.
+
+    Returns:
+        What would be said of the names: prefixes that are taken off.
+
+    Raises:
+        ModelError: as `load_reward_model`, but for the values of weights.
+    """
+    adapter_file = folder / "adapter_config.json"
+    if not adapter_file.is_file():
+        return check_weights(folder, one_label_config(folder), head="needed" if reward_model else "new")
+    adapter_config(folder)
+    stored_adapter(folder)
+    base = adapter_base(adapter_file)
+    if not Path(base).is_dir():
+        return ()
+    config = one_label_config(base)
+    return (*check_weights(base, config, head="new"), *check_adapter(config, folder))
+
+
+def refuse_tokens_beyond(model: Any, tokenizer: Any, where: str | Path) -> None:
+    """Refuse a trained model whose tokenizer has tokens without a row of the embedding, but for the pad token.
+
+    A row that is drawn for them would be another at each load. The pad token is masked, so its row counts for nothing.
+
+    Raises:
+        ModelError: there are such tokens.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    beyond = sorted(
+        (number, token)
+        for token, number in tokenizer.get_vocab().items()
+        if number >= rows and number != tokenizer.pad_token_id
+    )
+    if beyond:
+        raise ModelError(
+            f"has {len(beyond)} tokens without a row of the embedding, which has {rows} (first: {beyond[0][1]!r}, id "
+            f"{beyond[0][0]}): their rows would be random",
+            where=f"{where}, tokenizer",
+            fix="restore the tokenizer that the model was trained with; for LoRA, save the embedding with the adapter",
+        )
+
+
 def fit_tokenizer(model: Any, tokenizer: Any) -> None:
     """Give added tokens an embedding and tell the config which id pads."""
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.vocabulary_grew = True
     text_config = model.config.get_text_config()
     text_config.pad_token_id = tokenizer.pad_token_id
     text_config.eos_token_id = tokenizer.eos_token_id
@@ -176,7 +242,9 @@ def adapter_base(adapter_file: Path) -> str:
 def _load_adapter(folder: Path, adapter_file: Path, dtype: Any) -> Any:
     base = adapter_base(adapter_file)
     adapter_config(folder)  # before the base is looked for: what is wrong with the adapter alone needs none
-    stored_adapter(folder)
     model = load_classifier(base, one_label_config(base), head="new", dtype=dtype)
-    fit_tokenizer(model, transformers.AutoTokenizer.from_pretrained(folder))
+    tokenizer = load_tokenizer(folder)
+    if not any(part in name for name in stored_adapter(folder) for part in ("embed", "wte")):
+        refuse_tokens_beyond(model, tokenizer, folder)
+    fit_tokenizer(model, tokenizer)
     return load_adapter(model, folder)

@@ -598,7 +598,7 @@ def _wrapped(model: Any, folder: Path) -> tuple[Any, dict[str, str], tuple[str, 
 
 def _place(name: str, inside: Mapping[str, Any]) -> bool:
     """Embeddings that were saved whole beside the adapter, because the vocabulary grew."""
-    return name in inside and "embed" in name
+    return name in inside and any(part in name for part in ("embed", "wte"))
 
 
 def _adapter_renames(

@@ -26,13 +26,14 @@ from rewardsmith.doctor import (
     fixes,
     installed,
     is_checkpoint,
+    is_reward_model,
     judging,
     load_rules,
     scan_paths,
     version_findings,
 )
 from rewardsmith.doctor.hits import Hit, Judged
-from rewardsmith.errors import UserError
+from rewardsmith.errors import ModelError, UserError
 from rewardsmith.records.doctor import DoctorFinding, DoctorRecord, InstalledPackage, UnreadableFile
 
 
@@ -74,7 +75,7 @@ def doctor_job(paths: Sequence[Path], *, against: Iterable[str] = (), python: st
         raise UserError(first.unreadable, where=str(first.path), fix=fix)
     findings = [
         *version_findings(environment, book.combinations),
-        *(finding for folder in checkpoints for finding in checkpoint_findings(folder)),
+        *(finding for folder in checkpoints for finding in _of_checkpoint(folder)),
         *(finding for one in scanned for finding in _findings(one, versions)),
     ]
     assumed = [name for name in book.newest if name not in environment.versions and name not in asked]
@@ -100,6 +101,38 @@ def _checkpoints(path: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".") and name != "site-packages"]
         if is_checkpoint(Path(root)):
             yield Path(root)
+
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "adapter_model.bin")
+
+
+def _of_checkpoint(folder: Path) -> Iterator[DoctorFinding]:
+    """What its files say, and whether each weight that the model needs is in them; an unreadable file is said once."""
+    found = checkpoint_findings(folder)
+    weights = list(_of_weights(folder)) if any(any(folder.glob(pattern)) for pattern in _WEIGHTS) else []
+    files = {one.file for one in weights if one.severity == "error"}
+    yield from (one for one in found if not (one.rule == "checkpoint-unreadable" and one.file in files))
+    heads = any(one.rule in ("checkpoint-head-missing", "checkpoint-adapter-head") for one in found)
+    yield from (one for one in weights if not (heads and "lacks" in one.problem))
+
+
+def _of_weights(folder: Path) -> Iterator[DoctorFinding]:
+    from rewardsmith.modeling.loading import check_checkpoint
+
+    try:
+        notes = check_checkpoint(folder, reward_model=is_reward_model(folder))
+    except ModelError as error:
+        file = error.where.partition(", field")[0] or str(folder)
+        yield _of_names(file, "error", error.problem, error.fix)
+    else:
+        for note in notes:
+            problem = f"{note}. transformers and vLLM do not, and draw these weights at random"
+            yield _of_names(str(folder), "warning", problem, "save the model again without its wrapper")
+
+
+def _of_names(file: str, severity: str, problem: str, fix: str) -> DoctorFinding:
+    said = {"rule": "checkpoint-weights", "severity": severity, "found": Path(file).name, "problem": problem}
+    return DoctorFinding.model_validate(said | {"fix": fix, "file": file})
 
 
 def _only_model(path: Path) -> bool:

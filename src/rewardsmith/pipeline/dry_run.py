@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rewardsmith import evaluation, gates
 from rewardsmith.modeling.checkpoint import RECORD, refuse_second_epoch
+from rewardsmith.modeling.loading import check_base
 from rewardsmith.modeling.sizes import check_sizes, lineage_warning
 from rewardsmith.pipeline import probing
 from rewardsmith.pipeline.context import Job, supported_backend
@@ -50,6 +51,7 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
     job = Job(spec, RunDirectory.look(spec, overwrite=overwrite), events)
     seen = job.sample(ROWS).record
     _check_thresholds(job)
+    check_base(spec, job.resources.base)
     base_size, policy_size = check_sizes(spec, job.resources.base)
     flown = job.fly()
     warnings = [found for found in (lineage_warning(base_size, policy_size),) if found]

@@ -20,6 +20,7 @@ from rewardsmith.benchmarks import rendered_upstream
 from rewardsmith.data import Side
 from rewardsmith.errors import MarginStop, NegativeVerdict, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
+from rewardsmith.modeling.loading import check_base
 from rewardsmith.pipeline import stages
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder, read_paths
@@ -95,6 +96,7 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     if not (run.path / "train" / "summary.json").exists():
         job.fly()  # first, because reading the data may take hours
     try:
+        check_base(job.spec, job.resources.base)  # before the data: hours may lie between them
         checked = stages.check(job)
         trained = _train(job, checked)
     except NegativeVerdict:

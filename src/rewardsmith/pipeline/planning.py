@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rewardsmith.errors import RewardsmithError, UserError
+from rewardsmith.modeling.loading import check_base
 from rewardsmith.modeling.shapes import ModelShape, read_shape, shape_of
 from rewardsmith.modeling.sizes import Size, check_against_policy, lineage_warning
 from rewardsmith.pipeline.directory import checkpoint_folder
@@ -144,7 +145,9 @@ def base_shape(spec: Spec) -> ModelShape:
     """
     if spec.base_model.id == EMBEDDED:
         return shape_of(embedded_config(), name=EMBEDDED)
-    return read_shape(spec.base_model.id, spec.base_model.revision)
+    shape = read_shape(spec.base_model.id, spec.base_model.revision)
+    check_base(spec, spec.base_model.id)
+    return shape
 
 
 def chosen_backend(spec: Spec, shape: ModelShape, lengths: Lengths, here: Machine) -> Choice:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import ModelError, NegativeVerdict, UserError
+from rewardsmith.modeling.loading import check_checkpoint
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.reporting import texts_of_run
@@ -115,6 +116,7 @@ def _pack(model: Path, run: Path | None, repository: str, texts: bool, events: E
         page, summary = pages(run, texts_of_run(run, events) if texts else None)
         files |= {REPORT: page.encode(), SUMMARY: summary.encode()}
     _refuse_local_base(model, source)
+    check_checkpoint(model)
     verdict = judge_run(source.records).word if run else NOT_JUDGED
     return _Parcel(files, verdict, (*_notes(source), *_left_behind(left)))
 
