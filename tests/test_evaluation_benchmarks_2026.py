@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rewardsmith.errors import BenchmarkError
-from rewardsmith.evaluation import find_benchmark, score_rows
+from rewardsmith.evaluation import find_benchmark, long_rewardbench, m_rewardbench, plan_rewardbench, score_rows, tables
 from rewardsmith.evaluation.long_rewardbench import share_of_ranks
 
 
@@ -201,6 +201,41 @@ def test_m_languages_by_field_and_the_published_counts(tmp_path):
 
     counts = [count for section in SECTIONS.values() for count in section.values()]
     assert sum(counts) - 983 + 447 == ROWS_A_LANGUAGE  # math-prm is weighted up from its 447 pairs
+
+
+# The hub: every configuration is read, and only the published data in full are official.
+
+
+@pytest.mark.parametrize("name", ["long_rewardbench", "m_rewardbench", "plan_rewardbench"])
+def test_the_hub_data_set_in_full_is_official(name, monkeypatch):
+    module = {
+        "long_rewardbench": long_rewardbench,
+        "m_rewardbench": m_rewardbench,
+        "plan_rewardbench": plan_rewardbench,
+    }[name]
+    lost = []
+
+    def read(source):
+        if name == "long_rewardbench":
+            made = [long_row(n) for n in range(long_rewardbench.PUBLISHED_ROWS[source.name])]
+        elif name == "m_rewardbench":
+            made = [m_row(n, "hep-go") for n in range(5)]
+        else:
+            made = [plan_row(f"{split}{n}", subset=split) for split, size in plan_rewardbench.PUBLISHED_ROWS.items()
+                    for n in range(size)]  # fmt: skip
+        return enumerate(made[len(lost) :], start=1)
+
+    monkeypatch.setattr(tables, "read_hub", read)
+    monkeypatch.setattr(tables, "hub_revision", lambda source: "abc")
+    monkeypatch.setattr(m_rewardbench, "ROWS_A_LANGUAGE", 5)
+    hub_id = module.HUB_IDS[0] if name == "m_rewardbench" else module.HUB_ID
+    whole = find_benchmark(name).load(hub_id, None)
+    assert whole.dataset.official
+    assert whole.title == find_benchmark(name).title
+    if name == "m_rewardbench":
+        assert len({row.subset for row in whole.rows}) == 22
+    lost.append("a row")
+    assert not find_benchmark(name).load(hub_id, None).dataset.official
 
 
 FAULTS = {

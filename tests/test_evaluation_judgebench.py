@@ -80,6 +80,16 @@ def test_missing_as_upstream_reads_it_as_b(tmp_path):
     assert "scores 0 (its code" not in theirs.result.protocol
 
 
+def test_missing_as_upstream_by_response_model(tmp_path):
+    bundle = load(tmp_path, [line(1, "B>A"), line(2, response_model="claude")])
+    rewards = [np.array((math.nan, 1.0)), np.array((1.0, 0.0))]
+    ours, theirs = (
+        score_rows(one, bundle, rewards, seed=1, resamples=100) for one in (BENCHMARK, BENCHMARK.as_upstream())
+    )
+    assert (ours.result.metrics["accuracy_gpt-4o"], theirs.result.metrics["accuracy_gpt-4o"]) == (0.0, 1.0)
+    assert find_benchmark("rm_bench").as_upstream() == find_benchmark("rm_bench")
+
+
 def test_a_folder_of_both_files_names_both_models(tmp_path):
     write(tmp_path / "gpt.jsonl", [line(1), line(2)])
     write(tmp_path / "claude.jsonl", [line(3, response_model="claude")])

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,7 +165,7 @@ class Benchmark:
         unread_as_chance: its rule gives equal rewards what guessing reaches, so that `judge --score-missing-as-chance`
             means something.
         renders_upstream: `rendering` can render text as its own script does (`--protocol upstream`).
-        missing_upstream: where the benchmark's own code counts a missing reward otherwise: its tally and protocol.
+        missing_upstream: where the benchmark's own code counts a missing reward otherwise: the fields that differ then.
     """
 
     name: str
@@ -184,14 +184,11 @@ class Benchmark:
     judged: Callable[[EvalRow], JudgeProtocol] = by_number
     unread_as_chance: bool = False
     renders_upstream: bool = False
-    missing_upstream: tuple[Tallier, str] | None = None
+    missing_upstream: Mapping[str, Any] = field(default_factory=dict)
 
     def as_upstream(self) -> Benchmark:
         """The benchmark with missing rewards as its own code counts them; itself where our rule is the same."""
-        if self.missing_upstream is None:
-            return self
-        counted, protocol = self.missing_upstream
-        return replace(self, tally=counted, protocol=protocol)
+        return replace(self, **self.missing_upstream)
 
 
 def mean_statistic(sums_BF: Floats) -> Floats:

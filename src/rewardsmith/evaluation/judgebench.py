@@ -92,16 +92,21 @@ def upstream_tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Ta
 
 def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
     """The accuracy by response model, where the rows are of several."""
-    models = sorted({row.facts.get("model", "") for row in rows})
-    if len(models) < 2:
+    return _by_model(rows, tally("", rows, rewards))
+
+
+def upstream_details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """As `details`, with missing rewards read as `B>A`."""
+    return _by_model(rows, upstream_tally("", rows, rewards))
+
+
+def _by_model(rows: Sequence[EvalRow], found: Tally) -> dict[str, float | None]:
+    models = np.array([row.facts.get("model", "") for row in rows])
+    names = sorted(set(models.tolist()))
+    if len(names) < 2:
         return {}
-    results = tally("", rows, rewards).results
-    return {
-        f"accuracy_{model or 'unnamed'}": float(
-            np.mean([result for row, result in zip(rows, results, strict=True) if row.facts.get("model", "") == model])
-        )
-        for model in models
-    }
+    results = np.array(found.results)
+    return {f"accuracy_{name or 'unnamed'}": float(results[models == name].mean()) for name in names}
 
 
 def _row(row: TableRow) -> EvalRow:
@@ -140,5 +145,5 @@ JUDGEBENCH = Benchmark(
     average="rows",
     details=details,
     known_chance=0.5,
-    missing_upstream=(upstream_tally, UPSTREAM_PROTOCOL),
+    missing_upstream={"tally": upstream_tally, "details": upstream_details, "protocol": UPSTREAM_PROTOCOL},
 )
