@@ -91,6 +91,13 @@ def make_published(folder: Path, family: str) -> Path:
         bos, eos = "<|begin_of_text|>", "<|eot_id|>"
         tokenizer = build([*LLAMA3_TOKENS, "[PAD]"], LLAMA3, bos_token=bos, eos_token=eos, pad_token="[PAD]")
         kind: Any = transformers.LlamaConfig
+    elif family == "llama without bos":
+        bos, eos = "<|begin_of_text|>", "<|eot_id|>"
+        written = LLAMA3.replace("bos_token + ", "")
+        tokenizer = build(
+            [*LLAMA3_TOKENS, "[PAD]"], written, adds_bos=bos, bos_token=bos, eos_token=eos, pad_token="[PAD]"
+        )
+        kind = transformers.LlamaConfig
     elif family == "gemma2":
         tokenizer = gemma()
         kind = transformers.Gemma2Config

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from checkpoint_maker import make_checkpoint
@@ -15,8 +16,13 @@ from foreign_maker import UNCLOSED, make_openrlhf, make_published, openrlhf_rewa
 from rewardsmith.errors import ModelError, RenderingError
 from rewardsmith.modeling.checkpoint import golden_conversations, open_checkpoint
 from rewardsmith.modeling.imports import describe_foreign
-from rewardsmith.modeling.loading import load_config
+from rewardsmith.modeling.loading import load_base, load_config
+from rewardsmith.pipeline.events import Silent
+from rewardsmith.pipeline.explaining import explain_job
+from rewardsmith.pipeline.verifying import verify_job
+from rewardsmith.rendering import load_renderer
 from rewardsmith.scoring import LocalScorer
+from rewardsmith.spec import Spec
 from rewardsmith.types import Conversation, Message
 
 CONVERSATIONS: list[Conversation] = [
@@ -49,7 +55,7 @@ def test_what_openrlhf_says_is_kept(tmp_path: Path) -> None:
     assert (foreign.normalization["mean"], foreign.normalization["std"]) == (0.5, 3.0)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "llama without bos", "gemma2", "qwen3"])
 def test_a_published_classifier_gives_the_rewards_of_its_model_card(tmp_path: Path, family: str) -> None:
     """Gemma's and Qwen's templates end with a line break, and there their trainers read the reward."""
     folder = make_published(tmp_path / "rm", family)
@@ -100,3 +106,53 @@ def test_a_published_classifier_without_a_template_is_refused(tmp_path: Path) ->
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(RenderingError, match="no chat template"):
         open_checkpoint(folder)
+
+
+def test_a_bos_that_only_the_tokenizer_adds_is_not_read_and_both_rewards_are_shown(tmp_path: Path) -> None:
+    """TRL trains on `apply_chat_template(tokenize=True)`; with special tokens the reward is that behind a BOS."""
+    folder = make_published(tmp_path / "rm", "llama without bos")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    messages = [{"role": "user", "content": "Say red."}, {"role": "assistant", "content": "red"}]
+    trained = tokenizer.apply_chat_template(messages, return_dict=False)
+    plainly = tokenizer(tokenizer.apply_chat_template(messages, tokenize=False))["input_ids"]
+    assert plainly == [tokenizer.bos_token_id, *trained]
+    with torch.no_grad():
+        without, behind = (float(model(torch.tensor([ids])).logits[0, 0]) for ids in (trained, plainly))
+    assert abs(without - behind) > 1e-3
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(json.dumps({"messages": messages}))
+    (text,) = explain_job(folder, asked, device="cpu").texts
+    assert (text.reward, text.reward_with_bos) == (pytest.approx(without, abs=1e-5), pytest.approx(behind, abs=1e-5))
+    assert text.bos == 0
+    record = verify_job(folder, Silent(), device="cpu", made_up=2)
+    assert next(path for path in record.paths if path.path == "saved template").verdict == "PASS"
+    (note,) = record.notes
+    assert note.startswith("the template writes no BOS, and the tokenizer adds one to plain text")
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_where_bos_is_written_or_none_is_added_there_is_one_number(tmp_path: Path, family: str) -> None:
+    folder = make_published(tmp_path / "rm", family)
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(json.dumps({"prompt": "Say red.", "response": "red"}))
+    (text,) = explain_job(folder, asked, device="cpu").texts
+    assert text.reward_with_bos is None
+    assert verify_job(folder, Silent(), device="cpu", made_up=0).notes == ()
+
+
+@pytest.mark.parametrize(("size", "said"), [(300, "no embedding"), (900, "another model")])
+def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path, tiny_base: Path, size: int, said: str) -> None:
+    """378 tokens for 300 embeddings, or for 900."""
+    folder = make_published(tmp_path / "rm", "qwen3")
+    config = transformers.AutoConfig.from_pretrained(folder)
+    config.vocab_size = size
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    with pytest.raises(ModelError, match=rf"378 tokens and the model {size} embeddings.*{said}"):
+        LocalScorer.load(folder)
+    base = tmp_path / "base"
+    transformers.Qwen3ForCausalLM(config).save_pretrained(base)
+    transformers.AutoTokenizer.from_pretrained(tiny_base).save_pretrained(base)
+    spec = Spec(base_model={"id": str(base)})
+    with pytest.raises(ModelError, match=rf"378 tokens and the model {size} embeddings"):
+        load_base(spec, base, load_renderer(base, max_length=99).tokenizer, seed=1)

@@ -47,7 +47,9 @@ def _facts(text: ExplainedText, record: ExplainRecord) -> Iterator[tuple[str, st
     if text.cut:
         yield "cut", f"{text.cut:,} prompt tokens ({record.over_length}): {visible(text.cut_text, 300)}"
     yield "EOS", f"{ends}{', DOUBLED' if text.eos_doubled else ''}"
-    yield "BOS", {0: "none", 1: "once"}.get(text.bos, f"{text.bos} TIMES")
+    beside = f"; behind the one that the tokenizer adds to plain text the reward is {text.reward_with_bos}"
+    times = {0: "none", 1: "once"}.get(text.bos, f"{text.bos} TIMES")
+    yield "BOS", times + (beside if text.reward_with_bos is not None else "")
     where = "by the encoder's own pooler" if text.pooling_position is None else f"at token {text.pooling_position}"
     yield "reward", f"{text.reward:+.4f}, read {where}"
     yield "running", f"{record.running}; the head was trained at EOS only"

@@ -29,6 +29,7 @@ from rewardsmith.modeling.loading import (
     load_config,
     load_reward_model,
     one_label_config,
+    refuse_other_tokenizer,
     refuse_tokens_beyond,
 )
 from rewardsmith.modeling.quiet import quiet_upstream
@@ -227,6 +228,7 @@ def load_checkpoint(
         renderer = Renderer.from_checkpoint(Path(folder), record.rendering)
         model = load_reward_model(folder, dtype=dtype, device=device)
         refuse_tokens_beyond(model, renderer.tokenizer, folder)
+        refuse_other_tokenizer(model, renderer.tokenizer)
         return Checkpoint(model, renderer, record, Path(folder))
     renderer, foreign = _foreign_renderer(folder, max_length)
     model = load_reward_model(folder, dtype=dtype, device=device)

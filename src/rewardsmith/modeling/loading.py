@@ -198,8 +198,30 @@ def refuse_tokens_beyond(model: Any, tokenizer: Any, where: str | Path) -> None:
         )
 
 
+def refuse_other_tokenizer(model: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer whose number of tokens says that it belongs to another model.
+
+    Models have rows to spare, and a base may be given some new tokens; never half or a tenth of all.
+
+    Raises:
+        ModelError: it has fewer tokens than half of the embeddings, or a tenth more.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    vocabulary = tokenizer.get_vocab()
+    beyond = [place for place in vocabulary.values() if place >= rows]
+    if 2 * len(vocabulary) < rows or 10 * len(beyond) > rows:
+        more = f", and {len(beyond):,} tokens have none" if beyond else ""
+        raise ModelError(
+            f"the tokenizer has {len(vocabulary):,} tokens and the model {rows:,} embeddings{more}: it is the tokenizer "
+            "of another model",
+            where=str(tokenizer.name_or_path or "tokenizer"),
+            fix="put the model's own tokenizer files into its folder",
+        )
+
+
 def fit_tokenizer(model: Any, tokenizer: Any) -> None:
-    """Give added tokens an embedding and tell the config which id pads."""
+    """Give a new pad token an embedding and tell the config which id pads. Raises as `refuse_other_tokenizer`."""
+    refuse_other_tokenizer(model, tokenizer)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)

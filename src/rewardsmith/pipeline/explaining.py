@@ -165,8 +165,17 @@ def _explain(scorer: LocalScorer, name: Name, conversation: Conversation, where:
         cut=rendered.cut,
         cut_text=renderer.tokenizer.decode(gone) if gone else "",
         jumps=_jumps(running.rewards, start),
+        reward_with_bos=_with_bos(scorer, ids_T),
     )
     return record, ids_T, running.method
+
+
+def _with_bos(scorer: LocalScorer, ids_T: Ids) -> float | None:
+    """The reward behind a BOS that the tokenizer adds and the template does not write."""
+    bos = scorer.checkpoint.renderer.unwritten_bos
+    if bos is None or ids_T[0] == bos:
+        return None
+    return float(scorer.score_ids([np.concatenate(([bos], ids_T)).astype(np.int32)])[0])
 
 
 def _prompt_text(renderer: Renderer, conversation: Conversation) -> str:

@@ -106,6 +106,7 @@ def verify_job(
     opened = load_checkpoint(model, device=choose_device(device).type)
     compared = compare_with_its_files(opened)  # first: some paths below change the weights
     case, golden = _render(opened, made_up)
+    beside = _without_bos(case)
     ways = len(WAYS) + (2 if against else 1)
     events.progress("verifying", 0, ways)
     reference = _Reference(case.conversations, case.alone, golden, _spread(opened, case.alone))
@@ -130,11 +131,28 @@ def verify_job(
         paths=tuple(paths),
         findings=findings,
         weights=compared.tensors,
-        notes=getattr(opened.model, "weight_notes", ()),
+        notes=(*getattr(opened.model, "weight_notes", ()), *beside),
     )
     if out is not None:
         write_json(out / VERIFY_FILE, record)
     return record
+
+
+def _without_bos(case: Verified) -> tuple[str, ...]:
+    """What the rewards would be behind a BOS that the tokenizer adds and the template does not write."""
+    bos = case.opened.renderer.unwritten_bos
+    lacking = [index for index, ids_T in enumerate(case.texts) if bos is not None and ids_T[0] != bos]
+    if not lacking:
+        return ()
+    found = alone(case.model, [np.concatenate(([bos], case.texts[index])).astype(np.int32) for index in lacking])
+    apart = np.abs(found - case.alone[lacking])
+    worst = int(apart.argmax())
+    said = (
+        "the template writes no BOS, and the tokenizer adds one to plain text: rewards are read without it, as TRL and "
+        "OpenRLHF train. Programs that tokenize the rendered text as plain text (RewardBench's script, vLLM's `input`) "
+        f"see up to {apart[worst]:.3g} more or less: {found[worst]:.6g} for {case.alone[lacking[worst]]:.6g}"
+    )
+    return (said,)
 
 
 def made_up_conversations(count: int, conversational: bool, seed: int = 17) -> list[Conversation]:

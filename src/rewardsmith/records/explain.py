@@ -30,7 +30,8 @@ class ExplainedText(Record):
     is where the reward is read (null for an encoder with a pooler of its own). `eos_positions` lists every EOS, those
     that end earlier turns included. `bos` counts BOS tokens at the beginning. `cut` tokens of the prompt were taken
     away by the length policy; `cut_text` is what they said. `jumps` are the positions within the response where the
-    reward changed most, the largest change first.
+    reward changed most, the largest change first. `reward_with_bos` is given where the model's tokenizer adds BOS to
+    plain text and its template writes none: the reward of programs that tokenize the rendered text as plain text.
     """
 
     name: Literal["conversation", "chosen", "rejected"]
@@ -47,6 +48,7 @@ class ExplainedText(Record):
     cut: int = 0
     cut_text: str = ""
     jumps: tuple[int, ...] = ()
+    reward_with_bos: float | None = None
 
 
 class ExplainRecord(Record):

@@ -45,7 +45,9 @@ def prepare_tokenizer(
     own = chat_template if chat_template is not None else _default_template(tokenizer)
     if own is None and conversational:
         raise template_missing(tokenizer)
-    bos = tokens.bos if tokens.adds_bos else None
+    # A model trained elsewhere saw what its template writes, without a BOS that only the tokenizer adds: TRL tokenizes
+    # by `apply_chat_template`, OpenRLHF's data set with `add_special_tokens=False`.
+    bos = tokens.bos if tokens.adds_bos and closing == "eos" else None
     closed = close_template(TEXT_ONLY if own is None else own, eos=tokens.eos, bos=bos, closing=closing)
     tokenizer.chat_template = closed
     tokenizer.padding_side = "right"

@@ -161,6 +161,14 @@ class Renderer:
         """Id that right padding uses; never EOS."""
         return self._tokens.pad_id
 
+    @property
+    def unwritten_bos(self) -> int | None:
+        """Id of a BOS that the tokenizer adds to plain text, and that the trainer of a model from elsewhere did not.
+
+        Programs that tokenize a rendered text as plain text (RewardBench's script, vLLM's `input`) put it in front.
+        """
+        return self._tokens.bos_id if self._tokens.adds_bos and self.record.closing != "eos" else None
+
     def markers(self) -> Markers:
         """Texts that the tokenizer or the template would not take for content."""
         return find_markers(self.tokenizer)

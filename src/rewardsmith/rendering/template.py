@@ -11,7 +11,7 @@ is captured and only its end is mended:
 - it ends with EOS and whitespace follows (ChatML's newline): the whitespace goes;
 - it does not end with EOS (Gemma, Llama 3 with another EOS, plain text): EOS is appended. Nothing is stripped, because
   a template's own newline cannot be told from one that ends the response;
-- `bos` is given (the tokenizer adds BOS to plain text) and the template writes none: BOS is put first;
+- `bos` is given (a base whose tokenizer adds BOS to plain text) and the template writes none: BOS is put first;
 - `add_generation_prompt` is set: nothing is appended, so that a prompt stays the beginning of its conversation;
 - the messages have the role `text`: their contents are joined as they are, and closed in the same way.
 
