@@ -113,7 +113,7 @@ _WORDS = 200  # of its own vocabulary that a tokenizer is tried with
 _FEW = 20
 _DISTINCT = 3
 _OF_BYTES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")  # need no file
-_FOUND_AGAIN = 0.3
+_FOUND_AGAIN = 0.1
 _MARKER = re.compile(r"<\|[^<>|\s]{1,40}\|>")
 
 
