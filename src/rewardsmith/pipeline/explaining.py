@@ -175,7 +175,7 @@ def _with_bos(scorer: LocalScorer, ids_T: Ids) -> float | None:
     bos = scorer.checkpoint.renderer.unwritten_bos
     if bos is None or ids_T[0] == bos:
         return None
-    return float(scorer.score_ids([np.concatenate(([bos], ids_T)).astype(np.int32)])[0])
+    return float(scorer.score_ids([np.insert(ids_T, 0, bos)])[0])
 
 
 def _prompt_text(renderer: Renderer, conversation: Conversation) -> str:

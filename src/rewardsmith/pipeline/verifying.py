@@ -141,10 +141,10 @@ def verify_job(
 def _without_bos(case: Verified) -> tuple[str, ...]:
     """What the rewards would be behind a BOS that the tokenizer adds and the template does not write."""
     bos = case.opened.renderer.unwritten_bos
-    lacking = [index for index, ids_T in enumerate(case.texts) if bos is not None and ids_T[0] != bos]
-    if not lacking:
+    lacking = [index for index, ids_T in enumerate(case.texts) if ids_T[0] != bos]
+    if bos is None or not lacking:
         return ()
-    found = alone(case.model, [np.concatenate(([bos], case.texts[index])).astype(np.int32) for index in lacking])
+    found = alone(case.model, [np.insert(case.texts[index], 0, bos) for index in lacking])
     apart = np.abs(found - case.alone[lacking])
     worst = int(apart.argmax())
     said = (
