@@ -210,10 +210,9 @@ def refuse_other_tokenizer(model: Any, tokenizer: Any) -> None:
     vocabulary = tokenizer.get_vocab()
     beyond = [place for place in vocabulary.values() if place >= rows]
     if 2 * len(vocabulary) < rows or 10 * len(beyond) > rows:
-        more = f", and {len(beyond):,} tokens have none" if beyond else ""
+        counts = f"{len(vocabulary):,} tokens and the model {rows:,} embeddings"
         raise ModelError(
-            f"the tokenizer has {len(vocabulary):,} tokens and the model {rows:,} embeddings{more}: it is the tokenizer "
-            "of another model",
+            f"the tokenizer has {counts}: it is the tokenizer of another model",
             where=str(tokenizer.name_or_path or "tokenizer"),
             fix="put the model's own tokenizer files into its folder",
         )
