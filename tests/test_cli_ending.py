@@ -145,3 +145,16 @@ def test_click_messages_are_cleaned() -> None:
     assert done.returncode == 2
     assert b"\x1b" not in done.stderr
     assert b"b\\x1b[31m" in done.stderr
+
+
+def test_a_full_disk_as_torch_says_it_and_as_a_copy_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def save(output_dir: str) -> None:
+        raise RuntimeError(
+            f"[enforce fail at inline_container.cc:672] . unexpected pos 151872 vs 151764, {len(output_dir)}"
+        )
+
+    assert ended(lambda: save("/data/run/train/checkpoint-2")) == 2
+    assert capsys.readouterr().err.startswith("error: /data/run/train/checkpoint-2: cannot be written: ")
+    copy = OSError(errno.ENOSPC, "No space left on device", "model/config.json", None, "out/config.json")
+    assert ended(raising(copy)) == 2
+    assert capsys.readouterr().err.startswith("error: out/config.json: cannot be read or written: the disk is full\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ from cli_world import World
 from rewardsmith.cli.ls import age
 from rewardsmith.errors import UserError
 from rewardsmith.pipeline.events import Silent
-from rewardsmith.pipeline.following import followed
+from rewardsmith.pipeline.following import followed, read_live
 from rewardsmith.pipeline.listing import list_runs
-from rewardsmith.records import GatesRecord, Manifest, RunSummary, StageRecord, read_record, write_json
+from rewardsmith.records import GatesRecord, LiveRecord, Manifest, RunSummary, StageRecord, read_record, write_json
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC).timestamp()
 
@@ -107,3 +109,53 @@ def test_the_command_lists_a_real_run(world: World) -> None:
 )
 def test_an_age_is_said_in_its_largest_unit(seconds: float | None, shown: str) -> None:
     assert age(seconds) == shown
+
+
+def test_what_cannot_be_read_is_a_line_and_the_others_are_listed(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, tiny_base, capsys, monkeypatch)
+    assert world("check", world.write_spec()).code == 0
+    runs = tmp_path / "runs"
+    good = json.loads((runs / "tiny" / "manifest.json").read_text())
+    dated = {**good, "stages": {"check": {**good["stages"]["check"], "finished": "0000-99-99"}}}
+    contents = {
+        "cut": json.dumps(good)[:-30],
+        "null": "null",
+        "list": "[]",
+        "binary": "\x00\x01\x02",
+        "empty": "",
+        "future": json.dumps({**good, "schema": 99}),
+        "number": json.dumps({**good, "name": 10**299}),
+        "dated": json.dumps(dated),
+    }
+    for name, content in contents.items():
+        (runs / name).mkdir()
+        (runs / name / "manifest.json").write_text(content)
+    (runs / "loop").symlink_to("loop")
+    for name, target in (("dangling", "nowhere"), ("device", "/dev/zero"), ("circle", "manifest.json")):
+        (runs / name).mkdir()
+        (runs / name / "manifest.json").symlink_to(target)
+    (runs / "folder" / "manifest.json").mkdir(parents=True)
+    (runs / "\x1b[31mred").mkdir()
+    (runs / "\x1b[31mred" / "manifest.json").write_text("{")
+    answer = world("ls", "--json")
+    assert answer.code == 0, answer.err
+    problems = {Path(run["path"]).name: run["problem"] for run in answer.json()["runs"]}
+    wanted = {*contents, "dangling", "device", "circle", "folder", "\x1b[31mred"}
+    assert problems.pop("tiny") == ""
+    assert problems.keys() == wanted
+    assert all("manifest.json: " in problem for problem in problems.values())
+    answer = world("ls")
+    assert (answer.code, "\x1b" in answer.out, "\\x1b[31mred" in answer.out) == (0, False, True)
+    for name in wanted - {"dated"}:  # the report shows a time that it cannot read as it is
+        for command in (("report", f"runs/{name}"), ("compare", f"runs/{name}", "runs/tiny")):
+            refused = world(*command)
+            assert (refused.code, "error: " in refused.err) == (2, True), (command, refused)
+
+
+@pytest.mark.parametrize("process", [0, -1, 2**31, 2**70])
+def test_a_process_that_no_machine_has(tmp_path: Path, process: int) -> None:
+    record = LiveRecord(process=process, host=socket.gethostname())
+    write_json(tmp_path / "live.json", record)
+    assert read_live(tmp_path) is None

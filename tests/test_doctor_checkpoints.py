@@ -170,3 +170,18 @@ def test_what_a_template_ends_with() -> None:
     assert ends_with_eos(CHATML, "<|im_end|>", bos="") == "stant\nA mile.<|im_end|>\n"
     assert ends_with_eos("{% generation %}{{ eos_token }}{% endgeneration %}", "</s>", bos="") is None
     assert ends_with_eos("{{ raise_exception('needs tools') }}", "</s>", bos="") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", {"added_tokens": [1.5], "model": {"vocab": {"a": "b"}}}),
+        ("tokenizer.json", {"added_tokens": {"a": 1}, "model": []}),
+        ("config.json", {"model_type": "qwen3", "text_config": 3, "architectures": 7, "id2label": 1}),
+    ],
+)
+def test_settings_of_another_kind_are_a_finding(tmp_path: Path, name: str, content: dict[str, Any]) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3", "architectures": ["X"]}')
+    (tmp_path / name).write_text(json.dumps(content))
+    found = checkpoint_findings(tmp_path)
+    assert any("of another kind than it should be" in str(finding) for finding in found)

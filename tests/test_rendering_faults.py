@@ -112,3 +112,17 @@ def test_the_default_of_several_templates_is_taken():
 def test_ids_says_why_there_are_none():
     with pytest.raises(DataError, match="the pad token stands inside the text"):
         Renderer.from_tokenizer(chatml(), max_length=99).ids(answer("<|endoftext|>"))
+
+
+def test_named_templates_without_a_default_are_named() -> None:
+    tokenizer = chatml()
+    tokenizer.chat_template = {"tool_use": "{{ messages }}", "rag": "{{ messages }}"}
+    with pytest.raises(
+        RenderingError,
+        match=r"has chat templates named 'rag', 'tool_use', and none of them is the default\n  try: write the one to",
+    ):
+        Renderer.from_tokenizer(tokenizer, max_length=100)
+    tokenizer = chatml()
+    wanted = Renderer.from_tokenizer(chatml(), max_length=100).record
+    tokenizer.chat_template = {"tool_use": "{{ messages }}", "default": tokenizer.chat_template}
+    assert Renderer.from_tokenizer(tokenizer, max_length=100).record == wanted

@@ -37,6 +37,7 @@ UNREAD = 141  # as a shell reports a program that SIGPIPE ended
 _DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "it is too large"}
 _MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE}
 _SOME_FILE = "standard output or a file"
+_ARCHIVE = "inline_container.cc"  # "unexpected pos 151872 vs 151764": less was written than was handed over
 _FULL_BY_TEXT = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 
 
@@ -103,7 +104,8 @@ def _machine_fault(error: BaseException) -> str:
     for one in _chain(error):
         if isinstance(one, OSError) and (one.errno in _DISK or one.errno in _MACHINE):
             reason = _DISK.get(one.errno or 0) or one.strerror or str(one)
-            where = one.filename or _path_written(error) or _SOME_FILE
+            # A copy names its source first, and it is the other file that finds no room.
+            where = one.filename2 or one.filename or _path_written(error) or _SOME_FILE
             fix = _room(where) if one.errno in _DISK else "check the path and its permissions"
             return f"error: {_name(where)}: cannot be read or written: {reason}\n  try: {fix}"
         if any(words in str(one) for words in _FULL_BY_TEXT) or _is_torch_write(one):
@@ -118,8 +120,8 @@ def _machine_fault(error: BaseException) -> str:
 
 
 def _is_torch_write(error: BaseException) -> bool:
-    """torch.save on a full disk: a RuntimeError that names no reason."""
-    return isinstance(error, RuntimeError) and "PytorchStreamWriter failed writing" in str(error)
+    """torch.save on a full disk: a RuntimeError that names no reason, or a position in its own source."""
+    return isinstance(error, RuntimeError) and ("PytorchStreamWriter" in str(error) or _ARCHIVE in str(error))
 
 
 def _path_written(error: BaseException) -> str:
@@ -127,7 +129,7 @@ def _path_written(error: BaseException) -> str:
     found = ""
     for one in _chain(error):
         for frame, _ in traceback.walk_tb(one.__traceback__):
-            for name in ("path", "file", "folder", "aside", "filename", "save_directory", "output"):
+            for name in ("path", "file", "folder", "aside", "filename", "save_directory", "output_dir", "output"):
                 value = frame.f_locals.get(name)
                 if isinstance(value, str | os.PathLike) and os.fspath(value):
                     found = os.fsdecode(value)

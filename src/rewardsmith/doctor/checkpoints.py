@@ -20,9 +20,10 @@ from typing import Any
 
 from rewardsmith.doctor.chat_templates import ends_with_eos
 from rewardsmith.doctor.fixes import Fixed
+from rewardsmith.errors import first_line
 from rewardsmith.modeling.config_faults import config_faults
 from rewardsmith.modeling.spellings import SPELLERS, gaps, respelled, tokenizer_for_both
-from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.bounded import parse_json, read_bounded
 from rewardsmith.records.doctor import DoctorFinding
 
 _HEAD = re.compile(r"(^|\.)(score|classifier|v_head|value_head|regression_head)\b(?!.*\blora_)")
@@ -36,7 +37,10 @@ def is_checkpoint(folder: Path) -> bool:
     if (folder / "adapter_config.json").is_file():
         return True
     config = folder / "config.json"
-    return config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
+    try:
+        return config.is_file() and b'"model_type"' in read_bounded(config)
+    except (OSError, ValueError):
+        return False
 
 
 def is_reward_model(folder: Path) -> bool:
@@ -48,7 +52,14 @@ def is_reward_model(folder: Path) -> bool:
 def checkpoint_findings(folder: Path) -> list[DoctorFinding]:
     """What is wrong in a checkpoint folder, each with its file and its mend."""
     files = _Files(folder)
-    found = [finding for check in CHECKS for finding in check(files)]
+    found: list[DoctorFinding] = []
+    for check in CHECKS:
+        try:
+            found += check(files)
+        except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+            # A setting of another kind than upstream writes: a list for an object, a text for a number.
+            reason = f"a setting is of another kind than it should be: {first_line(error)}"
+            files.broken.setdefault("config.json or tokenizer files", reason)
     return [*found, *(_finding(files, "checkpoint-unreadable", name, why, "") for name, why in files.broken.items())]
 
 

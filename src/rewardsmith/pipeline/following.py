@@ -97,6 +97,8 @@ def _is_alive(record: LiveRecord) -> bool:
     """Whether the process that wrote it still runs; a process of another machine is taken at its word."""
     if record.host != socket.gethostname():
         return True
+    if not 0 < record.process < 2**31:
+        return False  # 0 and below are groups of processes
     try:
         os.kill(record.process, 0)
     except ProcessLookupError:

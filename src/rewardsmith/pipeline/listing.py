@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from rewardsmith.errors import UserError
+from rewardsmith.errors import RunDirectoryError, UserError
 from rewardsmith.pipeline.following import read_live
 from rewardsmith.records import (
     BenchmarkResult,
@@ -45,20 +45,41 @@ def list_runs(folder: Path, now: float) -> RunsRecord:
     """
     if not folder.is_dir():
         raise UserError("no such folder", where=str(folder), fix="name a folder of runs, as output_dir in the spec")
-    found = [folder] if (folder / MANIFEST).is_file() else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    found = [folder] if (folder / MANIFEST).is_file() else sorted(filter(_is_run, _entries(folder)))
     runs = [_summary(path, now) for path in found]
     runs.sort(key=lambda run: (run.age is None, run.age or 0.0, run.name))
     return RunsRecord(folder=str(folder), runs=tuple(runs))
 
 
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise UserError(
+            f"cannot be read: {error.strerror}", where=str(folder), fix="name a folder that you may read"
+        ) from error
+
+
+def _is_run(path: Path) -> bool:
+    """Whether something is called as a manifest is, also where it cannot be read: then the line of the run says why."""
+    try:
+        (path / MANIFEST).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return path.is_dir()
+    return True
+
+
 def _summary(path: Path, now: float) -> RunSummary:
-    name = path.resolve().name
+    name = path.name or path.resolve().name
     try:
         manifest = read_record(path / MANIFEST, Manifest)
         train = _optional(path / "train" / "summary.json", TrainRecord)
         gates = _optional(path / "gates.json", GatesRecord)
         spec = load_spec(path / "spec.yaml") if (path / "spec.yaml").is_file() else Spec()
         key, result = _result(path, spec)
+        age = _age(path, manifest, now)
     except UserError as error:
         return RunSummary(name=name, path=str(path), problem=f"{error.where}: {error.problem}")
     live = read_live(path)
@@ -73,7 +94,7 @@ def _summary(path: Path, now: float) -> RunSummary:
         pairs=train.pairs if train else None,
         benchmark=key,
         average=result.average if result else None,
-        age=_age(manifest, now),
+        age=age,
     )
 
 
@@ -92,8 +113,17 @@ def _result(path: Path, spec: Spec) -> tuple[str, BenchmarkResult | None]:
     return "", None
 
 
-def _age(manifest: Manifest, now: float) -> float | None:
-    ends = [datetime.fromisoformat(stage.finished).timestamp() for stage in manifest.stages.values()]
+def _age(path: Path, manifest: Manifest, now: float) -> float | None:
+    ends = []
+    for name, stage in manifest.stages.items():
+        try:
+            ends.append(datetime.fromisoformat(stage.finished).timestamp())
+        except (ValueError, OverflowError, OSError) as error:
+            raise RunDirectoryError(
+                f"is not a Manifest: field 'stages.{name}.finished': {error}",
+                where=str(path / MANIFEST),
+                fix="delete the file and run the stage again",
+            ) from error
     return max(0.0, now - max(ends)) if ends else None
 
 

@@ -7,6 +7,7 @@ guard_removal(folder, inputs)             before a folder is emptied: no link, n
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
@@ -67,11 +68,17 @@ def _write(path: Path, parts: Iterable[str]) -> None:
         aside.replace(path)
     except OSError as error:
         raise RunDirectoryError(
-            f"cannot be written: {error.strerror}", where=str(path), fix="choose an output folder that you may write to"
+            f"cannot be written: {error.strerror}", where=str(path), fix=_room_or_rights(error)
         ) from error
     finally:
         with suppress(OSError):
             aside.unlink()  # there is one only where something went wrong
+
+
+def _room_or_rights(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "make room on this disk, and run the same command again: what was there before is as it was"
+    return "choose an output folder that you may write to"
 
 
 def guard_files(outputs: Iterable[Path], inputs: Iterable[str | Path] = ()) -> None:

@@ -85,8 +85,18 @@ def template_missing(tokenizer: Any) -> RenderingError:
 
 
 def _default_template(tokenizer: Any) -> str | None:
-    """The tokenizer's template; of several named ones the default (a reward model calls no tools)."""
+    """The tokenizer's template; of several named ones the default (a reward model calls no tools).
+
+    Raises:
+        RenderingError: there are named ones, and none is the default.
+    """
     template = tokenizer.chat_template
+    if isinstance(template, dict) and template and "default" not in template:
+        raise RenderingError(
+            f"has chat templates named {', '.join(map(repr, sorted(template)))}, and none of them is the default",
+            where=tokenizer_name(tokenizer),
+            fix="write the one to train with into a Jinja file and name it under base_model.chat_template",
+        )
     return cast("str | None", template.get("default") if isinstance(template, dict) else template)
 
 

@@ -97,7 +97,7 @@ def moment(time: str) -> str:
     """An ISO time of a record to the minute: "2026-01-31 09:05 UTC"; what is no such time stays as it is."""
     try:
         return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except ValueError:
+    except (ValueError, OverflowError):
         return visible(time, 40)
 
 
