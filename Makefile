@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-openrlhf fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-architectures test-openrlhf fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -52,6 +52,9 @@ fuzz-files: $(STAMP)  ## Files of every kind, broken at random, MINUTES=20 SEED=
 
 test-slow: $(STAMP)  ## The tests that take minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
+
+test-architectures: $(STAMP)  ## Tiny models of every architecture, full and LoRA: run, verify, score, exports; an hour
+	@$(TEST_ENV) PYTHONPATH=src $(BIN)/python tests/architecture_zoo.py
 
 test-browser: $(STAMP)  ## The report in headless Chromium; installs the driver, axe-core and, where it may, chromium
 	@$(PIP) -e '.[browser]'

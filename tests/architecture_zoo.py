@@ -133,13 +133,14 @@ def _encoders() -> Iterator[Architecture]:
     plain = (
         "albert bert camembert convbert data2vec-text deberta deberta-v2 electra ernie esm eurobert gte "
         "jina_embeddings_v3 megatron-bert modernbert mpnet nystromformer rembert roberta "
-        "roberta-prelayernorm roformer squeezebert xlm-roberta xlm-roberta-xl xmod yoso"
+        "roberta-prelayernorm roformer squeezebert xlm-roberta xlm-roberta-xl yoso"
     )
     for name in plain.split():
         yield Architecture(name, SMALL | {"embedding_size": 32}, openrlhf=_ENCODER)
     yield Architecture(
         "modernbert-decoder", SMALL | {"bos_token_id": 1, "cls_token_id": 1, "sep_token_id": 2}, openrlhf=_ENCODER
     )
+    yield Architecture("xmod", SMALL, expected="Input language unknown")
     no_adapter = "no linear layers that an adapter could stand on"
     yield Architecture("ibert", SMALL, lora=no_adapter, openrlhf=_ENCODER)
     yield Architecture("distilbert", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}, openrlhf=_ENCODER)
@@ -154,7 +155,7 @@ def _encoders() -> Iterator[Architecture]:
     yield Architecture("flaubert", {"emb_dim": 32, "n_layers": 2, "n_heads": 4}, openrlhf=_ENCODER)
     yield Architecture("big_bird", SMALL | {"block_size": 4, "num_random_blocks": 1}, openrlhf=_ENCODER)
     yield Architecture("longformer", SMALL | {"attention_window": 8}, openrlhf=_ENCODER)
-    yield Architecture("canine", SMALL, openrlhf=_ENCODER)
+    yield Architecture("canine", SMALL, expected="`get_input_embeddings` not auto")
     mobile = {"embedding_size": 16, "intra_bottleneck_size": 16, "num_feedforward_networks": 1}
     yield Architecture("mobilebert", SMALL | mobile, openrlhf=_ENCODER)
 

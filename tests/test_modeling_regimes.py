@@ -25,6 +25,7 @@ from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.pipeline.events import Silent
 from rewardsmith.pipeline.verifying import verify_job
 from rewardsmith.spec import Spec
+from rewardsmith.training.trl_backend import _refuse_parted
 
 PAD = 0
 
@@ -205,13 +206,14 @@ def test_the_adapters_own_dropout_stays_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("adapter", ["none", "lora"])
-def test_no_weight_is_trained_in_float16(tmp_path: Path, adapter: str) -> None:
+def test_no_weight_is_trained_in_float16(tmp_path: Path, adapter: str, caplog: pytest.LogCaptureFixture) -> None:
     base = make_tiny(zoo("llama"), tmp_path)
     model = transformers.AutoModel.from_pretrained(base, dtype=torch.float16)
     model.save_pretrained(base)
     assert transformers.AutoModel.from_pretrained(base, dtype="auto").dtype == torch.float16
     spec = Spec.model_validate({"base_model": {"id": str(base), "dtype": "auto"}, "adapter": {"kind": adapter}})
     loaded = load_base(spec, base, make_tokenizer(), seed=1)
+    assert "its float16 weights are trained, and kept, in float32" in caplog.text
     assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
     wanted = dict(model.named_parameters())["layers.0.mlp.up_proj.weight"].float()
     found = [weight for name, weight in loaded.named_parameters() if "0.mlp.up_proj" in name and "lora" not in name]
@@ -237,3 +239,13 @@ def test_installing_twice_finds_the_same(tmp_path: Path) -> None:
     install_reward_forward(model)
     assert regimes_of(model).alone
     np.testing.assert_array_equal(compute_rewards(model, several, PaddedBatches(PAD), token_budget=1000), wanted)
+
+
+def test_shares_of_weights_and_texts_of_two_regimes_do_not_go_together(tmp_path: Path) -> None:
+    regimes = regimes_of(load("phi3 longrope", tmp_path))
+    short, long = texts(48, 49)
+    _refuse_parted(regimes, [PairIds(short, short)])
+    _refuse_parted(None, [PairIds(short, long)])
+    with pytest.raises(ModelError, match="texts lie on both sides") as caught:
+        _refuse_parted(regimes, [PairIds(short, long)])
+    assert caught.value.where == "hardware.sharding"

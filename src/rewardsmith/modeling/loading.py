@@ -10,6 +10,7 @@ Weights are read from safetensors only and no code of the model's repository run
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from rewardsmith.modeling.weights import (
 )
 from rewardsmith.rendering import load_tokenizer
 from rewardsmith.spec import LoraAdapter, QloraAdapter, Spec
+
+_LOG = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": "auto"}
 
@@ -56,7 +59,8 @@ def load_base(spec: Spec, base: str | Path, tokenizer: Any, *, seed: int) -> Any
     config = one_label_config(base, spec.base_model.revision)
     model = load_classifier(str(base), config, head=head, **arguments)
     fit_tokenizer(model, tokenizer)
-    raise_float16(model)
+    if raise_float16(model):
+        _LOG.warning("note: %s: its float16 weights are trained, and kept, in float32", base)
     switch_off_dropout(model)
     if isinstance(spec.adapter, LoraAdapter):
         model = add_adapter(model, spec.adapter, seed, new=model.new_weights)

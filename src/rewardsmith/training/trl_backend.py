@@ -35,6 +35,7 @@ from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.layouts import Layout, PairIds, choose_layout
 from rewardsmith.modeling.loading import choose_device, load_base
 from rewardsmith.modeling.quiet import quiet_upstream
+from rewardsmith.modeling.regimes import Regimes, regimes_of
 from rewardsmith.modeling.sizes import Size
 from rewardsmith.records import StepMetrics, TrainRecord, write_json
 from rewardsmith.rendering import Renderer
@@ -215,6 +216,8 @@ def _build_trainer(
         on_step=on_step,
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.is_fsdp_enabled:
+        _refuse_parted(regimes_of(model), job.ids)
     if trainer.is_deepspeed_enabled:
         raise ModelError(
             "the TRL backend does not run under DeepSpeed, which would take an optimizer step per micro-batch",
@@ -222,6 +225,21 @@ def _build_trainer(
             fix="launch with DDP or FSDP, or use backend: openrlhf",
         )
     return trainer
+
+
+def _refuse_parted(regimes: Regimes | None, ids: Sequence[PairIds]) -> None:
+    """Under FSDP every process must run its layers equally often, and a batch of several regimes runs them more often.
+
+    Raises:
+        ModelError: the texts are of several.
+    """
+    if regimes is not None and len({regimes.key(len(text)) for pair in ids for text in pair}) > 1:
+        raise ModelError(
+            "positions of this base depend on the length of the longest text, and the texts lie on both sides of where "
+            "they change: a batch is parted, which shares of weights (FSDP) cannot follow",
+            where="hardware.sharding",
+            fix="write ddp, or a data.max_length within the base's original_max_position_embeddings",
+        )
 
 
 def _dataset(ids: Sequence[PairIds]) -> datasets.Dataset:
