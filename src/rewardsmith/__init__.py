@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rewardsmith.spec import Spec, load_spec
     from rewardsmith.types import BestOfN, Message, PreferencePair
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BestOfN",

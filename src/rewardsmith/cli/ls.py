@@ -49,6 +49,9 @@ def print_runs(console: Console, record: RunsRecord) -> None:
     for run in record.runs:
         table.add_row(*_row(run))
     console.print(table)
+    for run in record.runs:
+        for note in run.notes:
+            console.print(f"note: {run.path}: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _row(run: RunSummary) -> list[Text]:

@@ -23,6 +23,10 @@ def report(
     """Write report.html and summary.md from what is in a run directory."""
     with live() as events:
         from rewardsmith.pipeline import report_job
+        from rewardsmith.pipeline.listing import known_faults_of
 
         page = report_job(run, events, texts=False if no_texts else None, against=against)
+        notes = known_faults_of(run)
     say(str(page))
+    for note in notes:
+        say(f"note: {run}: {note}", error=True)

@@ -22,6 +22,7 @@ from rewardsmith.doctor.chat_templates import ends_with_eos
 from rewardsmith.doctor.fixes import Fixed
 from rewardsmith.errors import first_line
 from rewardsmith.modeling.config_faults import config_faults
+from rewardsmith.modeling.known_faults import known_faults
 from rewardsmith.modeling.spellings import SPELLERS, gaps, respelled, tokenizer_for_both
 from rewardsmith.records.bounded import parse_json, read_bounded
 from rewardsmith.records.doctor import DoctorFinding
@@ -335,6 +336,25 @@ def _remote_code(files: _Files) -> Iterator[DoctorFinding]:
         )
 
 
+def _older_version(files: _Files) -> Iterator[DoctorFinding]:
+    """Faults known of the version of Rewardsmith that made it; the spelling is a finding of its own."""
+    for fault in known_faults(files.folder):
+        if fault.code != "one-spelling":
+            yield _finding(
+                files,
+                f"checkpoint-{fault.code}",
+                "rewardsmith.json",
+                f"made by Rewardsmith {fault.version}: {fault.said}",
+                fault.fix,
+                found=fault.code.replace("-", " "),
+                severity="error"
+                if fault.certain and fault.code == "base-weights"
+                else "warning"
+                if fault.certain
+                else "note",
+            )
+
+
 CHECKS: tuple[Callable[[_Files], Iterator[DoctorFinding]], ...] = (
     _adapter_head,
     _model_head,
@@ -344,6 +364,7 @@ CHECKS: tuple[Callable[[_Files], Iterator[DoctorFinding]], ...] = (
     _template,
     _rope,
     _tokenizer_names,
+    _older_version,
     _remote_code,
 )
 

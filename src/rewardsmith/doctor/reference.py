@@ -90,6 +90,10 @@ _CHECKPOINTS = """
 - **checkpoint-rope-differs** (error). Both spellings are there and say different things.
 - **checkpoint-tokenizer-spelling** (warning; `--fix`). `tokenizer_config.json` names the class `TokenizersBackend` or a
   list of `extra_special_tokens`: `AutoTokenizer` of transformers 4 ends with an error.
+- **checkpoint-base-weights** (error; a note where the base is not at hand). Of checkpoints of Rewardsmith 0.1.0, which
+  drew weights of the base that did not load at random without a word: by name, weights that its base does not have.
+- **checkpoint-float16** (warning). Of checkpoints of Rewardsmith 0.1.0, which trained a float16 base in float16 under
+  `dtype: auto`.
 - **checkpoint-remote-code** (note). The model brings code of its own, which OpenRLHF always runs.
 - **checkpoint-weights** (error; a warning where only a wrapper's prefix is in the names). A weight that the model needs
   is not in the files, one in the files has no place or another shape, or a file is cut off: names and shapes are

@@ -10,10 +10,12 @@ by another program: it is rendered as its trainer did (`imports.py`) and has not
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import numpy as np
 from rewardsmith.errors import DataError, ModelError, RewardsmithError
 from rewardsmith.modeling.imports import Foreign, describe_foreign
 from rewardsmith.modeling.inference import compute_rewards
+from rewardsmith.modeling.known_faults import known_faults
 from rewardsmith.modeling.layouts import PaddedBatches
 from rewardsmith.modeling.loading import (
     adapter_base,
@@ -42,6 +45,7 @@ from rewardsmith.statistics import largest_difference, within
 from rewardsmith.types import Conversation, Message
 
 RECORD = "rewardsmith.json"
+_LOG = logging.getLogger(__name__)
 FLOAT32_TOLERANCE = 1e-4
 BFLOAT16_TOLERANCE = 0.03
 
@@ -229,12 +233,20 @@ def load_checkpoint(
         model = load_reward_model(folder, dtype=dtype, device=device)
         refuse_tokens_beyond(model, renderer.tokenizer, folder)
         refuse_other_tokenizer(model, renderer.tokenizer)
+        say_known_faults(Path(folder))
         return Checkpoint(model, renderer, record, Path(folder))
     renderer, foreign = _foreign_renderer(folder, max_length)
     model = load_reward_model(folder, dtype=dtype, device=device)
     refuse_tokens_beyond(model, renderer.tokenizer, folder)
     fit_tokenizer(model, renderer.tokenizer)
     return Checkpoint(model, renderer, None, Path(folder), foreign)
+
+
+@cache
+def say_known_faults(folder: Path) -> None:
+    """What an older version is known to have done to this checkpoint, once a process; rewards are verified apart."""
+    for fault in known_faults(folder):
+        _LOG.warning("note: %s: %s", folder, fault)
 
 
 def compare_with_its_files(opened: Checkpoint) -> Compared:

@@ -57,10 +57,14 @@ def checkpoint_folder(spec: Spec, model: Path | None = None) -> Path:
 class RunDirectory:
     """An open, locked run directory. Use it as a context manager."""
 
-    def __init__(self, path: Path, spec: Spec, manifest: Manifest, lock: FileLock | None) -> None:
+    def __init__(
+        self, path: Path, spec: Spec, manifest: Manifest, lock: FileLock | None, *, made_with: str | None = None
+    ) -> None:
         self.path = path
         self.spec = spec
         self.manifest = manifest
+        self.made_with = made_with
+        """What its stages were made with, where that is not what runs now: why they are done again."""
         self._lock = lock
 
     @classmethod
@@ -77,7 +81,7 @@ class RunDirectory:
         """
         path = _folder(spec)
         if not main:
-            return cls(path, spec, _read_manifest(path, spec), None)
+            return cls(path, spec, _read_manifest(path, spec)[0], None)
         if overwrite:
             _removable(path, spec)  # before a lock is left in a folder that is none of ours
         lock = _lock(path)
@@ -86,9 +90,9 @@ class RunDirectory:
                 for entry in _removable(path, spec):
                     remove(entry)
             _claim(path, spec)
-            manifest = _read_manifest(path, spec)
+            manifest, made_with = _read_manifest(path, spec)
             write_text(path / "spec.yaml", dump_spec(spec))
-            run = cls(path, spec, manifest, lock)
+            run = cls(path, spec, manifest, lock, made_with=made_with)
             run._write_manifest()
         except BaseException:
             lock.release()
@@ -111,7 +115,8 @@ class RunDirectory:
         if overwrite or not path.exists():
             return cls(path, spec, _new_manifest(spec), None)
         _claim(path, spec)
-        return cls(path, spec, _read_manifest(path, spec), None)
+        manifest, made_with = _read_manifest(path, spec)
+        return cls(path, spec, manifest, None, made_with=made_with)
 
     def __enter__(self) -> Self:
         return self
@@ -312,12 +317,24 @@ def _compare(old: Any, new: Any, field: tuple[str, ...] = ()) -> list[tuple[tupl
     return [] if old == new else [(field, old, new)]
 
 
-def _read_manifest(path: Path, spec: Spec) -> Manifest:
-    file = path / "manifest.json"
+def _read_manifest(path: Path, spec: Spec) -> tuple[Manifest, str | None]:
+    """What is done there, and with which other versions, in words."""
+    file, new = path / "manifest.json", _new_manifest(spec)
     if not file.exists():
-        return _new_manifest(spec)
+        return new, None
     kept = read_record(file, Manifest)
-    return _new_manifest(spec).model_copy(update={"stages": kept.stages, "hashes": kept.hashes})
+    moved = [
+        f"{name} {kept.versions[name]} (here {here})"
+        for name, here in new.versions.items()
+        if kept.versions.get(name, here) != here
+    ]
+    made_with = (
+        f"its stages were made with {', '.join(moved)}; results depend on versions, so that every stage is done "
+        "again and no training is continued"
+    )
+    return new.model_copy(update={"stages": kept.stages, "hashes": kept.hashes}), (
+        made_with if moved and kept.stages else None
+    )
 
 
 def _new_manifest(spec: Spec) -> Manifest:

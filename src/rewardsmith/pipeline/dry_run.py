@@ -57,6 +57,8 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
     warnings = [found for found in (lineage_warning(base_size, policy_size),) if found]
     if seen.failed_on:
         warnings.append(f"these rows alone would stop the run at its check: {', '.join(seen.failed_on)}")
+    if job.run.made_with:
+        warnings.append(f"{job.run.path}: {job.run.made_with}")
     stages = _stages(job, warnings)
     return DryRunRecord(
         run=str(job.run.path),

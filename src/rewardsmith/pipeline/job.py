@@ -87,6 +87,8 @@ def run_job(
         with followed(run.path, events) as watched, tracked(spec, run.path, events.note) as tracking:
             job = Job(spec, run, watched)
             job.tracking = tracking
+            if run.made_with:
+                watched.note(f"{run.path}: {run.made_with}")
             return _whole_job(job, learning_curve)
 
 

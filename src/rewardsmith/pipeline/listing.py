@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from rewardsmith.errors import RunDirectoryError, UserError
+from rewardsmith.modeling.known_faults import known_faults
+from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.following import read_live
 from rewardsmith.records import (
     BenchmarkResult,
@@ -95,7 +97,13 @@ def _summary(path: Path, now: float) -> RunSummary:
         benchmark=key,
         average=result.average if result else None,
         age=age,
+        notes=known_faults_of(path),
     )
+
+
+def known_faults_of(run: Path) -> tuple[str, ...]:
+    """What is known to be wrong with a run's model because of the version of Rewardsmith that made it, in words."""
+    return tuple(map(str, known_faults(run / MODEL)))
 
 
 def _verdict(manifest: Manifest, train: TrainRecord | None, gates: GatesRecord | None) -> str:

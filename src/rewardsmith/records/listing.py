@@ -9,8 +9,9 @@ class RunSummary(Record):
     """One run in a line.
 
     `stage` is what it is doing, or the last that ended; `verdict` PASS, FAIL, STOPPED or UNFINISHED by its records;
-    `pairs` the training pairs; `average` that of `benchmark`; `age` seconds since a stage last ended. `problem` says
-    why a folder that looks like a run cannot be read.
+    `pairs` the training pairs; `average` that of `benchmark`; `age` seconds since a stage last ended. `notes`
+    are faults known of the version of Rewardsmith that made its model. `problem` says why a folder that looks like a
+    run cannot be read.
     """
 
     name: str
@@ -23,6 +24,7 @@ class RunSummary(Record):
     benchmark: str = ""
     average: float | None = None
     age: float | None = None
+    notes: tuple[str, ...] = ()
     problem: str = ""
 
 

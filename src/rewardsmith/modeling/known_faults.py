@@ -1,0 +1,148 @@
+"""Faults that an older Rewardsmith is known to have had, looked for in a checkpoint that it made: files only, no torch.
+
+    for fault in known_faults(Path("runs/x/model")): fault.code, fault.said, fault.fix
+
+Opening a checkpoint reproduces its golden rewards, so that rewards which are wrong here are an error of their own.
+What is found here is what those cannot show: that it was trained from weights that never loaded, that training moved
+float16 weights, that another program reads it otherwise. Nothing is said of a checkpoint of this version.
+
+0.1.0    base-weights   weights of the base that did not load were drawn at random without a word
+         float16        `dtype: auto` with a float16 base trained in float16, where a step can be thrown away or explode
+         one-spelling   config.json without the names of transformers 4
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from packaging.version import InvalidVersion, Version
+
+from rewardsmith.errors import ModelError, RewardsmithError
+from rewardsmith.modeling.spellings import gaps
+from rewardsmith.modeling.stored import ADAPTER, StoredTensor, listed, stored_adapter, stored_weights
+from rewardsmith.records import CheckpointRecord, read_record
+
+MENDED_IN = Version("0.2.0")
+"""The first version without these faults."""
+
+_RECORD = "rewardsmith.json"
+_EMBEDDED = "embedded"
+_HEAD = re.compile(r"(^|\.)(score|classifier|v_head|value_head|regression_head)\.")
+_ABOVE = 4
+"""How many folders above a checkpoint a relative base is looked for: runs/NAME/model stands three below the spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFault:
+    """One fault: `certain` where the files show it, else where they cannot show that it is absent."""
+
+    code: Literal["base-weights", "float16", "one-spelling"]
+    version: str
+    said: str
+    fix: str
+    certain: bool
+
+    def __str__(self) -> str:
+        return f"made by Rewardsmith {self.version}: {self.said}; {self.fix}"
+
+
+def known_faults(folder: Path) -> tuple[KnownFault, ...]:
+    """What is known to be wrong, or cannot be known to be right, with a checkpoint of an older version.
+
+    Empty for one of this version, of another program, or whose record cannot be read: opening it says that.
+    """
+    path = folder / _RECORD
+    try:
+        record = read_record(path, CheckpointRecord) if path.is_file() else None
+        old = record is not None and Version(record.rewardsmith_version) < MENDED_IN
+    except (RewardsmithError, InvalidVersion):
+        return ()
+    return tuple(_found(folder, record)) if record and old else ()
+
+
+def _found(folder: Path, record: CheckpointRecord) -> Iterator[KnownFault]:
+    version = record.rewardsmith_version
+    trained = bool(record.data_fingerprints) and not record.parents
+    try:
+        adapter = (folder / ADAPTER).is_file()
+        stored = stored_adapter(folder) if adapter else stored_weights(folder)
+    except ModelError:  # loading says so
+        stored, adapter = {}, False
+    if trained and stored and not adapter and record.base_model != _EMBEDDED:
+        yield from _base_weights(folder, record, stored)
+    half = [name for name, one in stored.items() if one.kind == "F16"]
+    if trained and half:
+        yield KnownFault(
+            "float16",
+            version,
+            f"{len(half)} of {len(stored)} weights are float16, and training moved them in float16 ({listed(half)})",
+            "train again: this version keeps trainable weights in float32 or bfloat16",
+            certain=True,
+        )
+    config = folder / "config.json"
+    if config.is_file() and (found := list(gaps(json.loads(config.read_text(encoding="utf-8"))))):
+        yield KnownFault(
+            "one-spelling",
+            version,
+            f"rewards are right here, and others in transformers 4, which reads {'; '.join(map(str, found))}",
+            f"rewardsmith doctor {folder} --fix",
+            certain=True,
+        )
+
+
+def _base_weights(folder: Path, record: CheckpointRecord, stored: dict[str, StoredTensor]) -> Iterator[KnownFault]:
+    """By name: what the checkpoint has and its base does not, neither as it is nor without the model's prefix."""
+    version, base = record.rewardsmith_version, record.base_model
+    said = "weights of the base that did not load were drawn at random without a word"
+    there = _base_folder(folder, base)
+    if there is None:
+        yield KnownFault(
+            "base-weights",
+            version,
+            f"{said}, and only the base can show it: {base!r} is not at hand",
+            "bring it where base_model in rewardsmith.json says, and open the checkpoint again",
+            certain=False,
+        )
+        return
+    try:
+        of_base = stored_weights(there)
+    except ModelError as error:
+        yield KnownFault(
+            "base-weights",
+            version,
+            f"{said}, and its base {there} does not load whole: {error.problem}",
+            "train again from a whole base",
+            certain=True,
+        )
+        return
+    known = {name.replace(".gamma", ".weight").replace(".beta", ".bias") for name in of_base}  # as old BERTs have them
+    lost = [name for name in stored if not ({name, name.partition(".")[2]} & known or _HEAD.search(name))]
+    if lost:
+        yield KnownFault(
+            "base-weights",
+            version,
+            f"{said}: {len(lost)} of {len(stored)} weights are not in its base {there} by name ({listed(lost)})",
+            "train again: this version takes known prefixes off, and refuses a base in which weights are missing",
+            certain=True,
+        )
+
+
+def _base_folder(folder: Path, base: str) -> Path | None:
+    """Where the base lies: as it is named, below a folder above the checkpoint, or in the hub's cache."""
+    above = folder.resolve().parents[:_ABOVE]
+    for place in (Path(base), *(one / base for one in above)):
+        if (place / "config.json").is_file():
+            return place
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        if isinstance(found := try_to_load_from_cache(base, name), str):
+            return Path(found).parent
+    return None
