@@ -139,6 +139,19 @@ def test_a_mapped_prefix_is_said_on_the_terminal(world: World, tmp_path: Path) -
     )
 
 
+def test_what_was_done_to_a_base_stands_in_the_record(world: World, tmp_path: Path) -> None:
+    (tmp_path / "model" / "rewardsmith.json").unlink()
+    weights(lambda found: {f"module.{name}": one for name, one in found.items()})(tmp_path / "model")
+    assert world("train", world.write_spec(base_model={"id": "model"})).code == 2  # nothing is checked yet
+    assert world("check", "spec.yaml").code == 0
+    assert world("train", "spec.yaml").code == 0
+    notes = json.loads((tmp_path / "runs" / "tiny" / "train" / "summary.json").read_text())["base_notes"]
+    assert notes[0].startswith(
+        "the prefix of DDP or DataParallel is taken off: module.model.embed_tokens.weight → model."
+    )
+    assert notes[1:] == ["it has a reward head, and training goes on with it; base_model.head: new draws another"]
+
+
 def test_a_base_with_another_head_trains_when_the_spec_drops_it(world: World, tmp_path: Path) -> None:
     FAULTS["two layers"][0](tmp_path / "model")
     (tmp_path / "model" / "rewardsmith.json").unlink()

@@ -145,6 +145,25 @@ def test_shards_keep_their_index(base: Path, tmp_path: Path) -> None:
     assert torch.equal(loaded.model.embed_tokens.weight, weights["model.embed_tokens.weight"])
 
 
+def test_a_wrappers_prefix_is_not_handed_on(base: Path, tmp_path: Path) -> None:
+    """OpenRLHF would draw every weight at random that it does not find."""
+    weights = load_file(base / "model.safetensors")
+    save_file({f"_orig_mod.{name}": one for name, one in weights.items()}, base / "model.safetensors", {"format": "pt"})
+    start(base, tmp_path / "base")
+    found = load_file(tmp_path / "base" / "model.safetensors")
+    assert all(torch.equal(found[name], one) for name, one in weights.items() if name.startswith("model."))
+
+
+def test_a_head_is_dropped_or_refused(base: Path, tmp_path: Path) -> None:
+    weights = load_file(base / "model.safetensors")
+    save_file(weights | {"v_head.weight": torch.ones(1, 32)}, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"the head has v_head\.weight[\s\S]*base_model\.head: new"):
+        start(base, tmp_path / "base")
+    spec = Spec.model_validate({"base_model": {"head": "new"}})
+    write_start(tmp_path / "base", spec, str(base), load_renderer(str(base), max_length=64), shared=False)
+    assert "v_head.weight" not in load_file(tmp_path / "base" / "model.safetensors")
+
+
 def test_dropout_of_every_name_is_off() -> None:
     config = {"attention_dropout": 0.1, "resid_pdrop": 0.2, "rope": {"factor": 2.0}, "text_config": {"embd_pdrop": 0.3}}
     assert without_dropout(config) == {

@@ -183,6 +183,16 @@ def test_a_flipped_bit_is_not_resumed_and_the_checkpoint_before_is(
     assert all(torch.equal(wanted[key], found[key]) for key in wanted)
 
 
+def test_a_checkpoint_under_other_names_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    """The trainer would only warn, and go on with the base's weights; its marker vouches for the very bytes."""
+    folder = interrupted(tiny_base, tmp_path, die_at=5) / "checkpoint-4"
+    found = {f"_orig_mod.{name}": one for name, one in load_file(folder / "model.safetensors").items()}
+    save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
+    mark_complete(folder, json.loads((folder / MARKER).read_text())["fingerprint"])
+    with pytest.raises(ModelError, match=r"25 weights of the model are not in it .*25 in it have no place"):
+        train(make_job(tiny_base, tmp_path))
+
+
 def test_without_a_whole_checkpoint_training_starts_anew(
     tiny_base: Path, tmp_path: Path, unbroken: tuple[Path, TrainRecord]
 ) -> None:

@@ -54,6 +54,7 @@ Head = Literal["needed", "base", "new"]
 """`needed`: a reward model, whose head must be in the files. `base`: a head is kept where it can be held, and drawn
 where there is none. `new`: a head in the files is dropped."""
 
+_KEPT = "it has a reward head, and training goes on with it; base_model.head: new draws another"
 _LOG = logging.getLogger(__name__)
 
 _WRAPPERS = (
@@ -144,7 +145,9 @@ def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) ->
     refuse_not_finite(loaded, model)
     for note in settled.notes:
         _LOG.warning("note: %s: %s", model, note)
-    loaded.weight_notes = settled.notes
+    outside = (name.partition(".")[0] for name in report["missing_keys"])
+    kept = head == "base" and all(first == loaded.base_model_prefix for first in outside)
+    loaded.weight_notes = (*settled.notes, *((_KEPT,) if kept else ()))
     loaded.new_weights = tuple(sorted(report["missing_keys"]))
     return loaded
 
@@ -180,7 +183,9 @@ def refuse_not_finite(model: torch.nn.Module, where: str | Path) -> None:
         ModelError: there are some; the first tensors that have them are named.
     """
     named = [*model.named_parameters(), *model.named_buffers()]
-    odd = [name for name, one in named if one.is_floating_point() and one.numel() and not _finite(one)]
+    # What is on the meta device comes later, from another process (FSDP).
+    values = [(name, one) for name, one in named if one.is_floating_point() and one.numel() and not one.is_meta]
+    odd = [name for name, one in values if not _finite(one)]
     odd = [name for name in odd if not name.endswith(("bias_mask", "masked_bias"))]
     if odd:
         raise ModelError(
@@ -192,7 +197,7 @@ def refuse_not_finite(model: torch.nn.Module, where: str | Path) -> None:
 
 def _finite(tensor: Tensor) -> bool:
     # One sum instead of a mask of the same size; a sum of finite values can overflow, so it is looked at again then.
-    whole = tensor.detach().float().sum() if tensor.dtype != torch.float64 else tensor.detach().sum()
+    whole = tensor.detach().sum(dtype=torch.promote_types(tensor.dtype, torch.float32))
     return bool(torch.isfinite(whole)) or bool(torch.isfinite(tensor).all())
 
 
@@ -701,6 +706,38 @@ def _wrapped_names(model: Any, folder: Path) -> tuple[None, dict[str, str], tupl
 
     own = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     return (None, *_adapter_renames(stored_adapter(folder), own))
+
+
+def check_saved(model: Any, folder: Path) -> None:
+    """Refuse a training checkpoint that does not hold each weight of the model: the trainer would only warn.
+
+    Args:
+        model: what training goes on with; an adapter not merged.
+        folder: what the trainer saved; shares of several processes (FSDP) are not looked at.
+
+    Raises:
+        ModelError: names are missing or left over.
+    """
+    import peft
+
+    if (folder / ADAPTER).is_file():
+        own = set(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
+        found = {name for name in stored_adapter(folder) if name in own or not _place(name, model.state_dict())}
+    elif (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
+        held = _as_saved(model, adapter=False)
+        found = {name.removeprefix(f"{model.base_model_prefix}.") for name in stored_weights(folder)}
+        there = {held[name].data_ptr() for name in found & held.keys()}  # of two tied weights one is saved
+        own = {name for name, one in held.items() if name in found or one.data_ptr() not in there}
+    else:
+        return
+    missing, unexpected = sorted(own - found), sorted(found - own)
+    if missing or unexpected:
+        raise ModelError(
+            f"{len(missing)} weights of the model are not in it ({listed(missing)}), {len(unexpected)} in it have no "
+            f"place ({listed(unexpected)})",
+            where=str(folder),
+            fix="delete this folder: training goes on from the checkpoint before it, or begins anew",
+        )
 
 
 def _as_saved(owner: Any, *, adapter: bool) -> dict[str, Tensor]:

@@ -75,7 +75,8 @@ class TrainRecord(Record):
     """Summary of the one epoch of training.
 
     `prompts_per_step` is the mean number of distinct prompts of a step; `peak_memory` the main process's highest use in
-    bytes: of its accelerator where there is one, else resident memory.
+    bytes: of its accelerator where there is one, else resident memory. `base_notes`: what was done when the base was
+    loaded: a wrapper's prefix taken off its weights, a head of its own kept.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -107,6 +108,7 @@ class TrainRecord(Record):
     reward_range: tuple[float, float] | None
     outside_reward_range: int
     findings: tuple[Finding, ...] = ()
+    base_notes: tuple[str, ...] = ()
 
 
 class LeftOutPair(Record):

@@ -37,6 +37,7 @@ from rewardsmith.modeling.loading import choose_device, load_base
 from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.regimes import Regimes, regimes_of
 from rewardsmith.modeling.sizes import Size
+from rewardsmith.modeling.weights import check_saved
 from rewardsmith.records import StepMetrics, TrainRecord, write_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
@@ -129,6 +130,8 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     # Every process asks its monitor whether to stop, so all of them must have seen the same steps.
     ((resumable, seen),) = broadcast_object_list([_restart(job, log) if main else None])
     checkpoint = resumable.checkpoint
+    if checkpoint is not None:
+        check_saved(model, checkpoint)
     monitor = MarginMonitor(job.spec.training.monitor, plan.steps, seen)
 
     def on_step(metrics: StepMetrics, indices: list[int], margins: NDArray[np.float64]) -> bool:
@@ -272,6 +275,7 @@ def _summarise(
         data_fingerprint=job.data_fingerprint,
         backend="trl",
         base_model=job.spec.base_model.id,
+        base_notes=getattr(trainer.model, "weight_notes", ()),
         base_parameters=job.base_size.parameters or 0,
         policy_parameters=job.policy_size.parameters,
         trainable_parameters=sum(parameter.numel() for parameter in trainable),

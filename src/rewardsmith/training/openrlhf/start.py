@@ -21,9 +21,10 @@ import transformers
 
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.imports import OPENRLHF_FIELDS, made_by_openrlhf
-from rewardsmith.modeling.loading import load_base, load_config
+from rewardsmith.modeling.loading import load_base, load_config, one_label_config
 from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.reward_head import reads_one_token
+from rewardsmith.modeling.weights import check_weights
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 
@@ -45,11 +46,16 @@ def write_start(folder: Path, spec: Spec, base: str, renderer: Renderer, *, shar
     source = _folder_of(base, spec.base_model.revision)
     refuse_code(source)
     config = load_config(source)
-    _refuse_head(config, source)
+    drawn = spec.base_model.head == "new"
+    if not drawn:
+        _refuse_head(config, source)
     rows = _embedding_rows(config, source)
+    renamed = check_weights(source, one_label_config(source), head="new" if drawn else "base")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    if len(renderer.tokenizer) > rows:  # a pad token that the vocabulary gained needs a row: OpenRLHF resizes nothing
+    # A pad token that the vocabulary gained needs a row, and OpenRLHF resizes nothing; nor does it take a wrapper's
+    # prefix off the names of weights, or drop a head.
+    if len(renderer.tokenizer) > rows or renamed or drawn:
         with quiet_upstream():
             load_base(spec, base, renderer.tokenizer, seed=spec.training_seed).save_pretrained(folder)
     else:
@@ -113,7 +119,8 @@ def _refuse_head(config: Any, source: Path) -> None:
         raise ModelError(
             f"it is a reward model already ({', '.join(names)}), and OpenRLHF would draw its head anew",
             where=f"{source}/config.json, field 'architectures'",
-            fix="start from the language model it was made from, or continue it with backend: trl",
+            fix="start from the language model it was made from, write base_model.head: new, or continue it with "
+            "backend: trl",
         )
 
 
