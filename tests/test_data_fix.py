@@ -49,7 +49,7 @@ def fixed(tmp_path, train, held_out=None, *, strings="chat", drop_leaked="train"
     sources = write(tmp_path / "train.jsonl", train)
     more = None if held_out is None else write(tmp_path / "held_out.jsonl", held_out)
     before = prepared_of(sources, more, strings=strings)
-    record = write_fixed(before, tmp_path / "out", strings=strings, drop_leaked=drop_leaked)
+    record = write_fixed(before, tmp_path / "out", drop_leaked=drop_leaked)
     again = [{"path": str(tmp_path / "out" / name)} for name in record.files]
     return before, record, prepared_of(again[:1], again[1:] or None, strings=strings)
 
@@ -132,7 +132,7 @@ def test_turns_among_plain_texts_stay_turns(tmp_path):
         return prepare(Spec.model_validate(spec), Renderer.from_tokenizer(chatml(), max_length=200))
 
     before = prepared(sources)
-    record = write_fixed(before, tmp_path / "out", strings="text", drop_leaked="train")
+    record = write_fixed(before, tmp_path / "out", drop_leaked="train")
     after = prepared([{"path": str(tmp_path / "out" / "train.jsonl")}])
     assert (record.kept, record.removed_by_reason) == (20, {"duplicate_pair": 1})
     found = {row.pair.id: row.pair for row in after.train}

@@ -1,6 +1,6 @@
 """The data without the rows that the findings name: `check --fix OUT`.
 
-    record = write_fixed(prepared, Path("clean"), strings="chat", drop_leaked="train")
+    record = write_fixed(prepared, Path("clean"), drop_leaked="train")
 
     clean/train.jsonl       the rows that stay, one pair a line in our own form
     clean/held_out.jsonl    the same of the held-out sources, where the spec names some
@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rewardsmith.data.forms import Strings
 from rewardsmith.data.prepare import PreparedData
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.surveys.contract import Places
@@ -41,13 +40,12 @@ _LABELS = tuple(
 )
 
 
-def write_fixed(prepared: PreparedData, folder: Path, *, strings: Strings, drop_leaked: Side) -> FixRecord:
+def write_fixed(prepared: PreparedData, folder: Path, *, drop_leaked: Side) -> FixRecord:
     """Write the data without the rows that findings name.
 
     Args:
         prepared: with what the surveys found.
         folder: made where it is missing.
-        strings: what plain strings are (`spec.data.strings`); text is written as text.
         drop_leaked: which side of a leak between held-out and training rows is removed.
 
     Raises:
@@ -60,12 +58,12 @@ def write_fixed(prepared: PreparedData, folder: Path, *, strings: Strings, drop_
     for side in ("train", "held_out") if own else ("train",):
         of_side = np.array([source.role == side for source in table.sources])[table.source]
         places = np.array([place for place in np.flatnonzero(of_side).tolist() if place not in reasons], np.int64)
-        write_lines(folder / f"{side}.jsonl", _lines(prepared, places, strings))
+        write_lines(folder / f"{side}.jsonl", _lines(prepared, places))
         files.append(f"{side}.jsonl")
     write_jsonl(folder / "removed.jsonl", _removed(prepared, reasons))
     counts = Counter(code for code, _ in reasons.values()) + Counter(table.rejected.by_reason())
     record = FixRecord(
-        read=sum(source.read for source in table.sources),
+        read=sum(source.kept + source.rejected for source in table.sources),  # what a mixture left out is not here
         kept=len(table.row) - len(reasons),
         removed=sum(counts.values()),
         removed_by_reason=dict(counts.most_common()),
@@ -92,26 +90,25 @@ def _reasons(prepared: PreparedData, drop_leaked: Side) -> dict[int, tuple[str, 
     return reasons
 
 
-def _lines(prepared: PreparedData, places: Places, strings: Strings) -> Iterator[str]:
+def _lines(prepared: PreparedData, places: Places) -> Iterator[str]:
     for place in places.tolist():
         pair = prepared.table.pairs[place]
-        sides = _whole(pair) if strings == "text" else _in_parts(pair)
+        sides = _in_parts(pair)
         labels = {name: value for name in _LABELS if (value := getattr(pair, name)) not in ("", None)}
         yield json.dumps(sides | labels, ensure_ascii=False)
 
 
 def _in_parts(pair: PreferencePair) -> dict[str, Any]:
-    tools, prompt = tools_of(pair.prompt)
-    sides = {"prompt": _messages(prompt), "chosen": _messages(pair.chosen), "rejected": _messages(pair.rejected)}
-    return {**sides, "tools": tools} if tools else sides
-
-
-def _whole(pair: PreferencePair) -> dict[str, Any]:
-    """Texts or conversations without a prompt: reading finds it again as what both begin with."""
-    sides = {"chosen": pair.prompt + pair.chosen, "rejected": pair.prompt + pair.rejected}
-    if pair.chosen[0].role == "text":
+    if pair.chosen[0].role == "text":  # an empty prompt says that there is none, and none is looked for
+        sides = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
         return {name: "".join(message.content for message in side) for name, side in sides.items()}
-    return {name: _messages(side) for name, side in sides.items()}
+    tools, prompt = tools_of(pair.prompt)
+    parts: dict[str, Any] = {
+        "prompt": _messages(prompt),
+        "chosen": _messages(pair.chosen),
+        "rejected": _messages(pair.rejected),
+    }
+    return {**parts, "tools": tools} if tools else parts
 
 
 def _messages(conversation: Conversation) -> list[dict[str, Any]]:

@@ -79,8 +79,8 @@ def _first(looks: tuple[Look, ...], row: Mapping[str, Any]) -> Any:
     return next((value for look in looks if (value := look(row)) is not None), None)
 
 
-def _column(name: str, row: Mapping[str, Any]) -> Any:
-    return row.get(name)
+def _column(name: str, row: Any) -> Any:
+    return row.get(name) if isinstance(row, Mapping) else None
 
 
 def _follow(steps: tuple[str | int, ...], value: Any) -> Any:

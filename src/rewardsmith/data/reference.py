@@ -1,20 +1,23 @@
-"""docs/data_contract.md, written from the checks themselves: what each finding means, why it matters, what to do.
+"""Pages that are written from the code: docs/data_contract.md from the checks, docs/public_data.md from the schemas.
 
 python -m rewardsmith.data.reference docs
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from pathlib import Path
 
 from rewardsmith.data.checks.check import Check
+from rewardsmith.data.forms.published import PUBLISHED, Published
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.records import write_text
 from rewardsmith.rendering import REASONS
 
 PAGE = "data_contract.md"
+PUBLIC_PAGE = "public_data.md"
 
 _WIDTH = 120
 
@@ -26,6 +29,7 @@ has passed.
 
 ```bash
 rewardsmith check spec.yaml                         # all rows; check.json, rejected.jsonl and a table
+rewardsmith check spec.yaml --show 2                # also two pairs of each source, as read and as the model sees them
 rewardsmith check spec.yaml --sample 5000           # a quick look: 5,000 rows of each source, no verdict
 rewardsmith check spec.yaml --skip-bad-lines        # steps over lines that cannot be read, and writes them down
 rewardsmith check spec.yaml --fix clean             # the data without the rows that findings name
@@ -47,7 +51,8 @@ needs room for twice the data), and shown to the surveys, which remember numbers
 kilobytes take [minutes and less than three gigabytes](../bench/results/check_scale.md), and the time grows with the
 number of rows. What real files show stands in [data_findings.md](../bench/results/data_findings.md).
 
-- Every row that is left out stands in `rejected.jsonl` with its reason; read = kept + rejected, always.
+- Every row that is left out stands in `rejected.jsonl` with its reason. By source, rows: read = used + rejected + left
+  out by the mixture; comparisons: formed = pairs + ties + capped ([forms](public_data.md)).
 - Prompts that are nearly the same never stand on both sides of a split by `data.held_out.fraction`.
 - Shares of rows have Wilson's 95 % interval; rules and classifiers have one that counts the pairs of a prompt together.
 - Shortcuts are measured on the training part; classifiers are cross-validated and never see a prompt on both sides.
@@ -94,5 +99,93 @@ def _entry(check: Check) -> str:
     return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
+_PUBLIC_HEAD = """# Public data sets and annotation tools
+
+`rewardsmith init DIR --data FILE_OR_HUB_ID` recognises how a file writes its preferences, says what its label means
+and from where that is known, shows one row as it will be read, and writes all of it into the spec. `check` and `run`
+read what the spec says, and guess nothing: a column that says which answer is better, and that nothing reads, is an
+error.
+
+```bash
+rewardsmith init shp --data stanfordnlp/SHP         # a hub id; or a file in the same schema
+rewardsmith check shp/spec.yaml --show 2            # two pairs, as read and as the model sees them
+```
+
+## The forms
+
+| `form.kind` | what it is | what the spec says |
+|---|---|---|
+| `pair` | a better and a worse answer in columns of their own | `columns.chosen`, `columns.rejected`; `ties` |
+| `comparison` | two answers and a verdict | `first`, `second` and one of the seven ways below |
+| `list` | several answers with scores or ranks | `answers`, `text`, `score` (or `scores`), `better` |
+| `grouped` | one answer a row, compared by prompt | `answer`, `score`, `better` |
+| `transcript` | sides written as `Human: …`, `Assistant: …`, or ChatML | `transcript`: how the turns are marked |
+| `openai` | `input.messages`, `preferred_output`, `non_preferred_output` | nothing more |
+
+A comparison says which answer is better in exactly one way: `verdict` (a column with a map of its values), `strength`
+(a signed number), `scores` (one of each), `one_hot` (a column for each outcome), `named` (the name of the winner's
+column), `votes` (a list of values) or `rankings` (a list of rankings); of several annotators the majority counts. A
+value that is not named is a rejected row. Ties are left out as `tie`, counted, and no bad rows.
+
+```yaml
+data:
+  train:
+    - path: ratings.csv
+      form:
+        kind: comparison
+        first: answer_a
+        second: answer_b
+        verdict: {column: winner, values: {first: [a], second: [b], tie: [tie, both bad]}}
+      columns: {prompt: question, system: instructions, context: passage}
+      roles: {narrator: system}
+      ignore: [internal_notes]
+```
+
+`list` and `grouped` make pairs of the answers to one prompt: `pairs: all`, `best_vs_rest` or `adjacent`; `min_gap` is
+the smallest difference that is no tie, and `max_pairs` caps the pairs of a prompt, drawn by a hash of their texts. The
+pairs of a prompt stay on one side of a split; the margin is the gap.
+
+**Names of columns may be paths**: `question.full_text`, `summaries[0].text`, `messages[:-1]`, `annotations[*].value`,
+`info.post|info.article` (the first that is there). `columns` also maps `system`, `history`, `context`, `input` and
+`tools`. Tools come first, then the system message, then the history, then a context of messages; a context that is
+text stands above the prompt with an empty line between, an input below it. Columns that look like context and are not
+read are a warning, and an error where every row has them, until they are mapped or listed under `ignore`.
+
+**A mixture** takes a part of a source, by prompt, drawn by the seed, without repetition: `rows: 20000`, `share: 0.2`,
+or `weight: 2` (rows in proportion to the weights, as many as the smallest source allows).
+
+**Other commands** (`evaluate --benchmark pairs`, `probe`, `score`, `explain`, `route calibrate`) take such a spec in
+place of the data file: `rewardsmith score --input shp/spec.yaml …` reads its source in its form.
+
+## What is known
+"""
+
+
+def public_page() -> str:
+    """The page of published schemas."""
+    return _PUBLIC_HEAD + "".join(map(_published_entry, PUBLISHED))
+
+
+def slug(name: str) -> str:
+    """A folder's name for a data set."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower().replace("ü", "u")))[:40].rstrip("-")
+
+
+def _published_entry(known: Published) -> str:
+    """One schema: the two commands, what its label means, and what is dropped."""
+    data = known.ids[0] if known.ids else "export" + (".csv" if "CSV" in known.name else ".jsonl")
+    folder = slug(known.name)
+    ids = f" Hub ids: {', '.join(f'`{one}`' for one in known.ids)}." if known.ids else ""
+    label = [f"The label: {known.meaning}. Known from {known.source}.{ids}"]
+    if known.dropped:
+        label.append(f"Not read: {known.dropped}.")
+    if known.choices:
+        label.append(f"Another label: `--label {'`, `--label '.join(known.choices)}`.")
+    text = textwrap.fill(" ".join(label), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    commands = f"rewardsmith init {folder} --data {data}\nrewardsmith check {folder}/spec.yaml --show 2\n"
+    return f"\n### {known.name}\n\n```bash\n{commands}```\n\n{text}\n"
+
+
 if __name__ == "__main__":
     write_text(Path(sys.argv[1]) / PAGE, contract_page())
+    write_text(Path(sys.argv[1]) / PUBLIC_PAGE, public_page())

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardsmith.data.columns import Columns
-from rewardsmith.data.forms import Strings, read_pair
+from rewardsmith.data.forms import GroupedReader, Reader, Strings, read_pair
 from rewardsmith.data.messages import RowFault, read_messages, read_text
 from rewardsmith.types import Conversation, Message
 
@@ -56,6 +56,26 @@ def read_responses(row: Mapping[str, Any], strings: Strings) -> Responses | Unre
     except RowFault as fault:
         return Unreadable(fault.code, fault.detail)
     return Responses(found)
+
+
+def read_formed(reader: Reader, row: Mapping[str, Any], number: int) -> Responses | Unreadable:
+    """The conversations of a row in a form of the spec (`formed_conversations`)."""
+    try:
+        return Responses(formed_conversations(reader, row, number))
+    except RowFault as fault:
+        return Unreadable(fault.code, fault.detail)
+
+
+def formed_conversations(reader: Reader, row: Mapping[str, Any], number: int) -> tuple[Conversation, ...]:
+    """Of each pair of a row the chosen, then the rejected conversation; a row of the form `grouped` has one.
+
+    Raises:
+        RowFault: the row is no pair, or a tie.
+    """
+    if isinstance(reader, GroupedReader):
+        return (reader.conversation(row),)
+    pairs = reader.read(row, number).pairs
+    return tuple(pair.prompt + side for pair in pairs for side in (pair.chosen, pair.rejected))
 
 
 def _conversations(row: Mapping[str, Any], strings: Strings) -> tuple[Conversation, ...]:

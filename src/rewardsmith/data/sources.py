@@ -31,7 +31,7 @@ from rewardsmith.data.rows import DIGEST, digest_of, pair_keys
 from rewardsmith.data.store import Rejections
 from rewardsmith.errors import DataError
 from rewardsmith.records import RejectedRow
-from rewardsmith.spec import DataSpec, SourceSpec, Spec
+from rewardsmith.spec import DataSpec, SourceSpec, Spec, load_spec
 from rewardsmith.types import Message, PreferencePair
 
 Role = Literal["train", "held_out"]
@@ -358,6 +358,40 @@ def _fitting(ranked: Sequence[int], sizes: NDArray[np.int64], most: int) -> list
 
 def _rank(prompt: bytes, seed: int) -> bytes:
     return hashlib.blake2b(prompt, digest_size=16, salt=seed.to_bytes(16, "little"), person=b"mixture").digest()
+
+
+def named_source(name: str | Path) -> SourceSpec | None:
+    """The source that a spec names, where a spec (`.yaml`) stands in place of a data file; None for anything else.
+
+    So every command that reads a file of preferences reads it in the form that the spec says.
+
+    Raises:
+        DataError: the spec names several sources, or none that is a file or a hub data set.
+        SpecError: the spec cannot be used.
+    """
+    if Path(name).suffix not in (".yaml", ".yml"):
+        return None
+    sources = load_spec(Path(name)).data.train
+    if len(sources) != 1 or sources[0].embedded is not None:
+        found = "the embedded data" if len(sources) == 1 else f"{len(sources)} sources"
+        raise DataError(
+            f"names {found} under data.train; in place of a data file it names one file or hub data set",
+            where=str(name),
+            fix="write a spec with that source alone: rewardsmith init DIR --data FILE",
+        )
+    return sources[0]
+
+
+def open_reader(source: SourceSpec, strings: Strings) -> Reader:
+    """What reads the rows of a file in the source's form; its first rows are looked at.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or says something else than its form.
+    """
+    _, names, first = _opened(source, _path(source, {}), None, Position())
+    reader = _reader(source, names, first, strings)
+    refuse_doubtful(first, names, source, columns_read(source, names), reader.basis)
+    return reader
 
 
 def first_pairs(spec: Spec, embedded: Embedded, count: int) -> list[tuple[str, int, PreferencePair]]:

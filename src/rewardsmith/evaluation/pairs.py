@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from rewardsmith import bradley_terry
-from rewardsmith.data.sources import read_source
+from rewardsmith.data.sources import named_source, read_source
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Rewards, Tally
 from rewardsmith.evaluation.fields import distinct_id
@@ -38,7 +38,7 @@ _QUANTILES = {"margin_p05": 0.05, "margin_p25": 0.25, "margin_p50": 0.5, "margin
 
 
 def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
-    """Pairs of a file or a hub data set, in every form that training reads.
+    """Pairs of a file or a hub data set; a spec in their place says in which form its source is written.
 
     Rows that are no preference pairs (a field is missing, both responses are equal …) are left out, as before training;
     their number and reasons stand in the protocol.
@@ -47,7 +47,8 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
         DataError: the source cannot be read or lacks a column.
         BenchmarkError: no row is a preference pair.
     """
-    intake = read_source(locate(source, revision), role="held_out", strings="chat", seed=0, embedded={})
+    named = named_source(source) or locate(source, revision)
+    intake = read_source(named, role="held_out", strings="chat", seed=0, embedded={})
     reasons = Counter(row.reason for row in intake.rejected)
     listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     if not intake.pairs:

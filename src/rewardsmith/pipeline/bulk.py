@@ -34,9 +34,10 @@ from filelock import FileLock, Timeout
 
 import rewardsmith
 from rewardsmith.data.files import Position, read_rows, sha256_of
-from rewardsmith.data.forms import Strings
-from rewardsmith.data.responses import Responses, read_responses
-from rewardsmith.errors import RunDirectoryError
+from rewardsmith.data.forms import Reader, Strings
+from rewardsmith.data.responses import Responses, read_formed, read_responses
+from rewardsmith.data.sources import named_source, open_reader
+from rewardsmith.errors import DataError, RunDirectoryError
 from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.ensembles import LoadOptions, model_folders, open_models
 from rewardsmith.pipeline.events import Events
@@ -121,7 +122,10 @@ def score_job(options: ScoreOptions, events: Events) -> BulkRecord:
     """
     files = _Files(options.output)
     _check_output(options)
-    digest = sha256_of(options.input)
+    named = named_source(options.input)
+    if named is not None and named.path is None:
+        raise DataError("names a hub data set; rows of a file are scored", where=str(options.input), fix="name a file")
+    digest = sha256_of(options.input) + (sha256_of(Path(named.path)) if named and named.path else "")
     opening = partial(open_models, model_folders(options.models), options.load, options.combination, options.calibrated)
     with _writable(files), ENGINES[options.engine](opening, options, events) as engine:
         state = _resume(files, _fingerprint(digest, engine.identity, options), events)
@@ -277,9 +281,12 @@ def _windows(
 def _rows(source: Path, strings: Strings, position: Position) -> Iterator[BulkRow]:
     """Every row of the input, broken lines in their place."""
     broken: list[tuple[int, str]] = []
-    for number, row in read_rows(source, bad_lines=broken, position=position):
+    named = named_source(source)
+    reader = open_reader(named, strings) if named else None
+    path = Path(named.path) if named and named.path else source
+    for number, row in read_rows(path, bad_lines=broken, position=position):
         yield from _broken(broken)
-        yield _row(number, row, strings)
+        yield _row(number, row, strings, reader)
     yield from _broken(broken)
 
 
@@ -289,9 +296,9 @@ def _broken(lines: list[tuple[int, str]]) -> Iterator[BulkRow]:
     lines.clear()
 
 
-def _row(number: int, row: dict[str, Any], strings: Strings) -> BulkRow:
+def _row(number: int, row: dict[str, Any], strings: Strings, reader: Reader | None) -> BulkRow:
     name = row.get("id")
-    found = read_responses(row, strings)
+    found = read_responses(row, strings) if reader is None else read_formed(reader, row, number)
     known = str(name) if isinstance(name, str | int) else None
     if isinstance(found, Responses):
         return BulkRow(number, known, found.conversations)

@@ -19,6 +19,8 @@ from rewardsmith.data.columns import find_columns
 from rewardsmith.data.files import check_file, read_rows
 from rewardsmith.data.forms import read_pair
 from rewardsmith.data.messages import RowFault, read_messages, read_text
+from rewardsmith.data.responses import formed_conversations
+from rewardsmith.data.sources import named_source, open_reader
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.prompts import plain_text
 from rewardsmith.modeling.loading import choose_device
@@ -30,6 +32,7 @@ from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.length import shared_prefix
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.scoring.running import running_rewards
+from rewardsmith.spec import SourceSpec
 from rewardsmith.types import Conversation, Message
 
 JUMPS = 8
@@ -46,7 +49,7 @@ def explain_job(model: str | Path, path: Path, *, row: int = 1, device: str = "a
 
     Args:
         model: checkpoint folder or hub id.
-        path: JSON or JSONL (or any format that training reads).
+        path: JSON or JSONL (or any format that training reads); or a spec, whose form its source is read in.
         row: counted from 1.
         device: as `hardware.device` of a spec.
 
@@ -54,11 +57,12 @@ def explain_job(model: str | Path, path: Path, *, row: int = 1, device: str = "a
         DataError: the file, the row or the rendering cannot be used.
         ModelError: the checkpoint cannot be used.
     """
-    where, content = _find_row(path, row)
-    _conversations(content, where, "chat")  # a row that is none is refused before a model is loaded
+    named = named_source(path)
+    where, content = _find_row(path if named is None else Path(named.path or ""), row)
+    _conversations(content, where, "chat", named)  # a row that is none is refused before a model is loaded
     scorer = LocalScorer.load(model, device=choose_device(device).type)
     record = scorer.checkpoint.renderer.record
-    conversations = _conversations(content, where, "chat" if record.conversational else "text")
+    conversations = _conversations(content, where, "chat" if record.conversational else "text", named)
     explained = {name: _explain(scorer, name, text, where) for name, text in conversations.items()}
     texts = tuple(text for text, _, _ in explained.values())
     running = next(method for _, _, method in explained.values())
@@ -99,9 +103,15 @@ def _one_object(path: Path) -> list[tuple[int, dict[str, Any]]] | None:
     return [(1, content)] if isinstance(content, dict) else None
 
 
-def _conversations(row: dict[str, Any], where: str, strings: Literal["chat", "text"]) -> dict[Name, Conversation]:
-    """What the row asks to be explained, by name."""
+def _conversations(
+    row: dict[str, Any], where: str, strings: Literal["chat", "text"], named: SourceSpec | None
+) -> dict[Name, Conversation]:
+    """What the row asks to be explained, by name; of several pairs the first."""
     try:
+        if named is not None:
+            texts = formed_conversations(open_reader(named, strings), row, 1)
+            names: tuple[Name, ...] = ("chosen", "rejected") if len(texts) > 1 else ("conversation",)
+            return {name: _as(strings, text) for name, text in zip(names, texts, strict=False)}
         if row.get("messages") is not None:
             return {"conversation": _as(strings, _ends_with_assistant(read_messages(row["messages"], "messages")))}
         if row.get("response") is not None:

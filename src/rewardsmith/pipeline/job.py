@@ -179,7 +179,7 @@ def fix_job(
         raise UserError("has files that are not from here", where=str(out), fix="name a new folder under --fix")
     with RunDirectory.open(spec, overwrite=overwrite) as run:
         prepared = Job(spec, run, events).survey()
-        record = data.write_fixed(prepared, out, strings=spec.data.strings, drop_leaked=drop_leaked)
+        record = data.write_fixed(prepared, out, drop_leaked=drop_leaked)
     write_text(out / "spec.yaml", dump_spec(_reading(spec, out)))
     return prepared.record, run.path, record
 

@@ -89,7 +89,10 @@ class RejectedRow(Record):
 
 
 class FixRecord(Record):
-    """What `check --fix` wrote: read = kept + removed. `removed_by_reason` counts by the code of a check."""
+    """What `check --fix` wrote: read = kept + removed, in pairs and rows that gave none.
+
+    `removed_by_reason` counts by the code of a check.
+    """
 
     schema_version: Literal[1] = Field(1, alias="schema")
     read: int

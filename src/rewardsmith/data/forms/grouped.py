@@ -23,6 +23,7 @@ from rewardsmith.data.paths import Look, path_of
 from rewardsmith.data.rows import DIGEST, digest_of
 from rewardsmith.data.spool import Spool
 from rewardsmith.spec.forms import GroupedForm
+from rewardsmith.types import Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,16 @@ class GroupedReader:
         self._rows.append(json.dumps(row, default=str).encode())
         self._prompts += digest_of(prompt)
         self._numbers.append(number)
+
+    def conversation(self, row: Row) -> Conversation:
+        """The prompt and the answer of one row.
+
+        Raises:
+            RowFault: it has no answer.
+        """
+        value = self.answer(row)
+        prompt, answer, _ = self.basis.parts(row, value, value, (self.form.answer, self.form.answer))
+        return prompt + answer
 
     def groups(self) -> Iterator[Group]:
         """The prompts in the order of their first rows."""
