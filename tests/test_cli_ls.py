@@ -56,6 +56,7 @@ def test_runs_are_listed_by_their_records_the_newest_first(tmp_path: Path) -> No
         pairs=report_records.train_record(61, "").pairs,
         benchmark="rewardbench2",
         average=result.average,
+        missing=2,
         age=2 * 86400.0,
     )
 

@@ -118,6 +118,12 @@ def test_readings_say_which_baselines_an_interval_clears(records: RunRecords) ->
     assert table.baseline_names == ("random", "length-only", "bag of words")
 
 
+def test_the_figure_of_a_score_says_what_it_lacks(records: RunRecords) -> None:
+    notes = [figure.note for figure in view(records).figures if "chance" in figure.note]
+    assert notes[0].endswith(", 2 rewards missing")  # rewardbench2, whose Math lacks two
+    assert not any("missing" in note for note in notes[1:])
+
+
 def test_an_interval_that_touches_chance_is_not_above_it_and_one_under_it_is_below(records: RunRecords) -> None:
     result = records.benchmarks["held_out"]
     touching = {"a": (0.5, 0.7), "b": (0.30, 0.45)}

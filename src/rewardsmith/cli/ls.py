@@ -60,7 +60,8 @@ def _row(run: RunSummary) -> list[Text]:
     stage = Text(run.stage, style="cyan" if run.working else "")
     pairs = "–" if run.pairs is None else f"{run.pairs:,}"
     verdict = Text(run.verdict, style=_COLOURS.get(run.verdict, ""))
-    cells = [run.base, pairs, percent(run.average), age(run.age), run.benchmark]
+    benchmark = f"{run.benchmark} ({run.missing:,} rewards missing)" if run.missing else run.benchmark
+    cells = [run.base, pairs, percent(run.average), age(run.age), benchmark]
     return [Text(run.name), verdict, stage, *map(Text, cells)]
 
 

@@ -96,6 +96,7 @@ def _summary(path: Path, now: float) -> RunSummary:
         pairs=train.pairs if train else None,
         benchmark=key,
         average=result.average if result else None,
+        missing=sum(result.missing_rewards.values()) if result else 0,
         age=age,
         notes=known_faults_of(path),
     )

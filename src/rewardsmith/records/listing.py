@@ -11,7 +11,7 @@ class RunSummary(Record):
     `stage` is what it is doing, or the last that ended; `verdict` PASS, FAIL, STOPPED or UNFINISHED by its records;
     `pairs` the training pairs; `average` that of `benchmark`; `age` seconds since a stage last ended. `notes`
     are faults known of the version of Rewardsmith that made its model. `problem` says why a folder that looks like a
-    run cannot be read.
+    run cannot be read. `missing` counts the rewards that the average lacks.
     """
 
     name: str
@@ -23,6 +23,7 @@ class RunSummary(Record):
     pairs: int | None = None
     benchmark: str = ""
     average: float | None = None
+    missing: int = 0
     age: float | None = None
     notes: tuple[str, ...] = ()
     problem: str = ""

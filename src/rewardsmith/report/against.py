@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rewardsmith.records import BenchmarkComparison, ComparisonRecord, DifferenceResult, FlippedRow, PairComparison
+from rewardsmith.records import (
+    BenchmarkComparison,
+    ComparisonRecord,
+    DifferenceResult,
+    FlippedRow,
+    PairComparison,
+    reasons_in_words,
+)
 from rewardsmith.report.blocks import Block, Cell, Column, Grid, block_lines
 from rewardsmith.report.formatting import MISSING, Number, p_value, percent, plural, significant, visible
 from rewardsmith.report.markdown_text import prose
@@ -79,7 +86,16 @@ def _block(found: BenchmarkComparison, pair: PairComparison) -> Block:
         title=visible(found.title, 80),
         reading=visible(pair.words, 400),
         state=_STATES[pair.average.verdict],
-        note=f"{plural(found.rows, 'row')} that both were scored on; per cent, differences in points.",
+        note=" ".join(
+            [
+                f"{plural(found.rows, 'row')} that both were scored on; per cent, differences in points.",
+                *(
+                    f"{visible(name, 60)}: {plural(sum(reasons.values()), 'reward')} missing "
+                    f"({visible(reasons_in_words(reasons), 120)})."
+                    for name, reasons in found.missing.items()
+                ),
+            ]
+        ),
         grids=tuple(grids),
     )
 

@@ -97,7 +97,8 @@ def _recorded_scores(source: CardSource) -> Iterator[str]:
 
 def _score_row(row: ScoreRow) -> list[str]:
     interval = f"{row.low} to {row.high}" if row.low.value is not None else "–"
-    return [prose(row.name), str(row.n), f"**{row.score}**", interval, *map(str, row.baselines)]
+    rows = f"{row.n} ({row.missing:,} rewards missing)" if row.missing else str(row.n)
+    return [prose(row.name), rows, f"**{row.score}**", interval, *map(str, row.baselines)]
 
 
 def _place(table: ScoreTable) -> str:

@@ -145,7 +145,8 @@ def _figures(records: RunRecords, tables: tuple[ScoreTable, ...]) -> list[KeyFig
         row = table.average or (table.rows[0] if table.rows else None)
         if row:
             interval = f"{row.low} to {row.high}, " if row.low.value is not None else ""
-            figures.append(KeyFigure(table.title, row.score, "%", f"{interval}chance {row.baselines[0]}"))
+            missing = f", {row.missing:,} rewards missing" if row.missing else ""
+            figures.append(KeyFigure(table.title, row.score, "%", f"{interval}chance {row.baselines[0]}{missing}"))
     if records.check:
         note = f"of {plural(records.check.read, 'row')} read"
         figures.append(KeyFigure("Training pairs", count(records.check.train_pairs), "", note))
