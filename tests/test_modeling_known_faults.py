@@ -134,6 +134,32 @@ def test_training_in_float16_shows_in_the_weights(model: Path) -> None:
     assert [(one.rule, one.severity) for one in checkpoint_findings(model)] == [("checkpoint-float16", "warning")]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", "[1]"),
+        (
+            "config.json",
+            '{"rope_parameters": {"rope_theta": {}, "a": {"b": [1]}}, "layer_types": [{}], "model_type": []}',
+        ),
+        ("config.json", '{"text_config": ' * 2000 + "{}" + "}" * 2000),
+        ("model.safetensors", "version https://git-lfs"),
+        ("rewardsmith.json", "{"),
+    ],
+)
+def test_damaged_files_are_left_to_whoever_opens_them(model: Path, name: str, content: str) -> None:
+    by_0_1_0(model)
+    (model / name).write_text(content)
+    assert [fault for fault in known_faults(model) if fault.code != "one-spelling"] == []
+    checkpoint_findings(model)
+
+
+def test_a_base_that_is_no_name_of_a_file(model: Path) -> None:
+    for base in ("x" * 5000, "a\0b", ""):
+        assert codes(by_0_1_0(model, base_model=base)) in ([("base-weights", False)], [])
+
+
 def test_it_is_said_once_when_it_is_opened_and_rewards_are_the_same(model: Path, caplog: Any) -> None:
     text = [(rewardsmith.Message("user", "Hi"), rewardsmith.Message("assistant", "Hello."))]
     before = LocalScorer.load(model).score(text)

@@ -13,12 +13,11 @@ float16 weights, that another program reads it otherwise. Nothing is said of a c
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from packaging.version import InvalidVersion, Version
 
@@ -26,6 +25,7 @@ from rewardsmith.errors import ModelError, RewardsmithError
 from rewardsmith.modeling.spellings import gaps
 from rewardsmith.modeling.stored import ADAPTER, StoredTensor, listed, stored_adapter, stored_weights
 from rewardsmith.records import CheckpointRecord, read_record
+from rewardsmith.records.bounded import parse_json
 
 MENDED_IN = Version("0.2.0")
 """The first version without these faults."""
@@ -84,8 +84,7 @@ def _found(folder: Path, record: CheckpointRecord) -> Iterator[KnownFault]:
             "train again: this version keeps trainable weights in float32 or bfloat16",
             certain=True,
         )
-    config = folder / "config.json"
-    if config.is_file() and (found := list(gaps(json.loads(config.read_text(encoding="utf-8"))))):
+    if found := list(gaps(_config(folder))):
         yield KnownFault(
             "one-spelling",
             version,
@@ -93,6 +92,16 @@ def _found(folder: Path, record: CheckpointRecord) -> Iterator[KnownFault]:
             f"rewardsmith doctor {folder} --fix",
             certain=True,
         )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The configuration; empty where there is none or it cannot be read, which opening the model says."""
+    path = folder / "config.json"
+    try:
+        read = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def _base_weights(folder: Path, record: CheckpointRecord, stored: dict[str, StoredTensor]) -> Iterator[KnownFault]:
@@ -135,9 +144,14 @@ def _base_weights(folder: Path, record: CheckpointRecord, stored: dict[str, Stor
 def _base_folder(folder: Path, base: str) -> Path | None:
     """Where the base lies: as it is named, below a folder above the checkpoint, or in the hub's cache."""
     above = folder.resolve().parents[:_ABOVE]
-    for place in (Path(base), *(one / base for one in above)):
-        if (place / "config.json").is_file():
-            return place
+    try:
+        there = next(
+            (one for one in (Path(base), *(one / base for one in above)) if (one / "config.json").is_file()), None
+        )
+    except OSError:  # no name of a file at all
+        return None
+    if there is not None:
+        return there
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
         return None
     from huggingface_hub import try_to_load_from_cache
