@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Device, print_record
+from rewardsmith.cli.options import AsJson, Device, look_for, print_record
 from rewardsmith.cli.terminal import terminal
 
 
@@ -24,6 +24,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show one conversation as the model sees it: text, tokens, EOS, and the reward after each token."""
+    look_for([str(model)])
     from rewardsmith.pipeline import explain_job
 
     record = explain_job(model, file, row=row, device=device)

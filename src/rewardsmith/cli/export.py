@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rewardsmith.cli.options import AsJson, print_record
+from rewardsmith.cli.options import AsJson, look_for, print_record
 from rewardsmith.cli.terminal import terminal
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a checkpoint for another program, adapter merged, rewards unchanged; also imports what others wrote."""
+    look_for([str(model)])
     from rewardsmith.pipeline.exporting import export_job
 
     record = export_job(model, out, to, dtype=dtype, value_head_prefix=value_head_prefix)

@@ -75,3 +75,18 @@ def print_record(record: Any) -> None:
     from rewardsmith.records import to_json
 
     say_json(to_json(record))
+
+
+def look_for(models: list[str]) -> None:
+    """Refuse a model that is nowhere, before what computes is loaded: that takes longer than to ask.
+
+    Raises:
+        ModelError: there is no such folder, or no such name on the hub.
+    """
+    from rewardsmith.errors import ModelError
+    from rewardsmith.hub import ask_hub
+
+    for one in models:
+        if not one.lower().startswith(("http://", "https://")):
+            _, given, folder = one.partition("=")
+            ask_hub(folder if given else one, error=ModelError, where="--model")

@@ -28,6 +28,7 @@ from rewardsmith.cli.options import (
     TokensPerBatch,
     Workers,
     live,
+    look_for,
     print_record,
 )
 from rewardsmith.cli.terminal import terminal
@@ -60,6 +61,7 @@ def score(
     Ends with 1 where no row has a reward; rewards that are missing are null, counted by reason.
     """
     whole = combination(combine, weights, penalty, leave_out_failing)
+    look_for(model)
     with live() as events:
         from rewardsmith.pipeline.bulk import ScoreOptions, score_job
         from rewardsmith.pipeline.ensembles import LoadOptions

@@ -16,7 +16,7 @@ from rewardsmith.cli.ensembles import (
     Weights,
     combination,
 )
-from rewardsmith.cli.options import TOKENS_PER_BATCH, Device, Dtype, OnEngine, RayAddress, TokensPerBatch
+from rewardsmith.cli.options import TOKENS_PER_BATCH, Device, Dtype, OnEngine, RayAddress, TokensPerBatch, look_for
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def serve(
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds after which a request is given up: 503.")] = 60.0,
 ) -> None:
     """Serve rewards to TRL, OpenRLHF, verl, slime, LLaMA-Factory and clients of vLLM and SGLang."""
+    look_for(model)
     from rewardsmith.pipeline.serving import ServeOptions, serve_job
     from rewardsmith.serving.limits import Limits
     from rewardsmith.serving.queue import QueueSettings

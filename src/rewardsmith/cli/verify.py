@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rewardsmith.cli.formatting import VERDICT_COLOURS
-from rewardsmith.cli.options import AsJson, Device, live, print_record
+from rewardsmith.cli.options import AsJson, Device, live, look_for, print_record
 from rewardsmith.cli.terminal import Table, terminal
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """See whether a checkpoint gives the same rewards on every path; ends with 1 where one disagrees."""
+    look_for([model])
     with live() as events:
         from rewardsmith.pipeline.verifying import VERIFY_FILE, verify_job
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rewardsmith.errors import DataError
+from rewardsmith.hub import ask_hub
 from rewardsmith.spec import SourceSpec
 
 
@@ -20,6 +21,7 @@ def read_hub(source: SourceSpec) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     from datasets import load_dataset
 
+    _ask(source)
     try:
         dataset = load_dataset(source.id, name=source.name, split=source.split, revision=source.revision)
     except Exception as error:  # what the hub client raises depends on how it fails
@@ -36,10 +38,16 @@ def hub_revision(source: SourceSpec) -> str:
     """The commit that a hub id stands for now; what the spec says where the hub cannot be asked."""
     from huggingface_hub import HfApi
 
+    _ask(source)
     try:
         return HfApi().dataset_info(source.id or "", revision=source.revision).sha or ""
     except Exception:  # offline: the cache was used, and only the spec knows a revision
         return source.revision or ""
+
+
+def _ask(source: SourceSpec) -> None:
+    name = source.id or ""
+    ask_hub(name, error=DataError, where=f"hub data set {name}", kind="dataset", revision=source.revision)
 
 
 def _first_sentence(error: Exception) -> str:

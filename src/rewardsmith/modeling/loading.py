@@ -18,6 +18,7 @@ import torch
 import transformers
 
 from rewardsmith.errors import ModelError, first_line
+from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.stored import stored_adapter
@@ -108,6 +109,7 @@ def load_config(model: str | Path, revision: str | None = None) -> Any:
     Raises:
         ModelError: there is none that transformers understands.
     """
+    ask_hub(model, error=ModelError, where="base_model.id", revision=revision)
     try:
         config = transformers.AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
     except Exception as error:  # what a broken file raises depends on the field that is broken

@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from rewardsmith.errors import ModelError, SpecError, first_line
+from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.spec import Spec, compare_sizes
 
@@ -32,6 +33,7 @@ def load_config(model: str, revision: str | None = None, *, field: str = "base_m
     Raises:
         ModelError: there is no such model, it cannot be reached, or it wants to run code of its own.
     """
+    ask_hub(model, error=ModelError, where=field, revision=revision)
     try:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
     except Exception as error:  # what a broken file raises depends on the field that is broken

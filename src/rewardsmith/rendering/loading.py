@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import RenderingError
+from rewardsmith.hub import ask_hub
 from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.preparation import OverLength
 from rewardsmith.rendering.renderer import InText, Renderer
@@ -66,6 +67,7 @@ def load_tokenizer(base: str | Path, *, revision: str | None = None) -> Any:
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
+    ask_hub(base, error=RenderingError, where=str(base), revision=revision)
     level = logging.get_verbosity()
     try:
         logging.set_verbosity_error()  # what transformers tries one after the other; the last error says it

@@ -20,6 +20,7 @@ import torch
 import transformers
 
 from rewardsmith.errors import ModelError
+from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.imports import OPENRLHF_FIELDS, made_by_openrlhf
 from rewardsmith.modeling.loading import load_base, load_config, one_label_config
 from rewardsmith.modeling.quiet import quiet_upstream
@@ -103,6 +104,7 @@ def _folder_of(base: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    ask_hub(base, error=ModelError, where="base_model.id", revision=revision)
     try:
         return Path(snapshot_download(base, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
     except (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError) as error:
