@@ -140,7 +140,7 @@ def _answer(text: str, kind: Kind, revision: str | None) -> tuple[str, bool]:
     except RevisionNotFoundError:
         return f"{text} on the hub ({hub}) has no revision {revision!r}", True
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
+        status = error.response.status_code
         if status in (401, 403, 404):
             return f"the hub ({hub}) shows nobody of this machine {_KINDS[kind]} of this name", True
         return _unreachable(f"it answers {status}"), False
