@@ -122,3 +122,37 @@ def test_real_files_are_read_without_loss(name, pairs):
     prepared = prepare(spec, Renderer.from_tokenizer(chatml(), max_length=100_000))
     assert prepared.record.read == prepared.record.kept == pairs
     assert {finding.code for finding in prepared.record.findings} <= STAYING
+
+
+few = st.sampled_from
+labelled = st.fixed_dictionaries(
+    {
+        "prompt": few(["q", "r", "q r s t u v w x"]),
+        "chosen": few(["a", "b c d e", "zwölf"]),
+        "rejected": few(["f", "g h"]),
+    },
+    optional={
+        "chosen_model": few(["A", "B", "C"]),
+        "rejected_model": few(["A", "B", "C"]),
+        "annotator": few(["x", "y"]),
+        "source": few(["s", "t"]),
+        "subset": few(["u", "v"]),
+        "score_chosen": few([0, 1, 1e308, -1e308, 5e-324]),
+        "score_rejected": few([0, 1, 1e308, -1e308]),
+        "margin": few([0, 1, -1, 1e308, 5e-324]),
+    },
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(content=st.lists(st.tuples(labelled, few([1, 2, 7])), min_size=1, max_size=4), numbered=st.booleans())
+def test_labels_that_all_agree_or_stand_alone(content, numbered):
+    """Surveys divide by counts: of models that meet nobody, annotators with one row, scores without a spread."""
+    rows = [row for row, times in content for _ in range(times)]
+    if numbered:  # else most are repeats
+        rows = [
+            {**row, "prompt": f"{row['prompt']} {n}", "chosen": f"{row['chosen']} {n}"} for n, row in enumerate(rows)
+        ]
+    refuses_or_accounts(
+        "".join(json.dumps(row) + "\n" for row in rows).encode(), "a.jsonl", RENDERERS["chatml", "drop"]
+    )

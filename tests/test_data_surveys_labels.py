@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rewardsmith import statistics
 from rewardsmith.data.surveys.comparisons import compare, first_of, numbered
 from rewardsmith.data.surveys.labels import Labels
+from rewardsmith.data.surveys.margins import _histogram
 from survey_rows import codes_of, found_in, pair, rows_of, spec_of, survey, table_of
 
 CLEAN = [pair(f"Name river {n}.", f"The Loire, {n}.", f"Nantes, {n}.") for n in range(1000)]
@@ -301,3 +302,16 @@ def test_margins_drawn_from_a_normal_distribution_are_plausible(scale, noise):
 def test_a_range_from_high_to_low_is_refused():
     with pytest.raises(ValueError, match="no margin lies between these"):
         spec_of({"path": "a.jsonl", "target_margin_range": [3, 0]})
+
+
+def test_a_histogram_of_margins_that_are_hardly_apart() -> None:
+    close = np.array([1.0, np.nextafter(1.0, 2.0), 1.0])
+    counts, edges = _histogram(close)
+    assert (counts.sum(), counts.max(), len(counts)) == (3, 3, len(edges) - 1)
+    counts, edges = _histogram(np.array([0.0, 5e-324]))
+    assert (counts.sum(), edges[0], edges[-1]) == (2, -0.5, 0.5)
+    counts, edges = _histogram(np.array([3.4e38, np.nextafter(3.4e38, 0)]))
+    assert counts.sum() == 2
+    spread = np.array([0.0, 1.0, 3.0])
+    for found, wanted in zip(_histogram(spread), np.histogram(spread, bins=len(counts)), strict=True):
+        np.testing.assert_array_equal(found, wanted)

@@ -23,6 +23,7 @@ from rewardsmith.data.columns import Columns
 from rewardsmith.data.forms.contract import Basis, Formed, Row, Strings, Tie, number_of
 from rewardsmith.data.messages import RowFault
 from rewardsmith.data.paths import Look, path_of
+from rewardsmith.records.evaluation import LARGEST_REWARD
 from rewardsmith.spec.forms import OpenAIForm, PairForm, TranscriptForm, same
 from rewardsmith.types import PreferencePair
 
@@ -76,7 +77,7 @@ class PairReader:
             return None, ""
         numbers = [number for number in map(number_of, stated) if number is not None]
         margin = numbers[0] - sum(numbers[1:]) if len(numbers) == len(stated) else math.nan
-        if math.isfinite(margin):
+        if abs(margin) <= LARGEST_REWARD:  # training holds margins in float32
             return (-margin or 0.0) if columns.ranks and columns.target_margin is None else margin, ""
         shown = " and ".join(repr(value)[:_SHOWN] for value in stated)
         return None, shown.encode("utf-8", "replace").decode()

@@ -98,6 +98,14 @@ def _found(
     ]
 
 
+def _histogram(values: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """As numpy's; values that float64 hardly tells apart count as equal, where numpy finds no room for the edges."""
+    low, high = float(values.min()), float(values.max())
+    if high - low < max(1e-9 * max(-low, high), 1e-300):
+        low, high = low - max(0.5, 1e-6 * abs(low)), high + max(0.5, 1e-6 * abs(high))
+    return np.histogram(values, bins=_BINS, range=(low, high))
+
+
 def _summary(
     title: str, margin: Floats, is_out: NDArray[np.bool_], unread: int, allowed: Range, source: SourceSpec
 ) -> MarginSummary:
@@ -105,7 +113,7 @@ def _summary(
     negative = int(np.sum(stated < 0))
     interval = wilson_interval(negative, len(stated)) if len(stated) else None
     inside = margin[np.isfinite(margin) & ~is_out]
-    counts, edges = np.histogram(inside, bins=_BINS) if len(inside) else (np.empty(0), np.empty(0))
+    counts, edges = _histogram(inside) if len(inside) else (np.empty(0), np.empty(0))
     quantiles = np.quantile(stated, list(_QUANTILES.values())) if len(stated) else ()
     return MarginSummary(
         source=title,
