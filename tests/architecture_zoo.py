@@ -147,7 +147,14 @@ def _encoders() -> Iterator[Architecture]:
     yield Architecture("fnet", SMALL, openrlhf=_ENCODER)
     yield Architecture(
         "funnel",
-        {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48, "block_sizes": [1, 1], "block_repeats": [1, 1]},
+        {
+            "d_model": 32,
+            "n_head": 4,
+            "d_head": 8,
+            "d_inner": 48,
+            "block_sizes": [1, 1],
+            "architectures": ["FunnelBaseModel"],
+        },
         openrlhf=_ENCODER,
     )
     yield Architecture("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}, openrlhf=_ENCODER)

@@ -223,7 +223,9 @@ def test_no_weight_is_trained_in_float16(tmp_path: Path, adapter: str, caplog: p
 def test_verify_asks_long_texts_alone_and_in_company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = make_tiny(zoo("phi3 longrope"), tmp_path / "base")
     folder = make_checkpoint(tmp_path / "model", base)
-    clean = {path.path: path for path in verify_job(folder, Silent(), device="cpu").paths}
+    record = verify_job(folder, Silent(), device="cpu")
+    assert [(one.field, one.value, one.fails) for one in record.findings] == [("rope_parameters", "48", False)]
+    clean = {path.path: path for path in record.paths}
     assert {clean[name].verdict for name in ("recorded", "padded", "saved template", "transformers", "tree")} == {
         "PASS"
     }

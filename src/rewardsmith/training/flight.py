@@ -137,6 +137,8 @@ class _Trial:
         self.model = load_base(self.spec, self.base, self.renderer.tokenizer, seed=self.spec.training_seed).cpu()
         if self.spec.training.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
+            if not isinstance(self.spec.adapter, NoAdapter):
+                self.model.enable_input_require_grads()  # as TRL does: else nothing below the head has a gradient
         self.model.eval()
         self.before = alone(self.model, self.texts)
 
@@ -147,7 +149,8 @@ class _Trial:
         if isinstance(adapter, NoAdapter) or adapter.dropout == 0:
             with self._blamed("forward as in training"):
                 training = self._in_training()
-            self._refuse_apart(training, self.before, "forward as in training, which should be that of evaluation,")
+            what = "forward as in training, which should be that of evaluation,"
+            self._refuse_apart(training, self.before, what, tolerance=0.0)
         with self._blamed("choice of a layout"):
             layout = choose_layout(self.spec.training.layout, self.model, self.renderer.pad_token_id)
         with self._blamed("backward"):
@@ -170,7 +173,8 @@ class _Trial:
         with self._blamed("reload"):
             opened = open_checkpoint(self.folder / "flown")
             reloaded = alone(opened.model, self.texts)
-        self._refuse_apart(reloaded, stepped, "reload of the checkpoint")
+        close = max(2e-6, TOLERANCE * float(np.abs(stepped).max())) if self._float32() else None
+        self._refuse_apart(reloaded, stepped, "reload of the checkpoint", tolerance=close)
 
     def _in_training(self) -> NDArray[np.float64]:
         self.model.train()
@@ -203,10 +207,13 @@ class _Trial:
         optimizer.step()
         self.model.zero_grad(set_to_none=True)
 
-    def _refuse_apart(self, found: NDArray[np.float64], wanted: NDArray[np.float64], what: str) -> None:
+    def _refuse_apart(
+        self, found: NDArray[np.float64], wanted: NDArray[np.float64], what: str, tolerance: float | None = None
+    ) -> None:
         worst = float(np.abs(found - wanted).max())
-        tolerance = TOLERANCE if self._float32() else 0.05
-        if not worst <= tolerance * max(1.0, float(np.abs(wanted).max())):
+        if tolerance is None:
+            tolerance = (TOLERANCE if self._float32() else 0.05) * max(1.0, float(np.abs(wanted).max()))
+        if not worst <= tolerance:
             said = (
                 "gives rewards that are no numbers"
                 if math.isnan(worst)
