@@ -182,6 +182,24 @@ REFUSED: dict[str, tuple[Change, str]] = {
         ),
         "is no file of this folder",
     ),
+    "an index beyond the folder": (
+        config(transformers_weights="../base/model.safetensors"),
+        r"field 'transformers_weights': is '\.\./base/model\.safetensors', which is no file of this folder",
+    ),
+    "a named file that is lost": (config(transformers_weights="gone.safetensors"), r"there is no gone\.safetensors"),
+    "a head of one dimension": (
+        tensors(lambda found: found | {"score.weight": torch.ones(32)}),
+        r"its head is another: score\.weight is 32, a reward needs 1 × 32",
+    ),
+    "every name twice": (
+        tensors(lambda found: found | {f"_orig_mod.{name}": one.clone() for name, one in found.items()}),
+        "both for the same weight",
+    ),
+    "another numbering": (
+        renamed(lambda name: name.replace("layers.1.", "layers.2.")),
+        "11 of 25 weights are not in the files .*11 in the files have no place",
+    ),
+    "no head to divide by": (config(num_attention_heads=0), "cannot be loaded"),
     "pad beyond": (config(pad_token_id=400), r"field 'pad_token_id': is 400, and the vocabulary has \d+ tokens"),
 }
 HEADS: dict[str, tuple[dict[str, torch.Tensor], str]] = {
@@ -463,6 +481,15 @@ def test_other_adapters_to_weights_give_the_rewards_of_peft(tmp_path: Path, tiny
     with torch.no_grad():
         wanted = [float(wrapped(input_ids=one).logits) for one in ids]
     np.testing.assert_allclose(LocalScorer.load(tmp_path).score(TEXTS), wanted, atol=1e-5)
+
+
+def test_an_adapter_is_no_base(adapter: Path, tiny_base: Path) -> None:
+    """transformers would load the adapter's own base, or put the adapter on this one, and say neither."""
+    renderer = load_renderer(str(tiny_base), max_length=64)
+    shutil.copyfile(adapter / "adapter_config.json", adapter.parent / "base" / "adapter_config.json")
+    for folder in (adapter, adapter.parent / "base"):
+        with pytest.raises(ModelError, match="it holds an adapter, and a whole model is needed here"):
+            load_base(Spec(), folder, renderer.tokenizer, seed=3)
 
 
 def test_an_adapter_in_memory_is_compared_with_both_files(adapter: Path) -> None:

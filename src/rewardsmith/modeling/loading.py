@@ -21,7 +21,7 @@ from rewardsmith.errors import ModelError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.modeling.reward_head import install_reward_forward
-from rewardsmith.modeling.stored import stored_adapter
+from rewardsmith.modeling.stored import refuse_adapter, stored_adapter
 from rewardsmith.modeling.trainable import add_adapter, raise_float16, switch_off_dropout
 from rewardsmith.modeling.weights import (
     Head,
@@ -109,6 +109,8 @@ def load_config(model: str | Path, revision: str | None = None) -> Any:
     Raises:
         ModelError: there is none that transformers understands.
     """
+    if not (Path(model) / "config.json").is_file():
+        refuse_adapter(model)
     ask_hub(model, error=ModelError, where="base_model.id", revision=revision)
     try:
         config = transformers.AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)

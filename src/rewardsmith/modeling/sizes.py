@@ -8,6 +8,7 @@ Used by `train` and `run` to refuse a reward model that is larger than its polic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ import transformers
 from rewardsmith.errors import ModelError, SpecError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
+from rewardsmith.modeling.stored import refuse_adapter
 from rewardsmith.spec import Spec, compare_sizes
 
 
@@ -33,6 +35,8 @@ def load_config(model: str, revision: str | None = None, *, field: str = "base_m
     Raises:
         ModelError: there is no such model, it cannot be reached, or it wants to run code of its own.
     """
+    if not (Path(model) / "config.json").is_file():
+        refuse_adapter(model)
     ask_hub(model, error=ModelError, where=field, revision=revision)
     try:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)

@@ -77,6 +77,12 @@ def weight_files(folder: Path, config: Mapping[str, Any] | None = None) -> list[
     """
     named = (_config(folder) if config is None else config).get("transformers_weights")
     first = str(named) if named else WEIGHTS
+    if Path(first).name != first:
+        raise ModelError(
+            f"is {first!r}, which is no file of this folder",
+            where=f"{folder}/config.json, field 'transformers_weights'",
+            fix="write the name of a file that lies beside it, or leave the line out",
+        )
     if not first.endswith(".json") and (folder / first).is_file():
         return [folder / first]
     index = folder / (first if first.endswith(".json") else INDEX)
@@ -105,6 +111,20 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             return {name: StoredTensor(path, one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise ModelError(_why_unreadable(path, error), where=str(path), fix=_how_readable(path)) from error
+
+
+def refuse_adapter(folder: str | Path) -> None:
+    """Refuse an adapter's folder where a whole model is needed: transformers would load its base, or both, unasked.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if (Path(folder) / "adapter_config.json").is_file():
+        raise ModelError(
+            "it holds an adapter, and a whole model is needed here",
+            where=str(folder),
+            fix=f"rewardsmith export --model {folder} --to hf --out DIR, and name DIR; or remove adapter_config.json",
+        )
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:

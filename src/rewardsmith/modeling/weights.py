@@ -36,7 +36,7 @@ from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import cached_file
 
-from rewardsmith.errors import ModelError
+from rewardsmith.errors import ModelError, first_line
 from rewardsmith.modeling.imports import head_names
 from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.stored import (
@@ -45,6 +45,7 @@ from rewardsmith.modeling.stored import (
     WEIGHTS,
     StoredTensor,
     listed,
+    refuse_adapter,
     stored_adapter,
     stored_weights,
 )
@@ -210,7 +211,7 @@ def _plain_errors(model: str) -> Iterator[None]:
         raise
     except _CAN_FAIL as error:
         raise ModelError(
-            f"{model!r} cannot be loaded as a reward model: {_first_line(error)}",
+            f"{model!r} cannot be loaded as a reward model: {first_line(error)}",
             where="base_model.id",
             fix="name a text model with safetensors weights, in a folder, in the hub cache or on the hub",
         ) from error
@@ -225,14 +226,10 @@ def _plain_adapter_errors(path: Path) -> Iterator[None]:
         raise
     except _CAN_FAIL as error:
         raise ModelError(
-            f"the adapter cannot be put on its base: {_first_line(error)}",
+            f"the adapter cannot be put on its base: {first_line(error)}",
             where=str(path),
             fix="restore the adapter_config.json that it was saved with, and name the base that it was trained on",
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _settle(model: str, config: Any, *, head: Head, revision: str | None) -> Settled:
@@ -264,6 +261,7 @@ def _settle(model: str, config: Any, *, head: Head, revision: str | None) -> Set
 def _stored(model: str, revision: str | None) -> dict[str, StoredTensor]:
     """Headers of the weight files; those of a hub id come from the hub's cache, and into it."""
     if Path(model).is_dir():
+        refuse_adapter(model)
         return stored_weights(Path(model))
     with _plain_errors(model), quiet_upstream():
         first = None
@@ -507,7 +505,7 @@ def adapter_config(folder: Path) -> Any:
         kind = said["peft_type"]
     except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise ModelError(
-            f"it does not say what kind of adapter it is: {_first_line(error)}",
+            f"it does not say what kind of adapter it is: {first_line(error)}",
             where=f"{path}, field 'peft_type'",
             fix="restore the file as peft saved it",
         ) from error
