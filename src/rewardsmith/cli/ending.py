@@ -114,7 +114,7 @@ def _machine_fault(error: BaseException) -> str:
         if isinstance(one, MemoryError) or type(one).__name__ == "OutOfMemoryError":
             return (
                 f"error: out of memory: {first_line(one)}\n  try: a smaller "
-                "hardware.tokens_per_batch or --tokens-per-batch, a smaller model, or fewer processes on this machine"
+                "training.tokens_per_micro_batch, evaluation.tokens_per_batch or --tokens-per-batch, or a smaller model"
             )
     return ""
 
