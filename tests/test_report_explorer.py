@@ -21,7 +21,7 @@ from rewardsmith.report.explorer import explorer
 from rewardsmith.report.formatting import written_out
 from rewardsmith.report.payload import CHARACTERS, Payload, pack
 from rewardsmith.report.reading import RunRecords, read_run, without_texts
-from rewardsmith.report.row_items import FLAGS, TRAINING, Item, place, row_items
+from rewardsmith.report.row_items import FLAGS, TRAINING, Item, pair_place, row_items
 
 
 def unpacked(payload: Payload) -> tuple[dict[str, Any], list[str]]:
@@ -81,7 +81,7 @@ def test_pairs_in_doubt_come_with_their_place_and_text(tmp_path: Path) -> None:
     first = noise.suspects[0]
     text = RowText("Which?", ("this",), ("that one",))
     records = replace(records_of(tmp_path), noise=noise)
-    found = row_items(records, RowTexts({place(first.file, first.row): text}))
+    found = row_items(records, RowTexts({pair_place(first.file, first.row, first.id): text}))
     assert len(found) == len(noise.suspects)
     shown = next(one for one in found if one.id == first.id)
     assert (shown.kind, shown.source, shown.margin, shown.text) == ("pairs", TRAINING, first.margin, text)

@@ -27,6 +27,8 @@ from rewardsmith.records import DatasetInfo
 from rewardsmith.types import Conversation, PreferencePair
 
 UNNAMED = "all"
+_SOURCE = "source"
+_SOURCES = 20
 """Subset of the pairs that name none."""
 
 PROTOCOL = (
@@ -86,6 +88,7 @@ def pair_rows(pairs: Sequence[PreferencePair], dataset: DatasetInfo, title: str)
                 rejected=(pair.rejected,),
                 group=groups.setdefault(pair.prompt or pair.chosen + pair.rejected, str(len(groups))),
                 where=f"{pair.source or title}, pair {name}",
+                facts={_SOURCE: pair.source or title},
             )
         )
     return BenchmarkRows(rows=tuple(rows), dataset=dataset, title=title)
@@ -108,7 +111,26 @@ def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None
         "margin_mean": float(margins_P.mean()),
         **dict(zip(_QUANTILES, quantiles, strict=True)),
         "temperature": bradley_terry.fit_temperature(margins_P),
+        **_by_source(rows, rewards),
     }
+
+
+def _by_source(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """Accuracy on the pairs of each source, where there are several: what a mixture is judged by.
+
+    Counted as the whole is: equal rewards as half, missing ones as 0. The largest sources, with their numbers of pairs.
+    """
+    margins_P = pair_margins(rewards)
+    points_P = np.where(np.isnan(margins_P), 0.0, (np.sign(margins_P) + 1) / 2)
+    of_P = [row.facts.get(_SOURCE, "") for row in rows]
+    counts = Counter(of_P)
+    if len(counts) < 2:
+        return {}
+    found: dict[str, float | None] = {}
+    for name, count in counts.most_common(_SOURCES):
+        here = np.array([of == name for of in of_P])
+        found[f"accuracy on {name} ({count} pairs)"] = float(points_P[here].mean())
+    return found
 
 
 PAIRS = Benchmark(

@@ -22,7 +22,7 @@ from rewardsmith.records import BenchmarkResult, LabelNoiseRecord, read_jsonl, r
 from rewardsmith.report import RowText, RowTexts
 from rewardsmith.report.card import write_card
 from rewardsmith.report.card_sources import RECORD
-from rewardsmith.report.row_items import place
+from rewardsmith.report.row_items import pair_place
 from rewardsmith.spec import load_spec
 
 _NOISE_FILE = "label_noise.json"
@@ -70,13 +70,13 @@ def _pairs_in_doubt(run: Path, events: Events) -> tuple[dict[str, RowText], list
     path = run / _NOISE_FILE
     if not path.exists():
         return {}, []
-    places = {(pair.file, pair.row) for pair in read_record(path, LabelNoiseRecord).suspects}
+    places = {(pair.file, pair.row, pair.id) for pair in read_record(path, LabelNoiseRecord).suspects}
     try:
         pairs = training_pairs(run, places, events)
     except UserError as error:
         return {}, [f"{error.where}: {error.problem}" if error.where else error.problem]
     return {
-        place(*where): RowText(text_of(pair.prompt), (text_of(pair.chosen),), (text_of(pair.rejected),))
+        pair_place(*where): RowText(text_of(pair.prompt), (text_of(pair.chosen),), (text_of(pair.rejected),))
         for where, pair in pairs.items()
     }, []
 

@@ -78,8 +78,12 @@ def find_rows(wanted: Set[str], origins: Sequence[Origin], events: Events) -> tu
     return found, list(dict.fromkeys(reasons))
 
 
-def training_pairs(run: Path, places: Set[tuple[str, int]], events: Events) -> dict[tuple[str, int], PreferencePair]:
-    """Pairs of a run's training sources by file (as in the spec) and 1-based row; those that are no longer there lack.
+Place = tuple[str, int, str]
+"""File (as in the spec), 1-based row, and the pair's id: a row may hold several pairs."""
+
+
+def training_pairs(run: Path, places: Set[Place], events: Events) -> dict[Place, PreferencePair]:
+    """Pairs of a run's training sources by their place; those that are no longer there lack.
 
     Raises:
         UserError: a source cannot be read.
@@ -88,15 +92,15 @@ def training_pairs(run: Path, places: Set[tuple[str, int]], events: Events) -> d
     if spec is None or not places:
         return {}
     embedded = Resources.of(spec, events, with_base=False).pairs
-    found: dict[tuple[str, int], PreferencePair] = {}
+    found: dict[Place, PreferencePair] = {}
     for source in spec.data.train:
-        wanted = {number for file, number in places if file == source.title}
+        wanted = {(number, name) for file, number, name in places if file == source.title}
         if not wanted:
             continue
         for number, pair in _intake(source, "train", spec, embedded).stream:
-            if number in wanted:
-                found[source.title, number] = pair
-                wanted.remove(number)
+            if (number, pair.id) in wanted:
+                found[source.title, number, pair.id] = pair
+                wanted.remove((number, pair.id))
             if not wanted:
                 break
     return found

@@ -68,8 +68,13 @@ class Item:
 
 
 def place(file: str, row: int) -> str:
-    """What the text of a training pair goes by."""
+    """What the row of a training pair goes by."""
     return f"{file}:{row}"
+
+
+def pair_place(file: str, row: int, pair_id: str) -> str:
+    """The same for one of the pairs that a row may hold."""
+    return f"{file}:{row}:{pair_id}"
 
 
 def row_items(records: RunRecords, texts: RowTexts) -> tuple[Item, ...]:
@@ -124,7 +129,7 @@ def _lacking(row: RowResult) -> str:
 
 def _in_doubt(records: RunRecords, texts: RowTexts) -> Iterator[Item]:
     for pair in records.noise.suspects if records.noise else ():
-        text = texts.found.get(place(pair.file, pair.row))
+        text = texts.found.get(pair_place(pair.file, pair.row, pair.id))
         yield Item(
             kind="pairs",
             source=TRAINING,
