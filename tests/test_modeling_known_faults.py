@@ -90,7 +90,7 @@ def test_weights_that_the_base_does_not_have_by_name(model: Path, base: Path, re
     [fault] = known_faults(model)
     assert (fault.code, fault.certain) == ("base-weights", True)
     count = sum(name != "score.weight" and rename(name) != name for name in stored)
-    assert f"{count} of {len(stored)} weights are not in its base {base} by name" in fault.said
+    assert f"{count} of {len(stored)} weights are not in its base {str(base)!r} by name" in fault.said
     [finding] = checkpoint_findings(model)
     assert (finding.rule, finding.severity) == ("checkpoint-base-weights", "error")
 

@@ -124,7 +124,7 @@ def _base_weights(folder: Path, record: CheckpointRecord, stored: dict[str, Stor
         yield KnownFault(
             "base-weights",
             version,
-            f"{said}, and its base {there} does not load whole: {error.problem}",
+            f"{said}, and its base {str(there)!r} does not load whole: {error.problem}",
             "train again from a whole base",
             certain=True,
         )
@@ -135,7 +135,7 @@ def _base_weights(folder: Path, record: CheckpointRecord, stored: dict[str, Stor
         yield KnownFault(
             "base-weights",
             version,
-            f"{said}: {len(lost)} of {len(stored)} weights are not in its base {there} by name ({listed(lost)})",
+            f"{said}: {len(lost)} of {len(stored)} weights are not in its base {str(there)!r} by name ({listed(lost)})",
             "train again: this version takes known prefixes off, and refuses a base in which weights are missing",
             certain=True,
         )
