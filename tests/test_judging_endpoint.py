@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from judge_world import judged, ranked_rows, write_rows
 from rewardsmith.errors import SpecError
+from rewardsmith.judging import endpoint as endpoint_module
 from rewardsmith.judging.endpoint import CallFailed, Endpoint, Failure, too_long, unsuitable
 from rewardsmith.judging.replies import Reply
 from rewardsmith.spec import JudgeSpec
@@ -191,6 +194,161 @@ def test_an_endpoint_that_repeats_the_key_it_refuses_does_not_reveal_it(
     assert raised.value.where == f"{judge.url} (model 'judge'), field 'judge.key_variable'"
     assert "answers 401: Incorrect API key provided: Bearer [key]" in raised.value.problem
     assert raised.value.fix == ("put the endpoint's key into $REWARDSMITH_JUDGE_KEY: the key in it is not accepted")
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        *((value, "begins or ends with a space or a line end") for value in (f"{KEY}\n", f" {KEY}", f"{KEY}\r\n")),
+        *((f"{KEY}{one}{KEY}", "holds a space, a line end or others than printable ASCII") for one in "\n\x7fé\t "),
+    ],
+)
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, fault: str
+) -> None:
+    monkeypatch.setenv("REWARDSMITH_JUDGE_KEY", value)
+    data = write_rows(tmp_path / "rows.jsonl", ranked_rows(2))
+    with pytest.raises(SpecError) as raised:
+        judged("http://127.0.0.1:9/v1", "rewardbench2", data, tmp_path / "out")
+    assert raised.value.problem.startswith(f"the value of $REWARDSMITH_JUDGE_KEY {fault}")
+    assert raised.value.where == "judge.key_variable"
+    assert KEY not in str(raised.value)
+
+
+def _spellings() -> list[str]:
+    return [
+        f"Bearer {KEY}",
+        json.dumps(f"header {KEY}"),
+        "".join(f"\\u{ord(one):04x}" for one in KEY),
+        base64.b64encode(f"user:{KEY}".encode()).decode(),
+        "".join(f"%{ord(one):02X}" for one in KEY),
+        KEY[:-4],
+    ]
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("spelled", _spellings())
+def test_a_key_that_comes_back_is_kept_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelled: str, escaped: bool
+) -> None:
+    monkeypatch.setenv("REWARDSMITH_JUDGE_KEY", KEY)
+    content = json.dumps({"choices": [{"message": {"content": f"{spelled}\n[[A]]"}}]})
+    if escaped:  # as an encoder may that escapes every character
+        content = content.replace(spelled, "".join(f"\\u{ord(one):04x}" for one in spelled))
+    data = write_rows(tmp_path / "rows.jsonl", ranked_rows(2))
+    with answering(200, content) as (url, _):
+        judged(url, "rewardbench2", data, tmp_path / "out", output="text")
+    calls = (tmp_path / "out" / "calls.jsonl").read_text()
+    assert "[key]" in calls
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            text = path.read_text(errors="replace")
+            assert not any(one in text for one in (KEY[:12], KEY[5:], *_spellings()[1:5])), path
+    with answering(400, json.dumps({"error": {"message": spelled}})) as (url, _):
+        found = failure(url)
+    assert "[key]" in found.problem
+    assert KEY[:12] not in found.problem
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setenv("REWARDSMITH_JUDGE_KEY", KEY)
+    data = write_rows(tmp_path / "rows.jsonl", ranked_rows(2))
+    with answering(200, "{}") as (other, seen):
+        place = other.replace("http://", f"http://any:{KEY}@")
+        with answering(status, "", {"location": f"{place}/chat/completions"}) as (url, _):
+            with pytest.raises(SpecError) as raised:
+                judged(url, "rewardbench2", data, tmp_path / "out")
+    assert seen == []
+    assert raised.value.problem == f"answers {status}: go to {other}/chat/completions. Redirects are not followed"
+    assert raised.value.where.endswith("field 'judge.endpoint'")
+    assert KEY not in str(raised.value)
+
+
+def _logprobs(value: str) -> str:
+    tops = (
+        f'{{"content": [{{"top_logprobs": [{{"token": "A", "logprob": {value}}}, {{"token": "B", "logprob": -1}}]}}]}}'
+    )
+    return f'{{"choices": [{{"message": {{"content": "[[A]]"}}, "logprobs": {tops}}}]}}'
+
+
+HOSTILE = {
+    "deep": ("[" * 100_000, Reply("", -1, -1)),
+    "deep object": ('{"choices":' * 50_000, Reply("", -1, -1)),
+    "digits": (f'{{"choices": {"9" * 5000}}}', Reply("", -1, -1)),
+    "nul": ("\x00", Reply("", -1, -1)),
+    "no text": ('{"choices": [{"message": {"content": {"a": 1}}}]}', Reply("", -1, -1)),
+    "tokens": (
+        f'{{"choices": [{{"message": {{"content": "x"}}}}], "usage": {{"prompt_tokens": {"9" * 400}}}}}',
+        Reply("x", -1, -1),
+    ),
+    "usage": ('{"choices": [], "usage": {"prompt_tokens": NaN, "completion_tokens": 1e400}}', Reply("", -1, -1)),
+    "surrogate": ('{"choices": [{"message": {"content": "a\\ud83d"}}]}', Reply("a?", -1, -1)),
+    **{
+        f"log probability {value[:9]}": (_logprobs(value), Reply("[[A]]", -1, -1, ((("B", -1.0),),)))
+        for value in ("9" * 400, "-" + "9" * 400, "NaN", "Infinity", "-Infinity", "1e999", "null", "true", '"x"')
+    },
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_answer_of_200_is_more_than_a_reply_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+    content, reply = HOSTILE[name]
+    with answering(200, content) as (url, _):
+        assert call(url) == reply
+        data = write_rows(tmp_path / "rows.jsonl", ranked_rows(2))
+        done = judged(url, "rewardbench2", data, tmp_path / "out")
+    assert done.record.missing == ({} if "[[A]]" in reply.text and done.record.judged else {"unparsed": 2})
+    assert done.complete is (done.record.judged > 0)
+
+
+def test_a_verdict_of_400_digits_is_none(tmp_path: Path) -> None:
+    for digits in ("9" * 400, "1e400", "NaN"):
+        content = json.dumps({"choices": [{"message": {"content": f'{{"rating": {digits}, "verdict": {digits}}}'}}]})
+        with answering(200, content) as (url, _):
+            data = write_rows(tmp_path / f"{digits[:3]}.jsonl", ranked_rows(2))
+            done = judged(url, "rewardbench2", data, tmp_path / digits[:3])
+        assert done.record.missing == {"unparsed": 2}
+
+
+def test_an_answer_is_read_so_far_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_module, "MOST_BYTES", 50_000)
+    content = json.dumps({"choices": [CHOICE], "fill": "x" * 60_000})
+    with answering(200, content) as (url, _):
+        assert call(url) == Reply("", -1, -1)
+    with answering(500, content) as (url, _):
+        found = failure(url)
+    assert (found.problem, found.again) == ("answers 500, and more than 0 MiB", False)
+    with answering(200, json.dumps({"choices": [CHOICE], "fill": "x" * 40_000})) as (url, _):
+        assert call(url) == Reply("[[A]]", -1, -1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(f"http://127.0.0.1:{port}/v1" for port in ("99999", "65536", "0", "x", "-1")),
+        *(
+            "http://[::1/v1",
+            "http://exa mple/v1",
+            "http://a..b/v1",
+            f"http://{'a' * 300}/v1",
+            "http://h\x00/v1",
+            "http://h/é",
+        ),
+    ],
+)
+def test_an_address_that_is_none_is_a_fault_of_the_spec(url: str) -> None:
+    with pytest.raises(ValidationError, match="that is not the address of an endpoint: "):
+        JudgeSpec(endpoint=url, model="m")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "http://[::1]:1/v1", "http://nobody.invalid/v1"])
+def test_an_endpoint_that_is_not_there_ends_the_job_in_one_message(tmp_path: Path, url: str) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", ranked_rows(2))
+    with pytest.raises(SpecError) as raised:
+        judged(url, "rewardbench2", data, tmp_path / "out", retries=0)
+    assert raised.value.problem.startswith("cannot be reached: ")
+    assert raised.value.where.endswith("field 'judge.endpoint'")
 
 
 def test_text_that_is_no_unicode_is_asked_all_the_same(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import faulthandler
 import gzip
 import json
 import os
@@ -106,6 +107,7 @@ class Seen:
     bytes_sent: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     canaries: int = 0
+    starved: int = 0
     slowest_health: float = 0.0
     start_bytes: int = 0
     peak_bytes: int = 0
@@ -317,15 +319,23 @@ class Fuzz:
         self.seen.canaries += 1
 
     async def whole(self, raw: bytes) -> bytes:
-        try:
-            async with asyncio.timeout(HANG_SECONDS):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                writer.write(raw)
-                answer = await reader.read()
-                writer.close()
-                return answer
-        except (TimeoutError, OSError) as error:
-            return f"no answer: {type(error).__name__}".encode()
+        """The answer to a sound request; asked again where the machine, not the server, was busy meanwhile."""
+        while True:
+            started, waited = time.monotonic(), starved(self.pid) + starved(os.getpid())
+            try:
+                async with asyncio.timeout(HANG_SECONDS):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    writer.write(raw)
+                    answer = await reader.read()
+                    writer.close()
+                    return answer
+            except (TimeoutError, OSError) as error:
+                lost = starved(self.pid) + starved(os.getpid()) - waited
+                if isinstance(error, TimeoutError) and lost > (time.monotonic() - started) / 2:
+                    self.seen.starved += 1
+                    continue
+                os.kill(self.pid, signal.SIGUSR1)  # its stacks, into its log
+                return f"no answer: {type(error).__name__}, {lost:.1f} s without a processor".encode()
 
     def problem(self, text: str, raw: bytes, name: str) -> None:
         self.seen.problems.append(f"{name}: {text}")
@@ -357,9 +367,11 @@ def fuzz(seconds: float, seed: int, clients: int = 8, found: Path | None = None)
             seen = asyncio.run(Fuzz(port, server.pid, Maker(seed, cases), found).run(seconds, clients))
             server.send_signal(signal.SIGTERM)
             try:
-                code: int | str = server.wait(30)
+                code: int | str = server.wait(120)  # a body may take 30 s to arrive
             except subprocess.TimeoutExpired:
-                code = "none within 30 s"
+                server.send_signal(signal.SIGUSR1)
+                time.sleep(1)
+                code = "none within 120 s"
         finally:
             server.kill()
             server.wait()
@@ -381,7 +393,7 @@ def complaints(log: str) -> list[str]:
         meant = event["event"] in ("reload_refused", "model_failed")
         if (event["level"] == "error" and not meant) or event["event"] in ("asyncio", "concurrent.futures"):
             wrong.append(f"log: {line[:600]}")
-    return wrong[:20]
+    return wrong[:200]
 
 
 def listening(log: Path, server: subprocess.Popen[bytes]) -> int:
@@ -393,6 +405,12 @@ def listening(log: Path, server: subprocess.Popen[bytes]) -> int:
             break
         time.sleep(0.1)
     raise RuntimeError(log.read_text())
+
+
+def starved(pid: int) -> float:
+    """Seconds that the threads of a process were ready to run and had no processor."""
+    waits = (path.read_text().split()[1] for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(map(int, waits)) / 1e9
 
 
 def resident(pid: int) -> int:
@@ -416,6 +434,7 @@ def serve(delay: float) -> None:
     from rewardsmith.serving.server import RewardServer, State, bind
     from serving_world import CountingEngine
 
+    faulthandler.register(signal.SIGUSR1)
     loads = 0
 
     class Slow(CountingEngine):
@@ -454,7 +473,9 @@ def main() -> int:
     statuses = ", ".join(f"{status}: {count}" for status, count in sorted(seen.statuses.items()))
     print(f"seed {asked.seed}: {seen.sent} sequences, {seen.bytes_sent >> 20} MiB in {seen.seconds:.0f} s")
     print(f"answers: {statuses}")
-    print(f"{seen.canaries} known requests; slowest health check {1000 * seen.slowest_health:.0f} ms")
+    print(
+        f"{seen.canaries} known requests, {seen.starved} repeated on a busy machine; slowest health check {1000 * seen.slowest_health:.0f} ms"
+    )
     print(f"memory: {seen.start_bytes >> 20} MiB at the start, {seen.peak_bytes >> 20} MiB at most")
     print(f"{len(seen.problems)} problems")
     for problem in seen.problems:

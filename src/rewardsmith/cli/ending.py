@@ -25,6 +25,7 @@ from typing import Any, TextIO
 import typer
 
 import rewardsmith
+from rewardsmith.addresses import redacted
 from rewardsmith.cli.terminal import say, shown, speak_any_text
 from rewardsmith.errors import RewardsmithError, first_line
 
@@ -156,7 +157,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _fault(error: BaseException) -> str:
     """One line, after the traceback is on disk."""
-    text = "".join(traceback.format_exception(error))
+    text = redacted("".join(traceback.format_exception(error)))
     said = f"internal error: {type(error).__name__}: {first_line(error)}"
     try:
         handle, path = tempfile.mkstemp(prefix="rewardsmith-fault-", suffix=".txt")  # mode 0600

@@ -10,6 +10,7 @@
 Names of files, models and subsets, replies of judges and messages of libraries come from whoever wrote them. None of
 them is markup here. Control characters (ESC moves the cursor, recolours, renames the window) and characters that turn
 the direction of writing or hide are written out, as `\\x1b`. What the stream's encoding lacks is written out as well.
+Keys and tokens, which endpoints and libraries like to quote, are taken out (`addresses.redacted`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from rewardsmith.addresses import redacted
+
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
     "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # line ends of Unicode and characters that turn the direction
@@ -35,7 +38,8 @@ _WIDTH_OF_A_LOG = 140  # a file has no edge to wrap at
 
 
 def shown(text: str) -> str:
-    """Text as it may go to a terminal: hidden and steering characters written out, lines and tabs kept."""
+    """Text as it may go to a terminal: no secrets, hidden and steering characters written out, lines and tabs kept."""
+    text = redacted(text)
     return _HIDDEN.sub(lambda found: _escape(found[0]), text)
 
 
@@ -111,7 +115,7 @@ def say_json(text: str) -> None:
     """JSON on standard output; what would be written out elsewhere is escaped as JSON escapes it."""
     stream = sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(_json_escaped(text, encoding) + "\n")
+    stream.write(_json_escaped(redacted(text), encoding) + "\n")
     stream.flush()
 
 

@@ -10,9 +10,13 @@ counted and paid for once. What failed says whether the endpoint may have been p
     deadline, broken connection      perhaps paid, again: an answer may have been on its way
     408, 502, 504                    perhaps paid, again: a gateway gave up, what stands behind it may not have
     429, 5xx                         not paid, again, after Retry-After where it is given
+    3xx                              not paid; not followed: prompts and key are meant for the address that is named
     401, 403, 404                    not paid; nothing will come of asking again: the key, the model or the address is
-    wrong other 4xx                        not paid; the request cannot be answered: too long, or a field it does not
-    know
+                                     wrong
+    other 4xx                        not paid; the request cannot be answered: too long, or a field it does not know
+
+Whatever stands in an answer of 200 is a reply: what cannot be read of it (no JSON, nested too deeply, a number beyond
+any, more than `MOST_BYTES`) is empty or not there, and counted as unread. The key stands in no text that leaves here.
 """
 
 from __future__ import annotations
@@ -20,9 +24,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from rewardsmith.addresses import fault_of_secret, keep_hidden, redacted, without_userinfo
 from rewardsmith.errors import SpecError, UserError
 from rewardsmith.judging.replies import Reply
 from rewardsmith.records.bounded import parse_json
@@ -33,7 +39,10 @@ _PERHAPS_PAID = (408, 502, 504)
 _UNSUITABLE = (400, 413, 415, 422, 501)
 _TOO_LONG = re.compile(r"context[ _-]?(length|window|size)|too (long|large)|exceed", re.IGNORECASE)
 _SHOWN = 300
-_HIDDEN = "[key]"
+_MOST_TOKENS = 10**9
+
+MOST_BYTES = 16 * 2**20
+"""Of an answer; a reply has some kilobytes, its token probabilities a few megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class Endpoint:
 
     Raises:
         UserError: the extra `judge` is not installed.
+        SpecError: the key cannot be sent.
     """
 
     def __init__(self, spec: JudgeSpec) -> None:
@@ -85,12 +95,20 @@ class Endpoint:
         self._openai = openai
         self._spec = spec
         self._key = os.environ.get(spec.key_variable, "")
+        if fault := fault_of_secret(self._key):
+            raise SpecError(
+                f"the value of ${spec.key_variable} {fault}",
+                where="judge.key_variable",
+                fix=f"set ${spec.key_variable} to the key alone",
+            )
+        keep_hidden(self._key)
         self._sdk = openai.AsyncOpenAI(
             base_url=spec.endpoint,
             api_key=self._key or "none",
             max_retries=0,
             timeout=spec.call_deadline,
             default_headers={"Accept-Encoding": "identity"},
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"response": [_bounded]}),
         )
 
     async def call(self, body: dict[str, Any], idempotency_key: str) -> Reply:
@@ -105,15 +123,21 @@ class Endpoint:
                 # by path: the typed method walks through every field of the body, which costs as much as the rest
                 headers = {"Idempotency-Key": idempotency_key}
                 content = await self._sdk.post(_PATH, cast_to=str, body=body, options={"headers": headers})
+        except _TooLong as long:
+            if long.status == 200:
+                return Reply("", -1, -1)
+            raise CallFailed(
+                Failure(f"answers {long.status}, and more than {MOST_BYTES >> 20} MiB", paid=True, again=False)
+            ) from None
         except (TimeoutError, sdk.APITimeoutError):
             raise CallFailed(Failure(f"no answer within {seconds:g} s", paid=True, again=True)) from None
         except sdk.APIConnectionError as error:
             raise CallFailed(self._unreached(error)) from None
         except sdk.APIStatusError as error:
             raise CallFailed(self._refused(error)) from None
-        except sdk.OpenAIError as error:
-            raise CallFailed(Failure(self._shown(str(error)), paid=True, again=True)) from None
-        return _read(self._without_key(content))
+        except (sdk.OpenAIError, ValueError) as error:  # ValueError: an answer in no encoding
+            raise CallFailed(Failure(_shown(str(error)), paid=True, again=True)) from None
+        return _read(content)
 
     async def close(self) -> None:
         """Close its connections."""
@@ -122,7 +146,7 @@ class Endpoint:
     def _unreached(self, error: Any) -> Failure:
         cause = error.__cause__
         never = type(cause).__name__ in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "PoolTimeout")
-        said = self._shown(str(cause or error)) or type(cause).__name__
+        said = _shown(str(cause or error)) or type(cause).__name__
         what = "cannot be reached" if never else "broke the connection"
         return Failure(
             f"{what}: {said}",
@@ -133,7 +157,15 @@ class Endpoint:
 
     def _refused(self, error: Any) -> Failure:
         status = int(error.status_code)
-        problem = f"answers {status}: {self._shown(_message(error))}"
+        problem = f"answers {status}: {_shown(_message(error))}"
+        if 300 <= status < 400:
+            place = _shown(without_userinfo(error.response.headers.get("location", ""))) or "nowhere"
+            problem = f"answers {status}: go to {place}. Redirects are not followed"
+            mend = (
+                "judge.endpoint",
+                "write the address that answers itself, if your prompts may go there",
+            )
+            return Failure(problem, paid=False, again=False, status=status, mend=mend)
         if status in (401, 403):
             variable = self._spec.key_variable
             given = "the key in it is not accepted" if self._key else "it is not set"
@@ -149,12 +181,42 @@ class Endpoint:
         wait = _seconds(error.response.headers.get("retry-after"))
         return Failure(problem, paid=status in _PERHAPS_PAID, again=again, wait=wait, status=status)
 
-    def _shown(self, text: str) -> str:
-        return self._without_key(text)[:_SHOWN]
 
-    def _without_key(self, text: str) -> str:
-        """Endpoints like to repeat the key that they refuse; no record and no log must have it."""
-        return text.replace(self._key, _HIDDEN) if self._key else text
+class _TooLong(Exception):  # noqa: N818 - caught above
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(status)
+
+
+async def _bounded(response: Any) -> None:
+    """Let the body of an answer be read no further than `MOST_BYTES`."""
+    inner = response.stream
+    # httpx wants a stream of its own class; which httpx the SDK brings depends on its version
+    base = next(kind for kind in type(inner).__mro__ if kind.__name__ == "AsyncByteStream")
+
+    class Bounded(base):  # type: ignore[misc, valid-type]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            async for part in inner:
+                size += len(part)
+                if size > MOST_BYTES:
+                    raise _TooLong(response.status_code)
+                yield part
+
+        async def aclose(self) -> None:
+            await inner.aclose()
+
+    response.stream = Bounded()
+
+
+def _shown(text: str) -> str:
+    return _plain(text)[:_SHOWN]
+
+
+def _plain(text: str) -> str:
+    """Text that can be written: without halves of surrogate pairs, and without the key, which endpoints like to
+    repeat. It is taken out after JSON was read, since JSON has many ways to write it."""
+    return redacted(text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def unsuitable(failure: Failure) -> bool:
@@ -183,7 +245,7 @@ def _read(content: str) -> Reply:
     text = _field(_field(choice, "message"), "content")
     usage = _field(answer, "usage")
     counts = [_count(_field(usage, name)) for name in ("prompt_tokens", "completion_tokens")]
-    return Reply(text if isinstance(text, str) else "", counts[0], counts[1], _tops(_field(choice, "logprobs")))
+    return Reply(_plain(text) if isinstance(text, str) else "", counts[0], counts[1], _tops(_field(choice, "logprobs")))
 
 
 def _tops(logprobs: Any) -> tuple[tuple[tuple[str, float], ...], ...]:
@@ -193,7 +255,7 @@ def _tops(logprobs: Any) -> tuple[tuple[tuple[str, float], ...], ...]:
         tops = _field(token, "top_logprobs")
         pairs = [(_field(top, "token"), _field(top, "logprob")) for top in tops] if isinstance(tops, list) else []
         found.append(
-            tuple((name, float(p)) for name, p in pairs if isinstance(name, str) and isinstance(p, int | float))
+            tuple((_plain(name), float(p)) for name, p in pairs if isinstance(name, str) and _is_log_probability(p))
         )
     return tuple(found) if found and found[0] else ()
 
@@ -210,14 +272,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_log_probability(value: Any) -> bool:
+    """A finite number: of 400 digits none, and NaN would be neither written nor summed."""
+    return _is_number(value) and -_MOST_TOKENS < value < _MOST_TOKENS
+
+
 def _count(value: Any) -> int:
-    return value if _is_number(value) and isinstance(value, int) and value >= 0 else -1
+    return value if _is_number(value) and isinstance(value, int) and 0 <= value < _MOST_TOKENS else -1
 
 
 def _message(error: Any) -> str:
     body = error.body
-    said = _field(body, "message") or _field(_field(body, "error"), "message") or _field(body, "detail")
-    return str(said or error.message)
+    every = (_field(body, "message"), _field(_field(body, "error"), "message"), _field(body, "detail"), error.message)
+    return next((said for said in every if isinstance(said, str) and said), "nothing that could be read")
 
 
 def _seconds(value: str | None) -> float | None:

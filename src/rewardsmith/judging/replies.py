@@ -28,6 +28,7 @@ LEAST_MASS = 0.5
 else."""
 
 _UNRESOLVED = 0.01
+_MOST = 10**9
 _LINE = re.compile(
     r"(?:(?:the\s+)?(?:final\s+|my\s+)?(?:verdict|answer|rating)(?:\s+is)?\s*:?\s*)?\[\[(\w+)\]\]", re.IGNORECASE
 )
@@ -105,4 +106,4 @@ def _in_json(text: str, field: str) -> str | None:
     value = content.get(field) if isinstance(content, dict) else None
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    return str(value)
+    return str(value) if isinstance(value, str) or abs(value) < _MOST else None

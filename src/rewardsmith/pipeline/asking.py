@@ -15,10 +15,11 @@ import json
 import os
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
+from rewardsmith.addresses import fault_of_address, fault_of_secret, userinfo, without_userinfo
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.paths import Way
 from rewardsmith.records.bounded import parse_json
@@ -46,6 +47,9 @@ def ask_server(url: str, renderer: Renderer, conversations: Sequence[Conversatio
 
 
 def _as_openrlhf(url: str, texts: Sequence[str]) -> Any:
+    shown = without_userinfo(url)
+    if fault := fault_of_address(url):
+        raise ModelError(f"is no address of a server: {fault}", where=shown, fix="write http://HOST:PORT/get_reward")
     parts = urlsplit(url)
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     rewards = np.full(len(texts), np.nan)
@@ -60,7 +64,12 @@ def _as_openrlhf(url: str, texts: Sequence[str]) -> Any:
                 where=shown,
                 fix="see the server's log; does it speak OpenRLHF's protocol?",
             )
-        rewards[index] = float(found[0])
+        try:
+            rewards[index] = float(found[0])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ModelError(
+                "the server answers with a reward that is no number", where=shown, fix="see the server's log"
+            ) from error
     return rewards
 
 
@@ -74,7 +83,7 @@ def _post(parts: SplitResult, body: dict[str, Any], shown: str) -> tuple[int, An
             return answer.status, parse_json(answer.read())
         finally:
             connection.close()
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         raise ModelError(
             f"no answer: {type(error).__name__}", where=shown, fix="start the server, or correct the address"
         ) from error
@@ -82,10 +91,11 @@ def _post(parts: SplitResult, body: dict[str, Any], shown: str) -> tuple[int, An
 
 def _headers(parts: SplitResult) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
-    token = os.environ.get(TOKEN_VARIABLE)
-    if parts.username is not None:
-        given = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(given).decode()}"
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if (given := userinfo(parts)) is not None:
+        headers["Authorization"] = f"Basic {base64.b64encode(':'.join(given).encode()).decode()}"
     elif token:
-        headers["Authorization"] = f"Bearer {token.strip()}"
+        if fault := fault_of_secret(token):
+            raise ModelError(f"the token {fault}", where=f"${TOKEN_VARIABLE}", fix="set it to the token alone")
+        headers["Authorization"] = f"Bearer {token}"
     return headers

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardsmith.addresses import fault_of_address, without_userinfo
 from rewardsmith.errors import ModelError, UserError
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.pipeline.engines import describe
@@ -159,6 +160,12 @@ def open_models(
 def _default_name(folder: str) -> str:
     """`runs/helpful/model` is called helpful, `some/folder` folder, `http://host:8000/models/safe` safe."""
     if is_url(folder):
+        if fault := fault_of_address(folder):
+            raise UserError(
+                f"is no address of a reward server: {fault}",
+                where=without_userinfo(folder),
+                fix="write http://HOST:PORT",
+            )
         parts = urlsplit(folder)
         return Path(parts.path).name or str(parts.hostname)
     path = Path(folder)

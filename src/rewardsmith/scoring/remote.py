@@ -19,16 +19,18 @@ import http.client
 import json
 import os
 import string
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import Any, TypeGuard
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardsmith.addresses import fault_of_address, fault_of_secret, keep_hidden, userinfo, without_userinfo
 from rewardsmith.errors import ModelError
 from rewardsmith.protocols import Progress
 from rewardsmith.records.bounded import parse_json
@@ -47,6 +49,7 @@ _HALVED = {"body_too_large", "too_many_items"}
 _ALONE = {"body_too_large", "text_too_long"}
 _IDENTITY = frozenset(string.ascii_letters + string.digits + "._+-")
 _ANSWER_BYTES = 64 * 2**20
+_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +158,14 @@ class RemoteScorer:
             raise ModelError(
                 "the answer has not one reward for each conversation", where=self.url, fix="ask a rewardsmith server"
             )
+        if not all(reward is None or _is_finite(reward) for reward in rewards):
+            raise ModelError(
+                "the answer holds a reward that is no finite number", where=self.url, fix="ask a rewardsmith server"
+            )
+        told = reasons if isinstance(reasons, list) and len(reasons) == len(rewards) else ["unknown"] * len(rewards)
         for index, reward in enumerate(rewards):
             if reward is None:
-                code = str(reasons[index]) if isinstance(reasons, list) and index < len(reasons) else "unknown"
+                code = str(told[index])[:_SHOWN]
                 self.missing[code] += 1
                 self._said[conversations[index]] = code
         return np.array([np.nan if reward is None else float(reward) for reward in rewards])
@@ -178,6 +186,12 @@ class RemoteScorer:
         """
         if reply.status == 200 and isinstance(reply.content, dict):
             return reply.content
+        if 300 <= reply.status < 400:
+            raise ModelError(
+                f"the server answers {reply.status}; redirects are not followed",
+                where=self.url,
+                fix="write the address that answers itself",
+            )
         if reply.status == 401:
             raise ModelError("the server refuses the token", where=self.url, fix=f"set ${TOKEN_VARIABLE}")
         said = f"{reply.status} {reply.code}: {reply.message}".rstrip(": ")
@@ -192,7 +206,7 @@ class RemoteScorer:
         while True:
             try:
                 reply = self._once(method, path, body)
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException, UnicodeError) as error:
                 reply, problem = None, _problem(error)
             if reply is not None and reply.status != 503:
                 return reply
@@ -225,15 +239,15 @@ def is_url(source: object) -> bool:
 
 
 def _parse(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    try:
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
-    except ValueError:
-        wrong = True
-    if wrong or parts.query or parts.fragment:
-        shown = f"{parts.scheme}://{parts.hostname or ''}"  # no userinfo: it may hold a token
-        raise ModelError("is no address of a reward server", where=shown, fix="write http://HOST:PORT")
-    return parts
+    fault = fault_of_address(url)
+    if not fault:
+        parts = urlsplit(url)
+        if not (parts.query or parts.fragment):
+            return parts
+        fault = "it has a query or a fragment"
+    raise ModelError(
+        f"is no address of a reward server: {fault}", where=without_userinfo(url), fix="write http://HOST:PORT"
+    )
 
 
 def _host(parts: SplitResult) -> str:
@@ -242,11 +256,15 @@ def _host(parts: SplitResult) -> str:
 
 def _headers(parts: SplitResult, token: str | None) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "rewardsmith"}
-    if parts.username is not None:
-        given = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(given).decode()}"
-    elif token:
-        headers["Authorization"] = f"Bearer {token.strip()}"
+    if (given := userinfo(parts)) is not None:
+        for secret in given:
+            keep_hidden(secret)
+        headers["Authorization"] = f"Basic {base64.b64encode(':'.join(given).encode()).decode()}"
+    elif token := (token or "").strip():
+        if fault := fault_of_secret(token):
+            raise ModelError(f"the token {fault}", where=f"${TOKEN_VARIABLE}", fix="set it to the token alone")
+        keep_hidden(token)
+        headers["Authorization"] = f"Bearer {token}"
     return headers
 
 
@@ -295,9 +313,10 @@ def _problem(error: Exception) -> str:
 def _seconds(reply: _Reply | None, pause: float) -> float:
     """How long to wait: what the server says, else `pause`."""
     try:
-        return max(0.0, float(reply.retry_after)) if reply is not None and reply.retry_after else pause
+        asked = float(reply.retry_after) if reply is not None and reply.retry_after else pause
     except ValueError:
         return pause
+    return max(0.0, asked) if asked == asked else pause  # "nan" is a float, too
 
 
 def _model(card: dict[str, Any]) -> RemoteModel:
@@ -311,5 +330,11 @@ def _model(card: dict[str, Any]) -> RemoteModel:
 
 
 def _number(card: dict[str, Any], name: str) -> float | None:
+    """A number that rewards can be compared with; a mean may be negative."""
     value = card.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if _is_finite(value) and (value > 0 or name == "reward_mean") else None
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    """Whether it is a number that a float holds: JSON has NaN, and integers of 400 digits."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

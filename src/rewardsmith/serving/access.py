@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from rewardsmith.addresses import keep_hidden
 from rewardsmith.errors import UserError
 from rewardsmith.serving.refusals import Refusal
 
@@ -126,6 +127,8 @@ def read_tokens(file: Path | None, variable: str) -> tuple[str, ...]:
             where=where,
             fix='make one with: python -c "import secrets; print(secrets.token_urlsafe())"',
         )
+    for token in found:
+        keep_hidden(token)
     return found
 
 

@@ -25,6 +25,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from rewardsmith.addresses import redacted
+
 _LOGGER = logging.getLogger("rewardsmith.serving")
 _TALKERS = ("asyncio", "concurrent.futures")
 _LOGGERS = {"rewardsmith.serving": logging.INFO} | dict.fromkeys(("uvicorn", *_TALKERS), logging.WARNING)
@@ -46,7 +48,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = type(record.exc_info[1]).__name__
             line["at"] = places(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return redacted(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def places(error: BaseException) -> list[str]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from rewardsmith.addresses import fault_of_address
 from rewardsmith.spec.section import Refusal, Section
 
 KEY_VARIABLE = "REWARDSMITH_JUDGE_KEY"
@@ -114,13 +115,9 @@ class JudgeSpec(Section):
     def _endpoint_is_plain(cls, found: str) -> str:
         if not found:
             return found
-        try:
-            parts = urlsplit(found)
-            named = bool(parts.hostname)
-        except ValueError:
-            named = False
-        if not named or parts.scheme not in ("http", "https"):
-            raise Refusal("that is not the address of an endpoint", "write it like http://127.0.0.1:8000/v1")
+        if fault := fault_of_address(found):
+            raise Refusal(f"that is not the address of an endpoint: {fault}", "write it like http://127.0.0.1:8000/v1")
+        parts = urlsplit(found)
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise Refusal(
                 "an address with a user, a password or a query would be written into records",
