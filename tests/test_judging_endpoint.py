@@ -256,9 +256,9 @@ def test_a_redirect_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     data = write_rows(tmp_path / "rows.jsonl", ranked_rows(2))
     with answering(200, "{}") as (other, seen):
         place = other.replace("http://", f"http://any:{KEY}@")
-        with answering(status, "", {"location": f"{place}/chat/completions"}) as (url, _):
-            with pytest.raises(SpecError) as raised:
-                judged(url, "rewardbench2", data, tmp_path / "out")
+        headers = {"location": f"{place}/chat/completions"}
+        with answering(status, "", headers) as (url, _), pytest.raises(SpecError) as raised:
+            judged(url, "rewardbench2", data, tmp_path / "out")
     assert seen == []
     assert raised.value.problem == f"answers {status}: go to {other}/chat/completions. Redirects are not followed"
     assert raised.value.where.endswith("field 'judge.endpoint'")

@@ -157,7 +157,14 @@ def test_a_full_server_is_asked_again_when_it_says() -> None:
         ((200, {}, b"<html>"), "the server answers 200"),
         ((200, {}, b'{"rewards": [1, 2]}'), "not one reward for each conversation"),
         ((302, {"Location": "http://192.0.2.1/"}, b""), "the server answers 302"),
+        ((307, {"Location": "http://192.0.2.1/"}, b""), "the server answers 307; redirects are not followed"),
         ((500, {}, b'{"error": {"code": "x", "message": "y"}}'), "answers 500 x: y"),
+        ((200, {}, b"[" * 100_000), "the server answers 200"),
+        ((200, {}, b'{"rewards": [' + b"9" * 5000 + b"]}"), "the server answers 200"),
+        *(
+            ((200, {}, b'{"rewards": [' + reward + b"]}"), "a reward that is no finite number")
+            for reward in (b"9" * 400, b"NaN", b"-Infinity", b"1e999", b'"1"', b"true", b"[1]", b"{}")
+        ),
     ],
 )
 def test_another_kind_of_server_is_an_error(reply: Any, message: str) -> None:
@@ -165,7 +172,53 @@ def test_another_kind_of_server_is_an_error(reply: Any, message: str) -> None:
         RemoteScorer(url, patience=0.0).score([chat("", "a")])
 
 
-@pytest.mark.parametrize("url", ["ftp://host", "http://", "http://h:99999", "http://any:SECRET@h:1/?q=1"])
+def test_reasons_that_do_not_fit_the_rewards_are_unknown() -> None:
+    for reasons in (b"[]", b"null", b'{"a": 1}'):
+        with scripted((200, {}, b'{"rewards": [null], "reasons": ' + reasons + b"}")) as (url, _):
+            found = RemoteScorer(url, patience=0.0)
+            assert np.isnan(found.score([chat("", "a")])).tolist() == [True]
+        assert found.missing == {"unknown": 1}
+
+
+@pytest.mark.parametrize("asked", ["nan", "inf", "-5", "1e999"])
+def test_no_wait_that_a_server_asks_for_makes_a_loop_without_end(asked: str) -> None:
+    waits: list[float] = []
+    with scripted((503, {"Retry-After": asked}, b"{}"), GOOD) as (url, _):
+        patient = RemoteScorer(url, patience=1.0, sleep=waits.append)
+        if asked in ("inf", "1e999"):
+            with pytest.raises(ModelError, match="the server answers 503"):
+                patient.score([chat("", "a")])
+        else:
+            assert patient.score([chat("", "a")]).tolist() == [1.25]
+    assert waits == {"nan": [0.25], "-5": [0.0]}.get(asked, [])
+
+
+@pytest.mark.parametrize("value", [f"{TOKEN}\n{TOKEN}", f"{TOKEN}é", f"{TOKEN} x", f"{TOKEN}\x00"])
+def test_a_token_that_no_header_can_carry_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    if "\x00" not in value:  # no environment holds it
+        monkeypatch.setenv("REWARDSMITH_TOKEN", value)
+    with pytest.raises(ModelError, match="the token holds a space, a line end or others") as refused:
+        RemoteScorer("http://127.0.0.1:1", token=value if "\x00" in value else None)
+    assert TOKEN not in str(refused.value)
+    assert refused.value.where == "$REWARDSMITH_TOKEN"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "ftp://host",
+            "http://",
+            "http://h:99999",
+            "http://any:SECRET@h:1/?q=1",
+            "http://any:SECRET@[::1",
+            "http://a..b",
+        ),
+        *("http://any:SECRET@h:x", "http://any:SECRET@h h", "http://h/é", "http://h\n", f"http://{'a' * 64}"),
+    ],
+)
 def test_what_is_no_address_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(ModelError, match="no address of a reward server") as refused:
         RemoteScorer(url)

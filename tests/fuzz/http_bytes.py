@@ -473,9 +473,8 @@ def main() -> int:
     statuses = ", ".join(f"{status}: {count}" for status, count in sorted(seen.statuses.items()))
     print(f"seed {asked.seed}: {seen.sent} sequences, {seen.bytes_sent >> 20} MiB in {seen.seconds:.0f} s")
     print(f"answers: {statuses}")
-    print(
-        f"{seen.canaries} known requests, {seen.starved} repeated on a busy machine; slowest health check {1000 * seen.slowest_health:.0f} ms"
-    )
+    print(f"{seen.canaries} known requests, {seen.starved} repeated since the machine was busy")
+    print(f"slowest health check {1000 * seen.slowest_health:.0f} ms")
     print(f"memory: {seen.start_bytes >> 20} MiB at the start, {seen.peak_bytes >> 20} MiB at most")
     print(f"{len(seen.problems)} problems")
     for problem in seen.problems:

@@ -45,8 +45,8 @@ _ITEMS = 128
 _CHARACTERS = 2**20
 """Most conversations and characters of a request: below the limits that a server has unless told otherwise."""
 
-_HALVED = {"body_too_large", "too_many_items"}
-_ALONE = {"body_too_large", "text_too_long"}
+_HALVED = {"body_too_large", "too_many_items", "too_many_values"}
+_ALONE = {"body_too_large", "text_too_long", "too_many_values"}
 _IDENTITY = frozenset(string.ascii_letters + string.digits + "._+-")
 _ANSWER_BYTES = 64 * 2**20
 _SHOWN = 100
