@@ -275,18 +275,19 @@ def _logprobs(value: str) -> str:
 HOSTILE = {
     "deep": ("[" * 100_000, Reply("", -1, -1)),
     "deep object": ('{"choices":' * 50_000, Reply("", -1, -1)),
+    "digits of a log probability": (_logprobs("9" * 400), Reply("", -1, -1)),
     "digits": (f'{{"choices": {"9" * 5000}}}', Reply("", -1, -1)),
     "nul": ("\x00", Reply("", -1, -1)),
     "no text": ('{"choices": [{"message": {"content": {"a": 1}}}]}', Reply("", -1, -1)),
     "tokens": (
-        f'{{"choices": [{{"message": {{"content": "x"}}}}], "usage": {{"prompt_tokens": {"9" * 400}}}}}',
+        f'{{"choices": [{{"message": {{"content": "x"}}}}], "usage": {{"prompt_tokens": {"9" * 299}}}}}',
         Reply("x", -1, -1),
     ),
     "usage": ('{"choices": [], "usage": {"prompt_tokens": NaN, "completion_tokens": 1e400}}', Reply("", -1, -1)),
     "surrogate": ('{"choices": [{"message": {"content": "a\\ud83d"}}]}', Reply("a?", -1, -1)),
     **{
         f"log probability {value[:9]}": (_logprobs(value), Reply("[[A]]", -1, -1, ((("B", -1.0),),)))
-        for value in ("9" * 400, "-" + "9" * 400, "NaN", "Infinity", "-Infinity", "1e999", "null", "true", '"x"')
+        for value in ("9" * 299, "-" + "9" * 299, "NaN", "Infinity", "-Infinity", "1e999", "null", "true", '"x"')
     },
 }
 

@@ -128,7 +128,8 @@ class Redactor:
             for piece in self._pieces
             for found in re.finditer(f"(?={re.escape(piece)})", text)
         ]
-        kept, at = [], 0
+        kept: list[str] = []
+        at = 0
         for start, end in sorted(gone):
             if start > at or not kept:
                 kept += [text[at:start], HIDDEN]
