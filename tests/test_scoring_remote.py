@@ -160,10 +160,10 @@ def test_a_full_server_is_asked_again_when_it_says() -> None:
         ((307, {"Location": "http://192.0.2.1/"}, b""), "the server answers 307; redirects are not followed"),
         ((500, {}, b'{"error": {"code": "x", "message": "y"}}'), "answers 500 x: y"),
         ((200, {}, b"[" * 100_000), "the server answers 200"),
-        ((200, {}, b'{"rewards": [' + b"9" * 5000 + b"]}"), "the server answers 200"),
+        ((200, {}, b'{"rewards": [' + b"9" * 400 + b"]}"), "the server answers 200"),
         *(
             ((200, {}, b'{"rewards": [' + reward + b"]}"), "a reward that is no finite number")
-            for reward in (b"9" * 400, b"NaN", b"-Infinity", b"1e999", b'"1"', b"true", b"[1]", b"{}")
+            for reward in (b"NaN", b"-Infinity", b"1e999", b'"1"', b"true", b"[1]", b"{}")
         ),
     ],
 )

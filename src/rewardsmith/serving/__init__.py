@@ -5,6 +5,7 @@
 
 What a request goes through, in order:
 
+wire.py      bytes → requests, within bounds: heads, requests sent ahead, trailers, clients that do not read
 gate.py      host, token, body with its limits, disconnects, errors as JSON, one log line
 routes.py    the table of paths; a dialect reads the request
 models.py    the model that it names; reload by name
