@@ -10,6 +10,7 @@ import pytest
 
 from cli_world import Answer, World
 from conftest import make_pairs
+from rewardsmith.doctor.fixes import Fixed
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records import guard_files, guard_folder, guard_removal
 
@@ -252,3 +253,11 @@ def test_route_run_onto_its_input(world: World, tmp_path: Path) -> None:
     refused(world(*arguments, "--output", "in.jsonl"), "destroy the input")
     refused(world(*arguments, "--output", "o.jsonl", "--pairs", "./o.jsonl"), "is also the file of")
     assert (tmp_path / "in.jsonl").read_text() == '{"prompt": "a", "responses": ["b", "c"]}\n'
+
+
+def test_a_fixed_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.sh").write_text("old\n")
+    (tmp_path / "link.sh").symlink_to("real.sh")
+    Fixed(tmp_path / "link.sh", "old\n", "new\n").write()
+    assert (tmp_path / "link.sh").is_symlink()
+    assert content(tmp_path) == {"link.sh": b"new\n", "real.sh": b"new\n"}

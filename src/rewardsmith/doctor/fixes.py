@@ -43,16 +43,17 @@ class Fixed:
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
     def write(self) -> None:
-        """Replace the file, whole or not at all.
+        """Replace the file, whole or not at all; of a link the file that it leads to, so that it stays a link.
 
         Raises:
             UserError: it cannot be written.
         """
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        path = self.path.resolve()
+        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             aside.write_bytes(self.after.encode())
-            shutil.copymode(self.path, aside)
-            aside.replace(self.path)
+            shutil.copymode(path, aside)
+            aside.replace(path)
         except OSError as error:
             aside.unlink(missing_ok=True)
             said = f"cannot be written: {error.strerror}"
