@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -525,3 +526,16 @@ def test_the_fuzzer_sees_what_it_looks_for() -> None:
         assert len(complaints(line)) == 1
     bomb = gzip.decompress(kept_cases()["gzip_bomb_ones"].partition(b"\r\n\r\n")[2])
     assert (len(bomb), bomb[:6]) == (4 * 2**20 - 1, b"[1,1,1")
+
+
+def test_a_client_that_resets_while_it_is_refused_leaves_nothing_behind() -> None:
+    """Found by the fuzzer: the refusal's own end failed, and the connection stayed, unread, for ever."""
+    with serving() as world:
+        for _ in range(50):
+            connection = world.send(b"junk\r\n\r\n" * 10_000)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()  # by a reset
+        until = time.monotonic() + WAIT
+        while connections(world) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert connections(world) == set()
