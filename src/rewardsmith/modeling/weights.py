@@ -745,7 +745,7 @@ def _as_saved(owner: Any, *, adapter: bool) -> dict[str, Tensor]:
         if adapter:
             if "lora_" in name or ".modules_to_save." in name or ".original_module." in name or ".default" in name:
                 continue
-            name = name.replace(".base_layer.", ".")
+            name = re.sub(r"(\.base_layer)+\.", ".", name)  # experts are wrapped once for each of their tensors
         state[name] = one
     plain = {name: one for name, one in revert_weight_conversion(owner, state).items() if isinstance(one, Tensor)}
     return {name.removeprefix(f"{owner.base_model_prefix}."): one for name, one in plain.items()}
