@@ -154,6 +154,8 @@ CONVERSATIONS = [
 
 TOKENIZERS = {
     "qwen2": "Qwen2Tokenizer",
+    "qwen2-yarn": "Qwen2Tokenizer",
+    "qwen2-window": "Qwen2Tokenizer",
     "llama-plain": "LlamaTokenizer",
     "gemma2": "GemmaTokenizer",
     "gpt2": "GPT2Tokenizer",
@@ -227,6 +229,7 @@ def _tokenizer(name: str) -> Any:
         eos_token="<|im_end|>",
         pad_token="<|pad|>",
     )
+    made.add_special_tokens({"additional_special_tokens": [AddedToken("<|im_start|>", special=True)]})
     made.chat_template = CHATML
     return made
 
