@@ -54,7 +54,7 @@ test-slow: $(STAMP)  ## The tests that take minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
 
 test-architectures: $(STAMP)  ## Tiny models of every architecture, full and LoRA: run, verify, score, exports; an hour
-	@$(TEST_ENV) PYTHONPATH=src $(BIN)/python tests/architecture_zoo.py
+	@$(TEST_ENV) PYTHONPATH=src $(BIN)/python tests/builders/architecture_zoo.py
 
 test-browser: $(STAMP)  ## The report in headless Chromium; installs the driver, axe-core and, where it may, chromium
 	@$(PIP) -e '.[browser]'
@@ -68,7 +68,7 @@ test-trackers: $(STAMP)  ## Weights & Biases and MLflow, written and read back i
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > \
 	  "$$(.venv-trackers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rewardsmith-venv.pth"
 	@.venv-trackers/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt wandb mlflow-skinny
-	@$(TEST_ENV) .venv-trackers/bin/python -m pytest -q tests/test_trackers_elsewhere.py
+	@$(TEST_ENV) .venv-trackers/bin/python -m pytest -q tests/training/test_trackers_elsewhere.py
 
 # One environment a version: its transformers, tokenizers and huggingface_hub come first on the path, and torch and the
 # rest from .venv. `--no-deps` is what keeps them few; versions.txt names what each version needs of its own.
@@ -135,7 +135,7 @@ docs: $(STAMP)  ## Write the reference pages from the code, then the site of all
 	@$(BIN)/python -m rewardsmith.spec.schema docs
 	@$(BIN)/python -m rewardsmith.evaluation.probes.reference docs
 	@$(BIN)/python -m rewardsmith.data.reference docs
-	@$(BIN)/python -m rewardsmith.training.planning.scale docs
+	@$(BIN)/python -m rewardsmith.planning.scale docs
 	@$(BIN)/python -m rewardsmith.doctor.reference docs
 	@$(BIN)/python -m rewardsmith.records.reference docs
 	@$(BIN)/python -m rewardsmith.cli.reference docs

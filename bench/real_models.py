@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rewardsmith.pipeline import Silent
-from rewardsmith.pipeline.comparing import compare_job
+from rewardsmith.pipeline.commands.compare import compare_job
 from rewardsmith.records import ComparisonRecord, RowResult
 from rewardsmith.statistics import wilson_interval
 from tables import bench_parser, machine, markdown_table, publish

@@ -26,10 +26,15 @@ import numpy as np
 from rewardsmith.evaluation.calibration import calibrate
 from rewardsmith.records import RoutePoint
 from rewardsmith.routing import SHARES, Rule, Rules, Target, Trial, curve, fit_limit, make_trial, opinions
-from rewardsmith.routing.curve import accuracy, gain_of_everything, mean_advantage
-from rewardsmith.routing.prediction import Band, predict
-from rewardsmith.routing.threshold import cross_fit
-from rewardsmith.routing.worth import judge_worth
+from rewardsmith.routing.curve import (
+    Band,
+    accuracy,
+    cross_fit,
+    gain_of_everything,
+    judge_worth,
+    mean_advantage,
+    predict,
+)
 from rewardsmith.types import Usage, Verdict
 from tables import bench_parser, machine, markdown_table, publish
 

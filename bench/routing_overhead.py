@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rewardsmith.pipeline.ensembles import LoadOptions
+from rewardsmith.pipeline.commands.route import RouteModel, open_route_model
 from rewardsmith.pipeline.events import Silent
-from rewardsmith.pipeline.routing import RouteModel, open_route_model
+from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.routing import AuditLog, HybridRouter, RouterSettings, Rule, Rules
 from rewardsmith.routing.audit import header_of
 from rewardsmith.samples import write_samples

@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, score_rows, write_evaluation
-from rewardsmith.evaluation.comparison import compare_benchmark
-from rewardsmith.evaluation.shared_rows import Evaluated
+from rewardsmith.evaluation.comparison import Evaluated, compare_benchmark
 from rewardsmith.records import DatasetInfo
 from rewardsmith.types import Message
 from tables import bench_parser, machine, markdown_table, publish

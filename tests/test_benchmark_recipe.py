@@ -18,7 +18,7 @@ from rewardsmith.types import Message
 
 FILE = """
 from rewardsmith.evaluation.contract import Benchmark, equal_weights
-from rewardsmith.evaluation.pairwise import no_details, pair_baseline, pair_tally
+from rewardsmith.evaluation.contract import no_details, pair_baseline, pair_tally
 
 TOY = Benchmark(
     name="toy", title="Toy", protocol="Toy.", load=None, subsets=("bricks", "dolls"),

@@ -15,15 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-
 from cli_world import World
-from rewardsmith.data import formats
+
+from rewardsmith.data import files
 from rewardsmith.data.files import read_rows
 from rewardsmith.errors import DataError, RunDirectoryError, SpecError
-from rewardsmith.evaluation.score_files import read_reward_lines
+from rewardsmith.evaluation.runner import read_reward_lines
 from rewardsmith.records import Manifest, bounded, read_record
-from rewardsmith.records.bounded import BeyondLimitError, inflated, parse_json, read_bounded
-from rewardsmith.records.bounded_yaml import parse_yaml
+from rewardsmith.records.bounded import BeyondLimitError, inflated, parse_json, parse_yaml, read_bounded
 from rewardsmith.spec import load_spec
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -200,7 +199,7 @@ def test_an_honest_gzip_passes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
 def test_one_large_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(formats, "LONGEST_ROW", 2**20)
+    monkeypatch.setattr(files, "LONGEST_ROW", 2**20)
     large = "a" * (2**20 + 10)
     if name == "a.jsonl":
         (tmp_path / name).write_text('{"a": 1}\n{"prompt": "' + large + '"}\n')
@@ -215,7 +214,7 @@ def test_one_large_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: st
 
 
 def test_a_parquet_cell_that_stands_in_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "LONGEST_ROW", 2**20)
+    monkeypatch.setattr(files, "LONGEST_ROW", 2**20)
     table = pa.table({"prompt": ["short"] * 5 + ["a" * (2 * 2**20)] * 50})
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd", dictionary_pagesize_limit=2**30)
     assert (tmp_path / "a.parquet").stat().st_size < 20_000

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from cli_world import World
 
 CI = Path(__file__).resolve().parents[1] / "examples" / "ci"

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 import typer
-
 from cli_world import as_row
+
 from conftest import make_pairs
 from rewardsmith.cli.app import app
 from rewardsmith.data.sources import read_source

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from cli_world import World
+
 from rewardsmith.records import BenchmarkResult, GatesRecord, read_record
 
 SUBSETS = ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"]

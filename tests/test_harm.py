@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-
 from cli_world import Answer, World
+
 from conftest import make_pairs
-from rewardsmith.doctor.fixes import Fixed
+from rewardsmith.doctor.scanning import Fixed
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records import guard_files, guard_folder, guard_removal
 

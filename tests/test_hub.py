@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_world import World
 from huggingface_hub import constants
 
-from cli_world import World
 from rewardsmith import hub
-from rewardsmith.data.hub import hub_revision, read_hub
+from rewardsmith.data.files import hub_revision, read_hub
 from rewardsmith.errors import DataError, ModelError, RenderingError
 from rewardsmith.hub import ask_hub
-from rewardsmith.modeling import sizes
+from rewardsmith.modeling import shapes
 from rewardsmith.modeling.loading import load_config
 from rewardsmith.rendering import load_tokenizer
 from rewardsmith.spec import SourceSpec
@@ -141,7 +141,7 @@ def test_every_way_to_the_hub_asks_first_and_only_once(there: Hub) -> None:
     source = SourceSpec(id="org/data")
     ways: list[tuple[Any, type[Exception]]] = [
         (lambda: load_config("org/model"), ModelError),
-        (lambda: sizes.load_config("org/model"), ModelError),
+        (lambda: shapes.load_config("org/model"), ModelError),
         (lambda: load_tokenizer("org/model"), RenderingError),
         (lambda: list(read_hub(source)), DataError),
         (lambda: hub_revision(source), DataError),

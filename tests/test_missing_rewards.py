@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from checkpoint_maker import make_checkpoint
 from cli_world import World
+
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, missing_reasons, score_rows
 from rewardsmith.evaluation.results import NOT_FINITE
 from rewardsmith.evaluation.runner import why_missing
 from rewardsmith.records import DatasetInfo, RowResult, reason_code, reasons_in_words
-from rewardsmith.report.scores import score_table
+from rewardsmith.report.sections.scores import score_table
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.types import Message
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from cli_world import World
+
 from rewardsmith.data.files import read_rows
 from rewardsmith.data.sources import named_source, read_source
 

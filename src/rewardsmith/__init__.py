@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rewardsmith.errors import RewardsmithError
-    from rewardsmith.modeling.adapter import share_prefixes, tree_collator
+    from rewardsmith.modeling.layouts import share_prefixes, tree_collator
     from rewardsmith.pipeline import Silent, check_job, evaluate_job, run_job, train_job
     from rewardsmith.pipeline.notebook import evaluate, load, run, score
     from rewardsmith.scoring import EnsembleScorer, LocalScorer, RemoteScorer, best_of_n, reward_function
@@ -72,9 +72,9 @@ _HOMES = {
     "run": "pipeline.notebook",
     "run_job": "pipeline",
     "score": "pipeline.notebook",
-    "share_prefixes": "modeling.adapter",
+    "share_prefixes": "modeling.layouts",
     "train_job": "pipeline",
-    "tree_collator": "modeling.adapter",
+    "tree_collator": "modeling.layouts",
 }
 
 

@@ -1,6 +1,6 @@
 """The registry of benchmarks: name → the address of its `Benchmark`. Adding one: a file in `evaluation`, a line here.
 
-    BENCHMARKS["judgebench"]       "rewardsmith.evaluation.judgebench:JUDGEBENCH"
+    BENCHMARKS["judgebench"]       "rewardsmith.evaluation.benchmarks.judgebench:JUDGEBENCH"
     declared("judgebench")         that value; its module is imported now
 
 It stands below every room, because the spec refuses a misspelt name, and `--help` lists the names, before any code of
@@ -15,19 +15,19 @@ from importlib import import_module
 from typing import Protocol
 
 BENCHMARKS: dict[str, str] = {
-    "rewardbench2": "rewardsmith.evaluation.rewardbench2:REWARDBENCH2",
-    "rewardbench": "rewardsmith.evaluation.rewardbench:REWARDBENCH",
-    "rm_bench": "rewardsmith.evaluation.rm_bench:RM_BENCH",
-    "judgebench": "rewardsmith.evaluation.judgebench:JUDGEBENCH",
-    "llmbar": "rewardsmith.evaluation.llmbar:LLMBAR",
-    "rmb": "rewardsmith.evaluation.rmb:RMB",
-    "ppe": "rewardsmith.evaluation.ppe:PPE",
-    "plan_rewardbench": "rewardsmith.evaluation.plan_rewardbench:PLAN_REWARDBENCH",
-    "if_rewardbench": "rewardsmith.evaluation.if_rewardbench:IF_REWARDBENCH",
-    "long_rewardbench": "rewardsmith.evaluation.long_rewardbench:LONG_REWARDBENCH",
-    "m_rewardbench": "rewardsmith.evaluation.m_rewardbench:M_REWARDBENCH",
-    "pairs": "rewardsmith.evaluation.pairs:PAIRS",
-    "best_of_n": "rewardsmith.evaluation.best_of_n:BEST_OF_N",
+    "rewardbench2": "rewardsmith.evaluation.benchmarks.rewardbench2:REWARDBENCH2",
+    "rewardbench": "rewardsmith.evaluation.benchmarks.rewardbench:REWARDBENCH",
+    "rm_bench": "rewardsmith.evaluation.benchmarks.rm_bench:RM_BENCH",
+    "judgebench": "rewardsmith.evaluation.benchmarks.judgebench:JUDGEBENCH",
+    "llmbar": "rewardsmith.evaluation.benchmarks.llmbar:LLMBAR",
+    "rmb": "rewardsmith.evaluation.benchmarks.rmb:RMB",
+    "ppe": "rewardsmith.evaluation.benchmarks.ppe:PPE",
+    "plan_rewardbench": "rewardsmith.evaluation.benchmarks.plan_rewardbench:PLAN_REWARDBENCH",
+    "if_rewardbench": "rewardsmith.evaluation.benchmarks.if_rewardbench:IF_REWARDBENCH",
+    "long_rewardbench": "rewardsmith.evaluation.benchmarks.long_rewardbench:LONG_REWARDBENCH",
+    "m_rewardbench": "rewardsmith.evaluation.benchmarks.m_rewardbench:M_REWARDBENCH",
+    "pairs": "rewardsmith.evaluation.benchmarks.pairs:PAIRS",
+    "best_of_n": "rewardsmith.evaluation.benchmarks.best_of_n:BEST_OF_N",
 }
 
 AVERAGE = "average"

@@ -13,9 +13,8 @@ import pytest
 from browser_world import PLANTED, Watched, launched, real_run, watched
 
 from rewardsmith.pipeline import report_job
-from rewardsmith.pipeline.events import Silent
-from rewardsmith.pipeline.following import Followed
-from rewardsmith.pipeline.opening import run_server
+from rewardsmith.pipeline.commands.look import run_server
+from rewardsmith.pipeline.events import Followed, Silent
 from rewardsmith.records import StepMetrics, read_jsonl
 
 pytestmark = pytest.mark.browser

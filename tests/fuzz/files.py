@@ -221,10 +221,10 @@ def seeds(base: Path) -> dict[str, Files]:
     """Good files of every target; `base` is a tiny model."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    import yaml
-
     import report_records
+    import yaml
     from cli_world import as_row
+
     from conftest import make_pairs
 
     rows = [{**as_row(pair), "score_chosen": 0.9, "score_rejected": 0.1} for pair in make_pairs(12, seed=3)]
@@ -346,7 +346,7 @@ def _opening() -> Iterator[Command]:
 
 
 def _opened() -> None:
-    from rewardsmith.pipeline.opening import run_server
+    from rewardsmith.pipeline.commands.look import run_server
 
     with run_server(Path("one")) as server:
         server.run.live(0)
@@ -452,7 +452,7 @@ def _hang(*arguments: Any) -> None:
 
 
 def _ended(command: Command, temporary: Path) -> list[str]:
-    from rewardsmith.cli.ending import ended
+    from rewardsmith.cli.terminal import ended
 
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -537,6 +537,7 @@ def keep(found: Mapping[str, Any], folder: Path) -> None:
 def prepare(folder: Path) -> tuple[dict[str, Files], Path]:
     """Quiet libraries, a tiny reward model, and the good files."""
     from checkpoint_maker import make_checkpoint
+
     from conftest import make_base
 
     os.environ |= {"HF_HUB_OFFLINE": "1", "REWARDSMITH_CACHE": str(folder / "cache"), "COLUMNS": "100"}

@@ -422,17 +422,17 @@ def serve(delay: float) -> None:
     """The server that is fuzzed: the engine of the tests, slowed by `delay` seconds, that cannot always be reloaded."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from serving_world import CountingEngine
+
     from rewardsmith.errors import ModelError
     from rewardsmith.serving.access import Access
-    from rewardsmith.serving.app import reward_app
     from rewardsmith.serving.engine import ModelInfo
     from rewardsmith.serving.limits import Limits
     from rewardsmith.serving.logs import server_log
     from rewardsmith.serving.metrics import Metrics
     from rewardsmith.serving.models import Models, ServedModel
     from rewardsmith.serving.queue import MicroBatcher
-    from rewardsmith.serving.server import RewardServer, State, bind
-    from serving_world import CountingEngine
+    from rewardsmith.serving.server import RewardServer, State, bind, reward_app
 
     faulthandler.register(signal.SIGUSR1)
     loads = 0

@@ -24,21 +24,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from openrlhf_job import openrlhf_job
 from transformers import AutoModelForCausalLM
 
 from conftest import make_base, make_pairs
-from openrlhf_job import openrlhf_job
 from rewardsmith.errors import ModelError, UserError
 from rewardsmith.modeling.checkpoint import open_checkpoint
 from rewardsmith.modeling.loading import load_reward_model
 from rewardsmith.records import StepMetrics, TrainRecord, read_jsonl, read_record
 from rewardsmith.rendering import load_renderer
-from rewardsmith.training.openrlhf.backend import train
-from rewardsmith.training.openrlhf.environment import environment_of
-from rewardsmith.training.openrlhf.flags import FLAGS
-from rewardsmith.training.openrlhf.folder import write_folder
-from rewardsmith.training.openrlhf.setup import set_up
-from rewardsmith.training.openrlhf.texts import their_ids
+from rewardsmith.training.openrlhf.backend import train, write_folder
+from rewardsmith.training.openrlhf.command import FLAGS, environment_of
+from rewardsmith.training.openrlhf.setup import set_up, their_ids
 from rewardsmith.training.trl_backend import TrainJob
 from rewardsmith.training.trl_backend import train as train_by_trl
 

@@ -9,17 +9,14 @@ from typing import Annotated, Literal
 import typer
 
 import rewardsmith
-from rewardsmith.cli.average import average
 from rewardsmith.cli.check import check
 from rewardsmith.cli.compare import compare
 from rewardsmith.cli.doctor import doctor
-from rewardsmith.cli.ending import ended
 from rewardsmith.cli.explain import explain
-from rewardsmith.cli.export import export
+from rewardsmith.cli.export import average, export, push
 from rewardsmith.cli.init import init
 from rewardsmith.cli.judge import judge
-from rewardsmith.cli.ls import ls
-from rewardsmith.cli.open import open_command
+from rewardsmith.cli.ls import ls, open_command, report
 from rewardsmith.cli.options import (
     AsJson,
     BenchmarkData,
@@ -35,13 +32,11 @@ from rewardsmith.cli.options import (
 )
 from rewardsmith.cli.plan import plan
 from rewardsmith.cli.probe import probe
-from rewardsmith.cli.push import push
-from rewardsmith.cli.report import report
 from rewardsmith.cli.route import route
 from rewardsmith.cli.run import run_command
 from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
-from rewardsmith.cli.terminal import terminal
+from rewardsmith.cli.terminal import ended, terminal
 from rewardsmith.cli.verify import verify
 
 app = typer.Typer(
@@ -155,7 +150,7 @@ def evaluate(
         terminal().print(f"results: {out / 'results.json'}", highlight=False, soft_wrap=True)
     if judged is not None:
         from rewardsmith.cli.tables import print_gates
-        from rewardsmith.pipeline.gating import gate_evaluation
+        from rewardsmith.pipeline.commands.look import gate_evaluation
 
         verdict = gate_evaluation(judged, benchmark, data, result, out)
         if not as_json:

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from rewardsmith.cli.terminal import Table
 from rewardsmith.records import CheckRecord, Finding, FixRecord, ShownRow
-from rewardsmith.report.findings import by_harm, counts_in_words, interval_in_words, share_in_words
 from rewardsmith.report.formatting import visible
+from rewardsmith.report.sections.data import by_harm, counts_in_words, interval_in_words, share_in_words
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _WIDE = 120  # columns

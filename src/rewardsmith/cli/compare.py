@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from rewardsmith.cli.formatting import MINUS, p_value, percent, percent_interval
 from rewardsmith.cli.options import AsJson, live, print_record
+from rewardsmith.cli.tables import MINUS, p_value, percent, percent_interval
 from rewardsmith.cli.terminal import Table, one_line, terminal
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from rewardsmith.cli.options import AsJson, print_record
 from rewardsmith.cli.terminal import Table, errors, terminal
 
 if TYPE_CHECKING:
-    from rewardsmith.pipeline.doctor import Examination
+    from rewardsmith.pipeline.commands.doctor import Examination
     from rewardsmith.records.doctor import DoctorFinding, DoctorRecord
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -38,7 +38,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Versions that do not go together, upstream names that moved, faults of checkpoints; ends with 1 on an error."""
-    from rewardsmith.pipeline.doctor import doctor_job
+    from rewardsmith.pipeline.commands.doctor import doctor_job
 
     examination = doctor_job(paths or [], against=against or (), python=python)
     if not as_json:

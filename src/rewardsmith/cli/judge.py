@@ -73,7 +73,7 @@ def judge(
     }
     settings = _settings(spec, overrides, chosen)
     with live() as events:
-        from rewardsmith.pipeline.judging import judge_job
+        from rewardsmith.pipeline.commands.judge import judge_job
 
         outcome = judge_job(settings, benchmark, data, out, events, missing_as_chance=score_missing_as_chance)
     if as_json:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from rewardsmith.cli.formatting import percent, percent_interval
-from rewardsmith.pipeline.judging import JudgeOutcome
+from rewardsmith.cli.tables import percent, percent_interval
+from rewardsmith.pipeline.commands.judge import JudgeOutcome
 from rewardsmith.records import JudgeRecord, ShareWithInterval
 
 _WHY = {

@@ -1,8 +1,14 @@
-"""`rewardsmith ls`: the runs in a folder with their verdicts."""
+"""`rewardsmith ls`: the runs in a folder with their verdicts.
+
+`rewardsmith open`: look at a run in a browser, also while it trains.
+
+`rewardsmith report`: the pages of a run, written again.
+"""
 
 from __future__ import annotations
 
 import time
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +16,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from rewardsmith.cli.formatting import percent
-from rewardsmith.cli.options import AsJson, print_record
-from rewardsmith.cli.terminal import Table, terminal
+from rewardsmith.cli.options import AsJson, live, print_record
+from rewardsmith.cli.tables import percent
+from rewardsmith.cli.terminal import Table, say, terminal
 
 if TYPE_CHECKING:
     from rewardsmith.records import RunsRecord, RunSummary
+
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "STOPPED": "red"}
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -26,7 +33,7 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """List runs: stage, verdict, base, pairs, average, age."""
-    from rewardsmith.pipeline.listing import list_runs
+    from rewardsmith.pipeline.commands.look import list_runs
 
     record = list_runs(folder, time.time())
     if as_json:
@@ -71,3 +78,40 @@ def age(seconds: float | None) -> str:
         return "–"
     unit, size = next((one for one in _UNITS if seconds >= one[1]), _UNITS[-1])
     return f"{int(seconds // size)} {unit}"
+
+
+def open_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open no browser.")] = False,
+) -> None:
+    """Show a run's report, with live curves while it trains; serves this machine only, until Ctrl-C."""
+    from rewardsmith.pipeline.commands.look import open_run
+
+    def announce(url: str) -> None:
+        say(f"{run}: {url}\n  Ctrl-C ends it.")
+        if not no_browser:
+            webbrowser.open(url)
+
+    open_run(run, port=port, announce=announce)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)],
+    against: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Say what changed since this run.", show_default=False)
+    ] = None,
+    no_texts: Annotated[
+        bool, typer.Option("--no-texts", help="Leave prompts and responses out, whatever the spec says.")
+    ] = False,
+) -> None:
+    """Write report.html and summary.md from what is in a run directory."""
+    with live() as events:
+        from rewardsmith.pipeline import report_job
+        from rewardsmith.pipeline.commands.look import known_faults_of
+
+        page = report_job(run, events, texts=False if no_texts else None, against=against)
+        notes = known_faults_of(run)
+    say(str(page))
+    for note in notes:
+        say(f"note: {run}: {note}", error=True)

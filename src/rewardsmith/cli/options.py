@@ -1,21 +1,34 @@
 """What the commands share: their options, and how a command reads its spec and prints.
 
 A command with a file of its own imports from here; `app` registers it.
+
+Progress of a long job: bars on a terminal, plain lines elsewhere (a log file, a CI job).
+
+The options by which several models are given and combined, for `score`, `serve` and `route`.
 """
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rewardsmith.benchmarks import BENCHMARKS
 from rewardsmith.cli.terminal import errors, say_json
+from rewardsmith.errors import UserError
+from rewardsmith.pipeline.events import StageName
+from rewardsmith.records import StepMetrics
 
 if TYPE_CHECKING:
-    from rewardsmith.cli.live import Live
+    from rewardsmith.scoring import Combination
     from rewardsmith.spec import Spec
+
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The YAML spec.", show_default=False)]
 SpecOfRun = Annotated[
@@ -65,7 +78,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Spec:
 
 def live() -> Live:
     """Progress of long work, on standard error."""
-    from rewardsmith.cli.live import Live
+    # dropped import
 
     return Live(errors())
 
@@ -90,3 +103,140 @@ def look_for(models: list[str]) -> None:
         if not one.lower().startswith(("http://", "https://")):
             _, given, folder = one.partition("=")
             ask_hub(folder if given else one, error=ModelError, where="--model")
+
+
+_QUIET_SECONDS = 10.0
+_TITLES: dict[StageName, str] = {
+    "samples": "Samples",
+    "check": "Check the data contract",
+    "train": "Train",
+    "labels": "Label noise",
+    "evaluate": "Evaluate",
+    "probe": "Bias probes",
+    "gates": "Gates",
+    "report": "Report",
+}
+
+
+class Live:
+    """Events drawn on a console (standard error, so that `--json` stays clean). Use it as a context manager."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self._clock = clock
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line: dict[str, float] = {}
+
+    def __enter__(self) -> Live:
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=30),
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+                TextColumn("{task.fields[info]}", style="cyan", markup=False),
+                TimeRemainingColumn(),
+            )
+            self._bars = Progress(*columns, console=self.console, transient=True)
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+        if kind is KeyboardInterrupt:  # typer turns it into exit code 130 without a word
+            self.console.print("interrupted: run the same command again to continue")
+
+    def stage(self, name: StageName, state: Literal["started", "done", "unchanged"], detail: str = "") -> None:
+        """One line when a stage ends or is skipped."""
+        if state == "started":
+            return
+        self._clear()
+        word = "unchanged, skipped" if state == "unchanged" else "done"
+        self.console.print(f"{_TITLES[name]}: {word}{f' in {detail}' if detail else ''}", highlight=False)
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """A bar, or a line every ten seconds."""
+        self._advance(label, done, total, "")
+
+    def step(self, metrics: StepMetrics, steps: int) -> None:
+        """Training: pairs per second, margin, time left."""
+        info = f"{metrics.pairs_per_second:,.1f} pairs/s  margin {metrics.margin_mean:+.3f}  loss {metrics.loss:.3f}"
+        self._advance("training steps", metrics.step, steps, info)
+
+    def note(self, text: str) -> None:
+        """A line."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _advance(self, label: str, done: int, total: int, info: str) -> None:
+        if self._bars is not None:
+            if label not in self._tasks:
+                self._tasks[label] = self._bars.add_task(label, total=total, info=info)
+            self._bars.update(self._tasks[label], completed=done, total=total, info=info)
+            return
+        now = self._clock()
+        first = label not in self._last_line
+        if first or done == total or now - self._last_line[label] >= _QUIET_SECONDS:
+            self._last_line[label] = now
+            self.console.print(f"  {label}: {done:,}/{total:,}{f'  {info}' if info else ''}", highlight=False)
+
+    def _clear(self) -> None:
+        if self._bars is not None:
+            for task in self._tasks.values():
+                self._bars.remove_task(task)
+        self._tasks.clear()
+
+
+Models = Annotated[
+    list[str],
+    typer.Option(
+        metavar="[NAME=]DIR|URL", help="A checkpoint, or a server's model; several by name.", show_default=False
+    ),
+]
+Combine = Annotated[
+    Literal["mean", "min", "uwo"] | None,
+    typer.Option(
+        help="Several models as one: mean, minimum, or mean minus penalty times variance.", show_default=False
+    ),
+]
+Weights = Annotated[
+    str | None, typer.Option(metavar="NAME=W,…", help="Weights of the models; equal unless given.", show_default=False)
+]
+Penalty = Annotated[float, typer.Option(min=0.0, help="Of uwo: how much the variance counts.")]
+Calibrated = Annotated[
+    bool,
+    typer.Option("--calibrated", help="Bring each model's rewards to a common scale first, by what its record says."),
+]
+LeaveOutFailing = Annotated[
+    bool, typer.Option("--leave-out-failing", help="Combine the others when a model fails; the answer says so.")
+]
+
+
+def combination(rule: str | None, weights: str | None, penalty: float, leave_out_failing: bool) -> Combination | None:
+    """What the options say; None where no rule is given.
+
+    Raises:
+        UserError: an option that needs `--combine`, or weights that are none.
+    """
+    from rewardsmith.scoring import Combination
+
+    if rule is None:
+        given = "--weights" if weights is not None else "--leave-out-failing" if leave_out_failing else ""
+        if given:
+            raise UserError("there is nothing to combine", where=given, fix="add --combine mean, min or uwo")
+        return None
+    return Combination(rule, _weights(weights), penalty, leave_out_failing=leave_out_failing)  # type: ignore[arg-type]
+
+
+def _weights(text: str | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in (text or "").split(",") if text else ():
+        name, _, number = part.strip().rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not name or not math.isfinite(weight) or name in found:
+            raise UserError(f"{part.strip()!r} is no weight", where="--weights", fix="write NAME=NUMBER,NAME=NUMBER")
+        found[name] = weight
+    return found

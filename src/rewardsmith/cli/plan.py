@@ -47,9 +47,9 @@ def plan(
         raise UserError("--json and --as-prompt both say what is printed", fix="leave one of them out")
     loaded = load(spec, overrides)
     with live() as events:
-        from rewardsmith.pipeline.plan_brief import write_brief
-        from rewardsmith.pipeline.planning import PlanOptions, plan_job
-        from rewardsmith.training.planning.scoring import Budget
+        from rewardsmith.pipeline.commands.plan import PlanOptions, plan_job
+        from rewardsmith.planning.grader import Budget
+        from rewardsmith.planning.stages import write_brief
 
         options = PlanOptions(
             spec_file=str(spec),
@@ -71,7 +71,7 @@ def plan(
 
         print_plan(terminal(), record)
     if out is not None:
-        from rewardsmith.pipeline.plan_artifacts import write_artifacts
+        from rewardsmith.planning.artifacts import write_artifacts
 
         for path in write_artifacts(record, loaded, out):
             say(str(path), error=True)

@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from rewardsmith.cli.formatting import VERDICT_COLOURS, gates_verdict
+from rewardsmith.cli.tables import VERDICT_COLOURS, gates_verdict
 from rewardsmith.cli.terminal import Table, one_line
 from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbeResult, ProbesRecord, reasons_in_words
-from rewardsmith.report.probes import WANTED, by_harm
+from rewardsmith.report.sections.probes import WANTED, by_harm
 
 
 def print_probes(console: Console, record: ProbesRecord, outcomes: Sequence[GateOutcome]) -> None:

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rewardsmith.cli.ensembles import Combine, LeaveOutFailing, Penalty, Weights, combination
 from rewardsmith.cli.options import (
     TOKENS_PER_BATCH,
     AsJson,
+    Combine,
     Device,
     Dtype,
+    LeaveOutFailing,
     Overrides,
+    Penalty,
     Replace,
     SpecPath,
     Strings,
     TokensPerBatch,
+    Weights,
+    combination,
     live,
     load,
     print_record,
@@ -83,8 +87,8 @@ def calibrate(
     wanted = _target(target)
     whole = combination(combine, weights, penalty, leave_out_failing)
     with live() as events:
-        from rewardsmith.pipeline.ensembles import LoadOptions
-        from rewardsmith.pipeline.routing_calibrate import CalibrateOptions, calibrate_job
+        from rewardsmith.pipeline.commands.calibrate_route import CalibrateOptions, calibrate_job
+        from rewardsmith.pipeline.scorers import LoadOptions
 
         folder = out or _folder(loaded)
         options = CalibrateOptions(
@@ -137,8 +141,8 @@ def run(
     loaded = load(spec, overrides)
     whole = combination(combine, weights, penalty, leave_out_failing)
     with live() as events:
-        from rewardsmith.pipeline.ensembles import LoadOptions
-        from rewardsmith.pipeline.routing_run import RouteOptions, run_routes
+        from rewardsmith.pipeline.commands.run_route import RouteOptions, run_routes
+        from rewardsmith.pipeline.scorers import LoadOptions
 
         options = RouteOptions(
             models=_models(model, loaded),
@@ -173,7 +177,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Make every decision of an audit log again from its logged inputs; exit code 1 where one comes out otherwise."""
-    from rewardsmith.pipeline.routing import replay_job
+    from rewardsmith.pipeline.commands.route import replay_job
 
     loaded = load(spec, overrides) if spec else None
     if loaded is None and (calibration is not None or overrides):
@@ -195,7 +199,7 @@ def _models(given: list[str] | None, spec: Spec) -> tuple[str, ...]:
 
 
 def _folder(spec: Spec) -> Path:
-    from rewardsmith.pipeline.routing import routing_folder
+    from rewardsmith.pipeline.commands.route import routing_folder
 
     return routing_folder(spec)
 

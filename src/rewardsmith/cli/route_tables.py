@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rewardsmith.cli.formatting import percent, percent_interval
+from rewardsmith.cli.tables import percent, percent_interval
 from rewardsmith.cli.terminal import Table
 from rewardsmith.records import ReplayRecord, RoutedScore, RoutePoint, RouteRunRecord, RoutingRecord, reasons_in_words
 

@@ -45,8 +45,7 @@ def run_command(
     if as_json:
         say_json(json.dumps(_outcome_json(outcome), indent=2))
     else:
-        from rewardsmith.cli.replicas import print_variants
-        from rewardsmith.cli.tables import print_outcome
+        from rewardsmith.cli.tables import print_outcome, print_variants
 
         print_variants(terminal(), outcome.results, outcome.replicas, outcome.curve)
         print_outcome(terminal(), outcome.results, outcome.gates, outcome.report)
@@ -55,7 +54,7 @@ def run_command(
 
 def _dry_run(spec: Spec, overwrite: bool, as_json: bool) -> None:
     with live() as events:
-        from rewardsmith.pipeline.dry_run import dry_run
+        from rewardsmith.pipeline.job import dry_run
 
         record = dry_run(spec, events, overwrite=overwrite)
     if as_json:

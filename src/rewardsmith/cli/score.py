@@ -7,26 +7,24 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.ensembles import (
-    Calibrated,
-    Combine,
-    LeaveOutFailing,
-    Models,
-    Penalty,
-    Weights,
-    combination,
-)
 from rewardsmith.cli.options import (
     TOKENS_PER_BATCH,
     AsJson,
+    Calibrated,
+    Combine,
     Device,
     Dtype,
+    LeaveOutFailing,
+    Models,
     OnEngine,
+    Penalty,
     RayAddress,
     Replace,
     Strings,
     TokensPerBatch,
+    Weights,
     Workers,
+    combination,
     live,
     look_for,
     print_record,
@@ -63,8 +61,8 @@ def score(
     whole = combination(combine, weights, penalty, leave_out_failing)
     look_for(model)
     with live() as events:
-        from rewardsmith.pipeline.bulk import ScoreOptions, score_job
-        from rewardsmith.pipeline.ensembles import LoadOptions
+        from rewardsmith.pipeline.commands.score import ScoreOptions, score_job
+        from rewardsmith.pipeline.scorers import LoadOptions
 
         record = score_job(
             ScoreOptions(

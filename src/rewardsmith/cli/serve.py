@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rewardsmith.cli.ensembles import (
+from rewardsmith.cli.options import (
+    TOKENS_PER_BATCH,
     Calibrated,
     Combine,
+    Device,
+    Dtype,
     LeaveOutFailing,
     Models,
+    OnEngine,
     Penalty,
+    RayAddress,
+    TokensPerBatch,
     Weights,
     combination,
+    look_for,
 )
-from rewardsmith.cli.options import TOKENS_PER_BATCH, Device, Dtype, OnEngine, RayAddress, TokensPerBatch, look_for
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
-    from rewardsmith.pipeline.routing_serve import ServedRouting
+    from rewardsmith.pipeline.commands.route import ServedRouting
 
 
 def serve(
@@ -69,7 +75,7 @@ def serve(
 ) -> None:
     """Serve rewards to TRL, OpenRLHF, verl, slime, LLaMA-Factory and clients of vLLM and SGLang."""
     look_for(model)
-    from rewardsmith.pipeline.serving import ServeOptions, serve_job
+    from rewardsmith.pipeline.commands.serve import ServeOptions, serve_job
     from rewardsmith.serving.limits import Limits
     from rewardsmith.serving.queue import QueueSettings
 
@@ -115,7 +121,7 @@ def _routing(route: Path | None, calibration: Path | None, audit: Path | None) -
     Raises:
         UserError: one of them without `--route`.
     """
-    from rewardsmith.pipeline.routing_serve import ServedRouting
+    from rewardsmith.pipeline.commands.route import ServedRouting
 
     if route is None:
         given = "--calibration" if calibration is not None else "--audit" if audit is not None else ""

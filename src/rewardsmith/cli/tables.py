@@ -1,4 +1,11 @@
-"""Records as tables and sentences for a terminal."""
+"""Records as tables and sentences for a terminal.
+
+What stands beside the scores of a benchmark, in a few plain lines for a terminal; the report has all of it.
+
+Several trainings of one spec as tables: the spread over seeds, and the learning curve.
+
+Numbers and verdicts as all commands print them. Loads nothing heavy: commands import it before they do any work.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +16,99 @@ from typing import get_args
 from rich.console import Console
 from rich.text import Text
 
-from rewardsmith.cli.analysis_lines import analysis_lines
-from rewardsmith.cli.formatting import VERDICT_COLOURS, gates_verdict, p_value, percent, percent_interval
 from rewardsmith.cli.terminal import Table, one_line
-from rewardsmith.records import BenchmarkResult, GatesRecord, TrainRecord, reasons_in_words
+from rewardsmith.records import (
+    BenchmarkResult,
+    BestOfNCurve,
+    Calibration,
+    GatesRecord,
+    LearningCurveRecord,
+    LengthBias,
+    ReplicasRecord,
+    SubsetResult,
+    TrainRecord,
+    reasons_in_words,
+)
 from rewardsmith.spec.evaluation import RenderingProtocol
+
+
+def analysis_lines(result: BenchmarkResult) -> Iterator[str]:
+    """Lines on spread, length, calibration and best-of-n, as far as the result has them."""
+    within = result.rewards.within_prompt
+    if within is not None and within.std_median is not None:
+        share = "" if within.variance_share is None else f", {100 * within.variance_share:.0f} % of the variance"
+        yield (
+            f"within a prompt: reward std {within.std_median:.3g} (median of {within.prompts:,}){share}; "
+            f"{within.flat:,} flat"
+        )
+    yield from (f"rewards: {flag.text}" for flag in result.rewards.flags)
+    found = result.analysis
+    if found is not None and found.length is not None:
+        yield from _length(found.length, result.average)
+    if found is not None and found.calibration is not None:
+        yield _calibration(found.calibration)
+    if found is not None and found.best_of_n is not None:
+        yield _best_of_n(found.best_of_n)
+    if found is not None and found.label_agreement is not None:
+        ceiling = found.label_agreement
+        yield (
+            f"labels: {ceiling.comparisons:,} comparisons were labelled more than once; on these the best model is "
+            f"right in {100 * ceiling.ceiling_low:.0f} to {100 * ceiling.ceiling_high:.0f} %"
+        )
+
+
+def _length(length: LengthBias, average: float | None) -> Iterator[str]:
+    parts = []
+    if length.pearson is not None:
+        ends = "" if length.pearson_ci is None else f" ({length.pearson_ci[0]:.2f} to {length.pearson_ci[1]:.2f})"
+        parts.append(f"correlation with the reward, given the prompt, {length.pearson:.2f}{ends}")
+    if length.longer_wrong.accuracy is not None:
+        parts.append(f"right in {100 * length.longer_wrong.accuracy:.1f} % where the longer response is wrong")
+    if length.longer_right.accuracy is not None:
+        parts.append(f"in {100 * length.longer_right.accuracy:.1f} % where it is right")
+    if length.calibrated is not None and length.calibrated.average is not None and average is not None:
+        parts.append(f"score without the length trend {100 * length.calibrated.average:.1f} (raw {100 * average:.1f})")
+    if parts:
+        yield f"length: {', '.join(parts)}"
+
+
+def _calibration(found: Calibration) -> str:
+    if found.temperature is None:
+        return f"calibration: {found.note}"
+    line = f"calibration: temperature {found.temperature:.3g}"
+    if found.ece_debiased is None or found.ece_ci is None or found.brier is None:
+        return f"{line}. {found.note}"
+    low, high = found.ece_ci
+    return f"{line}, ECE {found.ece_debiased:.3f} ({low:.3f} to {high:.3f}), Brier score {found.brier:.3f}"
+
+
+def _best_of_n(curve: BestOfNCurve) -> str:
+    return f"best of n: {curve.text}"
+
+
+MINUS = "\u2212"
+VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "NO_DATA": "yellow"}
+
+
+def percent(share: float | None, *, sign: str = "", missing: str = "") -> str:
+    """A share in per cent with one decimal: 0.642 → "64.2"; with `sign="+"` also +64.2."""
+    return missing if share is None else f"{100 * share:{sign}.1f}".replace("-", MINUS)
+
+
+def percent_interval(low: float | None, high: float | None, *, sign: str = "") -> str:
+    """ "60.1 to 68.0", empty where there is no interval."""
+    return "" if low is None or high is None else f"{percent(low, sign=sign)} to {percent(high, sign=sign)}"
+
+
+def p_value(value: float) -> str:
+    """To four decimals, and below that only "< 0.0001"."""
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def gates_verdict(passing: int, gates: int) -> Text:
+    """The last line on gates: PASS where every one does."""
+    verdict = Text("PASS", "bold green") if passing == gates else Text("FAIL", "bold red")
+    return Text("verdict: ") + verdict + Text(f", {passing} of {gates} gates pass")
 
 
 def print_train(console: Console, record: TrainRecord, model: Path) -> None:
@@ -122,3 +217,66 @@ def print_outcome(console: Console, results: Mapping[str, BenchmarkResult], gate
         print_result(console, result)
     print_gates(console, gates)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
+
+
+def print_variants(
+    console: Console,
+    results: Mapping[str, BenchmarkResult],
+    replicas: ReplicasRecord | None,
+    curve: LearningCurveRecord | None,
+) -> None:
+    """What other seeds and other amounts of data gave, where they were trained."""
+    if replicas is not None:
+        print_replicas(console, results, replicas)
+    if curve is not None:
+        print_curve(console, results, curve)
+
+
+def print_replicas(console: Console, results: Mapping[str, BenchmarkResult], record: ReplicasRecord) -> None:
+    """Each score with its interval (other rows) and its spread (other seeds) side by side."""
+    title = f"{len(record.seeds)} seeds: {', '.join(map(str, record.seeds))}; the first is this run's model"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("benchmark", "subset"):
+        table.add_column(name)
+    for name in ("score", "95 % interval over rows", "mean ± std over seeds", "lowest to highest"):
+        table.add_column(name, justify="right")
+    for key, spread in record.spread.items():
+        for name, found in spread.items():
+            own = results[key].subsets.get(name)
+            table.add_row(
+                key,
+                name,
+                _shown(found.scores[0]),
+                _interval(own, results[key]),
+                f"{_shown(found.mean)} ± {_shown(found.std)}",
+                f"{_shown(found.low)} to {_shown(found.high)}",
+            )
+    console.print(table)
+    for seed, reason in record.stopped.items():
+        console.print(f"seed {seed} has no scores: {reason}", markup=False, highlight=False)
+
+
+def print_curve(console: Console, results: Mapping[str, BenchmarkResult], record: LearningCurveRecord) -> None:
+    """Scores against pairs, and the answer in words."""
+    table = Table(title="Learning curve", title_justify="left", box=None, pad_edge=False)
+    for name in ("share", "pairs", "prompts", *results, "held-out loss"):
+        table.add_column(name, justify="right")
+    for point in record.points:
+        scores = [
+            f"{percent(score.score)} ({percent_interval(score.ci_low, score.ci_high)})" if score else "stopped"
+            for score in (point.scores.get(key) for key in results)
+        ]
+        loss = "" if point.loss is None else f"{point.loss:.3f}"
+        table.add_row(f"{point.fraction:g}", f"{point.pairs:,}", f"{point.prompts:,}", *scores, loss)
+    console.print(table)
+    console.print(record.statement, markup=False, highlight=False, soft_wrap=True)
+
+
+def _interval(subset: SubsetResult | None, result: BenchmarkResult) -> str:
+    if subset is not None:
+        return percent_interval(subset.ci_low, subset.ci_high)
+    return percent_interval(*(result.average_ci or (None, None)))
+
+
+def _shown(share: float | None) -> str:
+    return percent(share, missing="–")

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from rewardsmith.cli.formatting import VERDICT_COLOURS
 from rewardsmith.cli.options import AsJson, Device, live, look_for, print_record
+from rewardsmith.cli.tables import VERDICT_COLOURS
 from rewardsmith.cli.terminal import Table, terminal
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def verify(
     """See whether a checkpoint gives the same rewards on every path; ends with 1 where one disagrees."""
     look_for([model])
     with live() as events:
-        from rewardsmith.pipeline.verifying import VERIFY_FILE, verify_job
+        from rewardsmith.pipeline.commands.verify import VERIFY_FILE, verify_job
 
         record = verify_job(model, events, against=against, server_type=server_dtype, out=out, device=device)
     if as_json:

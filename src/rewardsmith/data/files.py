@@ -4,21 +4,266 @@
         row["chosen"]
 
 A file that cannot be read raises DataError with file, line and mend. What the rows mean is `forms`' business.
+
+One reader per file format: bytes in, numbered rows out; the first thing that breaks a format raises DataError.
+
+JSONL   one object a line; blank lines do not count as rows but keep their line numbers. With a list of bad lines, a
+        line that cannot be read joins it instead
+JSON    one list of objects; a file of objects one a line is read as JSONL
+CSV     with a header; a cell that holds a JSON list of messages is read as one
+Parquet in batches
+
+Reads a preference data set from the Hugging Face hub (or its cache), and says in one sentence why it cannot.
+
+`datasets` is loaded here and nowhere else.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
 import hashlib
+import io
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rewardsmith.data.formats import BadLines, read_csv, read_json, read_jsonl, read_parquet
 from rewardsmith.errors import DataError
-from rewardsmith.records.bounded import BeyondLimitError, inflated
+from rewardsmith.hub import ask_hub
+from rewardsmith.records.bounded import GZIP_FREE, GZIP_RATIO, MIB, BeyondLimitError, inflated, parse_json
+from rewardsmith.spec import SourceSpec
+
+BadLines = list[tuple[int, str]] | None
+"""Takes number and fault of the lines that cannot be read; None: such a line raises."""
+
+_BOM = b"\xef\xbb\xbf"
+LONGEST_ROW = 16 * MIB
+"""Bytes: two responses of a million tokens. A hostile row costs up to 30 times its size in memory."""
+
+LONGEST_FILE = 1024 * MIB
+"""Bytes of a JSON list, which is held in memory whole."""
+
+_BATCH = 1024 * MIB
+"""Bytes that a batch of a Parquet file may come to, were each of its cells as large as its column."""
+
+
+def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a JSONL file, numbered by line."""
+    for number, raw in enumerate(iter(lambda: handle.readline(LONGEST_ROW), b""), start=1):
+        line = (raw.removeprefix(_BOM) if number == 1 else raw).strip()
+        if not line:
+            continue
+        try:
+            row = _line(raw, line, f"{where}:{number}")
+        except DataError as error:
+            if bad_lines is None:
+                raise
+            bad_lines.append((number, error.problem))
+            _finish_line(handle, raw)
+        else:
+            yield number, row
+
+
+def _line(raw: bytes, line: bytes, where: str) -> dict[str, Any]:
+    if len(raw) >= LONGEST_ROW and not raw.endswith(b"\n"):
+        raise _too_long("line", where)
+    return _object(_parse(_decode(line, where), where), where)
+
+
+def _too_long(what: str, where: str) -> DataError:
+    return DataError(
+        f"the {what} is longer than {LONGEST_ROW // MIB} MiB, the limit of a row",
+        where=where,
+        fix="write one pair a row and shorten its texts; a JSON list of rows belongs into a .json file",
+    )
+
+
+def _finish_line(handle: BinaryIO, raw: bytes) -> None:
+    """Step over the rest of a line that was too long."""
+    while raw and not raw.endswith(b"\n"):
+        raw = handle.readline(LONGEST_ROW)
+
+
+def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a JSON file: the elements of its list, or its lines."""
+    content = handle.read(LONGEST_FILE + 1).removeprefix(_BOM)
+    if len(content) >= LONGEST_FILE:
+        raise DataError(
+            f"is larger than {LONGEST_FILE // MIB} MiB, the limit of a .json file: it is held in memory whole",
+            where=where,
+            fix="write one row a line into a .jsonl file, which has no limit",
+        )
+    if content.lstrip()[:1] == b"{":
+        yield from read_jsonl(io.BytesIO(content), where, bad_lines)
+        return
+    if not content.strip():
+        return
+    rows = _parse(_decode(content, where), where)
+    if not isinstance(rows, list):
+        raise DataError(
+            f"holds {_kind(rows)}, not a list of rows", where=where, fix='write [{"prompt": …}, …], or one row a line'
+        )
+    for number, row in enumerate(rows, start=1):
+        yield number, _object(row, f"{where}: row {number}")
+
+
+def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a CSV file, numbered from 1 after the header."""
+    csv.field_size_limit(LONGEST_ROW)  # texts are longer than the default of 128 KiB
+    lines = _Lines(handle, where)
+    reader = csv.DictReader(codecs.iterdecode(lines, "utf-8-sig"), strict=True)
+    try:
+        for number, row in enumerate(reader, start=1):
+            if None in row:
+                raise DataError(
+                    f"row {number} has {len(row) - 1 + len(row[None])} cells, the header has {len(row) - 1}",
+                    where=f"{where}:{reader.line_num}",
+                    fix="quote cells that contain commas",
+                )
+            lines.row = 0
+            yield number, {name: _cell(value) for name, value in row.items()}
+    except csv.Error as error:
+        if "field larger than field limit" in str(error):
+            raise _too_long("cell", f"{where}:{reader.line_num}") from error
+        raise DataError(
+            f"is not CSV: {error}", where=f"{where}:{reader.line_num}", fix="quote cells that contain line breaks"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error, f"{where}:{reader.line_num + 1}") from error
+
+
+class _Lines:
+    """Lines of a CSV file; `row` counts the bytes since it was last set to 0."""
+
+    def __init__(self, handle: BinaryIO, where: str) -> None:
+        self._handle, self._where = handle, where
+        self._number = 0
+        self.row = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self._handle.readline(LONGEST_ROW + 1):
+            self._number += 1
+            self.row += len(line)
+            if self.row > LONGEST_ROW:
+                raise _too_long("row", f"{self._where}:{self._number}")
+            yield line
+
+
+def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a Parquet file, numbered from 1."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        file = pq.ParquetFile(handle)
+        for batch in file.iter_batches(batch_size=_batch_size(file.metadata, where)):
+            for row in _rows_of(batch, where, number):
+                number += 1
+                yield number, row
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, ValueError) as error:
+        raise DataError(
+            f"is not a readable Parquet file: {str(error).splitlines()[0]}",
+            where=f"{where}: after row {number}" if number else where,
+            fix="write the file again, or name it by its real format",
+        ) from error
+
+
+def _batch_size(metadata: Any, where: str) -> int:
+    """Rows that are decoded together: one cell of a dictionary can stand in every row of a batch.
+
+    Raises:
+        DataError: the columns of a row group expand like a bomb.
+    """
+    columns = [
+        metadata.row_group(group).column(column)
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    ]
+    for one in columns:
+        if one.total_uncompressed_size > max(GZIP_FREE, GZIP_RATIO * one.total_compressed_size):
+            raise DataError(
+                f"column {one.path_in_schema!r} expands to {one.total_uncompressed_size // MIB:,} MiB, more than "
+                f"{GZIP_RATIO} times its size: text does not",
+                where=where,
+                fix="write the file again without compression, if it is yours",
+            )
+    largest = max((one.total_uncompressed_size for one in columns), default=1)
+    return max(4, min(1024, _BATCH // max(1, largest)))
+
+
+def _rows_of(batch: Any, where: str, before: int) -> Iterator[dict[str, Any]]:
+    """The rows of a batch; a large one row by row, each within the limit."""
+    if batch.nbytes <= LONGEST_ROW:
+        yield from batch.to_pylist()
+        return
+    for place in range(batch.num_rows):
+        row = batch.slice(place, 1)
+        if row.nbytes > LONGEST_ROW:
+            raise _too_long("row", f"{where}: row {before + place + 1}")
+        yield from row.to_pylist()
+
+
+def _decode(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error, where) from error
+
+
+def _not_utf8(error: UnicodeDecodeError, where: str) -> DataError:
+    return DataError(
+        f"is not UTF-8: {error.reason} (byte 0x{error.object[error.start]:02x})",
+        where=where,
+        fix="convert the file, for example: iconv -f latin1 -t utf-8",
+    )
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return parse_json(text)
+    except json.JSONDecodeError as error:
+        near = text[max(0, error.pos - 20) : error.pos + 20]
+        column = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise DataError(
+            f"broken JSON at {column}: {error.msg}, near {near!r}",
+            where=where,
+            fix="correct or delete this line (each is one whole JSON object), or step over it: --skip-bad-lines",
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"JSON beyond a limit: {error}",
+            where=where,
+            fix="correct or delete this line, or step over it: --skip-bad-lines",
+        ) from error
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(
+            f"is {_kind(value)}, not an object", where=where, fix='write {"prompt": …, "chosen": …, "rejected": …}'
+        )
+    return value
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _cell(value: str | None) -> Any:
+    """A CSV cell; JSON where it holds a list of messages."""
+    if value is None or not value.lstrip().startswith("[{"):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError:
+        return value
+
 
 Row = dict[str, Any]
 
@@ -122,3 +367,45 @@ def sha256_of(path: Path) -> str:
         raise DataError(
             f"cannot be read: {error.strerror or error}", where=str(path), fix="check the path and its permissions"
         ) from error
+
+
+def read_hub(source: SourceSpec) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a hub data set, numbered from 1.
+
+    Raises:
+        DataError: the data set, its configuration, split or revision is not there, or the hub cannot be reached.
+    """
+    from datasets import load_dataset
+
+    _ask(source)
+    try:
+        dataset = load_dataset(source.id, name=source.name, split=source.split, revision=source.revision)
+    except Exception as error:  # what the hub client raises depends on how it fails
+        raise DataError(
+            f"the data set cannot be loaded: {_first_sentence(error)}",
+            where=f"hub data set {source.id}",
+            fix="check id, name, split and revision, and that this machine reaches the hub "
+            "(or has the data set in its cache); a downloaded file works as path: offline",
+        ) from error
+    yield from enumerate(dataset, start=1)
+
+
+def hub_revision(source: SourceSpec) -> str:
+    """The commit that a hub id stands for now; what the spec says where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    _ask(source)
+    try:
+        return HfApi().dataset_info(source.id or "", revision=source.revision).sha or ""
+    except Exception:  # offline: the cache was used, and only the spec knows a revision
+        return source.revision or ""
+
+
+def _ask(source: SourceSpec) -> None:
+    name = source.id or ""
+    ask_hub(name, error=DataError, where=f"hub data set {name}", kind="dataset", revision=source.revision)
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

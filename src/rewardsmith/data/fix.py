@@ -23,7 +23,7 @@ import numpy as np
 
 from rewardsmith.data.prepare import PreparedData
 from rewardsmith.data.registry import CHECKS
-from rewardsmith.data.surveys.contract import Places
+from rewardsmith.data.surveys.survey import Places
 from rewardsmith.records import FixRecord, RejectedRow, write_json, write_jsonl, write_lines
 from rewardsmith.types import Conversation, PreferencePair, tools_of
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.records import LengthBin, LengthPolicy, LimitEffect, TextEnd, TokenSummary, TokenWaste
-from rewardsmith.rendering.length import shared_prefix
+from rewardsmith.rendering.encoding import shared_prefix
 from rewardsmith.statistics import wilson_interval
 
 Ints = NDArray[np.int32]

@@ -10,7 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from rewardsmith.data.checks.check import Check
+from rewardsmith.data.checks import Check
 from rewardsmith.data.forms.published import PUBLISHED, Published
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.records import write_text

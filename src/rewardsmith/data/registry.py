@@ -8,56 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rewardsmith.data.checks import form, texts, tokens
-from rewardsmith.data.checks.check import Check
-from rewardsmith.data.surveys import (
-    authors,
-    balance,
-    contamination,
-    cycles,
-    labels,
-    leakage,
-    margins,
-    near_duplicates,
-    private,
-    repeats,
-    shortcuts,
-    sources,
-)
+from rewardsmith.data import checks
+from rewardsmith.data.checks import Check
+from rewardsmith.data.shortcuts import findings
+from rewardsmith.data.surveys import balance, contamination, labels, leakage, near_duplicates, private
+from rewardsmith.data.surveys import balance as authors
+from rewardsmith.data.surveys import balance as sources
+from rewardsmith.data.surveys import labels as cycles
+from rewardsmith.data.surveys import labels as margins
+from rewardsmith.data.surveys import labels as repeats
 from rewardsmith.data.surveys import tokens as token_survey
-from rewardsmith.data.surveys.contract import Setting, Survey
-from rewardsmith.data.surveys.notes import Notes
+from rewardsmith.data.surveys.balance import Notes
+from rewardsmith.data.surveys.survey import Setting, Survey
 
 CHECKS: dict[str, Check] = {
     check.code: check
     for check in (
-        form.BAD_LINE,
-        form.MISSING_FIELD,
-        form.NOT_TEXT,
-        form.NOT_UNICODE,
-        form.UNKNOWN_ROLE,
-        form.UNREAD_KEY,
-        form.MISSING_PROMPT,
-        form.PROMPT_DIFFERS,
-        form.HISTORIES_DIFFER,
-        form.TRANSCRIPT,
-        form.SERIALISED,
-        form.UNKNOWN_VERDICT,
-        form.TIE,
-        form.NO_COMPARISON,
-        form.IDENTICAL_PAIR,
-        form.EMPTY_TEXT,
-        form.ROLE_ORDER,
-        texts.NUL_CHARACTER,
-        tokens.OVER_LENGTH,
-        tokens.TEMPLATE_REFUSED,
-        tokens.RESPONSE_LOST,
-        tokens.FIELDS_LOST,
-        tokens.EOS_MISSING,
-        tokens.EOS_DOUBLED,
-        tokens.BOS_DOUBLED,
-        tokens.PAD_IN_TEXT,
-        tokens.IDENTICAL_TOKENS,
+        checks.BAD_LINE,
+        checks.MISSING_FIELD,
+        checks.NOT_TEXT,
+        checks.NOT_UNICODE,
+        checks.UNKNOWN_ROLE,
+        checks.UNREAD_KEY,
+        checks.MISSING_PROMPT,
+        checks.PROMPT_DIFFERS,
+        checks.HISTORIES_DIFFER,
+        checks.TRANSCRIPT,
+        checks.SERIALISED,
+        checks.UNKNOWN_VERDICT,
+        checks.TIE,
+        checks.NO_COMPARISON,
+        checks.IDENTICAL_PAIR,
+        checks.EMPTY_TEXT,
+        checks.ROLE_ORDER,
+        checks.NUL_CHARACTER,
+        checks.OVER_LENGTH,
+        checks.TEMPLATE_REFUSED,
+        checks.RESPONSE_LOST,
+        checks.FIELDS_LOST,
+        checks.EOS_MISSING,
+        checks.EOS_DOUBLED,
+        checks.BOS_DOUBLED,
+        checks.PAD_IN_TEXT,
+        checks.IDENTICAL_TOKENS,
         token_survey.TRUNCATED_PROMPT,
         token_survey.SPECIAL_TOKEN_IN_TEXT,
         token_survey.ROLE_MARKER_IN_TEXT,
@@ -66,11 +59,11 @@ CHECKS: dict[str, Check] = {
         token_survey.UNKNOWN_TOKEN,
         token_survey.TEMPLATE_DEPENDS_ON_DATE,
         token_survey.PAD_IS_EOS,
-        form.PROMPT_REPEATED,
-        texts.IDENTICAL_FOLDED,
-        texts.MOJIBAKE,
-        texts.REPLACEMENT_CHARACTER,
-        texts.CONTROL_CHARACTER,
+        checks.PROMPT_REPEATED,
+        checks.IDENTICAL_FOLDED,
+        checks.MOJIBAKE,
+        checks.REPLACEMENT_CHARACTER,
+        checks.CONTROL_CHARACTER,
         repeats.DUPLICATE_PAIR,
         repeats.CONTRADICTORY_PAIR,
         cycles.PREFERENCE_CYCLE,
@@ -83,11 +76,11 @@ CHECKS: dict[str, Check] = {
         authors.MODEL_TELLS_LABEL,
         private.SECRET_IN_TEXT,
         private.PERSONAL_DATA,
-        shortcuts.LENGTH_SHORTCUT,
-        shortcuts.FORMAT_SHORTCUT,
-        shortcuts.LEXICAL_SHORTCUT,
-        shortcuts.PROMPT_BLIND_CEILING,
-        shortcuts.WEAK_SHORTCUTS,
+        findings.LENGTH_SHORTCUT,
+        findings.FORMAT_SHORTCUT,
+        findings.LEXICAL_SHORTCUT,
+        findings.PROMPT_BLIND_CEILING,
+        findings.WEAK_SHORTCUTS,
         near_duplicates.NEAR_DUPLICATE_PAIR,
         near_duplicates.NEAR_DUPLICATE_PROMPT,
         leakage.LEAKED_PROMPT,
@@ -109,6 +102,6 @@ SURVEYS: dict[str, Callable[[Setting], Survey]] = {
     "labels": labels.Labels,
     "balance": balance.Balance,
     "private": private.Private,
-    "shortcuts": shortcuts.Shortcuts,
+    "shortcuts": findings.Shortcuts,
 }
 """By name; every one sees every kept row."""

@@ -19,12 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.files import Position, read_rows, sha256_of
-from rewardsmith.data.formats import BadLines
+from rewardsmith.data.files import BadLines, Position, hub_revision, read_hub, read_rows, sha256_of
 from rewardsmith.data.forms import Formed, GroupedReader, Reader, Strings, Tie, columns_read, open_form
 from rewardsmith.data.forms.doubts import looks_like_context, refuse_doubtful
 from rewardsmith.data.forms.recognise import recognise
-from rewardsmith.data.hub import hub_revision, read_hub
 from rewardsmith.data.messages import RowFault
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.rows import DIGEST, digest_of, pair_keys

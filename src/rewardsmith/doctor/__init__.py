@@ -17,9 +17,8 @@ No file here loads torch or transformers: an answer takes a fraction of a second
 
 from rewardsmith.doctor.checkpoints import checkpoint_findings, checkpoint_fixes, is_checkpoint, is_reward_model
 from rewardsmith.doctor.environment import STACK, Environment, installed, version_findings
-from rewardsmith.doctor.fixes import Fixed, fixes
 from rewardsmith.doctor.rules import Combination, Rule, RuleBook, judging, load_rules
-from rewardsmith.doctor.scanning import Scanned, scan_paths, scan_text
+from rewardsmith.doctor.scanning import Fixed, Scanned, fixes, scan_paths, scan_text
 
 __all__ = [
     "STACK",

@@ -5,6 +5,10 @@
 Most of these give wrong rewards without an error: pad that is EOS, a LoRA adapter without its head, a head missing or
 of another size, a sigmoid in another program, ids beyond the embedding, a template that does not end with EOS.
 `rewardsmith verify` goes further: it loads the model and compares rewards on every path.
+
+What a chat template writes at the end of a conversation, without a tokenizer: jinja2 in its sandbox.
+
+ends_with_eos("{% for m in messages %}…", eos="<|im_end|>", bos="")     # None: it does; else what stands there
 """
 
 from __future__ import annotations
@@ -18,14 +22,47 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.doctor.chat_templates import ends_with_eos
-from rewardsmith.doctor.fixes import Fixed
+from rewardsmith.doctor.scanning import Fixed
 from rewardsmith.errors import first_line
 from rewardsmith.modeling.config_faults import config_faults
 from rewardsmith.modeling.known_faults import known_faults
 from rewardsmith.modeling.spellings import SPELLERS, gaps, respelled, tokenizer_for_both
 from rewardsmith.records.bounded import parse_json, read_bounded
 from rewardsmith.records.doctor import DoctorFinding
+
+_CONVERSATION = (
+    {"role": "user", "content": "Which is longer, a mile or a kilometre?"},
+    {"role": "assistant", "content": "A mile."},
+)
+_GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
+_SHOWN = 24
+
+
+def ends_with_eos(template: str, eos: str, *, bos: str) -> str | None:
+    """What a conversation ends with if that is not EOS; None if it is, or if the template needs more than messages."""
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals |= {"raise_exception": refuse, "strftime_now": lambda _: "1 January 2026"}
+    environment.filters["tojson"] = _tojson
+    try:
+        rendered = environment.from_string(_GENERATION.sub("", template)).render(
+            messages=_CONVERSATION, eos_token=eos, bos_token=bos, add_generation_prompt=False
+        )
+    except Exception:  # a template is a program of its own: what it raises says nothing of its end
+        return None
+    return None if rendered.endswith(eos) else rendered[-_SHOWN:]
+
+
+def _tojson(value: Any, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=options.get("indent"))
+
 
 _HEAD = re.compile(r"(^|\.)(score|classifier|v_head|value_head|regression_head)\b(?!.*\blora_)")
 _EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")

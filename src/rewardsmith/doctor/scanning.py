@@ -4,20 +4,113 @@
 
 Python, shell scripts, YAML and notebooks are read; what is something else is stepped over in a folder, and said to be
 unreadable when it was named. A file that cannot be read or parsed is reported with its reason and stops nothing.
+
+Old names rewritten where that is mechanical, as a diff first; a file keeps its layout, comments and permissions.
+
+    for fixed in fixes(scanned, judged): print(fixed.diff); fixed.write()
+
+Each edit replaces the span of one name. A text is scanned again after its edits, because what one rule writes another
+may have to take further, until nothing is left to rewrite.
+
+Old names in Jupyter notebooks: code cells as Python, `!` lines and `%%bash` cells as shell; by cell and line.
+
+    for cell in code_cells(text): cell.number, cell.source          # raises ValueError
+
+A fix goes back into the notebook's JSON, which stays as it was laid out; one in an unusual layout is not rewritten.
 """
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rewardsmith.doctor.hits import Hit, Judged, line_of
-from rewardsmith.doctor.notebooks import code_cells, scan_cell
-from rewardsmith.doctor.python_names import scan_python
+from rewardsmith.doctor.python import scan_python
+from rewardsmith.doctor.rules import Hit, Judged, apply_edits, line_of
 from rewardsmith.doctor.shell import scan_shell
 from rewardsmith.errors import UserError
+from rewardsmith.records.bounded import parse_json
+
+_SHELL_CELL = re.compile(r"%%(bash|sh|script)\b[^\n]*")
+_OTHER_CELL = re.compile(r"%%(html|javascript|js|latex|markdown|svg|writefile|perl|ruby|cython)\b")
+_MAGIC = re.compile(r"^([ \t]*)([!%](?:[^\n\\]|\\.|\\\n)*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell, counted from 1 over all cells, as a notebook shows them."""
+
+    number: int
+    source: str
+
+
+def code_cells(text: str) -> list[Cell]:
+    """The code cells of a notebook.
+
+    Raises:
+        ValueError: the text is not a notebook.
+    """
+    cells = _read(text)["cells"]
+    return [Cell(at, _source(cell)) for at, cell in enumerate(cells, start=1) if cell.get("cell_type") == "code"]
+
+
+def scan_cell(source: str, judged: Sequence[Judged]) -> list[Hit]:
+    """The hits of one cell; magics are no Python and `!` lines are shell.
+
+    Raises:
+        SyntaxError: what is left is not Python.
+    """
+    if _OTHER_CELL.match(source):
+        return []
+    if shell := _SHELL_CELL.match(source):
+        return [hit.shifted(shell.end()) for hit in scan_shell(source[shell.end() :], judged)]
+    hits = [
+        hit.shifted(match.start(2) + 1)
+        for match in _MAGIC.finditer(source)
+        if match[2].startswith("!")
+        for hit in scan_shell(match[2][1:], judged)
+    ]
+    return sorted([*hits, *scan_python(_MAGIC.sub(_blank, source), judged)], key=lambda hit: hit.start)
+
+
+def with_sources(text: str, sources: Mapping[int, str]) -> str | None:
+    """The notebook with these cells' sources, laid out as it was; None where its layout cannot be kept."""
+    notebook = _read(text)
+    for layout in ({"indent": 1}, {"indent": 2}, {"indent": 4}, {"indent": None}):
+        for ascii_only in (False, True):
+            for tail in ("\n", ""):
+                if json.dumps(notebook, ensure_ascii=ascii_only, **layout) + tail == text:
+                    for number, source in sources.items():
+                        cell = notebook["cells"][number - 1]
+                        whole = isinstance(cell["source"], str)
+                        cell["source"] = source if whole else source.splitlines(keepends=True)
+                    return json.dumps(notebook, ensure_ascii=ascii_only, **layout) + tail
+    return None
+
+
+def _read(text: str) -> dict[str, Any]:
+    notebook = parse_json(text)
+    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+        raise ValueError("it has no cells (notebooks of format 3 and older are not read)")  # noqa: TRY004
+    return notebook
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    source = cell.get("source", "")
+    return source if isinstance(source, str) else "".join(source)
+
+
+def _blank(match: re.Match[str]) -> str:
+    """An expression of the same length and with the same line breaks, so that places stay right."""
+    rest = re.sub(r"[^\n]", " ", match[2][1:]).replace(" \n", "\\\n")
+    return f"{match[1]}0{rest}"
+
 
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "build", "dist", "wandb"}
 _LARGEST = 5_000_000
@@ -99,7 +192,7 @@ def _notebook(path: Path, text: str, judged: Sequence[Judged]) -> Scanned:
 def _scan_yaml(text: str, judged: Sequence[Judged]) -> list[Hit]:
     from yaml import YAMLError  # yaml costs more than all else here
 
-    from rewardsmith.doctor.yaml_files import scan_yaml
+    from rewardsmith.doctor.shell import scan_yaml
 
     try:
         return scan_yaml(text, judged)
@@ -144,3 +237,74 @@ def _said(error: Exception) -> str:
     if isinstance(error, SyntaxError) and error.lineno:
         return f"line {error.lineno}: {error.msg}"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A file before and after."""
+
+    path: Path
+    before: str
+    after: str
+
+    @property
+    def diff(self) -> str:
+        """Unified, with the file's own name on both sides."""
+        lines = difflib.unified_diff(
+            self.before.splitlines(keepends=True),
+            self.after.splitlines(keepends=True),
+            fromfile=str(self.path),
+            tofile=f"{self.path} (fixed)",
+        )
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+    def write(self) -> None:
+        """Replace the file, whole or not at all; of a link the file that it leads to, so that it stays a link.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        path = self.path.resolve()
+        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            aside.write_bytes(self.after.encode())
+            shutil.copymode(path, aside)
+            aside.replace(path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            said = f"cannot be written: {error.strerror}"
+            raise UserError(said, where=str(self.path), fix="check the rights of its folder") from error
+
+
+def fixes(scanned: Iterable[Scanned], judged: Sequence[Judged]) -> Iterator[Fixed]:
+    """The files that an edit changes, with all edits made."""
+    for one in scanned:
+        after = _rewritten(one, judged)
+        if after != one.text:
+            yield Fixed(one.path, one.text, after)
+
+
+def _rewritten(scanned: Scanned, judged: Sequence[Judged]) -> str:
+    text = scanned.text
+    for _ in range(_ROUNDS):
+        new = _once(scanned)
+        if new in (None, text):
+            break
+        text = new or ""
+        scanned = scan_text(scanned.path, text, judged)
+    return text
+
+
+def _once(scanned: Scanned) -> str | None:
+    """The text with the edits of its hits; None where a notebook's layout cannot be kept."""
+    sources = {
+        number: apply_edits(source, (edit for cell, hit in scanned.hits if cell == number for edit in hit.edits))
+        for number, source in scanned.sources
+    }
+    if 0 in sources:
+        return sources[0]
+    changed = {number: source for number, source in sources.items() if source != dict(scanned.sources)[number]}
+    return with_sources(scanned.text, changed) if changed else None

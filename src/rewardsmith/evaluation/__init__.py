@@ -41,16 +41,17 @@ comparison.py    models compared on shared rows; verdicts.py what may be said of
 """
 
 from rewardsmith.evaluation.benchmarks import BENCHMARKS, find_benchmark
+from rewardsmith.evaluation.benchmarks.pairs import pair_rows
 from rewardsmith.evaluation.calibration import checkpoint_calibration
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Tally
-from rewardsmith.evaluation.offline import read_offline, read_rewards
 from rewardsmith.evaluation.ood import skills
-from rewardsmith.evaluation.pairs import pair_rows
 from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows
 from rewardsmith.evaluation.runner import (
     RESULTS_FILE,
     ROWS_FILE,
     missing_reasons,
+    read_offline,
+    read_rewards,
     score_conversations,
     write_evaluation,
 )

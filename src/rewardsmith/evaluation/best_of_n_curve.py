@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith import statistics
-from rewardsmith.evaluation.answers import Ints, group_sums
 from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards
+from rewardsmith.evaluation.distribution import Ints, group_sums
 from rewardsmith.records import BestOfNCurve, BestOfNPoint
 
 FEWEST_ANSWERS = 3

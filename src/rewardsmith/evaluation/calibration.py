@@ -34,8 +34,8 @@ import numpy as np
 from scipy import special
 
 from rewardsmith import bradley_terry, statistics
-from rewardsmith.evaluation.answers import Ints, group_sums
 from rewardsmith.evaluation.contract import EvalRow, Floats
+from rewardsmith.evaluation.distribution import Ints, group_sums
 from rewardsmith.records import Calibration, ReliabilityPoint
 
 FOLDS = 5

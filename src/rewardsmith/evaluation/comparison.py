@@ -9,6 +9,18 @@ draws the same units (a row, the pairs of one prompt, a Ties id, a matrix) for a
 are Bonett and Price's form on the bootstrap's variance; the average's difference is the weighted mean of the subsets'.
 A subset's p-value is McNemar's exact test where rows are independent and right or wrong, else of the same interval;
 Holm corrects for the number of subsets.
+
+What a comparison may say: never "better" or "worse" where the interval holds 0, or the corrected p-value is large.
+
+In: differences with intervals. Out: a verdict, and sentences: the result first, then the reason.
+
+The rows that several evaluations of one benchmark share, and what they do not.
+
+In: the results and rows of each model. Out: the shared rows, in the order of the first model, as rows that a
+benchmark's rule can score again: it needs no texts.
+
+Two rows are the same where subset, id, number of responses and the digest of their texts agree. Rows without a digest
+(written by hand, or before there were digests) are taken to be the same unless the files that they came from differ.
 """
 
 from __future__ import annotations
@@ -17,13 +29,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
 from rewardsmith import statistics
-from rewardsmith.evaluation import verdicts
-from rewardsmith.evaluation.contract import Benchmark, Floats, Tally
-from rewardsmith.evaluation.shared_rows import Evaluated, SharedRows, share_rows
+from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally
 from rewardsmith.evaluation.subsets import (
     average_parts,
     resample_together,
@@ -34,6 +45,7 @@ from rewardsmith.evaluation.subsets import (
 )
 from rewardsmith.records import (
     BenchmarkComparison,
+    BenchmarkResult,
     DifferenceResult,
     FlippedRow,
     OverallComparison,
@@ -43,7 +55,193 @@ from rewardsmith.records import (
     SubsetComparison,
     reasons_in_words,
 )
-from rewardsmith.statistics import Difference
+from rewardsmith.records.comparison import Verdict
+from rewardsmith.statistics import Difference, Interval
+
+LEVEL = 0.05
+APART: Verdict = "cannot be told apart"
+
+_MINUS = "\u2212"
+
+
+def decide(interval: Interval, p_value: float) -> Verdict:
+    """About the second of two models: the interval excludes 0 and the p-value, corrected where it must be, is small."""
+    if p_value >= LEVEL or interval.low <= 0 <= interval.high:
+        return APART
+    return "better" if interval.low > 0 else "worse"
+
+
+def together(found: Sequence[Verdict]) -> Literal["better", "worse", "mixed", "cannot be told apart"]:
+    """Over several benchmarks: better somewhere and worse nowhere is better."""
+    if "better" in found and "worse" in found:
+        return "mixed"
+    return "better" if "better" in found else "worse" if "worse" in found else "cannot be told apart"
+
+
+def of_pair(
+    first: str, second: str, title: str, average: DifferenceResult, subsets: Mapping[str, SubsetComparison]
+) -> str:
+    """The verdict on one benchmark."""
+    rows = sum(subset.n for subset in subsets.values())
+    if all(subset.gained == subset.lost == 0 for subset in subsets.values()):
+        return (
+            f"{second} and {first} cannot be told apart on {title}: they score the same on each of its {rows:,} rows. "
+            + _least(average, rows)
+        )
+    span = f"{_points(average.difference)} points (95 % interval {_plain(average.ci_low)} to {_plain(average.ci_high)})"
+    if average.verdict == APART:
+        head = f"{second} and {first} cannot be told apart on {title}: {span}, which holds 0. {_least(average, rows)}"
+    else:
+        head = f"{second} is {average.verdict} than {first} on {title}: {span}."
+    return " ".join((head, *_of_subsets(subsets))) if len(subsets) > 1 else head
+
+
+def of_all(first: str, second: str, verdict: str, found: Mapping[str, Verdict], tests: int) -> str:
+    """The verdict over all benchmarks; `found` has each one's by title, corrected for all `tests` of averages."""
+    kinds: tuple[Verdict, ...] = ("better", "worse", APART)
+    where: dict[str, str] = {kind: ", ".join(title for title, of in found.items() if of == kind) for kind in kinds}
+    corrected = f", corrected for {tests} comparisons" if tests > 1 else ""
+    if verdict == APART:
+        return f"{second} and {first} cannot be told apart on {where[APART]}{corrected}."
+    if verdict == "mixed":
+        head = f"{second} is better than {first} on {where['better']} and worse on {where['worse']}{corrected}."
+    else:
+        head = f"{second} is {verdict} than {first} on {where[verdict]}{corrected}."
+    return head + (f" They cannot be told apart on {where[APART]}." if where[APART] else "")
+
+
+def of_ranking(ranking: Sequence[RankedModel], title: str) -> str:
+    """Which of several is the best, and how sure; empty without a ranking."""
+    if not ranking:
+        return ""
+    best = ranking[0]
+    chance = f"{best.name} has the highest score on {title} ({100 * best.score:.1f})"
+    sure = f"the highest in {100 * best.probability_best:.0f} % of resamples"
+    rivals = [model.name for model in ranking[1:] if model.candidate]
+    if not rivals:
+        return f"{chance}, {sure}; every other one can be told from it."
+    return f"{chance}, {sure}; {_listed(rivals)} cannot be told from it (95 %, corrected for {len(ranking)} models)."
+
+
+def _of_subsets(subsets: Mapping[str, SubsetComparison]) -> list[str]:
+    """Subsets that differ after correction, in words."""
+    parts = []
+    for kind in ("better", "worse"):
+        names = [f"{name} ({_points(found.difference)})" for name, found in subsets.items() if found.verdict == kind]
+        if names:
+            parts.append(f"{kind} in {_listed(names)}")
+    if parts:
+        return [f"By subset, corrected for {len(subsets)}: {'; '.join(parts)}."]
+    return [f"No single one of the {len(subsets)} subsets differs after correction."]
+
+
+def _least(average: DifferenceResult, rows: int) -> str:
+    return (
+        f"With these {rows:,} rows, a difference under {100 * average.smallest_shown:.1f} points could not have been "
+        "told from none."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _points(share: float) -> str:
+    """A difference of shares in points, with its sign."""
+    text = f"{100 * share:+.1f}"
+    return text.lstrip("+-") if text.strip("+-0.") == "" else text.replace("-", _MINUS)
+
+
+def _plain(share: float) -> str:
+    return f"{100 * share:.1f}".replace("-", _MINUS)
+
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """One model on one benchmark: what its `results.json` and `rows.jsonl` hold."""
+
+    name: str
+    result: BenchmarkResult
+    rows: tuple[RowResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRows:
+    """Rows that all models have, without texts; `lines` and `rewards` hold each model's own, in the same order."""
+
+    rows: tuple[EvalRow, ...]
+    lines: tuple[tuple[RowResult, ...], ...]
+    rewards: tuple[Rewards, ...]
+    notes: tuple[str, ...]
+
+
+def share_rows(models: Sequence[Evaluated]) -> SharedRows:
+    """What these evaluations share; `notes` counts for each other model what it does not share with the first."""
+    first = models[0]
+    tables = [{(row.subset, row.id): row for row in model.rows} for model in models]
+    faults = [
+        {key: _fault(row, table.get(key), first.result, model.result) for key, row in tables[0].items()}
+        for model, table in zip(models, tables, strict=True)
+    ]
+    keys = [key for key in tables[0] if not any(fault[key] for fault in faults)]
+    lines = tuple(tuple(table[key] for key in keys) for table in tables)
+    rows = tuple(_without_texts(row) for row in lines[0])
+    notes = [
+        note
+        for model, table, fault in zip(models[1:], tables[1:], faults[1:], strict=True)
+        for note in _notes(first.name, model.name, fault, len(table.keys() - tables[0].keys()))
+    ]
+    return SharedRows(rows, lines, tuple(_rewards(table) for table in lines), tuple(notes))
+
+
+def _fault(row: RowResult, other: RowResult | None, first: BenchmarkResult, second: BenchmarkResult) -> str:
+    """Why a row is not the same row in another evaluation; empty where it is."""
+    if other is None:
+        return "absent"
+    if (row.n_chosen, len(row.rewards)) != (other.n_chosen, len(other.rewards)):
+        return "texts"
+    if row.digest and other.digest:
+        return "texts" if row.digest != other.digest else ""
+    digests = first.dataset.sha256, second.dataset.sha256
+    return "source" if all(digests) and digests[0] != digests[1] else ""
+
+
+def _notes(first: str, second: str, faults: dict[Key, str], more: int) -> list[str]:
+    """What two evaluations do not share, in words."""
+    counts = Counter(faults.values())
+    found = []
+    if counts["absent"]:
+        found.append(f"{counts['absent']:,} of {len(faults):,} rows of {first} are not among those of {second}")
+    if more:
+        found.append(f"{more:,} rows of {second} are not among those of {first}")
+    if counts["texts"]:
+        found.append(f"{counts['texts']:,} rows carry the same id in {first} and {second}, and other responses")
+    if counts["source"]:
+        found.append(
+            f"{counts['source']:,} rows carry the same id in {first} and {second}, and came from files that differ"
+        )
+    return [f"{note}: left out." for note in found]
+
+
+def _without_texts(row: RowResult) -> EvalRow:
+    nothing = ((),)
+    return EvalRow(
+        id=row.id,
+        subset=row.subset,
+        prompt=(),
+        chosen=nothing * row.n_chosen,
+        rejected=nothing * (len(row.rewards) - row.n_chosen),
+        group=row.group,
+        facts=row.facts,
+    )
+
+
+def _rewards(rows: Sequence[RowResult]) -> Rewards:
+    return [np.array([np.nan if reward is None else reward for reward in row.rewards]) for row in rows]
+
 
 MCNEMAR = "McNemar, exact"
 PAIRED = "paired bootstrap"
@@ -149,7 +347,7 @@ def compare_benchmark(
         no_data=tuple(name for name in names if sum(missing[name].values()) == asked),
         pairs=tuple(_pair(names, place, title, parts, average, flipped) for place in range(1, len(models))),
         ranking=ranking,
-        ranking_words=verdicts.of_ranking(ranking, title),
+        ranking_words=of_ranking(ranking, title),
     )
     return Compared(record, average)
 
@@ -240,7 +438,7 @@ def _pair(
         **_difference(found, average.score(0), average.score(place)),
         p_value=found.p_value,
         test=PAIRED,
-        verdict=verdicts.decide(found.interval(), found.p_value),
+        verdict=decide(found.interval(), found.p_value),
     )
     gained, lost = flipped.rows(place)
     return PairComparison(
@@ -252,7 +450,7 @@ def _pair(
         lost_rows=sum(loss for _, loss in gains.values()),
         gained=gained,
         lost=lost,
-        words=verdicts.of_pair(names[0], names[place], title, whole, subsets),
+        words=of_pair(names[0], names[place], title, whole, subsets),
     )
 
 
@@ -273,7 +471,7 @@ def _subset(
         **_difference(found, part.tallies[0].score, part.tallies[place].score),
         p_value=p_value,
         test=test,
-        verdict=verdicts.decide(found.interval(), p_holm),
+        verdict=decide(found.interval(), p_holm),
         n=len(part.tallies[0].results),
         units=len(part.tallies[0].units),
         p_holm=p_holm,
@@ -299,14 +497,13 @@ def _overall(
 ) -> OverallComparison:
     averages = {key: found.record.pairs[place - 1].average for key, found in compared.items()}
     decided = {
-        key: verdicts.decide(statistics.Interval(found.ci_low, found.ci_high), corrected[key])
-        for key, found in averages.items()
+        key: decide(statistics.Interval(found.ci_low, found.ci_high), corrected[key]) for key, found in averages.items()
     }
-    verdict = verdicts.together(tuple(decided.values()))
+    verdict = together(tuple(decided.values()))
     titles = [compared[key].record.title for key in decided]
     named = dict(zip(titles if len(set(titles)) == len(titles) else decided, decided.values(), strict=True))
     tests = len(compared) * (len(names) - 1)
-    words = verdicts.of_all(names[0], names[place], verdict, named, tests)
+    words = of_all(names[0], names[place], verdict, named, tests)
     return OverallComparison(first=names[0], second=names[place], verdict=verdict, p_holm=corrected, words=words)
 
 

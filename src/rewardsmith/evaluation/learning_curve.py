@@ -18,8 +18,7 @@ from typing import Literal
 import numpy as np
 
 from rewardsmith import bradley_terry, statistics
-from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally, unit_numbers
-from rewardsmith.evaluation.pairwise import pair_margins
+from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally, pair_margins, unit_numbers
 from rewardsmith.evaluation.subsets import average_parts, resample_together, seed_of, tally_models
 from rewardsmith.statistics import Difference, weighted_difference
 

@@ -19,10 +19,9 @@ tally.py      replies, places and ratings, counted
 The `openai` package (extra `judge`) is imported when an `Endpoint` is made.
 """
 
-from rewardsmith.judging.calls import CALLS_FILE, CallLog
-from rewardsmith.judging.client import Client
+from rewardsmith.judging.client import CALLS_FILE, CallLog, Client
 from rewardsmith.judging.endpoint import Endpoint
 from rewardsmith.judging.judge import LanguageModelJudge
-from rewardsmith.judging.templates import Prompt, load_prompts
+from rewardsmith.judging.questions import Prompt, load_prompts
 
 __all__ = ["CALLS_FILE", "CallLog", "Client", "Endpoint", "LanguageModelJudge", "Prompt", "load_prompts"]

@@ -10,23 +10,324 @@ doubles (full jitter), or as long as the endpoint asks.
 
 A caller that gives up (its deadline passes, or it is cancelled) leaves its call running: what is paid for reaches the
 log.
+
+The log of calls: what was asked, what was answered, what it cost. It is cache, ledger and the memory of a killed
+job.
+
+    with CallLog.open(folder) as log:            folder/calls.jsonl; one process at a time
+        log.find(key)                            the reply, if this very request was answered before
+        log.sending(key, worst)                  written before a call
+        log.answered(key, reply)                 written after it: never asked again
+        log.unpaid(key)                          the endpoint refused it, or it was never reached
+
+A line is appended with one write, so that a kill leaves at most one torn line, the last, which is cut off when the
+file is opened again. A call that was being sent and has no answer is in doubt: the endpoint may have been paid. It
+counts as spent at its worst, and its answer is asked for again under the same idempotency key (`attempt`), for which
+endpoints that know such keys do not charge again.
+
+No prompt is written, only hashes of requests, and replies. Keys of endpoints never come here.
+
+The budget: reserved before a call, settled after it, never overspent, however many calls are under way.
+
+    if await budget.reserve(worst):          False: it would be overspent
+        …
+        budget.settle(worst, spent)
+
+`worst` is the most that a call can cost: as many tokens as its text has bytes (no tokenizer makes more) with an
+allowance for what the endpoint puts around it, and the longest reply. Where what is left would do for this call but
+for those under way, it waits until one of them is settled: most cost far less than their worst.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import os
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
 
-from rewardsmith.errors import SpecError
-from rewardsmith.judging.budget import Budget, Charge, worst_charge
-from rewardsmith.judging.calls import CallLog, request_key
+from filelock import FileLock, Timeout
+
+from rewardsmith.errors import RunDirectoryError, SpecError
 from rewardsmith.judging.endpoint import CallFailed, Failure, refusal
 from rewardsmith.judging.replies import Reply
-from rewardsmith.spec import JudgeSpec
+from rewardsmith.records.bounded import parse_json
+from rewardsmith.spec import JudgeBudget, JudgePrices, JudgeSpec
 from rewardsmith.types import Missing, Usage
+
+ALLOWANCE = 512
+"""Tokens that a chat template or an endpoint may add to the text of a call."""
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Calls that are paid for, and their tokens."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Charge) -> Charge:
+        return Charge(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+    def __sub__(self, other: Charge) -> Charge:
+        return self + Charge(-other.calls, -other.prompt_tokens, -other.completion_tokens)
+
+    def cost(self, prices: JudgePrices) -> float:
+        """In the currency of the prices."""
+        return (self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion) / _MILLION
+
+
+def worst_charge(body: dict[str, Any], reply_tokens: int) -> Charge:
+    """The most that a call with this body can cost."""
+    text = json.dumps([body["messages"], body.get("response_format")], ensure_ascii=False)
+    return Charge(1, len(text.encode("utf-8", "surrogatepass")) + ALLOWANCE, reply_tokens)
+
+
+class Budget:
+    """What is spent and what is reserved, against the limits. For one event loop.
+
+    Args:
+        limits: what may be spent.
+        prices: what tokens cost.
+        spent: what was spent before.
+    """
+
+    def __init__(self, limits: JudgeBudget, prices: JudgePrices, spent: Charge = Charge()) -> None:
+        self._limits = limits
+        self._prices = prices
+        self._waiting: list[asyncio.Future[None]] = []
+        self.spent = spent
+        self.reserved = Charge()
+
+    async def reserve(self, worst: Charge) -> bool:
+        """Set aside the worst case of a call, waiting for others to be settled; False where it does not fit."""
+        while not self._fits(self.spent + self.reserved + worst):
+            if not self._fits(self.spent + worst):
+                return False
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        self.reserved += worst
+        return True
+
+    def settle(self, worst: Charge, spent: Charge) -> None:
+        """Put what a call did cost in the place of what was set aside for it."""
+        self.reserved -= worst
+        self.spent += spent
+        waiting, self._waiting = self._waiting, []
+        for turn in waiting:
+            if not turn.done():
+                turn.set_result(None)
+
+    def _fits(self, charge: Charge) -> bool:
+        limits = self._limits
+        tokens = charge.prompt_tokens + charge.completion_tokens
+        return (
+            (limits.calls is None or charge.calls <= limits.calls)
+            and (limits.tokens is None or tokens <= limits.tokens)
+            and (limits.money is None or charge.cost(self._prices) <= limits.money)
+        )
+
+
+CALLS_FILE = "calls.jsonl"
+_LOCK_FILE = ".calls.lock"
+
+
+def request_key(endpoint: str, body: dict[str, Any]) -> str:
+    """SHA-256 of the exact request: where it goes, and every field of it."""
+    text = json.dumps([endpoint, body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class CallLog:
+    """The calls of a folder; `CallLog()` has none and only counts what is spent. Use it as a context manager."""
+
+    def __init__(self, handle: int | None = None, lock: FileLock | None = None) -> None:
+        self._handle = handle
+        self._lock = lock
+        self._end = 0
+        self._places: dict[str, tuple[int, int]] = {}
+        self._attempts: Counter[str] = Counter()
+        self._doubts: dict[str, list[Charge]] = {}
+        self._paid = Charge()
+        self.refused: set[str] = set()
+
+    @classmethod
+    def open(cls, folder: Path) -> CallLog:
+        """The log of a folder, made where there is none.
+
+        Raises:
+            RunDirectoryError: the folder cannot be written, another process has it, or a line is not of a log.
+        """
+        path = folder / CALLS_FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / _LOCK_FILE)
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise RunDirectoryError(
+                "another process asks a judge with this folder", where=str(folder), fix="wait for it, or name another"
+            ) from error
+        except OSError as error:
+            raise RunDirectoryError(
+                f"cannot be written: {error.strerror}", where=str(folder), fix="name a folder that you may write to"
+            ) from error
+        try:
+            log = cls(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), lock)
+            log._load(path)
+        except BaseException:
+            lock.release()
+            raise
+        return log
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; nothing is lost where this is not called."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+        if self._lock is not None:
+            self._lock.release()
+
+    def find(self, key: str) -> Reply | None:
+        """The reply to a request that was answered before."""
+        if key not in self._places or self._handle is None:
+            return None
+        start, length = self._places[key]
+        return _reply(parse_json(os.pread(self._handle, length, start)))
+
+    def attempt(self, key: str) -> int:
+        """How often this request came back unpaid: another try needs a new idempotency key, a lost answer the same."""
+        return self._attempts[key]
+
+    def sending(self, key: str, worst: Charge) -> None:
+        """A call is about to be made."""
+        self._append({"sent": key, "prompt_tokens": worst.prompt_tokens, "completion_tokens": worst.completion_tokens})
+        self._doubts.setdefault(key, []).append(worst)
+
+    def answered(self, key: str, reply: Reply) -> None:
+        """The call's answer is there, and paid."""
+        line: dict[str, Any] = {"answered": key, "text": reply.text, "prompt_tokens": reply.prompt_tokens}
+        line |= {"completion_tokens": reply.completion_tokens}
+        if reply.tops:
+            line["tops"] = reply.tops
+        place = self._append(line)
+        self._note_answer(key, reply, place)
+
+    def unpaid(self, key: str) -> None:
+        """The call came to nothing and cost nothing."""
+        self._append({"unpaid": key})
+        self._note_unpaid(key)
+
+    def refuses(self, feature: str) -> None:
+        """The endpoint does not know a feature of the protocol: it is not asked for again."""
+        if feature not in self.refused:
+            self._append({"refuses": feature})
+            self.refused.add(feature)
+
+    @property
+    def doubts(self) -> Charge:
+        """Calls that were sent and never answered, at their worst."""
+        return sum((worst for calls in self._doubts.values() for worst in calls), Charge())
+
+    @property
+    def spent(self) -> Charge:
+        """Everything that this folder has paid, calls in doubt included."""
+        return self._paid + self.doubts
+
+    def _append(self, content: dict[str, Any]) -> tuple[int, int]:
+        """Write one line; where it stands."""
+        line = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        start = self._end
+        if self._handle is not None:
+            try:
+                written = os.write(self._handle, line)
+            except OSError as error:
+                raise _unwritten(str(error.strerror)) from error
+            if written != len(line):
+                os.ftruncate(self._handle, start)  # half a line in the middle would make the rest unreadable
+                raise _unwritten("the disk is full")
+            self._end += len(line)
+        return start, len(line)
+
+    def _note_answer(self, key: str, reply: Reply, place: tuple[int, int]) -> None:
+        self._settle(key)
+        self._paid += Charge(1, reply.prompt_tokens, reply.completion_tokens)
+        if self._handle is not None:
+            self._places[key] = place
+
+    def _note_unpaid(self, key: str) -> None:
+        self._settle(key)
+        self._attempts[key] += 1
+
+    def _settle(self, key: str) -> None:
+        """One call of this request is no longer in doubt: the last one, since those before it were lost."""
+        calls = self._doubts.get(key, [])
+        if calls:
+            calls.pop()
+        if not calls:
+            self._doubts.pop(key, None)
+
+    def _load(self, path: Path) -> None:
+        """Read what is there; a torn last line was being written when its process was killed."""
+        with path.open("rb") as handle:
+            for number, line in enumerate(handle, start=1):
+                if not line.endswith(b"\n"):
+                    os.truncate(path, self._end)
+                    break
+                self._read(line, f"{path}:{number}")
+                self._end += len(line)
+
+    def _read(self, line: bytes, where: str) -> None:
+        try:
+            content = parse_json(line)
+            if "sent" in content:
+                worst = Charge(1, int(content["prompt_tokens"]), int(content["completion_tokens"]))
+                self._doubts.setdefault(content["sent"], []).append(worst)
+            elif "answered" in content:
+                self._note_answer(content["answered"], _reply(content), (self._end, len(line)))
+            elif "unpaid" in content:
+                self._note_unpaid(content["unpaid"])
+            else:
+                self.refused.add(content["refuses"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunDirectoryError(
+                "is not a line of a log of calls", where=where, fix="name another folder, or delete the line"
+            ) from error
+
+
+def _unwritten(reason: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"cannot be written: {reason}", where=CALLS_FILE, fix="make room and run the same command again"
+    )
+
+
+def _reply(content: dict[str, Any]) -> Reply:
+    tops = tuple(
+        tuple((str(token), float(value)) for token, value in token_tops) for token_tops in content.get("tops", ())
+    )
+    return Reply(str(content["text"]), int(content["prompt_tokens"]), int(content["completion_tokens"]), tops)
+
 
 Sleep = Callable[[float], Awaitable[None]]
 

@@ -6,16 +6,132 @@
 
 Each part of the material stands under a line with a mark that is a hash of all of it: a response cannot know the
 mark, so it cannot pretend to be over and speak to the judge itself.
+
+The exact request: a question in the form that the spec asks for and the endpoint takes.
+
+`FEATURES` are the fields that an endpoint may not know. `off` are those that this one has refused: without
+`response_format` the reply is text, without `logprobs` it is the bare verdict.
+
+Prompt files: read, checked, hashed, filled.
+
+    prompts = load_prompts(spec.prompts)         {"ranking": Prompt, "pairwise": Prompt, "rating": Prompt}
+    prompts["ranking"].messages("text", {"conversation": …, "answers": …, "mark": …, "labels": …})
+
+A file has sections, each under a line of its own: `--- system ---`, `--- user ---`, and one for each form of the reply,
+`--- reply: text ---`, `--- reply: json ---`, `--- reply: token ---`; what stands above them is a comment. Names in
+double braces are filled in once, so that braces in the material stay what they are. The files of this project lie in
+`prompts/`; a user's own takes the place of one. A prompt is known by the SHA-256 of its file.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
 
-from rewardsmith.judging.templates import Form, Kind, Prompt
+from rewardsmith.errors import SpecError
+from rewardsmith.spec import JudgePrompts, JudgeSpec
+from rewardsmith.spec.section import nearest
 from rewardsmith.types import Conversation
+
+Kind = Literal["ranking", "pairwise", "rating"]
+Form = Literal["text", "json", "token"]
+"""How a reply is written: reasoned text that ends with the verdict, a JSON object, or the verdict alone."""
+
+KINDS: tuple[Kind, ...] = ("ranking", "pairwise", "rating")
+BUILT_IN = "built in"
+
+_FILLED = ("conversation", "answers", "mark", "labels", "reply")
+_NEEDED = ("conversation", "answers", "reply")
+_SECTIONS = ("system", "user", "reply: text", "reply: json", "reply: token")
+_HEADING = re.compile(r"^--- (.+?) ---[ \t]*$", re.MULTILINE)
+_NAME = re.compile(r"\{\{(\w+)\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt file: where it came from, its hash, and its sections by name."""
+
+    source: str
+    sha256: str
+    sections: Mapping[str, str]
+
+    def messages(self, form: Form, values: Mapping[str, str]) -> list[dict[str, str]]:
+        """The chat messages of one question, for a reply of this form."""
+        reply = _fill(self.sections[f"reply: {form}"], values)
+        user = _fill(self.sections["user"], {**values, "reply": reply})
+        system = self.sections.get("system", "")
+        return [{"role": "system", "content": system}] * bool(system) + [{"role": "user", "content": user}]
+
+    def reply_form(self, form: Form, values: Mapping[str, str]) -> str:
+        """What the prompt says about the reply: repeated where a first one could not be read."""
+        return _fill(self.sections[f"reply: {form}"], values)
+
+
+def load_prompts(spec: JudgePrompts) -> dict[Kind, Prompt]:
+    """The three prompts: the spec's files, and those of this project in place of what it leaves out.
+
+    Raises:
+        SpecError: a file cannot be read, lacks a section or a name, or has one that nothing fills.
+    """
+    files: dict[Kind, str | None] = {kind: getattr(spec, kind) for kind in KINDS}
+    return {kind: _built_in(kind) if path is None else _own(kind, path) for kind, path in files.items()}
+
+
+def _built_in(kind: Kind) -> Prompt:
+    text = resources.files(__package__).joinpath("prompts", f"{kind}.md").read_text(encoding="utf-8")
+    return parse_prompt(text, source=BUILT_IN, where=f"judging/prompts/{kind}.md")
+
+
+def _own(kind: Kind, path: str) -> Prompt:
+    field = f"judge.prompts.{kind}"
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError(
+            f"{path!r} cannot be read: {reason}", where=field, fix="name a prompt file, or leave the line out"
+        ) from error
+    return parse_prompt(text, source=path, where=f"{path}, {field}")
+
+
+def parse_prompt(text: str, *, source: str, where: str) -> Prompt:
+    """A prompt from the text of its file.
+
+    Raises:
+        SpecError: a section or a name is missing or unknown.
+    """
+    parts = _HEADING.split(text)
+    sections = {name: body.strip("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+    for name in sections:
+        if name not in _SECTIONS:
+            raise SpecError(f"there is no section {name!r}", where=where, fix=nearest(name, _SECTIONS))
+    missing = [name for name in _SECTIONS if name != "system" and not sections.get(name, "").strip()]
+    if missing:
+        raise SpecError(
+            f"has no section {missing[0]!r}",
+            where=where,
+            fix=f"write a line `--- {missing[0]} ---` and the text under it; docs/judge.md shows a whole file",
+        )
+    named = [name for body in sections.values() for name in _NAME.findall(body)]
+    for name in named:
+        if name not in _FILLED:
+            raise SpecError(f"nothing fills {{{{{name}}}}}", where=where, fix=nearest(name, _FILLED))
+    for name in _NEEDED:
+        if name not in _NAME.findall(sections["user"]):
+            raise SpecError(
+                f"its section 'user' has no {{{{{name}}}}}", where=where, fix=f"write {{{{{name}}}}} where it belongs"
+            )
+    return Prompt(source, hashlib.sha256(text.encode()).hexdigest(), sections)
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    return _NAME.sub(lambda match: values.get(match[1], ""), text)
+
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TIE = "C"
@@ -111,3 +227,72 @@ def _mark(texts: Sequence[str]) -> str:
 
 def _listed(labels: Sequence[str]) -> str:
     return f"{', '.join(labels[:-1])} or {labels[-1]}" if len(labels) > 1 else labels[0]
+
+
+FEATURES = ("response_format", "logprobs", "seed")
+"""Fields of a request that an endpoint may refuse, in the order in which they are given up."""
+
+_VERDICT_TOKENS = {"ranking": 1, "pairwise": 1, "rating": 3}
+
+
+def reply_form(spec: JudgeSpec, off: frozenset[str]) -> Form:
+    """How the reply is to be written."""
+    if spec.verdict == "logprobs":
+        return "token"
+    return "text" if spec.output == "text" or "response_format" in off else "json"
+
+
+def request_body(
+    spec: JudgeSpec, question: Question, off: frozenset[str], *, seed: int, again: bool
+) -> tuple[dict[str, Any], Form]:
+    """The body of a chat completion, and the form of its reply.
+
+    Args:
+        spec: model, sampling, limits.
+        question: what is asked.
+        off: features that the endpoint refuses.
+        seed: of this sample; sent where replies are sampled.
+        again: a first reply could not be read.
+    """
+    form = reply_form(spec, off)
+    limit = _VERDICT_TOKENS[question.kind] if form == "token" else spec.max_tokens
+    body: dict[str, Any] = {
+        "model": spec.model,
+        "messages": question.messages(form, again=again),
+        spec.limit_name: limit,
+    }
+    if spec.temperature is not None:
+        body["temperature"] = spec.temperature
+    if spec.temperature != 0 and "seed" not in off:
+        body["seed"] = seed
+    if form == "json":
+        body["response_format"] = _schema(question)
+    if form == "token" and "logprobs" not in off:
+        body |= {"logprobs": True, "top_logprobs": spec.top_logprobs}
+    return body, form
+
+
+def droppable(spec: JudgeSpec, body: dict[str, Any]) -> str | None:
+    """The next feature of a refused request that can be done without; None where there is none."""
+    kept = ("response_format",) if spec.output == "json_schema" else ()
+    return next((feature for feature in FEATURES if feature in body and feature not in kept), None)
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """The endpoint's seed for one of several samples, in [0, 2^31)."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {sample}".encode()).digest()[:4], "big") >> 1
+
+
+def _schema(question: Question) -> dict[str, Any]:
+    field = "rating" if question.labels == RATINGS else "verdict"
+    values: dict[str, Any] = {"type": "string", "enum": list(question.labels)}
+    if field == "rating":
+        values = {"type": "integer", "enum": [int(label) for label in question.labels]}
+    properties = {"reasoning": {"type": "string"}, field: values}
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": field, "strict": True, "schema": schema}}

@@ -19,8 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewardsmith.judging.questions import Question
-from rewardsmith.judging.templates import Form
+from rewardsmith.judging.questions import Form, Question
 from rewardsmith.records.bounded import parse_json
 
 LEAST_MASS = 0.5

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.errors import DataError, ModelError, RewardsmithError
-from rewardsmith.modeling.imports import Foreign, describe_foreign
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.known_faults import known_faults
 from rewardsmith.modeling.layouts import PaddedBatches
@@ -35,9 +34,9 @@ from rewardsmith.modeling.loading import (
     refuse_other_tokenizer,
     refuse_tokens_beyond,
 )
-from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.reward_head import find_head_owner
 from rewardsmith.modeling.spellings import respell
+from rewardsmith.modeling.stored import Foreign, describe_foreign, quiet_upstream
 from rewardsmith.modeling.weights import Compared, compare_with_files
 from rewardsmith.records import CheckpointRecord, GoldenReward, guard_removal, read_record, write_json
 from rewardsmith.rendering import Ids, Renderer, load_tokenizer

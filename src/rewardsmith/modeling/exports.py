@@ -38,10 +38,9 @@ from rewardsmith.modeling.checkpoint import (
     read_checkpoint_record,
     save_checkpoint,
 )
-from rewardsmith.modeling.imports import OPENRLHF_FIELDS, forget_openrlhf
 from rewardsmith.modeling.reward_head import install_reward_forward, reads_one_token
 from rewardsmith.modeling.spellings import verified_for
-from rewardsmith.modeling.stored import stored_weights
+from rewardsmith.modeling.stored import OPENRLHF_FIELDS, forget_openrlhf, stored_weights
 from rewardsmith.records import CheckpointRecord, ExportRecord
 from rewardsmith.statistics import largest_difference, within
 

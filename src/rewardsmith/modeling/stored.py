@@ -6,18 +6,50 @@
 The files are those that transformers reads: what config.json names as `transformers_weights`, else `model.safetensors`,
 else the shards of `model.safetensors.index.json`. What cannot be read whole (cut off, a shard lost, a pickle, a Git LFS
 pointer) is refused with the file and the fix; every command that opens a checkpoint asks here first.
+
+Checkpoints that other programs wrote: how their files and their texts differ from ours.
+
+    foreign = describe_foreign(config)       # a transformers configuration, as it stands in config.json
+    foreign.closing                          # how the trainer ended a text: the renderer does the same
+    foreign.head_names                       # what `from_pretrained` has to rename
+    foreign.normalization                    # mean and std: kept in the record, never applied
+
+Two kinds are read as they are, wherever a checkpoint is named (`--model DIR`):
+
+openrlhf        `architectures: ["RewardModel"]`, weights `model.*` and `<value_head_prefix>.weight` (`score` or
+                `value_head`), no `num_labels`, `mean` and `std` of its training data. Its trainer cuts line breaks from
+                the rendered text and appends a space and EOS unless EOS stands there
+                (openrlhf/datasets/reward_dataset.py).
+transformers    `…ForSequenceClassification` with one label (the Skywork family, what TRL saves). The text is what the
+                template that it ships writes, to the last line break: its trainer read the reward there.
+
+`rewardsmith export --to hf` makes one of ours out of either, with golden rewards that loading verifies.
+
+Silence for what upstream prints about things that are done on purpose here. Faults are raised, never logged.
+
+    with quiet_upstream():
+        model = AutoModelForSequenceClassification.from_pretrained(…)     # no report of the head that is new on purpose
+
+Silenced: transformers' load report and progress bars, and the deprecation warnings that TRL 1.16 and peft 0.21 set off
+in transformers 5.23 by using the old name of `activation_checkpointing`, and what peft says of settings that it makes
+itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import safetensors
+from transformers.utils import logging
 
 from rewardsmith.errors import ModelError
+from rewardsmith.rendering.template import Closing
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -253,3 +285,95 @@ def _how_readable(path: Path) -> str:
         return "run git lfs pull in its repository" if _start(path) == _LFS else _AGAIN
     except OSError:
         return "let this user read it"
+
+
+Trainer = Literal["openrlhf", "transformers"]
+
+OPENRLHF_FIELDS = ("value_head_prefix", "normalize_reward", "mean", "std")
+"""What OpenRLHF adds to a configuration."""
+
+_OPENRLHF_CLASSES = ("RewardModel", "LLMForSequenceRegression")
+_OPENRLHF_HEADS = ("value_head", "regression_head")
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What is particular about a checkpoint without `rewardsmith.json`.
+
+    `head_names` maps patterns of weight names to ours. `max_length` is the model's own limit in tokens, None where it
+    names none.
+    """
+
+    trainer: Trainer
+    closing: Closing
+    head_names: dict[str, str]
+    normalization: dict[str, str | float] | None
+    max_length: int | None
+
+
+def describe_foreign(config: Any) -> Foreign:
+    """Tell from a configuration who trained the model, and what follows from that."""
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    ours = made_by_openrlhf(config)
+    return Foreign(
+        trainer="openrlhf" if ours else "transformers",
+        closing="openrlhf" if ours else "shipped",
+        head_names=head_names(config),
+        normalization=_normalization(config) if ours else None,
+        max_length=int(limit) if limit else None,
+    )
+
+
+def made_by_openrlhf(config: Any) -> bool:
+    """Whether OpenRLHF's `train_rm` wrote this configuration."""
+    architectures = getattr(config, "architectures", None) or ()
+    return any(name in _OPENRLHF_CLASSES for name in architectures) or hasattr(config, "value_head_prefix")
+
+
+def head_names(config: Any) -> dict[str, str]:
+    """Patterns of weight names to rename while loading; empty for a head under its usual name."""
+    if not made_by_openrlhf(config):
+        return {}
+    names = {*_OPENRLHF_HEADS, str(getattr(config, "value_head_prefix", "score"))} - {"score"}
+    return {rf"^{name}\.": "score." for name in sorted(names)}
+
+
+def forget_openrlhf(config: Any) -> None:
+    """Take OpenRLHF's own fields out of a configuration, in place; mean and std live in the record from then on."""
+    for field in OPENRLHF_FIELDS:
+        if hasattr(config, field):
+            delattr(config, field)
+
+
+def _normalization(config: Any) -> dict[str, str | float] | None:
+    mean, std = getattr(config, "mean", None), getattr(config, "std", None)
+    if mean is None or std is None:
+        return None
+    return {"required_by": "OpenRLHF", "formula": "(reward - mean) / std", "mean": float(mean), "std": float(std)}
+
+
+_OF_PEFT = (
+    "fan_in_fan_out is set to False but the target module is `Conv1D`",  # it then sets it itself
+    "target_parameters=.* were set but no parameter was matched",  # its own conversion for experts, which has no use
+    "The following (rank|alpha)_pattern keys did not match",  # the same
+)
+
+
+@contextmanager
+def quiet_upstream() -> Iterator[None]:
+    """Raise transformers' log level to errors, hide its bars and the named warnings; put all back afterwards."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning
+            )
+            for message in _OF_PEFT:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -20,7 +20,7 @@ from transformers import PreTrainedConfig, set_seed
 from transformers.pytorch_utils import Conv1D
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling.quiet import quiet_upstream
+from rewardsmith.modeling.stored import quiet_upstream
 from rewardsmith.spec import LoraAdapter
 
 _DROPPING = ("dropout", "pdrop", "layerdrop", "drop_prob", "drop_path", "drop_rate")

@@ -35,11 +35,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling.last_layer import reads_rewards_only, reward_rows
+from rewardsmith.modeling.reward_head import reads_rewards_only, reward_rows
 from rewardsmith.modeling.token_tree import Pack, TreeLayout
-from rewardsmith.modeling.tree_calls import plan_calls, plan_reward_calls
+from rewardsmith.modeling.tree_calls import plan_calls, plan_reward_calls, planned_attention
 from rewardsmith.modeling.tree_cuda import cuda_attention
-from rewardsmith.modeling.tree_kernel import planned_attention
 
 TREE_ATTENTION = "rewardsmith_tree"
 

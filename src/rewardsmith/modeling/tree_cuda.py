@@ -36,7 +36,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rewardsmith.modeling.last_layer import reads_rewards_only, reward_rows
+from rewardsmith.modeling.reward_head import reads_rewards_only, reward_rows
 from rewardsmith.modeling.token_tree import Ints, Node, TreeLayout
 from rewardsmith.modeling.tree_calls import first_children, siblings
 

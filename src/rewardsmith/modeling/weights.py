@@ -37,14 +37,14 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import cached_file
 
 from rewardsmith.errors import ModelError, first_line
-from rewardsmith.modeling.imports import head_names
-from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.stored import (
     ADAPTER,
     INDEX,
     WEIGHTS,
     StoredTensor,
+    head_names,
     listed,
+    quiet_upstream,
     refuse_adapter,
     stored_adapter,
     stored_weights,

@@ -44,9 +44,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rewardsmith.pipeline.comparing import compare_job
+    from rewardsmith.pipeline.commands.compare import compare_job
+    from rewardsmith.pipeline.commands.explain import explain_job
+    from rewardsmith.pipeline.commands.look import open_run
     from rewardsmith.pipeline.events import Events, Silent
-    from rewardsmith.pipeline.explaining import explain_job
     from rewardsmith.pipeline.job import (
         Outcome,
         check_job,
@@ -57,10 +58,9 @@ if TYPE_CHECKING:
         shown_job,
         train_job,
     )
-    from rewardsmith.pipeline.learning_curve import parse_fractions
-    from rewardsmith.pipeline.opening import open_run
     from rewardsmith.pipeline.probing import policy_job, probe_job
     from rewardsmith.pipeline.reporting import report_job
+    from rewardsmith.pipeline.variants import parse_fractions
 
 __all__ = [
     "Events",
@@ -87,12 +87,12 @@ _HOMES = {
     "Outcome": "job",
     "Silent": "events",
     "check_job": "job",
-    "compare_job": "comparing",
+    "compare_job": "commands.compare",
     "evaluate_job": "job",
-    "explain_job": "explaining",
+    "explain_job": "commands.explain",
     "fix_job": "job",
-    "open_run": "opening",
-    "parse_fractions": "learning_curve",
+    "open_run": "commands.look",
+    "parse_fractions": "variants",
     "policy_job": "probing",
     "probe_job": "probing",
     "report_job": "reporting",

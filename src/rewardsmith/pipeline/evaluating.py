@@ -1,4 +1,13 @@
-"""Scoring a model, or rewards computed elsewhere, on one benchmark: shared by `run` and by `rewardsmith evaluate`."""
+"""Scoring a model, or rewards computed elsewhere, on one benchmark: shared by `run` and by `rewardsmith evaluate`.
+
+RewardBench 2 with text rendered as training did (`checkpoint`) and as the benchmark's own script does (`upstream`).
+
+    evaluate_renderings(scorer, "checkpoint", kind, rows, seed=…, resamples=…, model=…)
+
+Both renderings are compared text by text. Where all token ids agree, one evaluation is both, and the protocol says so.
+Where they differ, both are scored: the wanted one is the result, and the other's scores stand in its metrics as
+`protocol_NAME_average` and `protocol_NAME_SUBSET`, with the largest difference of a reward.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith import evaluation, samples
+from rewardsmith.errors import RenderingError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.evaluation.contract import Rewards
-from rewardsmith.evaluation.prompts import plain_text
+from rewardsmith.evaluation.rows import plain_text
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records import DatasetInfo
+from rewardsmith.rendering import Rendered
+from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import BenchmarkSpec
+from rewardsmith.spec.evaluation import RenderingProtocol
 from rewardsmith.types import Conversation, PreferencePair
 
 HELD_OUT_TITLE = "Held-out pairs"
@@ -97,3 +110,104 @@ def prompt_blind_rewards(rows: BenchmarkRows, train: Sequence[PreferencePair]) -
 
 def _text(conversation: Conversation) -> str:
     return "\n".join(message.content for message in conversation)
+
+
+_WORDS: dict[RenderingProtocol, str] = {"checkpoint": "training", "upstream": "RewardBench's own script"}
+
+
+def evaluate_renderings(
+    scorer: CheckpointScorer,
+    protocol: RenderingProtocol,
+    benchmark: Benchmark,
+    rows: BenchmarkRows,
+    *,
+    seed: int,
+    resamples: int,
+    model: str,
+    held_out: bool = False,
+    others: Mapping[str, Rewards] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate under one protocol and, where it makes a difference, under the other as well.
+
+    Raises:
+        RenderingError: `upstream` was asked for and the script could not run this checkpoint.
+    """
+
+    def run(asked: CheckpointScorer, noted: BenchmarkRows, rendering: RenderingProtocol) -> Evaluation:
+        return evaluate_with(
+            asked,
+            benchmark,
+            noted,
+            seed=seed,
+            resamples=resamples,
+            model=model,
+            held_out=held_out,
+            others=others,
+            rendering=rendering,
+            progress=progress,
+        )
+
+    if not benchmark.renders_upstream:
+        return run(scorer, rows, "checkpoint")
+    try:
+        upstream = scorer.as_upstream()
+    except RenderingError as error:
+        if protocol == "upstream":
+            raise
+        note = f"Text as training renders it (protocol: checkpoint); protocol upstream cannot run: {error.problem}."
+        return run(scorer, replace(rows, note=f"{rows.note} {note}".strip()), "checkpoint")
+    wanted, other = (scorer, upstream) if protocol == "checkpoint" else (upstream, scorer)
+    other_name: RenderingProtocol = "upstream" if protocol == "checkpoint" else "checkpoint"
+    texts = list(dict.fromkeys(text for row in rows.rows for text in row.conversations))
+    differing = count_differences(scorer, upstream, texts)
+    note = f"{rows.note} {_note(protocol, other_name, differing, len(texts))}".strip()
+    done = run(wanted, replace(rows, note=note), protocol)
+    return _beside(done, run(other, rows, other_name), other_name, differing) if differing else done
+
+
+def count_differences(first: CheckpointScorer, second: CheckpointScorer, texts: list[Conversation]) -> int:
+    """How many of the conversations two scorers show their model as different token ids."""
+    pairs = zip(first.render(texts), second.render(texts), strict=True)
+    return sum(not _equal(one, two) for one, two in pairs)
+
+
+def _equal(one: Rendered, two: Rendered) -> bool:
+    if one.ids is None or two.ids is None:
+        return one.ids is two.ids
+    return bool(np.array_equal(one.ids, two.ids))
+
+
+def _note(protocol: RenderingProtocol, other: RenderingProtocol, differing: int, texts: int) -> str:
+    begin = f"Text as {_WORDS[protocol]} renders it (protocol: {protocol}); {_WORDS[other]}"
+    if not differing:
+        return f"{begin} gives the same token ids for all {texts:,} texts."
+    return (
+        f"{begin} gives other token ids for {differing:,} of {texts:,} texts: its scores are the metrics that begin "
+        f"with protocol_{other}."
+    )
+
+
+def _beside(done: Evaluation, other: Evaluation, name: RenderingProtocol, differing: int) -> Evaluation:
+    """The evaluation with the other protocol's scores among its metrics."""
+    scores = {f"protocol_{name}_{subset}": found.score for subset, found in other.result.subsets.items()}
+    metrics: dict[str, float | None] = {
+        **done.result.metrics,
+        f"protocol_{name}_average": other.result.average,
+        **scores,
+        f"protocol_{name}_missing": float(sum(other.result.missing_rewards.values())),
+        "protocols_texts_that_differ": float(differing),
+        "protocols_largest_reward_difference": _largest_difference(done, other),
+    }
+    return replace(done, result=done.result.model_copy(update={"metrics": metrics}))
+
+
+def _largest_difference(one: Evaluation, two: Evaluation) -> float | None:
+    """Over the rewards that both protocols have; None where there is no such reward."""
+    pairs = [
+        abs(first - second)
+        for row, twin in zip(one.rows, two.rows, strict=True)
+        for first, second in zip(row.rewards, twin.rewards, strict=True)
+        if first is not None and second is not None
+    ]
+    return max(pairs, default=None)

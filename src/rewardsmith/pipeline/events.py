@@ -1,10 +1,25 @@
-"""What a long job tells whoever is watching: the command line draws it, tests collect it, a notebook may ignore it."""
+"""What a long job tells whoever is watching: the command line draws it, tests collect it, a notebook may ignore it.
+
+What a run tells its watcher, left in the run directory as well, so that `rewardsmith open` can follow it.
+
+    with followed(run.path, events) as events:      live.json appears; it is gone when the run ends
+        …
+
+Written at most twice a second, whole or not at all; a run does not stop because it could not be written.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
-from rewardsmith.records import StepMetrics
+from rewardsmith.errors import RunDirectoryError
+from rewardsmith.records import LiveRecord, StepMetrics, read_record, write_json
 
 StageName = Literal["samples", "check", "train", "labels", "evaluate", "probe", "gates", "report"]
 
@@ -43,3 +58,91 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Ignore it."""
+
+
+LIVE_FILE = "live.json"
+_EVERY = 0.5  # seconds
+
+
+class Followed:
+    """Events that pass on what they are told, and write it down.
+
+    Args:
+        events: who else is told.
+        path: of live.json.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, events: Events, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._events = events
+        self._path = path
+        self._clock = clock
+        self._written = 0.0
+        self._record = LiveRecord(process=os.getpid(), host=socket.gethostname())
+        self._note(since=clock())
+
+    def stage(self, name: StageName, state: Literal["started", "done", "unchanged"], detail: str = "") -> None:
+        """Pass it on; write it at once."""
+        self._events.stage(name, state, detail)
+        if state == "started":
+            self._note(stage=name, since=self._clock(), label="", done=0, total=0)
+        else:
+            self._note(stage="", since=self._clock(), label="", done=0, total=0)
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Pass it on; write it now and then."""
+        self._events.progress(label, done, total)
+        self._note(label=label, done=done, total=total, seldom=True)
+
+    def step(self, metrics: StepMetrics, steps: int) -> None:
+        """Pass it on; write it now and then."""
+        self._events.step(metrics, steps)
+        self._note(label="training steps", done=metrics.step, total=steps, seldom=True)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._events.note(text)
+
+    def _note(self, *, seldom: bool = False, **changes: Any) -> None:
+        self._record = self._record.model_copy(update=changes)
+        now = self._clock()
+        if seldom and now - self._written < _EVERY:
+            return
+        self._written = now
+        with suppress(RunDirectoryError):
+            write_json(self._path, self._record)
+
+
+@contextmanager
+def followed(run: Path, events: Events) -> Iterator[Events]:
+    """The same events, written down in the run directory until the block ends."""
+    path = run / LIVE_FILE
+    try:
+        yield Followed(events, path)
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def read_live(run: Path) -> LiveRecord | None:
+    """What the run is doing; None where it does nothing, or was killed."""
+    try:
+        record = read_record(run / LIVE_FILE, LiveRecord)
+    except RunDirectoryError:
+        return None
+    return record if _is_alive(record) else None
+
+
+def _is_alive(record: LiveRecord) -> bool:
+    """Whether the process that wrote it still runs; a process of another machine is taken at its word."""
+    if record.host != socket.gethostname():
+        return True
+    if not 0 < record.process < 2**31:
+        return False  # 0 and below are groups of processes
+    try:
+        os.kill(record.process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True

@@ -15,13 +15,12 @@ from rewardsmith import gates, samples
 from rewardsmith.errors import UserError
 from rewardsmith.evaluation import BenchmarkRows, find_benchmark
 from rewardsmith.evaluation.probes import judge_probes, policy_record, read_policy_samples, run_probes
-from rewardsmith.evaluation.probes.policy_samples import as_plain_text, missing_samples, score_samples
-from rewardsmith.evaluation.tables import read_table
-from rewardsmith.pipeline.context import Job
+from rewardsmith.evaluation.probes.policy import as_plain_text, missing_samples, score_samples
+from rewardsmith.evaluation.rows import read_table
+from rewardsmith.pipeline.context import EMBEDDED, Job
 from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.evaluating import as_text, held_out_rows
 from rewardsmith.pipeline.events import Events
-from rewardsmith.pipeline.resources import EMBEDDED
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbesRecord, guard_folder, write_json

@@ -15,14 +15,13 @@ from pathlib import Path
 from rewardsmith import report
 from rewardsmith.errors import UserError
 from rewardsmith.evaluation.runner import RESULTS_FILE, ROWS_FILE
+from rewardsmith.pipeline.commands.compare import Origin, find_rows, text_of, training_pairs
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
-from rewardsmith.pipeline.row_texts import Origin, find_rows, text_of, training_pairs
 from rewardsmith.records import BenchmarkResult, LabelNoiseRecord, read_jsonl, read_record
 from rewardsmith.report import RowText, RowTexts
-from rewardsmith.report.card import write_card
-from rewardsmith.report.card_sources import RECORD
-from rewardsmith.report.row_items import pair_place
+from rewardsmith.report.card import RECORD, write_card
+from rewardsmith.report.sections.rows import pair_place
 from rewardsmith.spec import load_spec
 
 _NOISE_FILE = "label_noise.json"
@@ -41,7 +40,7 @@ def report_job(run: Path, events: Events, *, texts: bool | None = None, against:
         UserError: there is no run, a record cannot be read, or the two share no rows.
     """
     if against is not None:
-        from rewardsmith.pipeline.comparing import compare_job
+        from rewardsmith.pipeline.commands.compare import compare_job
 
         compare_job([against, run], events, seed=17, resamples=10_000, shown=COMPARED_ROWS, out=run)
     if (run / MODEL / RECORD).is_file():

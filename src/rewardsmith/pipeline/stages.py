@@ -9,39 +9,45 @@
     publish    records                                  report.html, summary.md
 
 A stage whose inputs' fingerprint is unchanged, and whose files are there, is skipped.
+
+What each stage after the check depends on, as one hash: a stage whose hash is unchanged need not be done again.
+
+Those of the stages after training stand on the training that the run directory holds.
+
+Which way a training job takes: in this process, or on several workers under Ray.
+
+    record = run_training(TrainJob(...), events)
+
+`hardware.workers` says how many; where `accelerate launch` or `torchrun` started this process, it is one of several
+already and Ray is left alone.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from rewardsmith import evaluation, gates
-from rewardsmith.errors import FindingsError, MarginStop, RunDirectoryError
+from rewardsmith.errors import FindingsError, MarginStop, RunDirectoryError, SpecError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.evaluation.probes import judge_probes
 from rewardsmith.modeling.checkpoint import RECORD, read_checkpoint_record, refuse_second_epoch
 from rewardsmith.modeling.layouts import PairIds
-from rewardsmith.modeling.sizes import check_sizes, lineage_warning
+from rewardsmith.modeling.shapes import check_sizes, lineage_warning
 from rewardsmith.pipeline import probing
-from rewardsmith.pipeline.context import Job, is_main_process
-from rewardsmith.pipeline.evaluating import prompt_blind_rewards
-from rewardsmith.pipeline.events import StageName
-from rewardsmith.pipeline.fingerprints import file_sha256
+from rewardsmith.pipeline.cluster import ray_cluster
+from rewardsmith.pipeline.commands.plan import copies_fit, trained_by
+from rewardsmith.pipeline.context import Job, is_main_process, uses_embedded_data
+from rewardsmith.pipeline.directory import file_sha256, place_fingerprint, versions
+from rewardsmith.pipeline.evaluating import evaluate_renderings, prompt_blind_rewards
+from rewardsmith.pipeline.events import Events, StageName
 from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
-from rewardsmith.pipeline.renderings import evaluate_renderings
 from rewardsmith.pipeline.reporting import report_job
-from rewardsmith.pipeline.resources import uses_embedded_data
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
-from rewardsmith.pipeline.stage_fingerprints import (
-    evaluate_fingerprint,
-    labels_fingerprint,
-    probe_fingerprint,
-    train_fingerprint,
-)
-from rewardsmith.pipeline.training import run_training
 from rewardsmith.records import (
     BenchmarkResult,
     CheckRecord,
@@ -55,10 +61,123 @@ from rewardsmith.records import (
     write_jsonl,
 )
 from rewardsmith.scoring import CheckpointScorer
-from rewardsmith.spec import ExportSpec, digest
+from rewardsmith.spec import ExportSpec, QloraAdapter, Spec, digest
+from rewardsmith.spec.architecture import HardwareSpec
 from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.training.metrics import StepLog
-from rewardsmith.training.trl_backend import TrainJob
+from rewardsmith.training.openrlhf.command import versions_of_backend
+from rewardsmith.training.plan import weights_fingerprint
+from rewardsmith.training.trl_backend import TrainJob, train
+
+
+def train_fingerprint(job: Job, checked: CheckRecord) -> str:
+    """Of everything that decides the weights."""
+    return weights_fingerprint(
+        job.spec,
+        data_fingerprint=digest([checked.data_fingerprint, job.pairs_fingerprint]),
+        base_fingerprint=job.base_fingerprint,
+        versions=versions() | versions_of_backend(job.spec),
+    )
+
+
+def labels_fingerprint(job: Job) -> str:
+    """Of everything that decides what the margins say."""
+    trained = job.run.manifest.stages["train"]
+    return digest(
+        {
+            "model": trained.fingerprint,
+            "state": trained.state,
+            "wanted": job.spec.evaluation.label_noise.model_dump(mode="json"),
+            "versions": versions(),
+        }
+    )
+
+
+def evaluate_fingerprint(job: Job) -> str:
+    """Of everything that decides scores: model, rows, rendering, resampling."""
+    return digest(
+        {
+            "model": job.run.manifest.stages["train"].fingerprint,
+            "benchmarks": [
+                [key, rows.dataset.sha256, rows.dataset.source] for key, (_, rows) in job.benchmarks.items()
+            ],
+            "renderings": {benchmark.key: benchmark.protocol for benchmark in job.spec.evaluation.benchmarks},
+            "bootstrap": job.spec.evaluation.bootstrap,
+            "pairs": job.pairs_fingerprint,
+            "versions": versions(),
+        }
+    )
+
+
+def probe_fingerprint(job: Job) -> str:
+    """Of everything that decides what edits do to rewards."""
+    wanted = job.spec.evaluation.probes
+    return digest(
+        {
+            "model": job.run.manifest.stages["train"].fingerprint,
+            "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
+            "probes": wanted.model_dump(mode="json"),
+            "bootstrap": job.spec.evaluation.bootstrap,
+            "seed": job.spec.seed,
+            "versions": versions(),
+        }
+    )
+
+
+def run_training(job: TrainJob, events: Events) -> TrainRecord:
+    """Train for one epoch, or the rest of one. Raises as `trl_backend.train` and `ray_train.train_on_ray` do."""
+    if trained_by(job.spec, job.base) == "openrlhf":
+        from rewardsmith.training.openrlhf.backend import train as train_by_openrlhf
+
+        return train_by_openrlhf(replace(job, spec=job.spec.model_copy(update={"backend": "openrlhf"})))
+    count = wanted_workers(job.spec.hardware)
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        return train(job)
+    hardware = job.spec.hardware
+    with ray_cluster(hardware.ray_address) as cluster:
+        from rewardsmith.training.ray_train import Workers, train_on_ray
+
+        share = cluster.share(count, hardware.device)
+        workers = Workers(
+            count=count,
+            cpus=share.cpus,
+            gpus=share.gpus,
+            threads=share.threads,
+            folder=Path(hardware.shared_storage) if hardware.shared_storage else None,
+            restarts=hardware.restarts,
+            sharded=choose_sharding(job.spec, job.base, count),
+        )
+        how = "FSDP" if workers.sharded else "DDP"
+        events.note(f"{count} workers under Ray ({how}) on {cluster.nodes} machines")
+        return train_on_ray(job, workers, events.note)
+
+
+def wanted_workers(hardware: HardwareSpec) -> int:
+    """Training processes over all machines."""
+    if hardware.workers is not None:
+        return hardware.workers
+    return hardware.nodes * (hardware.devices_per_node or 1) if hardware.nodes > 1 else 1
+
+
+def choose_sharding(spec: Spec, base: str, workers: int) -> bool:
+    """Whether each worker holds a share of the weights (FSDP) in place of all of them (DDP).
+
+    `auto`: where the planner's formula says that a device cannot hold all of it. Weights in 4 bits are never parted.
+
+    Raises:
+        SpecError: shares of weights held in 4 bits.
+    """
+    quantised = isinstance(spec.adapter, QloraAdapter)
+    if spec.hardware.sharding == "auto":
+        return not quantised and not copies_fit(spec, base, workers)
+    if spec.hardware.sharding == "fsdp" and quantised:
+        raise SpecError(
+            "weights in 4 bits cannot be held in shares",
+            where="hardware.sharding",
+            fix="write ddp; or adapter.kind: lora with fsdp",
+        )
+    return spec.hardware.sharding == "fsdp"
+
 
 R = TypeVar("R")
 

@@ -34,7 +34,7 @@ from rewardsmith.records import (
 from rewardsmith.spec import Spec, digest
 from rewardsmith.training.metrics import read_steps
 from rewardsmith.training.trackers import TRACKERS, TrackedRun, Tracker, require_trackers
-from rewardsmith.training.trackers_numbers import (
+from rewardsmith.training.trackers.numbers import (
     Numbers,
     compared_settings,
     gate_numbers,

@@ -27,24 +27,16 @@ file (`null` does).
 `reference.py` writes docs/records.md of them, in the words of `schema_words.py`.
 """
 
-from rewardsmith.records.analysis import (
-    Analysis,
-    BestOfNCurve,
-    BestOfNPoint,
-    Calibration,
-    LabelAgreement,
-    LengthBias,
-    LengthCalibrated,
-    OodRecord,
-    OodRow,
-    PairShare,
-    ReliabilityPoint,
-    RewardFlag,
-    SideSummary,
-    WithinPrompt,
+from rewardsmith.records.checkpoint import (
+    CheckpointRecord,
+    ExportRecord,
+    FileFinding,
+    GoldenReward,
+    ParentCheckpoint,
+    PathName,
+    PathResult,
+    VerifyRecord,
 )
-from rewardsmith.records.bulk import BulkRecord, BulkState
-from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward, ParentCheckpoint
 from rewardsmith.records.checks import (
     CheckRecord,
     ExampleRow,
@@ -67,66 +59,74 @@ from rewardsmith.records.comparison import (
     RankedModel,
     SubsetComparison,
 )
-from rewardsmith.records.data_balance import (
-    DataBalance,
-    Languages,
-    LanguageShare,
-    ModelRate,
-    Models,
-    NamedCount,
-    NamedCounts,
-    PromptReuse,
-    SourceAgreement,
-    SourceForms,
-)
-from rewardsmith.records.data_labels import DataLabels, MarginSummary, PreferenceCycle
-from rewardsmith.records.data_overlap import (
+from rewardsmith.records.data import (
     BenchmarkOverlap,
+    BlindModel,
     ClusterExample,
     ClusterSizes,
     ContaminatedRow,
     ContaminationRecord,
-    OverlapRecord,
-)
-from rewardsmith.records.data_private import DataPrivate, PrivateKind
-from rewardsmith.records.data_shortcuts import (
-    BlindModel,
+    DataBalance,
+    DataLabels,
+    DataPrivate,
     Estimate,
     FeatureRule,
     Grade,
     GroupRules,
-    LengthRule,
-    LengthRuleBin,
-    LoneRule,
-    ShortcutsRecord,
-    SourceAccuracy,
-    WordRule,
-)
-from rewardsmith.records.data_tokens import (
+    Languages,
+    LanguageShare,
     LengthBin,
     LengthPolicy,
+    LengthRule,
+    LengthRuleBin,
     LimitEffect,
+    LoneRule,
+    MarginSummary,
     MarkerCount,
+    ModelRate,
+    Models,
+    NamedCount,
+    NamedCounts,
+    OverlapRecord,
+    PreferenceCycle,
     PrefixStability,
+    PrivateKind,
+    PromptReuse,
+    ShortcutsRecord,
+    SourceAccuracy,
+    SourceAgreement,
+    SourceForms,
     TextEnd,
     TokenSummary,
     TokenWaste,
     UnknownTokens,
+    WordRule,
 )
 from rewardsmith.records.doctor import DoctorFinding, DoctorRecord, InstalledPackage, UnreadableFile
-from rewardsmith.records.dry_run import DryRunRecord, DryRunStage, StageState
 from rewardsmith.records.evaluation import (
     UNKNOWN,
+    Analysis,
     BenchmarkResult,
+    BestOfNCurve,
+    BestOfNPoint,
+    Calibration,
     DatasetInfo,
+    LabelAgreement,
+    LengthBias,
+    LengthCalibrated,
+    OodRecord,
+    OodRow,
+    PairShare,
+    ReliabilityPoint,
+    RewardFlag,
     RewardSummary,
     RowResult,
+    SideSummary,
     SubsetResult,
+    WithinPrompt,
     reason_code,
     reasons_in_words,
 )
-from rewardsmith.records.explain import ExplainedText, ExplainedToken, ExplainRecord
-from rewardsmith.records.export import ExportRecord
 from rewardsmith.records.files import (
     Record,
     guard_files,
@@ -152,9 +152,6 @@ from rewardsmith.records.judging import (
     ReplyCounts,
     ShareWithInterval,
 )
-from rewardsmith.records.label_noise import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
-from rewardsmith.records.listing import RunsRecord, RunSummary
-from rewardsmith.records.live import LiveRecord
 from rewardsmith.records.plan import PlanRecord
 from rewardsmith.records.probes import (
     PolicyLabels,
@@ -163,15 +160,6 @@ from rewardsmith.records.probes import (
     ProbeResult,
     ProbesRecord,
     ProbeVerdict,
-)
-from rewardsmith.records.publishing import PushedFile, PushRecord
-from rewardsmith.records.replicas import (
-    CurvePoint,
-    CurveScore,
-    CurveSlope,
-    LearningCurveRecord,
-    ReplicasRecord,
-    SeedSpread,
 )
 from rewardsmith.records.routing import (
     AuditEntry,
@@ -189,10 +177,41 @@ from rewardsmith.records.routing import (
     RouteVerdict,
     RoutingRecord,
 )
-from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest, StageRecord
-from rewardsmith.records.trackers import TrackersRecord, TrackerState
-from rewardsmith.records.training import LeftOutPair, MonitorRecord, StepMetrics, SuspectPair, TrainRecord, TrendTest
-from rewardsmith.records.verify import FileFinding, PathName, PathResult, VerifyRecord
+from rewardsmith.records.run import (
+    DryRunRecord,
+    DryRunStage,
+    GateOutcome,
+    GatesRecord,
+    LiveRecord,
+    Manifest,
+    PushedFile,
+    PushRecord,
+    RunsRecord,
+    RunSummary,
+    StageRecord,
+    StageState,
+    TrackersRecord,
+    TrackerState,
+)
+from rewardsmith.records.scoring import BulkRecord, BulkState, ExplainedText, ExplainedToken, ExplainRecord
+from rewardsmith.records.training import (
+    CurvePoint,
+    CurveScore,
+    CurveSlope,
+    LabelNoiseRecord,
+    LearningCurveRecord,
+    LeftOutPair,
+    MonitorRecord,
+    NoiseBand,
+    NoiseShare,
+    ReplicasRecord,
+    SeedSpread,
+    StepMetrics,
+    SuspectLabel,
+    SuspectPair,
+    TrainRecord,
+    TrendTest,
+)
 
 __all__ = [
     "UNKNOWN",

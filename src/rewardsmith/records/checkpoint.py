@@ -1,4 +1,9 @@
-"""`rewardsmith.json`: what a checkpoint carries beside its weights and tokenizer."""
+"""`rewardsmith.json`: what a checkpoint carries beside its weights and tokenizer.
+
+What `rewardsmith export` wrote, and how the program that it is for is started with it.
+
+What `rewardsmith verify` found: the same conversations through every way to a reward.
+"""
 
 from __future__ import annotations
 
@@ -115,3 +120,92 @@ def inside(folder: Path, path: Path) -> Path:
     if not target.is_file():
         raise ModelError("is no regular file", where=str(path), fix="restore the file")
     return path
+
+
+class ExportRecord(Record):
+    """One checkpoint written again for another program.
+
+    `trainer` says who made the source; `merged` that an adapter became part of the weights. `largest_difference` is
+    between the rewards of the golden conversations before and after, both in float32; `tolerance` was its limit.
+    `normalization` is what the source says of mean and std: kept, never applied. `transformers` lists the versions in
+    which models of this type were loaded and gave the same rewards; it is empty for a type that was not tried there.
+    `start` lists commands.
+    """
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    source: str
+    out: str
+    target: Literal["hf", "openrlhf", "vllm"]
+    trainer: Literal["rewardsmith", "openrlhf", "transformers"]
+    merged: bool
+    dtype: str
+    conversations: int
+    largest_difference: float
+    tolerance: float
+    normalization: dict[str, str | float] | None = None
+    transformers: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
+
+
+PathName = Literal["recorded", "padded", "saved template", "transformers", "tree", "merged", "bfloat16", "server"]
+PathVerdict = Literal["PASS", "FAIL", "NO_DATA"]
+
+
+class PathResult(Record):
+    """One way to a reward, beside the reference: each text alone, unpadded, in float32.
+
+    `largest` is the largest difference of `compared` rewards and `worst` the conversation that has it, with its two
+    rewards. `flips` counts the pairs of conversations, out of `pairs`, that this way ranks the other way round. `why`
+    says what failed, or why there is nothing to compare (NO_DATA: an adapter's path for a model without one).
+    """
+
+    path: PathName
+    verdict: PathVerdict
+    why: str = ""
+    fix: str = ""
+    compared: int = 0
+    largest: float | None = None
+    tolerance: float | None = None
+    flips: int = 0
+    pairs: int = 0
+    worst: str = ""
+    reference: float | None = None
+    reward: float | None = None
+
+
+class FileFinding(Record):
+    """A field of a file that makes another program give another reward. `fails` is false for a published model.
+
+    Read by this project's commands such a model gives its rewards all the same.
+    """
+
+    file: str
+    field: str
+    value: str
+    problem: str
+    fix: str
+    fails: bool = True
+
+
+class VerifyRecord(Record):
+    """`verify.json`: paths and files of one checkpoint; `passed` when no path and no finding fails.
+
+    `conversations` counts those that could be rendered, the first `golden` of them the golden ones. `spread` is the
+    standard deviation of rewards that bfloat16's tolerance is a share of: that of the held-out pairs where the
+    checkpoint records it, else of these conversations. `weights` counts the tensors in memory that were held against
+    the files, and `notes` says what was done to their names.
+    """
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    model: str
+    against: str | None = None
+    trainer: Literal["rewardsmith", "openrlhf", "transformers"]
+    device: str
+    passed: bool
+    conversations: int
+    golden: int
+    spread: float
+    paths: tuple[PathResult, ...]
+    findings: tuple[FileFinding, ...]
+    weights: int | None = None
+    notes: tuple[str, ...] = ()

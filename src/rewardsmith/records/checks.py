@@ -6,12 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from rewardsmith.records.data_balance import DataBalance
-from rewardsmith.records.data_labels import DataLabels
-from rewardsmith.records.data_overlap import ContaminationRecord, OverlapRecord
-from rewardsmith.records.data_private import DataPrivate
-from rewardsmith.records.data_shortcuts import ShortcutsRecord
-from rewardsmith.records.data_tokens import TokenSummary
+from rewardsmith.records.data import (
+    ContaminationRecord,
+    DataBalance,
+    DataLabels,
+    DataPrivate,
+    OverlapRecord,
+    ShortcutsRecord,
+    TokenSummary,
+)
 from rewardsmith.records.files import Record
 
 Severity = Literal["error", "warning", "note"]

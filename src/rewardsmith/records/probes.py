@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rewardsmith.records.analysis import BestOfNCurve
-from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.evaluation import BestOfNCurve, DatasetInfo
 from rewardsmith.records.files import Record
 
 ProbeVerdict = Literal["PASS", "FAIL", "NO_DATA"]

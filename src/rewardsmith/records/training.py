@@ -1,4 +1,9 @@
-"""What training saw: `train/summary.json` and `train/metrics.jsonl`."""
+"""What training saw: `train/summary.json` and `train/metrics.jsonl`.
+
+How many training labels are wrong, and which are suspected: `label_noise.json`.
+
+Several trainings of one spec: other seeds (`replicas.json`), other amounts of data (`learning_curve.json`).
+"""
 
 from __future__ import annotations
 
@@ -123,3 +128,151 @@ class LeftOutPair(Record):
     source: str
     subset: str
     reason: Literal["incomplete_step", "text_without_these_tokens"]
+
+
+class NoiseShare(Record):
+    """The estimated share of wrong labels of one source and subset, read from `n` pairs, with its 95 % interval.
+
+    A share above one half means that chosen and rejected are swapped there. Groups too small for an estimate stand
+    together as the source "others".
+    """
+
+    source: str
+    subset: str
+    n: int
+    share: float
+    ci_low: float
+    ci_high: float
+
+
+class NoiseBand(Record):
+    """A tenth of the pairs, by the model's confidence when it met them. Shares of labels that contradict the model.
+
+    `doubt` is what a calibrated model would see if every label were right, `contradicted` what was seen, `expected`
+    what the estimated share of wrong labels predicts.
+    """
+
+    n: int
+    doubt: float
+    contradicted: float
+    ci_low: float
+    ci_high: float
+    expected: float
+
+
+class SuspectLabel(Record):
+    """A pair whose label is probably wrong.
+
+    `margin` is the pair's when training met it, at `step`; `probability` that the label is wrong; `final_margin` the
+    trained model's, where it was asked again. `file` and `row` say where the pair was read.
+    """
+
+    id: str
+    source: str
+    subset: str
+    file: str
+    row: int
+    step: int
+    margin: float
+    probability: float
+    final_margin: float | None = None
+
+
+class LabelNoiseRecord(Record):
+    """What the margins of one epoch say about the labels.
+
+    `share` of `pairs` labels are wrong; `contradicted` is the share that the model contradicted when it met them, most
+    of it the model's own errors; `likely` counts pairs whose label is more probably wrong than right. `verdict` is
+    "cannot tell" where the interval is too wide to say anything.
+    """
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    fingerprint: str
+    pairs: int
+    share: float
+    ci_low: float
+    ci_high: float
+    contradicted: float
+    likely: int
+    rescored: int = 0
+    verdict: Literal["few", "some", "many", "cannot tell"]
+    statement: str
+    bands: tuple[NoiseBand, ...] = ()
+    groups: tuple[NoiseShare, ...] = ()
+    suspects: tuple[SuspectLabel, ...] = ()
+
+
+class SeedSpread(Record):
+    """One score over the seeds: `scores` in the order of the seeds (null where training stopped), and their spread.
+
+    `std` is the sample standard deviation (n − 1), null for fewer than two scores.
+    """
+
+    scores: tuple[float | None, ...]
+    n: int
+    mean: float | None
+    std: float | None
+    low: float | None
+    high: float | None
+
+
+class ReplicasRecord(Record):
+    """`replicas.json`: the same spec trained once for each seed. The first seed's model is the run's own.
+
+    `spread` maps benchmark → subset (and `average`) → spread. `stopped` maps a seed whose training the margin monitor
+    stopped to the reason. `fingerprint` is that of the run's own evaluation.
+    """
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    fingerprint: str
+    seeds: tuple[int, ...]
+    spread: dict[str, dict[str, SeedSpread]]
+    stopped: dict[str, str] = Field(default_factory=dict)
+
+
+class CurveScore(Record):
+    """A benchmark's average at one point of the curve, with its 95 % interval."""
+
+    score: float
+    ci_low: float
+    ci_high: float
+
+
+class CurvePoint(Record):
+    """One model of the curve: trained on `pairs` pairs of `prompts` prompts, `fraction` of them all.
+
+    `stopped` says why the margin monitor stopped its training; then there are no scores. `loss` is that of the
+    held-out pairs.
+    """
+
+    fraction: float
+    pairs: int
+    prompts: int
+    scores: dict[str, CurveScore] = Field(default_factory=dict)
+    loss: float | None = None
+    stopped: str = ""
+
+
+class CurveSlope(Record):
+    """Change with each doubling of the training pairs, with its 95 % interval (over rows, not over training seeds)."""
+
+    per_doubling: float
+    low: float
+    high: float
+
+
+class LearningCurveRecord(Record):
+    """`learning_curve.json`: the spec trained on nested shares of its prompts.
+
+    `slopes` maps benchmark → slope of its average; `basis` names the one that decides the verdict. `fingerprint` is
+    that of the run's own evaluation.
+    """
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    fingerprint: str
+    points: tuple[CurvePoint, ...]
+    basis: str
+    slopes: dict[str, CurveSlope] = Field(default_factory=dict)
+    loss_slope: CurveSlope | None = None
+    verdict: Literal["more data", "flat", "falling", "undecided", "too few points"]
+    statement: str

@@ -18,15 +18,10 @@ upstream.py        the same conversations as RewardBench's own script renders th
 """
 
 from rewardsmith.rendering.ahead import RenderAhead
-from rewardsmith.rendering.batch import Rendered
-from rewardsmith.rendering.dates import DateUse
-from rewardsmith.rendering.faults import REASONS
-from rewardsmith.rendering.length import Ids, length_said
-from rewardsmith.rendering.loading import load_renderer, load_tokenizer
-from rewardsmith.rendering.markers import FOREIGN_MARKERS, Markers
-from rewardsmith.rendering.preparation import OverLength
-from rewardsmith.rendering.renderer import RenderedPair, Renderer
-from rewardsmith.rendering.unknown import Unknown
+from rewardsmith.rendering.encoding import Ids, length_said
+from rewardsmith.rendering.renderer import OverLength, RenderedPair, Renderer, Unknown, load_renderer, load_tokenizer
+from rewardsmith.rendering.special_tokens import REASONS, Rendered
+from rewardsmith.rendering.template import FOREIGN_MARKERS, DateUse, Markers
 from rewardsmith.rendering.upstream import UpstreamRenderer
 
 __all__ = [

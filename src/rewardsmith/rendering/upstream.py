@@ -25,11 +25,10 @@ import numpy as np
 
 from rewardsmith.errors import RenderingError
 from rewardsmith.protocols import Progress
-from rewardsmith.rendering.batch import Rendered, first_line
-from rewardsmith.rendering.length import Ids
-from rewardsmith.rendering.loading import load_tokenizer
+from rewardsmith.rendering.encoding import Ids
+from rewardsmith.rendering.renderer import load_tokenizer
 from rewardsmith.rendering.sandbox import template_texts, together_or_alone
-from rewardsmith.rendering.special_tokens import tokenizer_name
+from rewardsmith.rendering.special_tokens import Rendered, first_line, tokenizer_name
 from rewardsmith.types import Conversation
 
 MAX_LENGTH = 2048

@@ -41,8 +41,8 @@ writing.py         `write_report`, `served_page`
 Everything but reading and writing is pure: the same records give the same bytes.
 """
 
-from rewardsmith.report.comparison import comparison_page
-from rewardsmith.report.row_items import RowText, RowTexts
-from rewardsmith.report.writing import served_page, write_report
+from rewardsmith.report.html import served_page, write_report
+from rewardsmith.report.sections.comparison import comparison_page
+from rewardsmith.report.sections.rows import RowText, RowTexts
 
 __all__ = ["RowText", "RowTexts", "comparison_page", "served_page", "write_report"]

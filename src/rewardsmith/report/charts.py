@@ -6,6 +6,17 @@
 
 Rows of a table share one scale and carry no text, so that they shrink without becoming unreadable; the numbers stand
 beside them. Every drawing says in words what it shows.
+
+Drawings beside the scores: reliability of stated confidences, best-of-n, skills on one scale.
+
+reliability_plot(found)     stated confidence against the share that is right
+picking_plot(found)         gold quality of the pick over n, between random and oracle
+reward_plot(found)          reward of the pick over n
+skill_strip(row), skill_axis()
+
+Which curves of the epoch are drawn, and what is said under each.
+
+epoch_charts(training) → one `EpochChart` a curve that was recorded
 """
 
 from __future__ import annotations
@@ -17,9 +28,10 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from rewardsmith.report.distributions import Histogram, RewardRow, RewardTable
 from rewardsmith.report.formatting import significant
-from rewardsmith.report.scores import ScoreRow
+from rewardsmith.report.sections.analyses import Picking, Reliability, Skill
+from rewardsmith.report.sections.scores import Histogram, RewardRow, RewardTable, ScoreRow
+from rewardsmith.report.sections.training import HIGH, LOW, Curves, TrainingView
 from rewardsmith.report.svg import Scale, area_between, drawing, element, line, nice_ticks, path_through, text
 
 _STRIP = 300.0
@@ -263,3 +275,199 @@ def trend_line(
     offset = float(np.median(ys[finite] - slope * xs[finite]))
     first, last = float(xs[0]), float(xs[-1])
     return (first, offset + slope * first), (last, offset + slope * last)
+
+
+_PLOT_WIDTH, _PLOT_HEIGHT = 380.0, 214.0
+_PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_BOTTOM = 46.0, 318.0, 10.0, 176.0
+_SKILLS = Scale(-0.25, 1.0, 10.0, _STRIP - 10.0)
+_LOG_FROM = 32
+
+
+def reliability_plot(found: Reliability) -> Markup:
+    """Bins as dots with their intervals; on the dashed diagonal a stated confidence is what happens."""
+    lowest = min((point.low for point in found.points), default=0.5)
+    x = Scale(0.5, 1.0, _PLOT_LEFT, _PLOT_RIGHT)
+    y = Scale(max(0.0, min(0.4, math.floor(10 * lowest) / 10)), 1.0, _PLOT_BOTTOM, _PLOT_TOP)
+    parts = [*_frame(x, y, [0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "stated", per_cent=True)]
+    parts.append(line(x(0.5), y(0.5), x(1.0), y(1.0), "chance"))
+    for point in found.points:
+        at = x.clamped(point.confidence)
+        parts.append(line(at, y(point.low), at, y(point.high), "spread"))
+        parts.append(element("circle", cx=at, cy=y(point.accuracy), r=4, class_="end"))
+    spoken = ", ".join(
+        f"{100 * point.confidence:.0f} stated {100 * point.accuracy:.0f} right" for point in found.points
+    )
+    return drawing(
+        _PLOT_WIDTH, _PLOT_HEIGHT, f"Stated confidence and share of pairs ordered rightly, per cent: {spoken}", *parts
+    )
+
+
+def picking_plot(found: Picking) -> Markup:
+    """Gold quality of the picked answer, its interval as a band, between any answer and the best one."""
+    points = found.curve.points
+    steps = [point.n for point in points]
+    bounds = [value for point in points for value in (point.gold_low, point.gold_high, point.oracle, point.random)]
+    x, y = _steps_scale(steps), Scale(min(bounds), max(bounds), _PLOT_BOTTOM, _PLOT_TOP)
+    xs = [x(_place(n, steps)) for n in steps]
+    parts = [*_frame(x, y, _step_ticks(steps), "n", steps=steps)]
+    high, low = ([y(getattr(point, side)) for point in points] for side in ("gold_high", "gold_low"))
+    parts.append(element("path", d=area_between(xs, high, low), class_="band"))
+    for name, values in (("best", [point.oracle for point in points]), ("any", [point.random for point in points])):
+        parts.append(curve(xs, values, y, "bound"))
+        parts.append(text(_PLOT_RIGHT + 6, y(values[-1]) + 3.5, name, "tick faint"))
+    gold = [point.gold for point in points]
+    parts.append(curve(xs, gold, y, "smooth"))
+    parts += end_label(xs[-1], gold[-1], y, _PLOT_RIGHT + 6, [y(points[-1].oracle), y(points[-1].random)])
+    if found.curve.turns_down_at is not None:
+        turn = x(_place(found.curve.turns_down_at, steps))
+        parts.append(line(turn, _PLOT_TOP, turn, _PLOT_BOTTOM, "chance"))
+    spoken = ", ".join(f"{point.gold:.3f} at {point.n}" for point in points)
+    return drawing(_PLOT_WIDTH, _PLOT_HEIGHT, f"Gold quality of the picked answer over n: {spoken}", *parts)
+
+
+def reward_plot(found: Picking) -> Markup:
+    """Reward of the picked answer: it rises whatever the gold quality does."""
+    points = found.curve.points
+    steps, rewards = [point.n for point in points], [point.reward for point in points]
+    x, y = _steps_scale(steps), Scale(min(rewards), max(rewards), _PLOT_BOTTOM, _PLOT_TOP)
+    xs = [x(_place(n, steps)) for n in steps]
+    parts = [*_frame(x, y, _step_ticks(steps), "n", steps=steps)]
+    parts.append(curve(xs, rewards, y, "smooth"))
+    parts += end_label(xs[-1], rewards[-1], y, _PLOT_RIGHT + 6, [])
+    spoken = f"from {significant(rewards[0])} at 1 to {significant(rewards[-1])} at {steps[-1]}"
+    return drawing(_PLOT_WIDTH, _PLOT_HEIGHT, f"Reward of the picked answer over n: {spoken}", *parts)
+
+
+def skill_axis() -> Markup:
+    """The skills over a column of skill strips."""
+    ticks = [text(_SKILLS(skill), 12, f"{skill:g}", anchor="middle") for skill in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return drawing(_STRIP, 16, "", *ticks, class_="chart strip")
+
+
+def skill_strip(row: Skill) -> Markup:
+    """Dot and whisker; 0 is guessing, 1 is perfect."""
+    parts = [element("rect", x=_SKILLS(0), y=9, width=_SKILLS(1) - _SKILLS(0), height=10, rx=2, class_="rail")]
+    parts += [line(_SKILLS(skill), 5, _SKILLS(skill), 23, "grid") for skill in (0.25, 0.5, 0.75, 1.0)]
+    parts.append(line(_SKILLS(0), 2, _SKILLS(0), 26, "chance"))
+    if row.low.value is not None and row.high.value is not None:
+        left, right = _SKILLS.clamped(row.low.value), _SKILLS.clamped(row.high.value)
+        width = max(right - left, 1)
+        parts.append(element("rect", x=left, y=11, width=width, height=6, rx=3, class_=f"whisker {row.state}"))
+    if row.skill.value is not None:
+        parts.append(element("circle", cx=_SKILLS.clamped(row.skill.value), cy=14, r=5, class_=f"dot {row.state}"))
+    label = f"{row.title}: skill {row.skill}, interval {row.low} to {row.high}"
+    return drawing(_STRIP, 28, label, *parts, class_="chart strip")
+
+
+def _frame(
+    x: Scale, y: Scale, ticks: Sequence[float], unit: str, *, per_cent: bool = False, steps: Sequence[int] = ()
+) -> list[Markup]:
+    """Grid, ticks and the axis below."""
+    parts = []
+    for tick in nice_ticks(y.low, y.high, target=5):
+        written = f"{100 * tick:.0f}" if per_cent else "0" if abs(tick) < 1e-12 else significant(tick).text
+        parts += [
+            line(_PLOT_LEFT, y(tick), _PLOT_RIGHT, y(tick), "grid"),
+            text(_PLOT_LEFT - 7, y(tick) + 3.5, written, anchor="end"),
+        ]
+    for tick in ticks:
+        at = x(_place(tick, steps)) if steps else x(tick)
+        parts.append(text(at, _PLOT_BOTTOM + 17, f"{100 * tick:.0f}" if per_cent else f"{tick:,.0f}", anchor="middle"))
+    parts.append(line(_PLOT_LEFT, _PLOT_BOTTOM, _PLOT_RIGHT, _PLOT_BOTTOM, "axis"))
+    return [*parts, text(_PLOT_WIDTH, _PLOT_BOTTOM + 17, unit, anchor="end")]
+
+
+def _steps_scale(steps: Sequence[int]) -> Scale:
+    return Scale(_place(steps[0], steps), _place(steps[-1], steps), _PLOT_LEFT, _PLOT_RIGHT)
+
+
+def _place(n: float, steps: Sequence[int]) -> float:
+    """Few answers lie evenly; many by their logarithm."""
+    return math.log2(n) if steps and steps[-1] > _LOG_FROM else float(n)
+
+
+def _step_ticks(steps: Sequence[int]) -> list[float]:
+    if steps[-1] > _LOG_FROM:
+        return [2.0**power for power in range(0, int(math.log2(steps[-1])) + 1, 2)]
+    gap = max(1, math.ceil(len(steps) / 8))
+    return [float(n) for n in steps[::gap]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """How one field of `StepMetrics` is drawn."""
+
+    field: str
+    title: str
+    caption: str
+    band: tuple[str, str] | None = None
+    references: tuple[tuple[str, float], ...] = ()
+    bounds: tuple[float, float] | None = None
+    smoothed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChart:
+    """A drawn curve with its title and caption."""
+
+    title: str
+    caption: str
+    drawing: Markup
+
+
+PLOTS = (
+    Plot(
+        "margin_mean",
+        "Margin",
+        "Chosen − rejected reward, mean of a step; the band holds the middle 80 % of its pairs.",
+        band=("margin_p10", "margin_p90"),
+        references=(("", 0.0),),
+    ),
+    Plot("loss", "Loss", "−log σ(margin), mean over pairs; a guess costs ln 2.", references=(("guess", math.log(2)),)),
+    Plot(
+        "accuracy",
+        "Accuracy",
+        "Share of pairs ranked as labelled, equal rewards as half.",
+        references=(("guess", 0.5),),
+        bounds=(0.0, 1.0),
+    ),
+    Plot(
+        "reward_mean",
+        "Reward",
+        "Raw rewards of a step: their mean, and one standard deviation either side.",
+        band=(LOW, HIGH),
+    ),
+    Plot("grad_norm", "Gradient norm", "Before clipping."),
+    Plot("learning_rate", "Learning rate", "As applied at each step.", smoothed=False),
+)
+
+
+def epoch_charts(training: TrainingView) -> tuple[EpochChart, ...]:
+    """All curves with at least one finite value."""
+    curves = training.curves
+    if curves is None:
+        return ()
+    return tuple(
+        EpochChart(plot.title, plot.caption, line_chart(_chart(plot, curves, training)))
+        for plot in PLOTS
+        if np.isfinite(curves.series[plot.field]).any()
+    )
+
+
+def _chart(plot: Plot, curves: Curves, training: TrainingView) -> LineChart:
+    raw = curves.series[plot.field].tolist()
+    smooth = curves.smooth[plot.field].tolist() if plot.smoothed else raw
+    steps = curves.steps.tolist()
+    first, last = significant(curves.first(plot.field)), significant(curves.last(plot.field))
+    monitor = training.monitor
+    is_margin = plot.field == "margin_mean" and monitor is not None and monitor.trend.direction != "too short"
+    return LineChart(
+        label=f"{plot.title} over {curves.last_step} steps: from {first} to {last}",
+        steps=steps,
+        raw=raw,
+        smooth=smooth,
+        band=(curves.smooth[plot.band[0]].tolist(), curves.smooth[plot.band[1]].tolist()) if plot.band else None,
+        references=dict(plot.references),
+        trend=trend_line(steps, raw, monitor.trend.slope_per_step) if is_margin and monitor else None,
+        bounds=plot.bounds,
+    )

@@ -7,6 +7,13 @@ Templates, style sheet and scripts lie in `templates/`. Jinja escapes everything
 the only `Markup`, and they escape what they hold. The page has no `style` attribute, no event attribute and no address
 outside itself; its Content-Security-Policy allows exactly its own style sheet and its two scripts, by hash. Rows travel
 as base64 in elements that no browser runs, and reach the page as text nodes.
+
+`report.html` and `summary.md` of a run directory.
+
+    write_report(run_dir, texts)            read the records, write both pages
+    served_page(run_dir, texts, stamp)      the page as a server gives it, written nowhere
+
+The texts of rows come from the pipeline (`row_items.RowTexts`); without them no text of a user stands on the pages.
 """
 
 from __future__ import annotations
@@ -16,18 +23,24 @@ import hashlib
 import re
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rewardsmith import __version__
-from rewardsmith.report import analysis_charts, charts, map_drawing, probes, svg
+from rewardsmith.records import write_text
+from rewardsmith.report import charts, svg
+from rewardsmith.report import charts as analysis_charts
 from rewardsmith.report.blocks import Block
-from rewardsmith.report.curve_charts import epoch_charts
-from rewardsmith.report.curves import how_drawn
+from rewardsmith.report.charts import epoch_charts
 from rewardsmith.report.formatting import count, decimal, short_hash, significant, visible
-from rewardsmith.report.replicas import seeds_in_words
-from rewardsmith.report.view import Report
+from rewardsmith.report.markdown import render_markdown
+from rewardsmith.report.reading import read_run, without_texts
+from rewardsmith.report.sections import component_map, probes
+from rewardsmith.report.sections.rows import RowTexts
+from rewardsmith.report.sections.training import how_drawn, seeds_in_words
+from rewardsmith.report.view import Report, view
 
 _CODE = re.compile(r"`([^`<>]+)`")
 
@@ -52,8 +65,8 @@ _FUNCTIONS = {
     "skill_axis": analysis_charts.skill_axis,
     "probe_strip": probes.probe_strip,
     "probe_axis": probes.probe_axis,
-    "wide_map": map_drawing.wide_map,
-    "tall_map": map_drawing.tall_map,
+    "wide_map": component_map.wide_map,
+    "tall_map": component_map.tall_map,
     "epoch_charts": epoch_charts,
     "how_drawn": how_drawn,
     "count": count,
@@ -149,3 +162,48 @@ def _environment() -> Environment:
 def _hash_source(content: str) -> str:
     """A Content-Security-Policy source for one inline element: the hash of exactly its text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+REPORT, SUMMARY = "report.html", "summary.md"
+
+
+def write_report(run_dir: Path, texts: RowTexts | None = None) -> Path:
+    """Write `report.html` and `summary.md` into a run directory, from the records that are there.
+
+    Args:
+        texts: of its rows; None leaves all texts of users out, examples of findings and probes among them.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        RunDirectoryError: there is no record, one cannot be read, or the folder cannot be written.
+        SpecError: `spec.yaml` cannot be read.
+    """
+    page, summary = pages(run_dir, texts)
+    write_text(run_dir / SUMMARY, summary)
+    write_text(run_dir / REPORT, page)
+    return run_dir / REPORT
+
+
+def pages(run_dir: Path, texts: RowTexts | None) -> tuple[str, str]:
+    """Both pages as text, HTML and Markdown, written nowhere. Arguments and errors as `write_report`."""
+    report = _report(run_dir, texts)
+    return render_html(report), render_markdown(report)
+
+
+def served_page(run_dir: Path, texts: RowTexts | None, stamp: str) -> str:
+    """`report.html` for a server that follows the run.
+
+    Args:
+        stamp: says which state of the records this is.
+
+    Raises:
+        RunDirectoryError, SpecError: as `write_report`.
+    """
+    return render_html(_report(run_dir, texts), served=stamp)
+
+
+def _report(run_dir: Path, texts: RowTexts | None) -> Report:
+    records = read_run(run_dir)
+    return view(records if texts is not None else without_texts(records), texts)

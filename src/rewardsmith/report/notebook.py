@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from markupsafe import Markup
 
 from rewardsmith.records import BenchmarkResult, GatesRecord
-from rewardsmith.report.gate_rows import gate_rows
-from rewardsmith.report.scores import ScoreRow, State, score_table
+from rewardsmith.report.sections.scores import ScoreRow, State, score_table
+from rewardsmith.report.sections.verdict import gate_rows
 
 _COLOURS: Mapping[State, str] = {"good": "#1a7f4b", "warn": "#9a6700", "bad": "#c1342b", "open": "inherit"}
 _TABLE = Markup('<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{}</table>')

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from rewardsmith.report.scores import State
+from rewardsmith.report.sections.scores import State
 
 Attribute = str | float | int
 

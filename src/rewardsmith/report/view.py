@@ -12,27 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewardsmith.records import Manifest
-from rewardsmith.report.against import Against, against
-from rewardsmith.report.analyses import Analyses, analyses
 from rewardsmith.report.blocks import Block
-from rewardsmith.report.checklist import Constraint, checklist
-from rewardsmith.report.component_map import Stage, component_map
-from rewardsmith.report.distributions import RewardTable, reward_table
-from rewardsmith.report.epoch import TrainingView, training_view
-from rewardsmith.report.explorer import Explorer, explorer
-from rewardsmith.report.findings import DataView, data_view
 from rewardsmith.report.formatting import Number, count, duration, moment, parameters, plural, significant, visible
-from rewardsmith.report.gate_rows import GateRow, gate_rows
-from rewardsmith.report.judging import judge_blocks
-from rewardsmith.report.label_noise import noise_block
-from rewardsmith.report.payload import BUDGET
-from rewardsmith.report.probes import ProbeTable, probe_table
 from rewardsmith.report.reading import RunRecords
-from rewardsmith.report.replicas import Variants, variants
-from rewardsmith.report.routing import routing_block
-from rewardsmith.report.row_items import RowTexts
-from rewardsmith.report.scores import ScoreTable, score_table
-from rewardsmith.report.verdict import Verdict, judge_run
+from rewardsmith.report.sections.analyses import Analyses, analyses
+from rewardsmith.report.sections.checklist import Constraint, checklist
+from rewardsmith.report.sections.comparison import Against, against
+from rewardsmith.report.sections.component_map import Stage, component_map
+from rewardsmith.report.sections.data import DataView, data_view
+from rewardsmith.report.sections.judges import judge_blocks, routing_block
+from rewardsmith.report.sections.probes import ProbeTable, probe_table
+from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explorer
+from rewardsmith.report.sections.scores import RewardTable, ScoreTable, reward_table, score_table
+from rewardsmith.report.sections.training import TrainingView, Variants, noise_block, training_view, variants
+from rewardsmith.report.sections.verdict import GateRow, Verdict, gate_rows, judge_run
 from rewardsmith.spec import Spec, dump_spec
 
 

@@ -20,13 +20,9 @@ Receives rewards and a judge (`protocols.Judge`); knows no endpoint, no checkpoi
 
 from rewardsmith.routing.audit import AuditLog, Replay, replay
 from rewardsmith.routing.budget import BudgetLimits
-from rewardsmith.routing.curve import SHARES, curve
-from rewardsmith.routing.opinions import opinion, opinions
-from rewardsmith.routing.router import HybridRouter, RouterSettings
+from rewardsmith.routing.curve import SHARES, Target, Trial, curve, fit_limit, make_trial
+from rewardsmith.routing.router import HybridRouter, RouterSettings, best_of, opinion, opinions
 from rewardsmith.routing.rules import Rule, Rules
-from rewardsmith.routing.threshold import Target, fit_limit
-from rewardsmith.routing.tournament import best_of
-from rewardsmith.routing.trial import Trial, make_trial
 
 __all__ = [
     "SHARES",

@@ -25,8 +25,7 @@ from pydantic import ValidationError
 from rewardsmith.errors import DataError
 from rewardsmith.records import AuditEntry, AuditHeader, LoggedOpinion, LoggedRule, LoggedVerdict, to_json
 from rewardsmith.records.bounded import parse_json
-from rewardsmith.routing.deciding import settle
-from rewardsmith.routing.rules import Rule, Rules
+from rewardsmith.routing.rules import Rule, Rules, settle
 from rewardsmith.types import Comparison, Decision, Fallback, Opinion, Usage, Verdict
 
 _DIFFERENCES_KEPT = 20

@@ -11,19 +11,123 @@ and e = 1 where it is escalated:
 
 Accuracies and differences have the intervals of `rewardsmith.statistics`, from a bootstrap over prompts; limits are
 taken as fixed.
+
+The limit for a target, and what it is worth on pairs that it was not fitted on. Pure.
+
+    fitted = fit_limit(trial, Target("gain", 0.95))         # .limit, .reached
+    checked = cross_fit(trial, target, seed=17)             # .accuracy, .share of other folds' limits
+
+Targets: `accuracy` and `gain` (a part of the judge's gain over the reward model) ask for the fewest escalations that
+reach them; `share` and `cost` (money for 1,000 comparisons) for the most escalations that stay within them.
+
+What the threshold is fitted on: held-out pairs with the reward model's margin and the judge's verdict. Pure.
+
+    trial = make_trial(rules, opinions, subsets, verdicts, units)
+
+In: for each pair the opinion and the verdict, both of "the chosen response is first"; whoever was asked saw them in an
+order of its own. Out: flat arrays of results, 1 where the chosen response wins, 1/2 for a tie, 0 otherwise.
+
+    model    the reward model alone; 0 where a reward is missing
+    judge    the judge alone; 0 where its verdict is missing
+    routed   what an escalated pair gets: the judge's winner; where the judge ties or is missing, the model's
+
+What a calibration predicts of the curve, before any label is seen, and whether the curve keeps to it. Pure.
+
+    band = predict(trial, margins, temperature, interval, limits, judge_accuracy=0.85, seed=17)
+    band.low <= accuracies <= band.high, at every limit at once, in 95 of 100 cases where the calibration is right
+
+A calibrated model that keeps a pair is right with probability sigmoid(|margin| / T). So the accuracy at a limit is
+predicted by the mean of these over what is kept, plus the judge's part: its stated accuracy over what is escalated, or
+(None) its results as they were found. The band is simulated: the temperature is drawn from its interval (log-normal),
+then each pair's result, pair by pair; it holds the whole curve at once: mean ± c · standard deviation, with c the 95 %
+quantile of the largest deviation anywhere on the curve.
+
+Whether a reward model's doubt is worth routing on, in words. Pure.
+
+    found = judge_worth(points, advantage, gain)       # .verdict, .statement
+
+*worth it*: over budgets of 5 to 50 % routing is surely better than asking the judge at random as often.
+*not worth it*: it is surely less than half a point better.
+*nothing to gain*: with everything escalated the router is surely no better than the reward model alone.
+*undecided*: the pairs are too few to say.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import special
 
-from rewardsmith import statistics
+from rewardsmith import bradley_terry, statistics
 from rewardsmith.errors import SpecError
 from rewardsmith.records import RoutedScore, RoutePoint
-from rewardsmith.routing.trial import Floats, Ints, Trial
+from rewardsmith.routing.rules import Look, Rules, settle
+from rewardsmith.types import Opinion, Verdict
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_RESULTS = {"first": 1.0, "tie": 0.5, "second": 0.0, None: 0.0}
+_KEPT, _ESCALATED = Look(False, "", ""), Look(True, "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Arrays of shape (pairs,); `units` numbers the prompts: pairs of one prompt are one unit for intervals."""
+
+    sureness: Floats
+    model: Floats
+    judge: Floats
+    routed: Floats
+    cost: Floats
+    units: Ints
+
+    def __len__(self) -> int:
+        return len(self.model)
+
+    def take(self, chosen: Bools) -> Trial:
+        """The pairs where `chosen` is true."""
+        return Trial(
+            self.sureness[chosen],
+            self.model[chosen],
+            self.judge[chosen],
+            self.routed[chosen],
+            self.cost[chosen],
+            self.units[chosen],
+        )
+
+
+def make_trial(
+    rules: Rules,
+    opinions: Sequence[Opinion],
+    subsets: Sequence[str],
+    verdicts: Sequence[Verdict],
+    units: Sequence[int] | Ints | None = None,
+) -> Trial:
+    """Results of the model, the judge and the router on every pair.
+
+    Raises:
+        SpecError: the rules have nothing to fit, or ask for what the model does not say.
+    """
+    said = [one.probability for one in verdicts]
+    routed = [
+        settle("", _ESCALATED, opinion, "", verdict).winner for opinion, verdict in zip(opinions, verdicts, strict=True)
+    ]
+    return Trial(
+        sureness=rules.sureness(opinions, subsets),
+        model=np.array([_RESULTS[settle("", _KEPT, one, "", None).winner] for one in opinions]),
+        judge=np.array([0.0 if p is None else float(p > 0.5) + 0.5 * (p == 0.5) for p in said]),
+        routed=np.array([_RESULTS[winner] for winner in routed]),
+        cost=np.array([one.usage.cost for one in verdicts]),
+        units=np.arange(len(opinions)) if units is None else np.asarray(units, dtype=np.int64),
+    )
+
 
 SHARES = tuple(round(0.05 * step, 2) for step in range(21))
 """Budgets of the curve, as shares of the comparisons."""
@@ -139,3 +243,210 @@ def _largest(gain_P: Floats, count: int) -> float:
 def _unit_sums(columns: Sequence[Floats], units: Ints) -> Floats:
     _, index_P = np.unique(units, return_inverse=True)
     return np.stack([np.bincount(index_P, weights=column) for column in columns], axis=1)
+
+
+FOLDS = 5
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the limit is chosen for; see the module."""
+
+    kind: Literal["accuracy", "share", "cost", "gain"]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The limit, and whether the pairs allow the target; where they do not, the limit that comes closest."""
+
+    limit: float
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Out of sample: accuracy with its interval, and the share that was escalated."""
+
+    accuracy: RoutedScore
+    share: float
+
+
+def fit_limit(trial: Trial, target: Target) -> Fitted:
+    """The limit for a target.
+
+    Raises:
+        SpecError: no limit makes a difference.
+    """
+    limits = limits_of(trial)
+    order = np.argsort(trial.sureness, kind="stable")
+    n = len(trial)
+
+    def reached_by(
+        values: np.ndarray[tuple[int], np.dtype[np.float64]],
+    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.asarray(np.concatenate([[0.0], np.cumsum(values[order])])[limits.counts] / n)
+
+    gain_L = reached_by(trial.routed - trial.model)
+    if target.kind in ("share", "cost"):
+        used_L = limits.counts / n if target.kind == "share" else 1000 * reached_by(trial.cost)
+        allowed = np.flatnonzero(used_L <= target.value + _ROUNDING)
+        return Fitted(float(limits.values[allowed[-1] if len(allowed) else 0]), bool(len(allowed)))
+    wanted = target.value - float(trial.model.mean()) if target.kind == "accuracy" else target.value * gain_L[-1]
+    enough = np.flatnonzero(gain_L >= wanted - _ROUNDING)
+    there = bool(len(enough)) and not (target.kind == "gain" and gain_L[-1] <= 0)
+    return Fitted(float(limits.values[enough[0] if there else int(np.argmax(gain_L))]), there)
+
+
+def cross_fit(trial: Trial, target: Target, *, seed: int, resamples: int) -> Checked | None:
+    """What limits are worth on prompts that they were not fitted on (five folds); None with fewer prompts than that."""
+    units, index_P = np.unique(trial.units, return_inverse=True)
+    if len(units) < FOLDS:
+        return None
+    fold_U = np.random.default_rng(seed).permutation(len(units)) % FOLDS
+    fold_P = fold_U[index_P]
+    escalated_P = np.zeros(len(trial), dtype=np.bool_)
+    for fold in range(FOLDS):
+        here = fold_P == fold
+        if not np.isfinite(trial.sureness[~here]).any():
+            return None
+        escalated_P[here] = trial.sureness[here] < fit_limit(trial.take(~here), target).limit
+    result_P = np.where(escalated_P, trial.routed, trial.model)
+    return Checked(accuracy(result_P, trial.units, seed, resamples), float(escalated_P.mean()))
+
+
+DRAWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Shape (limits,) each: the predicted accuracy, and the band that the curve as a whole should stay in."""
+
+    predicted: Floats
+    low: Floats
+    high: Floats
+
+    def holds(self, accuracy_L: Sequence[float]) -> bool:
+        """Whether a curve stays within the band everywhere."""
+        found = np.asarray(accuracy_L)
+        return bool(np.all((self.low - 1e-9 <= found) & (found <= self.high + 1e-9)))
+
+
+def predict(
+    trial: Trial,
+    margins: Sequence[float],
+    temperature: float,
+    interval: tuple[float, float] | None,
+    limits: Sequence[float],
+    *,
+    judge_accuracy: float | None,
+    seed: int,
+    draws: int = DRAWS,
+) -> Band:
+    """The band of the calibration.
+
+    Args:
+        trial: the pairs; of the reward model's results nothing is read but where they are missing.
+        margins: of each pair; NaN where a reward is missing.
+        temperature: of the calibration.
+        interval: its 95 % interval, None where it is not known: then the temperature is taken as exact.
+        limits: of the points.
+        judge_accuracy: of the judge, if it is known; None takes its results as they are.
+        seed: of the simulation.
+        draws: simulated curves.
+    """
+    rng = np.random.default_rng(seed)
+    margin_P = np.abs(np.asarray(margins, dtype=np.float64))
+    kept_LP = np.array([trial.sureness >= limit for limit in limits], dtype=np.float64) / len(trial)
+    escalated_LP = 1 / len(trial) - kept_LP
+    accuracy_DL = np.empty((draws, len(limits)))
+    for draw, found in enumerate(_temperatures(rng, temperature, interval, draws)):
+        accuracy_DL[draw] = kept_LP @ _results(rng, margin_P, found)
+        judged_P = trial.routed if judge_accuracy is None else (rng.random(len(trial)) < judge_accuracy).astype(float)
+        accuracy_DL[draw] += escalated_LP @ judged_P
+    mean_L, std_L = accuracy_DL.mean(axis=0), accuracy_DL.std(axis=0)
+    largest_D = np.max(np.abs(accuracy_DL - mean_L) / np.where(std_L > 0, std_L, np.inf), axis=1)
+    reach = float(np.quantile(largest_D, statistics.CONFIDENCE))
+    return Band(mean_L, mean_L - reach * std_L, mean_L + reach * std_L)
+
+
+def _temperatures(
+    rng: np.random.Generator, temperature: float, interval: tuple[float, float] | None, draws: int
+) -> Floats:
+    if interval is None:
+        return np.full(draws, temperature)
+    wide = math.log(interval[1] / interval[0]) / (2 * float(special.ndtri((1 + statistics.CONFIDENCE) / 2)))
+    return np.asarray(temperature * np.exp(wide * rng.standard_normal(draws)))
+
+
+def _results(rng: np.random.Generator, margin_P: Floats, temperature: float) -> Floats:
+    """Simulated results of the model: right by its confidence, 1/2 where margins are 0, 0 where rewards are missing."""
+    confidence_P = bradley_terry.preference_probability(np.nan_to_num(margin_P), temperature)
+    right_P = (rng.random(len(margin_P)) < confidence_P).astype(np.float64)
+    return np.where(np.isnan(margin_P), 0.0, np.where(margin_P == 0, 0.5, right_P))
+
+
+Worth = Literal["worth it", "not worth it", "undecided", "nothing to gain"]
+
+SMALLEST = 0.005
+"""An advantage surely below this is none."""
+
+MOST_OF_THE_GAIN = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The verdict, and the sentence for people."""
+
+    verdict: Worth
+    statement: str
+
+
+def judge_worth(points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScore) -> Answer:
+    """Whether to route.
+
+    Args:
+        points: of the curve.
+        advantage: `curve.mean_advantage`.
+        gain: `curve.gain_of_everything`.
+    """
+    verdict = _verdict(advantage, gain)
+    return Answer(verdict, _OPENINGS[verdict] + " " + _numbers(verdict, points, advantage, gain))
+
+
+def _verdict(advantage: RoutedScore, gain: RoutedScore) -> Worth:
+    if gain.high <= 0:
+        return "nothing to gain"
+    if advantage.low > 0:
+        return "worth it"
+    return "not worth it" if advantage.high < SMALLEST else "undecided"
+
+
+_OPENINGS: dict[Worth, str] = {
+    "worth it": "This model's doubt is worth routing on.",
+    "not worth it": "This model's doubt is not worth routing on: it does not know where it is wrong.",
+    "undecided": "These pairs do not say whether this model's doubt is worth routing on; more pairs would.",
+    "nothing to gain": "There is nothing to gain: this judge is not better than the reward model.",
+}
+
+
+def _numbers(verdict: Worth, points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScore) -> str:
+    if verdict == "nothing to gain":
+        return f"Escalating everything changes the accuracy by {_points(gain)} points."
+    text = (
+        "With a budget of 5 to 50 % of the comparisons, asking the judge where the model is unsure is "
+        f"{_points(advantage)} points better than asking at random."
+    )
+    enough = next((one for one in points if one.gain is not None and one.gain >= MOST_OF_THE_GAIN), None)
+    if verdict == "worth it" and enough is not None and gain.low > 0:
+        text += (
+            f" {100 * MOST_OF_THE_GAIN:.0f} % of the judge's gain ({_points(gain)} points) is reached with "
+            f"{100 * enough.share:.0f} % of its calls."
+        )
+    return text
+
+
+def _points(score: RoutedScore) -> str:
+    low, high, value = (f"{100 * number:.1f}" for number in (score.low, score.high, score.value))
+    return f"{value} ({low} to {high})"

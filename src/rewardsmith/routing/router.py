@@ -9,24 +9,144 @@ reason. At most `concurrency` comparisons are with the judge at a time. The dead
 included; with `patient` (a job over a file, which has no client that waits) only the judge's own time counts.
 
 The judge is a `protocols.Judge`; everything that decides is in `deciding.settle`, a pure function.
+
+From rewards to what a reward model says of a comparison: margin, calibrated probability, spread. Pure.
+
+    opinion(Rewarded(1.5), Rewarded(0.25), temperature=2.0)
+    opinions(rewards_P2, temperature, spread_P)                 # of many comparisons at once
+
+The spread of an ensemble is the standard deviation, over its members, of the *margin*: what members share (a prompt
+that all of them find poor) takes itself out. With K members it is the sample standard deviation (K - 1 in the
+denominator), since a few members understate how far models differ.
+
+Best of N with the fewest judge calls: the reward model prunes, the judge sees only close contenders.
+
+    ruling = await best_of(rewards_N, compare, clear)
+
+`compare(i, j)` decides as `HybridRouter.decide` does; `clear(i, j)` says whether the reward model would.
+
+The answer with the highest reward is the champion. The others challenge it, best first; the judge is asked only where
+the margin is ambiguous. A challenger that wins takes its place. An answer that is clearly worse than the reward
+model's favourite costs nothing, also after another one beat the favourite: who beats the favourite beats it too. So k
+contenders cost at most k - 1 verdicts, the fewest that can name the best of k.
+
+An answer without a reward is compared last, by the judge alone. A tie leaves the champion where it is.
+
+A judge as a source of labels: its verdicts as preference pairs for the next training round, with provenance. Pure.
+
+    row = labelled_pair(comparison, decision, source)        # None where the judge did not decide
+
+The row is a pair in the project's own schema, which `data` reads back: prompt, chosen, rejected, id, source, subset and
+annotator (the judge). Where a label comes from stands under `provenance`, apart from the columns that training reads:
+the judge, the hash of its prompts, the rule that escalated the pair, the reward model's margin (of chosen minus
+rejected, so that a negative one says that the judge disagreed), the judge's probability, whether both orders agreed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardsmith.bradley_terry import preference_probability
 from rewardsmith.protocols import Judge
 from rewardsmith.routing.audit import AuditLog, entry_of
-from rewardsmith.routing.breaker import Breaker
-from rewardsmith.routing.budget import Budget, BudgetLimits
-from rewardsmith.routing.deciding import settle
-from rewardsmith.routing.opinions import opinion
-from rewardsmith.routing.rules import Rules
-from rewardsmith.routing.tournament import best_of
+from rewardsmith.routing.budget import Breaker, Budget, BudgetLimits
+from rewardsmith.routing.rules import Rules, settle
 from rewardsmith.types import Comparison, Conversation, Decision, Fallback, Opinion, Rewarded, Ruling, Verdict
+
+Floats = NDArray[np.float64]
+
+
+def opinion(first: Rewarded, second: Rewarded, temperature: float | None) -> Opinion:
+    """What the rewards of two responses say of their comparison."""
+    if first.reward is None or second.reward is None:
+        return Opinion(None)
+    margin = first.reward - second.reward
+    spread = None
+    if len(first.members) == len(second.members) >= 2:
+        spread = float(np.std(np.subtract(first.members, second.members), ddof=1))
+    return Opinion(margin, _probability(margin, temperature), None if spread is None or math.isnan(spread) else spread)
+
+
+def opinions(rewards_P2: Floats, temperature: float | None, spread_P: Floats | None = None) -> list[Opinion]:
+    """Opinions of many comparisons.
+
+    Args:
+        rewards_P2: rewards of the first and of the second response, shape (comparisons, 2); NaN where missing.
+        temperature: of the calibration, None without one.
+        spread_P: standard deviation of each margin, shape (comparisons,); None where the model states no doubt.
+    """
+    margin_P = rewards_P2[:, 0] - rewards_P2[:, 1]
+    known_P = np.nan_to_num(margin_P)  # logaddexp warns of NaN
+    probability_P = None if temperature is None else preference_probability(known_P, temperature)
+    return [
+        Opinion(None)
+        if math.isnan(margin)
+        else Opinion(
+            float(margin),
+            None if probability_P is None else float(probability_P[place]),
+            None if spread_P is None or math.isnan(spread_P[place]) else float(spread_P[place]),
+        )
+        for place, margin in enumerate(margin_P)
+    ]
+
+
+def member_spread(members: Mapping[str, Floats]) -> Floats:
+    """Standard deviation over members of each margin, shape (comparisons,); `members` are rewards (comparisons, 2)."""
+    margins_KP = np.stack([rewards_P2[:, 0] - rewards_P2[:, 1] for rewards_P2 in members.values()])
+    return np.asarray(np.std(margins_KP, axis=0, ddof=1), dtype=np.float64)
+
+
+def rewarded(reward: float | None, members: Sequence[float | None] = ()) -> Rewarded:
+    """A reward with its members', without those that gave none."""
+    return Rewarded(reward, tuple(one for one in members if one is not None))
+
+
+def _probability(margin: float, temperature: float | None) -> float | None:
+    return None if temperature is None else float(preference_probability(margin, temperature))
+
+
+Compare = Callable[[int, int], Awaitable[Decision]]
+Clear = Callable[[int, int], bool]
+
+
+async def best_of(rewards: Sequence[float | None], compare: Compare, clear: Clear) -> Ruling:
+    """The best of N answers.
+
+    Args:
+        rewards: of each answer, None where there is none.
+        compare: decides between two answers, named by their places; the first is the champion.
+        clear: whether the reward model alone would decide between two answers.
+
+    Returns:
+        The place of the best answer, and the decisions in their order. Of two answers a tie has no best. Where nobody
+        could say anything, `best` is None.
+    """
+    order = sorted(range(len(rewards)), key=lambda place: _rank(rewards[place]))
+    favourite = champion = order[0]
+    decisions = []
+    for challenger in order[1:]:
+        pruned = champion != favourite and clear(favourite, challenger)
+        decision = await compare(favourite if pruned else champion, challenger)
+        decisions.append(decision)
+        if decision.winner == "second" and not pruned:
+            champion = challenger
+    undecided = all(decision.winner is None for decision in decisions)
+    tied = len(order) == 2 and decisions[0].winner == "tie"
+    return Ruling(None if undecided or tied else champion, tuple(decisions))
+
+
+def _rank(reward: float | None) -> float:
+    """Sorts by falling reward, missing ones last; equal rewards keep their order."""
+    return float("inf") if reward is None else -reward
+
 
 _DOWN = ("failed", "deadline")
 """Missing verdicts that the circuit breaker counts; one that cannot be read, or was not paid for, is no failure."""
@@ -166,3 +286,47 @@ class HybridRouter:
         finally:
             self._breaker.leave(failed)
         return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """Who labels: the judge's model, the hash of its prompts, the reward model's identity."""
+
+    judge: str
+    prompts: str
+    model: str = ""
+
+
+def labelled_pair(comparison: Comparison, decision: Decision, source: LabelSource) -> dict[str, Any] | None:
+    """The pair that a judge's verdict makes; None where it did not decide, or called it a tie."""
+    if decision.by != "judge" or decision.winner not in ("first", "second") or decision.verdict is None:
+        return None
+    if comparison.first == comparison.second:
+        return None
+    flipped = decision.winner == "second"
+    sides = (comparison.second, comparison.first) if flipped else (comparison.first, comparison.second)
+    probability = decision.verdict.probability or 0.0
+    margin = decision.opinion.margin
+    return {
+        "prompt": _turns(comparison.prompt),
+        "chosen": _turns(sides[0]),
+        "rejected": _turns(sides[1]),
+        "id": comparison.id,
+        "source": comparison.source or "judge",
+        "subset": comparison.subset,
+        "annotator": source.judge,
+        "provenance": {
+            "judge_model": source.judge,
+            "prompt_hash": source.prompts,
+            "rule": decision.rule,
+            "why": decision.why,
+            "reward_margin": None if margin is None else -margin if flipped else margin,
+            "reward_model": source.model,
+            "probability": 1 - probability if flipped else probability,
+            "consistent": decision.verdict.consistent,
+        },
+    }
+
+
+def _turns(side: Conversation) -> list[dict[str, Any]]:
+    return [turn.as_dict() for turn in side]

@@ -13,9 +13,8 @@ ray_data.py  the same on several workers under Ray
 """
 
 from rewardsmith.scoring.cached import CachedScorer, CheckpointScorer, open_scorer
-from rewardsmith.scoring.combining import Combination
 from rewardsmith.scoring.consumers import BestResponse, RewardFunction, best_of_n, reward_function
-from rewardsmith.scoring.ensemble import EnsembleScorer, Member
+from rewardsmith.scoring.ensemble import Combination, EnsembleScorer, Member
 from rewardsmith.scoring.local import LocalScorer
 from rewardsmith.scoring.remote import RemoteScorer
 

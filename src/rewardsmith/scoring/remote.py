@@ -34,8 +34,8 @@ from rewardsmith.addresses import fault_of_address, fault_of_secret, keep_hidden
 from rewardsmith.errors import ModelError
 from rewardsmith.protocols import Progress
 from rewardsmith.records.bounded import parse_json
-from rewardsmith.rendering.faults import REASONS
-from rewardsmith.scoring.combining import Scale
+from rewardsmith.rendering.special_tokens import REASONS
+from rewardsmith.scoring.ensemble import Scale
 from rewardsmith.scoring.local import NO_REWARD
 from rewardsmith.types import Conversation
 

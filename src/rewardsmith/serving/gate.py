@@ -18,12 +18,11 @@ from contextlib import suppress
 from typing import Any
 
 from rewardsmith.serving.access import Access
-from rewardsmith.serving.exchange import JSON, Request, Response, Route, refused
 from rewardsmith.serving.limits import Arriving, Gone, Limits, Receive, check_values, discard, read_body
 from rewardsmith.serving.logs import log
 from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.refusals import Refusal
-from rewardsmith.serving.routes import Routes
+from rewardsmith.serving.routes import JSON, Request, Response, Route, Routes, refused
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 

@@ -10,17 +10,22 @@ held-out pairs of `rewardsmith.json`. A policy in training moves it on purpose; 
 texts, another template or another model than before. No text and no client is a label.
 
 prometheus_client writes the format; the registry is this object's own, so that two servers in one process do not meet.
+
+A router whose decisions are counted: who decided, what went wrong with the judge, what was asked and paid.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from rewardsmith.protocols import Router
 from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.serving.models import Batcher
 from rewardsmith.serving.queue import BatchReport
-from rewardsmith.types import Decision
+from rewardsmith.types import Conversation, Decision, Rewarded, Ruling
 
 WINDOW = 1024
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -168,3 +173,24 @@ class ModelMetrics:
     def _set(self, key: str, value: float | None) -> None:
         if value is not None:
             self._metrics._gauges[key].labels(self._name).set(value)  # noqa: SLF001
+
+
+class CountedRouter:
+    """Hands everything on to `router`, and its decisions to `metrics`."""
+
+    def __init__(self, router: Router, metrics: Metrics) -> None:
+        self._router = router
+        self._metrics = metrics
+
+    async def rule(
+        self,
+        prompt: Conversation,
+        responses: Sequence[Conversation],
+        rewards: Sequence[Rewarded],
+        temperature: float | None,
+    ) -> Ruling:
+        """As the router does."""
+        ruling = await self._router.rule(prompt, responses, rewards, temperature)
+        for decision in ruling.decisions:
+            self._metrics.decided(decision)
+        return ruling

@@ -3,6 +3,8 @@
     route, name = routes.find("POST", "/models/helpful/get_reward")       # Refusal 404, 405
 
 Every dialect does the same: read the request, let its model score, write the answer (`_score`).
+
+A request and an answer as the routes see them, and the JSON between.
 """
 
 from __future__ import annotations
@@ -10,15 +12,16 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from jiter import from_json
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from rewardsmith.protocols import Router
 from rewardsmith.serving.dialects import DIALECTS, Ask, Dialect, Rewards
-from rewardsmith.serving.exchange import Request, Response, Route, answer
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import log
 from rewardsmith.serving.metrics import CONTENT_TYPE, Metrics
@@ -26,6 +29,56 @@ from rewardsmith.serving.models import NAME, Models, ServedModel
 from rewardsmith.serving.openapi import openapi_document
 from rewardsmith.serving.queue import Answer, Failed, Reward
 from rewardsmith.serving.refusals import ItemFault, Refusal
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a route gets. `name` is the model named by the path, None where the path names none."""
+
+    headers: Mapping[str, str]
+    body: bytes = b""
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a route gives. `notes` go into the log line."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers a path and a method; `label` is the path with names left out, `reads` whether it takes JSON."""
+
+    label: str
+    endpoint: Endpoint
+    reads: bool = False
+    open: bool = False
+
+
+def answer(
+    value: Any, *, status: int = 200, headers: dict[str, str] | None = None, notes: dict[str, Any] | None = None
+) -> Response:
+    """An answer in JSON."""
+    return Response(status, to_json(value), headers=headers or {}, notes=notes or {})
+
+
+def refused(refusal: Refusal) -> Response:
+    """A refusal in JSON."""
+    return Response(
+        refusal.status, to_json(refusal.body()), headers=dict(refusal.headers), notes={"code": refusal.code}
+    )
+
 
 _PREFIX = re.compile(rf"/models/({NAME})(/.*)")
 _MODEL = re.compile(rf"(/v1/models)/({NAME})(/reload)?")

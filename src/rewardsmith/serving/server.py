@@ -7,6 +7,10 @@ On SIGTERM or SIGINT the server stops listening, `/readyz` says why, and every r
 before the process ends, with 0; SIGHUP (the terminal is gone) does the same, unless it is ignored already (nohup). A
 second SIGTERM or SIGINT ends it at once: who still waits is told so (503). With port 0 the system chooses; the line
 `listening` of the log says which.
+
+Puts the parts of a server together: the application that uvicorn runs.
+
+application = reward_app(models, access, limits, metrics, state)
 """
 
 from __future__ import annotations
@@ -24,7 +28,14 @@ from typing import Any, cast
 import uvicorn
 
 from rewardsmith.errors import UserError
+from rewardsmith.protocols import Router
+from rewardsmith.serving.access import Access
+from rewardsmith.serving.gate import Gate
+from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import log
+from rewardsmith.serving.metrics import CountedRouter, Metrics
+from rewardsmith.serving.models import Models
+from rewardsmith.serving.routes import Routes
 from rewardsmith.serving.wire import Bounds, wire
 
 DRAIN_SECONDS = 200
@@ -143,3 +154,18 @@ def bind(host: str, port: int) -> socket.socket:
             f"cannot listen: {error}", where=f"{host}:{port}", fix="name another --host or --port"
         ) from error
     return listener
+
+
+def reward_app(
+    models: Models, access: Access, limits: Limits, metrics: Metrics, state: State, router: Router | None = None
+) -> Gate:
+    """The ASGI application over models that are loaded; with a `router`, `/v1/compare` can ask a judge."""
+    for name in models.names():
+        model = models.find(name)
+        counted = metrics.model(name)
+        counted.serve(model.info)
+        counted.follow(model.batcher)
+        model.batcher.observe(counted.batch)
+    counting = CountedRouter(router, metrics) if router is not None else None
+    routes = Routes(models, limits, metrics, ready=lambda: state.reason, router=counting)
+    return Gate(routes, access, limits, metrics)

@@ -37,9 +37,8 @@ from rewardsmith.spec.evaluation import (
 )
 from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgePrompts, JudgeSpec
 from rewardsmith.spec.loading import default_spec, dump_spec, load_spec, parse_spec
-from rewardsmith.spec.openrlhf import OpenRLHFSpec
 from rewardsmith.spec.routing import IntervalRule, RoutingSpec, SubsetRule
-from rewardsmith.spec.training import MonitorSpec, TrainingSpec
+from rewardsmith.spec.training import MonitorSpec, OpenRLHFSpec, TrainingSpec
 from rewardsmith.spec.tree import Spec, digest
 
 __all__ = [

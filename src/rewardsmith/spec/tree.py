@@ -4,6 +4,8 @@
     spec.fingerprint()                 # of everything that decides the result
 
 The fingerprint leaves out the run's name and folder and what only changes speed or memory.
+
+What the report of a run may show, and which trackers are told its numbers.
 """
 
 from __future__ import annotations
@@ -26,11 +28,25 @@ from rewardsmith.spec.architecture import (
 from rewardsmith.spec.data import DataSpec
 from rewardsmith.spec.evaluation import EvaluationSpec, ExportSpec
 from rewardsmith.spec.judging import JudgeSpec
-from rewardsmith.spec.openrlhf import OpenRLHFSpec
-from rewardsmith.spec.report import ReportSpec, TrackerName, one_or_several
 from rewardsmith.spec.routing import RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
-from rewardsmith.spec.training import TrainingSpec
+from rewardsmith.spec.training import OpenRLHFSpec, TrainingSpec
+
+
+class ReportSpec(Section):
+    """The report of a run: `report.html` and `summary.md`."""
+
+    texts: bool = True
+    """Whether prompts and responses stand in the report. `false` leaves all out, quotes too; ids and numbers stay."""
+
+
+TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+
+
+def one_or_several(value: Any) -> Any:
+    """A single name stands for a list of one, as `--set report_to=wandb` gives it."""
+    return (value,) if isinstance(value, str) else value
+
 
 _NOT_RESULTS: Any = {
     "name": True,

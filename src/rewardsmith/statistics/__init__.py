@@ -21,21 +21,18 @@ Every random draw comes from a seed that the caller gives; memory stays under ab
 rows. Coverage and error rates are measured by bench/coverage.py and bench/compare_aa.py.
 """
 
-from rewardsmith.statistics.agreement import Agreement, best_accuracy, label_agreement
-from rewardsmith.statistics.bootstrap import (
-    RESAMPLES,
-    bootstrap_means,
-    bootstrap_sums,
-    grouped_sums,
-    percentile_interval,
-)
-from rewardsmith.statistics.corrections import holm
-from rewardsmith.statistics.diversity import effective_number
+from rewardsmith.statistics.agreement import Agreement, auc, best_accuracy, effective_number, label_agreement
 from rewardsmith.statistics.intervals import (
     CONFIDENCE,
+    RESAMPLES,
     Floats,
     Interval,
     binomial_p_value,
+    bootstrap_means,
+    bootstrap_sums,
+    grouped_sums,
+    holm,
+    percentile_interval,
     score_interval,
     score_p_value,
     weighted_interval,
@@ -43,13 +40,13 @@ from rewardsmith.statistics.intervals import (
 )
 from rewardsmith.statistics.paired import (
     Difference,
+    Ranking,
     largest_difference,
     mcnemar_p_value,
+    rank_scores,
     weighted_difference,
     within,
 )
-from rewardsmith.statistics.roc import auc
-from rewardsmith.statistics.selection import Ranking, rank_scores
 from rewardsmith.statistics.trend import TREND_POINTS, Trend, trend_test
 
 __all__ = [

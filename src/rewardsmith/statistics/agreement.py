@@ -13,6 +13,12 @@ f(q) = q^2 + (1 - q)^2, and the best model is right with probability q. Over com
 the left because f(q) <= q on [1/2, 1], the right because f is convex (Jensen). The upper bound is reached where all
 comparisons are equally hard, the lower where each is either clear or a coin toss. It speaks of the repeated
 comparisons; others may be easier.
+
+How well one number tells two kinds apart: the area under the ROC curve.
+
+In: the numbers of the right ones and of the wrong ones. Out: the chance that a right one stands above a wrong one.
+
+How many equally frequent kinds would be as varied as those that there are: Hill numbers.
 """
 
 from __future__ import annotations
@@ -75,3 +81,38 @@ def best_accuracy(agreement: float) -> float:
 
 def _couples(n: Floats) -> Floats:
     return n * (n - 1) / 2
+
+
+def auc(right: ArrayLike, wrong: ArrayLike) -> float | None:
+    """Share of (right, wrong) pairs whose right one is higher, equal ones as half; None without such a pair.
+
+    This is Mann and Whitney's U over the number of pairs, and the area under the ROC curve (Hanley and McNeil 1982,
+    Radiology 143:29). Sorted, not paired: n log n.
+
+    Args:
+        right: shape (n,); infinities are numbers like others, NaN is not allowed.
+        wrong: shape (m,).
+    """
+    right_N, wrong_M = np.sort(np.asarray(right, dtype=np.float64)), np.asarray(wrong, dtype=np.float64)
+    if not right_N.size or not wrong_M.size:
+        return None
+    below, up_to = (np.searchsorted(right_N, wrong_M, side=side) for side in ("left", "right"))
+    return float((right_N.size - (below + up_to) / 2).sum() / (right_N.size * wrong_M.size))
+
+
+def effective_number(counts: ArrayLike, order: int = 1) -> float:
+    """The Hill number of some counts (Hill 1973, Ecology 54:427; Jost 2006, Oikos 113:363): 0 where all are 0.
+
+    Args:
+        counts: how often each kind was seen, shape (K,), not negative.
+        order: 1: the exponential of the Shannon entropy. 2: the inverse Simpson index, (Σ n)² / Σ n², which weighs
+            frequent kinds more.
+    """
+    counts_K = np.asarray(counts, dtype=np.float64)
+    total = float(counts_K.sum())
+    if not total:
+        return 0.0
+    shares_K = counts_K[counts_K > 0] / total
+    if order == 2:
+        return float(1 / np.sum(shares_K**2))
+    return float(np.exp(-np.sum(shares_K * np.log(shares_K))))

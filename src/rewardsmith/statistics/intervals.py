@@ -8,6 +8,14 @@ Why not the percentiles of the bootstrap: over 100 groups of unequal size, with 
 a true score of 0.9 in 91 to 92 % of cases instead of 95 %, and when every group is right they shrink to a point.
 Here the bootstrap says how much the score varies, and Wilson's form turns that into an interval. Coverage of both
 stands in bench/results/coverage.md.
+
+Sums over resampled units: the bootstrap of every statistic that is a function of such sums.
+
+In: units, each with its shares of the sums that a statistic needs. Out: the sums under resampling, from which the
+caller computes its statistic. The columns of several models side by side give a paired bootstrap: each resample draws
+the same units for all of them.
+
+Many p-values at once: how small they are when one remembers how many were looked at.
 """
 
 from __future__ import annotations
@@ -122,3 +130,86 @@ def _effective_size(p: float, samples: ArrayLike, units: int) -> float:
     """The independent rows that would be as uncertain. units / (units - 1) undoes the bootstrap's narrowness."""
     variance = float(np.var(np.asarray(samples, dtype=np.float64))) * units / (units - 1)
     return p * (1 - p) / variance if variance > _ROUNDING**2 and 0 < p < 1 else float(units)
+
+
+RESAMPLES = 10_000
+
+_BLOCK_CELLS = 4_000_000
+
+
+def bootstrap_sums(units_UF: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Floats:
+    """Sums of each column over resampled units: the bootstrap of every statistic that is a function of such sums.
+
+    A unit is what was drawn independently: a row, the pairs of one prompt, a Ties id pair. Its columns are its
+    shares of the sums that the statistic needs (for a mean over grouped rows: the sum of results, the number of
+    rows). Units with equal columns are interchangeable, so that the counts of *distinct* units are drawn from one
+    multinomial: the same distribution as drawing units one by one, and cheap for 0/1 results whatever their number.
+
+    Args:
+        units_UF: shape (units, columns), finite.
+        seed: of the draws; the same seed and units give the same sums, in whatever order the units come.
+        resamples: number of resamples.
+
+    Returns:
+        Shape (resamples, columns).
+
+    Raises:
+        ValueError: there is no unit.
+    """
+    units = np.asarray(units_UF, dtype=np.float64)
+    if units.ndim != 2 or len(units) == 0:
+        raise ValueError(f"need units of shape (units, columns) with at least one unit, found {units.shape}")
+    distinct_KF, counts_K = np.unique(units, axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    shares_K = counts_K / len(units)
+    sums = np.empty((resamples, units.shape[1]))
+    block = max(1, _BLOCK_CELLS // len(distinct_KF))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        sums[start : start + size] = rng.multinomial(len(units), shares_K, size=size) @ distinct_KF
+    return sums
+
+
+def grouped_sums(values: ArrayLike, groups: ArrayLike) -> Floats:
+    """The units of a mean over grouped rows: shape (groups, 2), the sum of `values` and the number of rows of each
+    group.
+
+    `groups` holds one label a row (numbers or strings); rows with equal labels are one unit.
+    """
+    _, index_N = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(index_N, weights=np.asarray(values, dtype=np.float64))
+    return np.stack([sums, np.bincount(index_N).astype(np.float64)], axis=1)
+
+
+def bootstrap_means(
+    values: ArrayLike, groups: ArrayLike | None = None, *, seed: int, resamples: int = RESAMPLES
+) -> Floats:
+    """Bootstrapped means of `values`, shape (resamples,); with `groups`, whole groups are resampled."""
+    values_N = np.asarray(values, dtype=np.float64)
+    units = grouped_sums(values_N, np.arange(len(values_N)) if groups is None else groups)
+    sums = bootstrap_sums(units, seed=seed, resamples=resamples)
+    return np.asarray(sums[:, 0] / sums[:, 1], dtype=np.float64)
+
+
+def percentile_interval(samples: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """The percentile interval of bootstrapped statistics (Efron 1979), for statistics that are no share.
+
+    For scores between 0 and 1 `score_interval` covers better, for differences `Difference.interval`.
+    """
+    low, high = np.quantile(np.asarray(samples, dtype=np.float64), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's step-down adjusted p-values, in the order given (Holm 1979, Scandinavian J. Statistics 6:65).
+
+    To call what is below alpha keeps the chance of even one false call at or below alpha, whatever the dependence
+    between the tests. The i-th smallest of m is multiplied by m - i + 1, never falls below the one before it and
+    never exceeds 1.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    adjusted = np.empty_like(p)
+    adjusted[order] = stepped
+    return tuple(adjusted.tolist())

@@ -3,18 +3,38 @@
 `train/metrics.jsonl` holds one `StepMetrics` a line. `train/margins.jsonl` holds, per step, the indices of its pairs
 among the kept pairs and their margins before the step changed the weights; the margin monitor reads its suspects from
 it. Both are cut back to the resumed step when a killed run continues.
+
+The margin monitor: does the margin rise over the epoch, and if not, what in the data is to blame?
+
+Step means of the margin are noisy and autocorrelated, so single falls mean little. The monitor counts them, and judges
+by a rank test for a monotone trend (Mann-Kendall with a correction for autocorrelation, slope by Theil-Sen; see
+`statistics.trend_test`): it assumes no distribution, and one outlying step cannot decide it.
+
+    learning   the trend rises, or the margin is steadily above zero
+    stall      no rising trend, and the margin of the second half is not above zero (one-sided t-test)
+    collapse   the trend falls, or all rewards have become equal
+
+A stall or a collapse is explained as a matter of data. Over one epoch every pair is met once, before the model has
+learned it, so its margin says how the *other* pairs predict it: the pairs that are ranked most confidently against
+their label are the suspects.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from rewardsmith.records import StepMetrics, read_jsonl, to_json, write_text
+from rewardsmith.records import MonitorRecord, StepMetrics, SuspectPair, TrendTest, read_jsonl, to_json, write_text
+from rewardsmith.spec import MonitorSpec
+from rewardsmith.statistics import trend_test
+from rewardsmith.types import PreferencePair
 
 Floats = NDArray[np.float64]
 
@@ -102,3 +122,111 @@ def _whole_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return list(read_jsonl(path, growing=True))  # the last line may have been being written when the process was killed
+
+
+Verdict = Literal["learning", "stall", "collapse", "too short"]
+
+SUSPECTS = 20
+_EQUAL = 1e-6  # a reward spread below this is no spread at all, in float32
+
+
+class MarginMonitor:
+    """Watches the steps of one run; `observe` says whether to stop."""
+
+    def __init__(self, rules: MonitorSpec, total_steps: int, seen: Sequence[StepMetrics] = ()) -> None:
+        self.rules = rules
+        self.total_steps = total_steps
+        self.steps = list(seen)
+        self.stopped = False
+
+    def observe(self, metrics: StepMetrics) -> bool:
+        """Take one step in; True when the spec says that training must stop here."""
+        self.steps.append(metrics)
+        every = max(1, self.total_steps // 50)
+        due = len(self.steps) >= max(self.rules.min_steps, self.rules.after * self.total_steps)
+        if not due or len(self.steps) % every or len(self.steps) >= self.total_steps:
+            return False
+        actions = {"stall": self.rules.on_stall, "collapse": self.rules.on_collapse}
+        self.stopped = actions.get(judge(self.steps, self.rules)[0]) == "stop"
+        return self.stopped
+
+    def conclude(self, margins: Sequence[dict[str, Any]], pairs: Sequence[PreferencePair]) -> MonitorRecord:
+        """The verdict on all steps seen, with suspects where the margin did not rise.
+
+        Args:
+            margins: rows of `margins.jsonl`.
+            pairs: the kept training pairs that its indices point into.
+        """
+        verdict, trend = judge(self.steps, self.rules)
+        means = np.array([step.margin_mean for step in self.steps])
+        suspects = find_suspects(margins, pairs)
+        return MonitorRecord(
+            steps=len(self.steps),
+            falls=int(np.sum(np.diff(means) < 0)),
+            trend=trend,
+            verdict=verdict,
+            stopped=self.stopped,
+            advice=_advice(verdict, suspects) if verdict in ("stall", "collapse") else "",
+            suspects=suspects,
+        )
+
+
+def judge(steps: Sequence[StepMetrics], rules: MonitorSpec) -> tuple[Verdict, TrendTest]:
+    """The verdict on a series of steps, and the trend test behind it."""
+    means = np.array([step.margin_mean for step in steps])
+    found = trend_test(means, alpha=rules.alpha)
+    trend = TrendTest(
+        method=found.method,
+        n=found.n,
+        slope_per_step=found.slope,
+        slope_low=found.slope_low,
+        slope_high=found.slope_high,
+        p_value=found.p_value,
+        direction=found.direction,
+    )
+    if len(steps) < rules.min_steps or found.direction == "too short":
+        return "too short", trend
+    recent = steps[-max(3, len(steps) // 10) :]
+    if found.direction == "falling" or all(step.reward_std < _EQUAL for step in recent):
+        return "collapse", trend
+    if found.direction == "rising" or _above_zero(means[len(means) // 2 :], rules.alpha):
+        return "learning", trend
+    return "stall", trend
+
+
+def find_suspects(margins: Sequence[dict[str, Any]], pairs: Sequence[PreferencePair]) -> tuple[SuspectPair, ...]:
+    """Pairs of the second half of the epoch that were ranked most confidently against their label, worst first.
+
+    Margins are compared in units of their own step's standard deviation, because rewards spread as training goes on.
+    """
+    half = list(margins)[len(margins) // 2 :]
+    scored = [
+        (margin / spread, margin, index, row["step"])
+        for row in half
+        if (spread := float(np.std(row["margins"]))) > 0
+        for index, margin in zip(row["pairs"], row["margins"], strict=True)
+        if margin < 0
+    ]
+    return tuple(
+        SuspectPair(
+            id=pairs[index].id, source=pairs[index].source, subset=pairs[index].subset, step=step, margin=margin
+        )
+        for _, margin, index, step in sorted(scored)[:SUSPECTS]
+    )
+
+
+def _above_zero(values: np.ndarray[Any, np.dtype[np.float64]], alpha: float) -> bool:
+    if len(values) < 3 or np.ptp(values) == 0:
+        return bool(len(values) > 0 and np.all(values > 0))
+    return bool(stats.ttest_1samp(values, 0.0, alternative="greater").pvalue < alpha)
+
+
+def _advice(verdict: Verdict, suspects: Sequence[SuspectPair]) -> str:
+    what = "does not rise" if verdict == "stall" else "falls, or all rewards have become equal"
+    sources = Counter(suspect.source or "an unnamed source" for suspect in suspects).most_common(3)
+    whom = ", ".join(f"{count} from {source}" for source, count in sources)
+    suspicion = f" The {len(suspects)} most suspect pairs: {whom}." if suspects else ""
+    return (
+        f"The margin {what}. Look at the data before the learning rate: are chosen and rejected swapped in one source, "
+        "do sources disagree about what is better, are the two responses nearly the same, are labels noise?" + suspicion
+    )

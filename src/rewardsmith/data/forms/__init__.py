@@ -25,7 +25,7 @@ from typing import Any
 
 from rewardsmith.data.columns import Columns, find_columns
 from rewardsmith.data.forms.comparison import ComparisonReader, open_comparison
-from rewardsmith.data.forms.contract import Basis, Formed, Row, Strings, Tie
+from rewardsmith.data.forms.form import Basis, Formed, Row, Strings, Tie
 from rewardsmith.data.forms.grouped import Group, GroupedReader, open_grouped
 from rewardsmith.data.forms.lists import ListReader, open_list
 from rewardsmith.data.forms.pair import PairReader, looks_of, open_pair, read_pair

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rewardsmith.data.forms.contract import Basis, Formed, Row, Tie, number_of
+from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of
 from rewardsmith.data.messages import RowFault, shown
 from rewardsmith.data.paths import Look, parsed, path_of
 from rewardsmith.spec.forms import ComparisonForm, OneHot, Rankings, Scores, Strength, VerdictValues, Votes, same

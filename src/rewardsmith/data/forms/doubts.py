@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.forms.contract import Basis, number_of
+from rewardsmith.data.forms.form import Basis, number_of
 from rewardsmith.data.forms.transcripts import style_of
 from rewardsmith.data.paths import parsed
 from rewardsmith.errors import DataError

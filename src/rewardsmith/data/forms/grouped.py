@@ -1,6 +1,6 @@
 """`grouped`: one answer a row (HelpSteer2); the rows of one prompt are compared with each other.
 
-    reader.add(row, number)       # each row; it goes to a file without a name (`data/spool.py`)
+    reader.add(row, number)       # each row; it goes to a file without a name (`data/store.py`)
     for formed in reader.groups(): …
 
 Rows of one prompt need not stand together. Memory: about 40 bytes a row, whatever its length.
@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.forms.contract import Basis, Formed, Row, number_of
+from rewardsmith.data.forms.form import Basis, Formed, Row, number_of
 from rewardsmith.data.forms.lists import Answer, compared, text_key
 from rewardsmith.data.messages import RowFault, shown
 from rewardsmith.data.paths import Look, path_of
 from rewardsmith.data.rows import DIGEST, digest_of
-from rewardsmith.data.spool import Spool
+from rewardsmith.data.store import Spool
 from rewardsmith.spec.forms import GroupedForm
 from rewardsmith.types import Conversation
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewardsmith.data.columns import Columns
-from rewardsmith.data.forms.contract import Basis, Formed, Row, Strings, Tie, number_of
+from rewardsmith.data.forms.form import Basis, Formed, Row, Strings, Tie, number_of
 from rewardsmith.data.messages import RowFault
 from rewardsmith.data.paths import Look, path_of
 from rewardsmith.records.evaluation import LARGEST_REWARD

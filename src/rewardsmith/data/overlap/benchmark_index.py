@@ -28,8 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.overlap.shingles import Ngrams, ngrams, ranges
-from rewardsmith.data.overlap.words import Hashes, Words, starts_of
+from rewardsmith.data.overlap.words import Hashes, Ngrams, Words, ngrams, ranges, starts_of
 
 RUN = 8
 ABOVE = 0.5

@@ -1,21 +1,315 @@
-"""The surface features of a response, listed by code. To add one: a function in `layout` or a kind in `phrases`, and a
+"""A response as the features read it: as written, and as plain words. Both are UTF-8 bytes.
+
+    reading = read_response(pair.chosen)
+    reading.raw      b"\nSure! I **can't** say."        as written, after a line break of its own
+    reading.said     {…}                                 how often it uses phrases of each kind (`phrases`)
+
+Bytes, because a million pairs pass: `bytes.translate`, `split` and `count` run at the speed of memory, whatever the
+text is in. Letters outside ASCII keep their case; a language that writes no spaces gives few, long words.
+
+Phrases that responses use whatever the question, by kind, and how often a list of words uses each kind.
+
+    count_phrases([b"i", b"think", b"so"])      → one count a kind, in the order of PHRASES
+
+English, as most preference data is. A list names the common phrases, not all of them: a kind that is rare on both sides
+decides few pairs, and what the lists do not name, `words` finds by itself.
+
+All kinds are counted in one pass over the words: each phrase is looked up by its longest word, which is the rarest.
+
+Features of layout and punctuation: how much of a mark a response has.
+
+Each function counts in `Reading.raw`, the UTF-8 text after a line break. They run twice on every pair: a longer string
+is searched for only where one of its bytes occurs, which is much faster to see.
+
+The surface features of a response, listed by code. To add one: a function in `layout` or a kind in `phrases`, and a
 line here.
 
     FEATURES["bullets"].count(reading)     → how much of it the response has
 
 None of them says whether a response is right. "More of it is chosen" is a rule that a reward model can learn instead.
+
+From pairs to numbers: how long both responses are, and which of them has more of each feature.
+
+    measured = measure(rows)                   # TokenizedPairs → Measures; 64 bytes a pair and no text
+    whole = join([measured, …])
+    whole.more                                 # (P, F): 1 where chosen has more, -1 where rejected has, else 0
+
+Everything that the survey says about lengths and features comes from these arrays, for any part of the data.
 """
 
 from __future__ import annotations
 
+import re
+import string
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from rewardsmith.data.shortcuts import layout
-from rewardsmith.data.shortcuts.layout import Count, marks
-from rewardsmith.data.shortcuts.phrases import ANYWHERE, PHRASES
+import numpy as np
+from numpy.typing import NDArray
 
-Kind = Literal["format", "wording"]
+from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.rendering import Ids
+from rewardsmith.rendering.encoding import shared_prefix
+from rewardsmith.types import Conversation
+
+ANYWHERE = 10**9
+
+
+class Kind(NamedTuple):
+    """Phrases of one kind that begin among the first `within` words."""
+
+    phrases: tuple[str, ...]
+    within: int = ANYWHERE
+
+
+PHRASES: dict[str, Kind] = {
+    # A refusal comes first; a later "I cannot" is part of an answer.
+    "refusal": Kind(
+        (
+            *(f"i {cannot}" for cannot in ("cannot", "can't", "can not", "won't", "will not")),
+            *("i'm sorry but", "i am sorry but", "sorry but i", "unable to", "not able to", "not comfortable"),
+            *(f"{must} {decline}" for must in ("must", "have to") for decline in ("decline", "refuse")),
+            *("cannot assist", "can't assist", "cannot help with", "can't help with", "against my programming"),
+        ),
+        within=40,
+    ),
+    "opening_sure": Kind(("sure", "certainly", "of course", "absolutely"), within=1),
+    "opening_praise": Kind(
+        tuple(f"{praise} question" for praise in ("great", "good", "excellent", "fantastic", "interesting")), within=4
+    ),
+    "opening_here_is": Kind(("here is", "here are", "here's", "below is", "below are", "the following"), within=1),
+    "opening_i": Kind(("i", "i'm", "i'd", "i've", "i'll", "my"), within=1),
+    "first_person": Kind(("i", "i'm", "i've", "i'd", "i'll", "me", "my", "myself")),
+    "second_person": Kind(("you", "your", "you're", "yours", "yourself", "you'll", "you've")),
+    "as_an_ai": Kind(("as an ai", "language model", "i'm an ai", "ai assistant")),
+    "apologies": Kind(("sorry", "apologize", "apologise", "apologies", "unfortunately", "i'm afraid")),
+    "hedges": Kind(
+        (
+            *("may", "might", "perhaps", "maybe", "possibly", "probably", "likely", "generally", "typically"),
+            *("i think", "i believe", "it seems", "seems to", "could be", "depends on", "not sure", "in some cases"),
+        )
+    ),
+    "certainty": Kind(
+        (
+            *("definitely", "certainly", "absolutely", "clearly", "undoubtedly", "obviously"),
+            *("always", "never", "surely", "without a doubt", "of course"),
+        )
+    ),
+    "connectives": Kind(
+        (
+            *("however", "therefore", "thus", "hence", "additionally", "furthermore", "moreover", "overall"),
+            *("in conclusion", "in summary", "on the other hand", "for example", "for instance", "such as"),
+        )
+    ),
+    "steps": Kind(("step", "first", "second", "next", "then", "finally", "let's", "let us")),
+    "disclaimers": Kind(
+        ("important to note", "please note", "important to remember", "consult", "professional advice", "keep in mind")
+    ),
+    "offers": Kind(
+        ("let me know", "feel free", "hope this helps", "happy to help", "any other questions", "anything else")
+    ),
+    "answer_is": Kind(("answer is", "the answer", "correct answer")),
+}
+
+
+class _Entry(NamedTuple):
+    """A phrase under its longest word: its kind, how many words precede that word, all words, where it may begin."""
+
+    kind: int
+    before: int
+    words: list[bytes]
+    within: int
+
+
+def _index() -> dict[bytes, list[_Entry]]:
+    entries: dict[bytes, list[_Entry]] = {}
+    for place, kind in enumerate(PHRASES.values()):
+        for phrase in kind.phrases:
+            words = phrase.encode().split()
+            longest = max(words, key=len)
+            entry = _Entry(place, words.index(longest), words, kind.within)
+            entries.setdefault(longest, []).append(entry)
+    return entries
+
+
+_ENTRIES = _index()
+
+
+def count_phrases(words: Sequence[bytes]) -> list[int]:
+    """How often each kind is used."""
+    counts = [0] * len(PHRASES)
+    for place in [place for place, word in enumerate(words) if word in _ENTRIES]:
+        for kind, before, phrase, within in _ENTRIES[words[place]]:
+            begin = place - before
+            if begin < within and (len(phrase) == 1 or (begin >= 0 and words[begin : begin + len(phrase)] == phrase)):
+                counts[kind] += 1
+    return counts
+
+
+_SYMBOLS = bytes(code for code in range(128) if not (chr(code).isalnum() or chr(code) == "'"))
+_PLAIN = bytes.maketrans(
+    string.ascii_uppercase.encode() + _SYMBOLS, string.ascii_lowercase.encode() + b" " * len(_SYMBOLS)
+)
+"""Each byte of a text as it stands in plain words: letters in lower case, symbols as spaces, the rest as it is."""
+
+_TYPESET_APOSTROPHE = "’".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One response. `raw` begins with a line break that the text does not have, so that every line follows one.
+
+    `said` counts phrases, in the order of `phrases.PHRASES`.
+    """
+
+    raw: bytes
+    ascii: bool
+    said: list[int]
+    characters: int
+    words: int
+
+
+def read_response(response: Conversation) -> Reading:
+    """The texts of a response's messages, a line break between them."""
+    return read_text(response[0].content if len(response) == 1 else "\n".join(turn.content for turn in response))
+
+
+def read_text(text: str) -> Reading:
+    """A text; lone surrogates become question marks."""
+    raw = text.encode("utf-8", "replace")
+    words = plain_words(raw)
+    return Reading(b"\n" + raw, len(raw) == len(text), count_phrases(words), len(text), len(words))
+
+
+def plain_words(raw: bytes) -> list[bytes]:
+    """The words of a UTF-8 text: runs of letters, digits and apostrophes, in lower case."""
+    if not raw.isascii():
+        raw = raw.replace(_TYPESET_APOSTROPHE, b"'")
+    return raw.translate(_PLAIN).split()
+
+
+Count = Callable[[Reading], int]
+
+_BULLET = re.compile(rb"\n[ \t]*(?:[-*+]|\xe2\x80\xa2)[ \t]")
+_NUMBERED = re.compile(rb"\n[ \t]*\d{1,3}[.)][ \t]")
+_HEADING = re.compile(rb"\n {0,3}#{1,6}[ \t]")
+_REFERENCE = re.compile(rb"\[\d{1,3}\]")
+_YEAR = re.compile(rb"\)(?<=\D(?:1[89]|20)\d\d\))")
+_DINGBATS = tuple(bytes([0xE2, third]) for third in range(0x98, 0x9F))
+_CLOSED = (*(bytes([byte]) for byte in b".!?:;)]}>\"'`*_|$"), *(mark.encode() for mark in "”’»。！？…）」"))
+_BY_CASE = bytes.maketrans(
+    bytes(range(256)),
+    bytes(65 if chr(code) in string.ascii_uppercase else 97 if chr(code).isalnum() else 32 for code in range(256)),
+)
+"""Each byte as "A" for a capital, "a" for another letter or a digit, or a space."""
+
+
+def marks(plain: str, *typeset: str) -> Count:
+    """How often a string stands in the text, and its forms outside ASCII."""
+    needle, others = plain.encode(), tuple(form.encode() for form in typeset)
+    return lambda reading: (
+        reading.raw.count(needle) + (0 if reading.ascii or not others else sum(map(reading.raw.count, others)))
+    )
+
+
+def bullets(reading: Reading) -> int:
+    """Lines that begin with -, *, + or •."""
+    return len(_BULLET.findall(reading.raw))
+
+
+def numbered(reading: Reading) -> int:
+    """Lines that begin with a number and a stop or bracket."""
+    return len(_NUMBERED.findall(reading.raw))
+
+
+def headings(reading: Reading) -> int:
+    """Markdown headings."""
+    return len(_HEADING.findall(reading.raw)) if b"#" in reading.raw else 0
+
+
+def bold(reading: Reading) -> int:
+    """Spans between double asterisks."""
+    return reading.raw.count(b"**") // 2 if b"*" in reading.raw else 0
+
+
+def code_blocks(reading: Reading) -> int:
+    """Fenced blocks; one that is never closed counts."""
+    return (reading.raw.count(b"```") + 1) // 2 if b"`" in reading.raw else 0
+
+
+def inline_code(reading: Reading) -> int:
+    """Spans between single backticks."""
+    raw = reading.raw
+    return (raw.count(b"`") - 3 * raw.count(b"```")) // 2 if b"`" in raw else 0
+
+
+def table_rows(reading: Reading) -> int:
+    """Lines that begin with a bar."""
+    return reading.raw.count(b"\n|") if b"|" in reading.raw else 0
+
+
+def formulas(reading: Reading) -> int:
+    r"""LaTeX: \(, \[, $$, \frac and \boxed."""
+    raw = reading.raw
+    commands = sum(map(raw.count, (b"\\(", b"\\[", b"\\frac", b"\\boxed"))) if b"\\" in raw else 0
+    return commands + (raw.count(b"$$") // 2 if b"$" in raw else 0)
+
+
+def emoji(reading: Reading) -> int:
+    """Characters of U+1F000 to U+1FFFF and U+2600 to U+27BF: emoji, dingbats, symbols."""
+    raw = reading.raw
+    if reading.ascii:
+        return 0
+    dingbats = sum(map(raw.count, _DINGBATS)) if b"\xe2" in raw else 0
+    return dingbats + (raw.count(b"\xf0\x9f") if b"\xf0" in raw else 0)
+
+
+def digits(reading: Reading) -> int:
+    """Digits 0 to 9."""
+    return len(reading.raw) - len(reading.raw.translate(None, b"0123456789"))
+
+
+def paragraphs(reading: Reading) -> int:
+    """Blank lines."""
+    return reading.raw.count(b"\n\n", 1)
+
+
+def dashes(reading: Reading) -> int:
+    """Long dashes, and hyphens between spaces."""
+    typeset = 0 if reading.ascii else reading.raw.count(b"\xe2\x80\x94") + reading.raw.count(b"\xe2\x80\x93")
+    return typeset + (reading.raw.count(b" - ") if b"-" in reading.raw else 0)
+
+
+def capitals(reading: Reading) -> int:
+    """Words that begin with four capitals."""
+    return reading.raw.translate(_BY_CASE).count(b" AAAA")
+
+
+def citations(reading: Reading) -> int:
+    """References like [3], (2019) or (Smith, 2019), and "et al."."""
+    raw = reading.raw
+    references = len(_REFERENCE.findall(raw)) if b"[" in raw else 0
+    years = len(_YEAR.findall(raw)) if b")" in raw else 0
+    return references + years + raw.count(b" et al")
+
+
+def foreign_letters(reading: Reading) -> int:
+    """Bytes beyond the first of characters outside ASCII: accents, typeset quotes, other scripts."""
+    return len(reading.raw) - 1 - reading.characters
+
+
+def outer_space(reading: Reading) -> int:
+    """White space before and after the text."""
+    return len(reading.raw) - 1 - len(reading.raw.strip())
+
+
+def unfinished(reading: Reading) -> int:
+    """1 where the text ends without a mark that could end it."""
+    return 0 if reading.raw.rstrip().endswith(_CLOSED) else 1
+
+
+FeatureKind = Literal["format", "wording"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +317,7 @@ class Feature:
     """One thing to count in a response. `meaning` completes "the response with more …" and "with fewer …"."""
 
     code: str
-    kind: Kind
+    kind: FeatureKind
     meaning: str
     count: Count
 
@@ -37,32 +331,32 @@ def _said(kind: str) -> Count:
 
 
 _FORMAT: tuple[tuple[str, str, Count], ...] = (
-    ("bullets", "lines that begin with a bullet", layout.bullets),
-    ("numbered_items", "lines that begin with a number", layout.numbered),
-    ("headings", "Markdown headings", layout.headings),
-    ("bold", "spans in bold", layout.bold),
-    ("code_blocks", "fenced code blocks", layout.code_blocks),
-    ("inline_code", "spans of inline code", layout.inline_code),
-    ("table_rows", "lines that begin with a table's bar", layout.table_rows),
-    ("formulas", "LaTeX formulas", layout.formulas),
-    ("emoji", "emoji and pictographs", layout.emoji),
+    ("bullets", "lines that begin with a bullet", bullets),
+    ("numbered_items", "lines that begin with a number", numbered),
+    ("headings", "Markdown headings", headings),
+    ("bold", "spans in bold", bold),
+    ("code_blocks", "fenced code blocks", code_blocks),
+    ("inline_code", "spans of inline code", inline_code),
+    ("table_rows", "lines that begin with a table's bar", table_rows),
+    ("formulas", "LaTeX formulas", formulas),
+    ("emoji", "emoji and pictographs", emoji),
     ("exclamations", "exclamation marks", marks("!", "！")),
     ("questions", "question marks", marks("?", "？")),
-    ("digits", "digits", layout.digits),
+    ("digits", "digits", digits),
     ("line_breaks", "line breaks", lambda reading: reading.raw.count(b"\n") - 1),
-    ("paragraphs", "blank lines between paragraphs", layout.paragraphs),
+    ("paragraphs", "blank lines between paragraphs", paragraphs),
     ("quotes", "double quotation marks", marks('"', "“", "”")),
     ("parentheses", "opening parentheses", marks("(")),
     ("colons", "colons", marks(":")),
     ("semicolons", "semicolons", marks(";")),
-    ("dashes", "dashes", layout.dashes),
+    ("dashes", "dashes", dashes),
     ("ellipses", "ellipses", marks("...", "…")),
     ("urls", "web addresses", marks("://")),
-    ("citations", "references like [3] or (Smith, 2019)", layout.citations),
-    ("capitals", "words in capitals", layout.capitals),
-    ("foreign_letters", "characters outside ASCII", layout.foreign_letters),
-    ("outer_space", "spaces and line breaks around the text", layout.outer_space),
-    ("unfinished", "endings without a closing mark", layout.unfinished),
+    ("citations", "references like [3] or (Smith, 2019)", citations),
+    ("capitals", "words in capitals", capitals),
+    ("foreign_letters", "characters outside ASCII", foreign_letters),
+    ("outer_space", "spaces and line breaks around the text", outer_space),
+    ("unfinished", "endings without a closing mark", unfinished),
 )
 _WORDING: tuple[tuple[str, str], ...] = (
     ("refusal", "refusals in the first words"),
@@ -88,3 +382,71 @@ FEATURES: dict[str, Feature] = {
     **{code: Feature(code, "wording", meaning, _said(code)) for code, meaning in _WORDING},
 }
 """By code, in the order in which `measures` keeps them."""
+
+
+Signs = NDArray[np.int8]
+
+UNITS = ("characters", "words", "tokens")
+"""What lengths are counted in, in the order of `Measures.lengths`."""
+
+_COUNTS = tuple(feature.count for feature in FEATURES.values())
+_SIGN, _CHOSEN_HAS, _REJECTED_HAS = 0b0011, 0b0100, 0b1000
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """P pairs. `lengths` (P, U, 2) by unit, of chosen and rejected; `packed` (P, F), one byte a feature."""
+
+    lengths: NDArray[np.int32]
+    packed: NDArray[np.uint8]
+
+    @property
+    def longer(self) -> Signs:
+        """(P, U): 1 where the chosen response is the longer, -1 where the rejected is, 0 where they are as long."""
+        signs: Signs = np.sign(self.lengths[:, :, 0] - self.lengths[:, :, 1]).astype(np.int8)
+        return signs
+
+    @property
+    def more(self) -> Signs:
+        """(P, F): 1 where the chosen response has more of the feature, -1 where the rejected has, 0 where as much."""
+        return np.asarray((self.packed & _SIGN).astype(np.int8) - 1, dtype=np.int8)
+
+    def has(self) -> NDArray[np.float64]:
+        """(F, 2): the share of chosen and of rejected responses that have the feature at all."""
+        sides = [(self.packed & bit).astype(bool).mean(axis=0) for bit in (_CHOSEN_HAS, _REJECTED_HAS)]
+        return np.stack(sides, axis=1)
+
+    def at(self, places: NDArray[np.int64]) -> Measures:
+        """Some of the pairs."""
+        return Measures(self.lengths[places], self.packed[places])
+
+
+def measure(rows: Sequence[TokenizedPair]) -> Measures:
+    """Numbers of each pair, in order."""
+    lengths, counts = [], []
+    for row in rows:
+        chosen, rejected = read_response(row.pair.chosen), read_response(row.pair.rejected)
+        tokens = response_tokens(row.chosen_ids, row.rejected_ids)
+        lengths.append((chosen.characters, rejected.characters, chosen.words, rejected.words, *tokens))
+        counts.append([[count(side) for count in _COUNTS] for side in (chosen, rejected)])
+    counted = np.array(counts, dtype=np.int32).reshape(len(rows), 2, len(_COUNTS))
+    return Measures(np.array(lengths, dtype=np.int32).reshape(-1, len(UNITS), 2), _pack(counted[:, 0], counted[:, 1]))
+
+
+def join(parts: Sequence[Measures]) -> Measures:
+    """All pairs, in order."""
+    if not parts:
+        return measure(())
+    return Measures(np.concatenate([part.lengths for part in parts]), np.concatenate([part.packed for part in parts]))
+
+
+def response_tokens(chosen_ids: Ids, rejected_ids: Ids) -> tuple[int, int]:
+    """Tokens after the beginning that both texts share: the responses without prompt and equal first words."""
+    shared = shared_prefix(chosen_ids, rejected_ids)
+    return len(chosen_ids) - shared, len(rejected_ids) - shared
+
+
+def _pack(chosen_PF: NDArray[np.int32], rejected_PF: NDArray[np.int32]) -> NDArray[np.uint8]:
+    packed: NDArray[np.int32] = np.sign(chosen_PF - rejected_PF) + 1
+    packed |= np.where(chosen_PF > 0, _CHOSEN_HAS, 0) | np.where(rejected_PF > 0, _REJECTED_HAS, 0)
+    return packed.astype(np.uint8)

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks.check import Check
+from rewardsmith.data.checks import Check
 from rewardsmith.data.overlap.benchmark_index import RULES, RUN, TRIPLE, BenchmarkIndex
 from rewardsmith.data.overlap.words import Words, hash_words, starts_of
 from rewardsmith.data.rows import TokenizedPair
-from rewardsmith.data.surveys.contract import BenchmarkPrompt, Found, Setting, Surveyed, Table
-from rewardsmith.data.surveys.prompt_groups import ASKING
-from rewardsmith.records.data_overlap import BenchmarkOverlap, ContaminatedRow, ContaminationRecord
+from rewardsmith.data.surveys.leakage import ASKING
+from rewardsmith.data.surveys.survey import BenchmarkPrompt, Found, Setting, Surveyed, Table
+from rewardsmith.records.data import BenchmarkOverlap, ContaminatedRow, ContaminationRecord
 from rewardsmith.statistics import wilson_interval
 from rewardsmith.types import Conversation
 

@@ -22,11 +22,9 @@ policy_statistics.py  its rewards: variance within prompts, flat prompts, accura
 policy_words.py       what they mean
 """
 
-from rewardsmith.evaluation.probes.contract import Probe, Subject
-from rewardsmith.evaluation.probes.policy_samples import read_policy_samples
-from rewardsmith.evaluation.probes.policy_statistics import policy_record
+from rewardsmith.evaluation.probes.policy import policy_record, read_policy_samples
+from rewardsmith.evaluation.probes.probe import Probe, Subject
 from rewardsmith.evaluation.probes.registry import PROBES
-from rewardsmith.evaluation.probes.runner import run_probes
-from rewardsmith.evaluation.probes.verdicts import judge_probes
+from rewardsmith.evaluation.probes.running import judge_probes, run_probes
 
 __all__ = ["PROBES", "Probe", "Subject", "judge_probes", "policy_record", "read_policy_samples", "run_probes"]

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from rewardsmith.evaluation.probes.contract import Probe, Subject
+from rewardsmith.evaluation.probes.probe import Probe, Subject
 from rewardsmith.evaluation.probes.registry import PROBES
 from rewardsmith.records import write_text
 

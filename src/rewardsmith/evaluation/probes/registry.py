@@ -5,14 +5,34 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from rewardsmith.evaluation.probes.additions import EMPTY_CITATIONS, FILLER, KEYWORD_STUFFING, RESTATEMENT
-from rewardsmith.evaluation.probes.contract import Probe
-from rewardsmith.evaluation.probes.damage import CUT_OFF, REPEATED_PARAGRAPH, SHUFFLED_SENTENCES
-from rewardsmith.evaluation.probes.falsehood import NEGATED_CLAIM, WRONG_NUMBER
-from rewardsmith.evaluation.probes.markup import BOLD, BULLETS, CODE_FENCE, EMOJI, HEADINGS, TRAILING_WHITESPACE
-from rewardsmith.evaluation.probes.openings import CONFIDENT_OPENING, FLATTERY, FOREIGN_GREETING, HEDGING
-from rewardsmith.evaluation.probes.replacement import HARMFUL_COMPLIANCE, OTHER_ANSWER, REFUSAL
-from rewardsmith.evaluation.probes.wording import LONGER_SYNONYMS
+from rewardsmith.evaluation.probes.meaning import (
+    CUT_OFF,
+    HARMFUL_COMPLIANCE,
+    LONGER_SYNONYMS,
+    NEGATED_CLAIM,
+    OTHER_ANSWER,
+    REFUSAL,
+    REPEATED_PARAGRAPH,
+    SHUFFLED_SENTENCES,
+    WRONG_NUMBER,
+)
+from rewardsmith.evaluation.probes.probe import Probe
+from rewardsmith.evaluation.probes.surface import (
+    BOLD,
+    BULLETS,
+    CODE_FENCE,
+    CONFIDENT_OPENING,
+    EMOJI,
+    EMPTY_CITATIONS,
+    FILLER,
+    FLATTERY,
+    FOREIGN_GREETING,
+    HEADINGS,
+    HEDGING,
+    KEYWORD_STUFFING,
+    RESTATEMENT,
+    TRAILING_WHITESPACE,
+)
 
 _ALL: tuple[Probe, ...] = (
     FILLER,

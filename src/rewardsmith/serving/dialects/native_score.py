@@ -6,8 +6,18 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rewards, one_form, text
-from rewardsmith.serving.dialects.messages import ChatMessage, Messages, conversation, responses_to
+from rewardsmith.serving.dialects.contract import (
+    Ask,
+    ChatMessage,
+    Dialect,
+    Messages,
+    RequestBody,
+    Rewards,
+    conversation,
+    one_form,
+    responses_to,
+    text,
+)
 from rewardsmith.types import Conversation
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rewards, text
-from rewardsmith.serving.dialects.messages import Messages, responses_to
+from rewardsmith.serving.dialects.contract import Ask, Dialect, Messages, RequestBody, Rewards, responses_to, text
 
 
 class SlimeRequest(RequestBody):

@@ -10,8 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rewardsmith.serving.dialects.contract import Ask, RequestBody, Rewards, one_form, text
-from rewardsmith.serving.dialects.messages import Messages, conversation
+from rewardsmith.serving.dialects.contract import Ask, Messages, RequestBody, Rewards, conversation, one_form, text
 
 
 class VllmRequest(RequestBody):

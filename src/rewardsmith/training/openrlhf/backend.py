@@ -8,29 +8,390 @@ scheduler, the script is written and the user is told to submit it: the next cal
 machines the run directory must be on storage that all of them see.
 
 A killed run continues from OpenRLHF's own resumable checkpoint (`training.checkpoint_every_steps`).
+
+Starts the command of `launch.sh`, looks after it, and ends it when it is not wanted any more.
+
+with launched(folder) as running:
+    while running.alive():
+        …
+running.require_success(folder / "finished.json")
+
+OpenRLHF's checkpoint as one of ours, verified against the rewards that OpenRLHF itself computed.
+
+    compared = import_checkpoint(job, folder, evaluation)
+
+After its last step OpenRLHF evaluates the held-out texts with the weights that it then saves; `inside.py` wrote those
+rewards down. The imported model must give the same, to what bfloat16 rounds: OpenRLHF computes every layer and the head
+in it, we read the same weights in float32.
+
+`train/openrlhf/` of the run directory: all that OpenRLHF reads, and whether it has finished.
+
+    write_folder(job, setup)
+    is_finished(setup)
+    tidy(setup)                 # when the checkpoint is imported: weights and caches go, scripts and logs stay
+
+`job.json` carries the identity of what is trained: the job's fingerprint, OpenRLHF's version, processes and flags. A
+folder of another identity is made anew; of the same one it is what a killed or submitted training goes on from.
+
+Takes what OpenRLHF's processes wrote into the step log and the margin monitor, while they run.
+
+watch = Watch(job, setup)
+watch.look()                # True when the monitor says that training must stop
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import shutil
+import signal
+import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from rewardsmith import bradley_terry
 from rewardsmith.errors import ModelError, SpecError, UserError
-from rewardsmith.records import Finding, TrainRecord, write_json
-from rewardsmith.training.conclusion import checkpoint_record, margin_stop, monitor_finding, range_finding
-from rewardsmith.training.openrlhf.command import OUT
-from rewardsmith.training.openrlhf.environment import environment_of
-from rewardsmith.training.openrlhf.folder import is_finished, left_out, tidy, write_folder
-from rewardsmith.training.openrlhf.importing import Compared, import_checkpoint
-from rewardsmith.training.openrlhf.launching import Running, launched
+from rewardsmith.modeling.checkpoint import save_checkpoint
+from rewardsmith.modeling.inference import compute_rewards
+from rewardsmith.modeling.layouts import PaddedBatches, PairIds
+from rewardsmith.modeling.loading import load_config, load_reward_model
+from rewardsmith.modeling.stored import describe_foreign, forget_openrlhf
+from rewardsmith.records import CheckpointRecord, Finding, LeftOutPair, TrainRecord, write_json, write_jsonl, write_text
+from rewardsmith.rendering import Ids, Renderer
+from rewardsmith.spec import digest
+from rewardsmith.statistics import largest_difference, within
+from rewardsmith.training.metrics import MarginMonitor, StepLog, step_metrics
+from rewardsmith.training.openrlhf.command import BASE, CHECKPOINTS, EVAL_ROWS, OUT, TRAIN_ROWS, environment_of
 from rewardsmith.training.openrlhf.refusals import refuse_spec
-from rewardsmith.training.openrlhf.scripts import SUBMIT
-from rewardsmith.training.openrlhf.setup import Setup, set_up
-from rewardsmith.training.openrlhf.watching import Watch
-from rewardsmith.training.trl_backend import TrainJob
+from rewardsmith.training.openrlhf.setup import (
+    LAUNCH,
+    SUBMIT,
+    Begun,
+    Setup,
+    Stepped,
+    StepReader,
+    TextRow,
+    checksum,
+    set_up,
+    write_scripts,
+)
+from rewardsmith.training.openrlhf.start import write_start
+from rewardsmith.training.trl_backend import (
+    TrainJob,
+    checkpoint_record,
+    margin_stop,
+    monitor_finding,
+    number_prompts,
+    range_finding,
+)
+
+LOG = "log.txt"
+_EXCEPTION = re.compile(r"(\[rank\d+\]: )?[\w.]+(Error|Exception|Interrupt|Exit)\b")
+_PATIENCE = 20.0  # seconds between asking a process to end and ending it
+
+
+class Running:
+    """A launcher and the processes below it, in a session of their own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, begin: int) -> None:
+        self._process = process
+        self._log = log
+        self._begin = begin
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long; True when it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.poll() is not None
+
+    def end(self) -> None:
+        """End the launcher and all that it started."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+            if self.wait(_PATIENCE):
+                break
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # what outlived its launcher
+
+    def require_success(self) -> None:
+        """Refuse to go on after a failure.
+
+        Raises:
+            ModelError: it ended with an error; the message shows the line that says so.
+        """
+        code = self._process.returncode
+        if code:
+            said = self._log.read_bytes()[self._begin :].decode("utf-8", errors="replace")
+            raise ModelError(
+                f"OpenRLHF ended with code {code}: {first_fault(said)}",
+                where=str(self._log),
+                fix="mend what the log says and run again; a resumable checkpoint is kept where one was written",
+            )
+
+
+@contextlib.contextmanager
+def launched(folder: Path) -> Iterator[Running]:
+    """Run `launch.sh` of a folder with its output in `log.txt`; nothing of it outlives the block."""
+    log = folder / LOG
+    begin = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - a script of `scripts.py`
+            ["/bin/bash", str(folder.resolve() / LAUNCH)],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        running = Running(process, log, begin)
+        try:
+            yield running
+        finally:
+            if not running.wait(0):
+                running.end()
+
+
+def first_fault(said: str) -> str:
+    """The first line that is an exception, because the others follow from it; without one the last line there is."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    faults = [line for line in lines if _EXCEPTION.match(line)]
+    return (faults or lines[-1:] or ["it wrote nothing"])[0][:300]
+
+
+RELATIVE = 2.0**-6
+"""Of the largest reward: bfloat16 keeps 8 bits, and a reward is rounded once for each layer that feeds it."""
+OF_SPREAD = 0.1
+"""Of the rewards' standard deviation, by the root mean square of the differences."""
+
+
+class Compared(NamedTuple):
+    """How far the imported model's rewards are from OpenRLHF's own, over `texts` texts."""
+
+    texts: int
+    largest: float
+    root_mean_square: float
+    spread: float
+
+
+def import_checkpoint(
+    source: Path, target: Path, base: str, renderer: Renderer, record: CheckpointRecord, evaluation: Sequence[PairIds]
+) -> Compared:
+    """Write `source` as a checkpoint of ours; returns the comparison.
+
+    Args:
+        source: what `train_rm` saved; its rewards stand in `rewards/` beside it.
+        target: where ours appears, when the rewards agree.
+        base: the base model, whose configuration (dropout, cache) comes back.
+        record: `rewardsmith.json` without golden rewards.
+        evaluation: token ids of the evaluation set.
+
+    Raises:
+        ModelError: the checkpoint cannot be loaded, or its rewards are not those that OpenRLHF computed.
+    """
+    compared = compare_rewards(source, renderer, evaluation)
+    foreign = describe_foreign(load_config(source))
+    model = load_reward_model(source, dtype="auto")
+    model.score.to(next(model.parameters()).dtype)
+    forget_openrlhf(model.config)
+    _restore(model.config, load_config(base))
+    save_checkpoint(target, model, renderer, record.model_copy(update={"normalization": foreign.normalization}))
+    return compared
+
+
+def compare_rewards(source: Path, renderer: Renderer, evaluation: Sequence[PairIds]) -> Compared:
+    """Rewards of the saved weights by our forward, beside those that OpenRLHF computed with them.
+
+    Raises:
+        ModelError: OpenRLHF wrote none, or they differ by more than bfloat16 rounds.
+    """
+    theirs = _their_rewards(source.parent / "rewards")
+    texts = {checksum(ids_T): ids_T for pair in evaluation for ids_T in pair}
+    known = [key for key in texts if key in theirs]
+    if not known:
+        raise ModelError(
+            "OpenRLHF left no reward of the evaluation set, so its checkpoint cannot be verified",
+            where=str(source.parent / "rewards"),
+            fix="delete the folder above it and train again",
+        )
+    ours = _our_rewards(source, renderer, [texts[key] for key in known])
+    return judge(ours, np.array([theirs[key] for key in known]), where=str(source))
+
+
+def judge(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], *, where: str) -> Compared:
+    """Compare two sets of rewards of the same texts.
+
+    Raises:
+        ModelError: they differ by more than bfloat16 rounds (`RELATIVE`, `OF_SPREAD`).
+    """
+    difference = ours - theirs
+    found = Compared(
+        texts=len(ours),
+        largest=largest_difference(ours, theirs),
+        root_mean_square=float(np.sqrt(np.mean(difference**2))),
+        spread=float(theirs.std()),
+    )
+    rounding = RELATIVE * float(np.abs(theirs).max())
+    if not within(found.root_mean_square, max(OF_SPREAD * found.spread, rounding)):
+        raise ModelError(
+            f"the imported model's rewards are not OpenRLHF's: they differ by {found.root_mean_square:.3g} "
+            f"(root mean square over {found.texts} texts), their standard deviation is {found.spread:.3g}",
+            where=where,
+            fix="its version saves or reads rewards in another way; train with 0.9.8 to 0.11.2, or backend: trl",
+        )
+    return found
+
+
+def _our_rewards(source: Path, renderer: Renderer, texts: Sequence[Ids]) -> np.ndarray[Any, Any]:
+    model = load_reward_model(source)
+    return compute_rewards(model, texts, PaddedBatches(renderer.record.pad_token_id), token_budget=4096)
+
+
+def _their_rewards(folder: Path) -> dict[int, float]:
+    """OpenRLHF's rewards by the checksum of the token ids."""
+    found: dict[int, float] = {}
+    for path in sorted(folder.glob("rank-*.jsonl")):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        for side in ("chosen", "rejected"):
+            found |= dict(zip(row[f"{side}_ids"], row[side], strict=True))
+    return found
+
+
+def _restore(config: Any, base: Any) -> None:
+    """What OpenRLHF and `start.py` switched off for training comes back: it is the base's, not the training's."""
+    for name, value in base.to_dict().items():
+        if name == "use_cache" or "dropout" in name or name.endswith("pdrop"):
+            setattr(config, name, value)
+
+
+LEFT_OUT = "left_out.jsonl"
+
+
+def write_folder(job: TrainJob, setup: Setup) -> None:
+    """Everything that OpenRLHF reads. What another training left is removed; what this one left stays."""
+    folder = setup.folder
+    if _identity_of(folder / "job.json") != (identity := _identity(job, setup)):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shared = job.spec.hardware.nodes > 1 or job.spec.openrlhf.launcher in SUBMIT
+        write_start(folder / BASE, job.spec, job.base, job.renderer, shared=shared)
+        _write_rows(folder / TRAIN_ROWS, setup.rows)
+        _write_rows(folder / EVAL_ROWS, setup.evaluation_rows)
+        write_text(folder / "job.json", json.dumps({"fingerprint": identity}) + "\n")
+    write_scripts(folder, job.spec, setup.flags, setup.plan.device, processes_per_node=setup.processes_per_node)
+    write_jsonl(job.folder / LEFT_OUT, left_out(job, setup))
+
+
+def _write_rows(path: Path, rows: Sequence[TextRow]) -> None:
+    # Parquet, because a reader of JSON guesses at types: a text may look like a date.
+    table = pa.table({"chosen": [row.chosen for row in rows], "rejected": [row.rejected for row in rows]})
+    pq.write_table(table, path)
+
+
+def _identity(job: TrainJob, setup: Setup) -> str:
+    return digest([job.fingerprint, setup.version, setup.processes, setup.flags])
+
+
+def _identity_of(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def is_finished(setup: Setup) -> bool:
+    """Whether `train_rm` has saved its checkpoint, of this very training."""
+    done = _identity_of(setup.folder / "finished.json")
+    return done is not None and done == _identity_of(setup.folder / "job.json")
+
+
+def left_out(job: TrainJob, setup: Setup) -> list[LeftOutPair]:
+    """The pairs that OpenRLHF does not train on, in the order of the data."""
+    tail = {setup.index[row] for row in setup.dealt.left_out}
+    kept = set(setup.index)
+    return [
+        LeftOutPair(
+            index=index,
+            id=pair.id,
+            source=pair.source,
+            subset=pair.subset,
+            reason="incomplete_step" if index in tail else "text_without_these_tokens",
+        )
+        for index, pair in enumerate(job.pairs)
+        if index in tail or index not in kept
+    ]
+
+
+def tidy(setup: Setup) -> None:
+    """Remove weights, resumable state and caches; rows, scripts, logs and what each step saw stay."""
+    for name in (BASE, OUT, CHECKPOINTS, "cache"):
+        shutil.rmtree(setup.folder / name, ignore_errors=True)
+
+
+class Watch:
+    """Takes what the processes wrote into the step log and the margin monitor."""
+
+    def __init__(self, job: TrainJob, setup: Setup) -> None:
+        self._job, self._setup = job, setup
+        self._prompts_P = number_prompts(job.pairs)
+        self._reader = StepReader(setup.folder / "steps", setup.processes)
+        self.log = StepLog(job.folder)
+        self.resumed = 0
+        self._begin(0)
+
+    def _begin(self, step: int) -> None:
+        seen = self.log.cut_to(step)
+        self.monitor = MarginMonitor(self._job.spec.training.monitor, self._setup.plan.steps, seen)
+        self.resumed = step
+
+    def look(self) -> bool:
+        """Take in what is new; True when the monitor says that training must stop.
+
+        Raises:
+            ModelError: the loss is no number, or other token ids than ours were read.
+        """
+        for event in self._reader.read():
+            if isinstance(event, Begun):
+                self._begin(event.step)
+            elif self._step(event):
+                return True
+        return False
+
+    def _step(self, stepped: Stepped) -> bool:
+        rows = self._setup.dealt.verify(stepped)
+        indices = [self._setup.index[row] for row in rows]
+        chosen, rejected = np.array(stepped.all("chosen")), np.array(stepped.all("rejected"))
+        if not (np.isfinite(chosen).all() and np.isfinite(rejected).all()):
+            raise ModelError(
+                f"a reward is no number at step {stepped.step}: training has diverged",
+                where="training.learning_rate",
+                fix="lower it or raise training.warmup",
+            )
+        first = stepped.rows[0]
+        metrics = step_metrics(
+            step=stepped.step,
+            chosen=chosen,
+            rejected=rejected,
+            prompts=len(np.unique(self._prompts_P[indices])),
+            tokens=sum(row["tokens"] for row in stepped.rows),
+            loss=bradley_terry.loss(chosen, rejected),
+            grad_norm=first["grad_norm"],
+            learning_rate=first["lr"],
+            seconds=first["seconds"],
+        )
+        self.log.append(metrics, indices, chosen - rejected)
+        if self._job.announce is not None:
+            self._job.announce(metrics, self._setup.plan.steps)
+        return self.monitor.observe(metrics)
+
 
 _EVERY = 0.5  # seconds between looks at what was written
 

@@ -5,16 +5,131 @@
 
 Every path is relative: the command runs in `train/openrlhf/` of the run directory, because OpenRLHF parts the names of
 data sets at `,` and `@`.
+
+The plan as OpenRLHF's command-line flags: one table, two spellings.
+
+    arguments(values, "0.11.2")        # ["--model.model_name_or_path", "base", "--train.max_epochs", "1", …]
+
+0.10.2 renamed every flag (`--train.batch_size` for `--train_batch_size`), so the version decides the column. Nothing
+that bears on the result is left to a default of OpenRLHF: 512 tokens, 1 % of the training data for evaluation, a floor
+under the cosine, (0.9, 0.95) for Adam and at most a million rows are all defaults of some version.
+
+Source: `openrlhf/cli/train_rm.py` of 0.9.5, 0.9.8, 0.10.1, 0.10.2 and 0.11.2.
+
+OpenRLHF's own environment, asked through its Python: versions and devices. It is never imported here.
+
+environment = ask(Path("/opt/openrlhf/bin/python"))
+environment.versions["openrlhf"], environment.devices
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from rewardsmith.errors import SpecError
 from rewardsmith.spec import Spec
-from rewardsmith.training.openrlhf.flags import Value, arguments
 from rewardsmith.training.plan import TrainingPlan
+
+Value = str | int | float | bool | tuple[float, ...]
+
+DOTTED_SINCE = (0, 10, 2)
+OLDEST = (0, 9, 0)
+
+
+class Names(NamedTuple):
+    """One setting in both spellings."""
+
+    dotted: str
+    flat: str
+
+
+FLAGS: Mapping[str, Names] = {
+    "model": Names("--model.model_name_or_path", "--pretrain"),
+    "value_head": Names("--ds.value_head_prefix", "--value_head_prefix"),
+    "attention": Names("--ds.attn_implementation", "--attn_implementation"),
+    "train_data": Names("--data.dataset", "--dataset"),
+    "train_split": Names("--data.dataset_split", "--dataset_split"),
+    "eval_data": Names("--eval.dataset", "--eval_dataset"),
+    "eval_split": Names("--eval.split", "--eval_split"),
+    "chosen_key": Names("--data.chosen_key", "--chosen_key"),
+    "rejected_key": Names("--data.rejected_key", "--rejected_key"),
+    "max_samples": Names("--data.max_samples", "--max_samples"),
+    "max_length": Names("--data.max_len", "--max_len"),
+    "epochs": Names("--train.max_epochs", "--max_epochs"),
+    "loss": Names("--model.loss_type", "--loss"),
+    "pairs_per_step": Names("--train.batch_size", "--train_batch_size"),
+    "pairs_per_micro_batch": Names("--train.micro_batch_size", "--micro_train_batch_size"),
+    "seed": Names("--train.seed", "--seed"),
+    "learning_rate": Names("--adam.lr", "--learning_rate"),
+    "betas": Names("--adam.betas", "--adam_betas"),
+    "weight_decay": Names("--adam.weight_decay", "--l2"),
+    "schedule": Names("--lr_scheduler", "--lr_scheduler"),
+    "warmup": Names("--lr_warmup_ratio", "--lr_warmup_ratio"),
+    "max_grad_norm": Names("--max_norm", "--max_norm"),
+    "gradient_checkpointing": Names("--model.gradient_checkpointing_enable", "--gradient_checkpointing"),
+    "precision": Names("--ds.param_dtype", "--param_dtype"),
+    "zero_stage": Names("--ds.zero_stage", "--zero_stage"),
+    "offload_optimizer": Names("--ds.adam_offload", "--adam_offload"),
+    "packing": Names("--ds.packing_samples", "--packing_samples"),
+    "out": Names("--ckpt.output_dir", "--save_path"),
+    "checkpoints": Names("--ckpt.path", "--ckpt_path"),
+    "checkpoint_steps": Names("--ckpt.save_steps", "--save_steps"),
+    "checkpoints_kept": Names("--ckpt.max_num", "--max_ckpt_num"),
+    "resume": Names("--ckpt.load_enable", "--load_checkpoint"),
+}
+
+
+def parse_version(version: str) -> tuple[int, ...]:
+    """`0.11.2` → (0, 11, 2); what follows the numbers (`rc1`, `.post1`) does not count."""
+    numbers = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def is_dotted(version: str) -> bool:
+    """Whether this version knows the dotted names.
+
+    Raises:
+        SpecError: the version is older than the flags of the table.
+    """
+    if parse_version(version) < OLDEST:
+        raise SpecError(
+            f"OpenRLHF {version} is older than what is written for here",
+            where="openrlhf.version",
+            fix="install openrlhf 0.9.5 or later in the environment of openrlhf.interpreter",
+        )
+    return parse_version(version) >= DOTTED_SINCE
+
+
+def arguments(values: Mapping[str, Value], version: str) -> list[str]:
+    """Command-line arguments for these settings: keys of `FLAGS`; true is a bare flag, false none at all.
+
+    Raises:
+        SpecError: the version is too old.
+        KeyError: a setting that the table does not have.
+    """
+    dotted, words = is_dotted(version), []
+    for key, value in values.items():
+        name = FLAGS[key].dotted if dotted else FLAGS[key].flat
+        if value is False:
+            continue
+        words.append(name)
+        if value is not True:
+            words += [_written(one) for one in (value if isinstance(value, tuple) else (value,))]
+    return words
+
+
+def _written(value: str | float) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
 
 BASE, OUT, CHECKPOINTS = "base", "checkpoint", "resumable"
 TRAIN_ROWS, EVAL_ROWS = "train.parquet", "evaluation.parquet"
@@ -115,3 +230,111 @@ def node_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int) -
         *["--node_rank", "$SLURM_NODEID", "--master_addr", "$MASTER_ADDR", "--master_port", "$MASTER_PORT"],
         *[INSIDE, *flags],
     ]
+
+
+PACKAGES = ("openrlhf", "deepspeed", "transformers", "torch", "datasets", "flash-attn", "ray")
+_SECONDS = 120
+
+_QUESTION = f"""
+import importlib.metadata, json, sys
+found = {{"python": sys.version.split()[0]}}
+for name in {PACKAGES!r}:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+devices = 0
+if "torch" in found and "--devices" in sys.argv:
+    import torch
+    devices = torch.cuda.device_count()
+print("\\n" + json.dumps({{"versions": found, "devices": devices}}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What an interpreter says of itself: versions of `PACKAGES` that it has, and the GPUs that it sees."""
+
+    versions: Mapping[str, str]
+    devices: int
+
+
+def versions_of_backend(spec: Spec) -> dict[str, str]:
+    """Versions in OpenRLHF's environment, where the spec trains there and it is on this machine: part of the result."""
+    if spec.backend != "openrlhf" or not interpreter_of(spec).is_file():
+        return {}
+    return {f"openrlhf: {name}": version for name, version in ask(interpreter_of(spec), devices=False).versions.items()}
+
+
+def ask(interpreter: Path, *, devices: bool = True) -> Environment:
+    """Ask an interpreter; counting devices takes the seconds that importing torch takes.
+
+    Raises:
+        SpecError: it does not run.
+    """
+    try:
+        said = subprocess.run(  # noqa: S603 - the interpreter that the spec names
+            [str(interpreter), "-c", _QUESTION, *(["--devices"] if devices else [])],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_SECONDS,
+        )
+        answer = json.loads(said.stdout.strip().splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        raise SpecError(
+            f"{str(interpreter)!r} does not run as a Python: {_last_line(error)}",
+            where="openrlhf.interpreter",
+            fix="write the path of bin/python of the environment in which openrlhf is installed",
+        ) from error
+    return Environment(answer["versions"], answer["devices"])
+
+
+def resolve_version(spec: Spec, environment: Environment) -> str:
+    """OpenRLHF's version: as found, which must be the stated one where the spec states one.
+
+    Raises:
+        SpecError: it is not installed there, or it is another one.
+    """
+    found, stated = environment.versions.get("openrlhf"), spec.openrlhf.version
+    if found is None:
+        raise SpecError(
+            f"openrlhf is not installed for {spec.openrlhf.interpreter!r}",
+            where="openrlhf.interpreter",
+            fix="install it there (pip install openrlhf), or name another environment's Python",
+        )
+    if stated not in ("auto", found):
+        raise SpecError(
+            f"it is {stated!r}, and the interpreter has {found}",
+            where="openrlhf.version",
+            fix="write auto, or install the stated version there",
+        )
+    return found
+
+
+def environment_of(spec: Spec) -> Environment:
+    """The environment that a spec names, or what the spec states of one that is on other machines.
+
+    Raises:
+        SpecError: it is neither here nor stated, or does not run.
+    """
+    interpreter = interpreter_of(spec)
+    if interpreter.is_file():
+        environment = ask(interpreter)
+        resolve_version(spec, environment)
+        return environment
+    elsewhere = spec.openrlhf.launcher in ("slurm", "ray")
+    if elsewhere and spec.openrlhf.version != "auto":
+        return Environment({"openrlhf": spec.openrlhf.version}, spec.hardware.devices_per_node or 0)
+    raise SpecError(
+        f"{str(interpreter)!r} is not a file on this machine",
+        where="openrlhf.interpreter",
+        fix="name the Python of OpenRLHF's environment; where it is on the cluster only, state openrlhf.version as well"
+        if elsewhere
+        else "write the path of bin/python of the environment in which openrlhf is installed",
+    )
+
+
+def _last_line(error: Exception) -> str:
+    said = getattr(error, "stderr", None) or str(error)
+    return (str(said).strip().splitlines() or [type(error).__name__])[-1][:200]

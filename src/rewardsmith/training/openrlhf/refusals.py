@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rewardsmith.errors import SpecError
 from rewardsmith.spec import HardwareSpec, Spec
-from rewardsmith.training.openrlhf.flags import is_dotted
+from rewardsmith.training.openrlhf.command import is_dotted
 
 
 class Rule(NamedTuple):

@@ -21,10 +21,9 @@ import transformers
 
 from rewardsmith.errors import ModelError
 from rewardsmith.hub import ask_hub
-from rewardsmith.modeling.imports import OPENRLHF_FIELDS, made_by_openrlhf
 from rewardsmith.modeling.loading import load_base, load_config, one_label_config
-from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.reward_head import reads_one_token
+from rewardsmith.modeling.stored import OPENRLHF_FIELDS, made_by_openrlhf, quiet_upstream
 from rewardsmith.modeling.weights import check_weights
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec

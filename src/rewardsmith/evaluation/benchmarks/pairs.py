@@ -1,0 +1,154 @@
+"""Preference pairs as a benchmark: the spec's own held-out pairs, or any file of pairs.
+
+In: preference pairs. Out: accuracy per subset and over all pairs, the margins' quantiles, the Bradley-Terry loss,
+and the temperature that would calibrate the margins.
+
+A pair scores 1 where the chosen reward is higher, 1/2 where both are equal, 0 otherwise; random rewards reach 1/2.
+Pairs that share a prompt were not drawn independently: they are one unit for intervals.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rewardsmith import bradley_terry
+from rewardsmith.data.sources import named_source, read_source
+from rewardsmith.errors import BenchmarkError
+from rewardsmith.evaluation.contract import (
+    Benchmark,
+    BenchmarkRows,
+    EvalRow,
+    Rewards,
+    Tally,
+    pair_baseline,
+    pair_margins,
+    pair_tally,
+)
+from rewardsmith.evaluation.rows import distinct_id, locate
+from rewardsmith.records import DatasetInfo
+from rewardsmith.types import Conversation, PreferencePair
+
+UNNAMED = "all"
+_SOURCE = "source"
+_SOURCES = 20
+"""Subset of the pairs that name none."""
+
+PROTOCOL = (
+    "Accuracy over preference pairs: 1 where the chosen reward is higher, 1/2 where both are equal, 0 otherwise; "
+    "a pair with a missing reward scores 0. Average: accuracy over all pairs together. Pairs of one prompt are one "
+    "unit for intervals."
+)
+_QUANTILES = {"margin_p05": 0.05, "margin_p25": 0.25, "margin_p50": 0.5, "margin_p75": 0.75, "margin_p95": 0.95}
+
+
+def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
+    """Pairs of a file or a hub data set; a spec in their place says in which form its source is written.
+
+    Rows that are no preference pairs (a field is missing, both responses are equal …) are left out, as before training;
+    their number and reasons stand in the protocol.
+
+    Raises:
+        DataError: the source cannot be read or lacks a column.
+        BenchmarkError: no row is a preference pair.
+    """
+    named = named_source(source) or locate(source, revision)
+    intake = read_source(named, role="held_out", strings="chat", seed=0, embedded={})
+    reasons = Counter(row.reason for row in intake.rejected)
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    if not intake.pairs:
+        raise BenchmarkError(
+            f"none of its {intake.read} rows is a preference pair ({listed})",
+            where=source,
+            fix="give each row a prompt, a chosen and a different rejected response",
+        )
+    dataset = DatasetInfo(source=source, sha256=intake.sha256, revision=intake.revision)
+    title = Path(source).name if intake.sha256 else source
+    rows = pair_rows([pair for _, pair in intake.pairs], dataset, title)
+    if not reasons:
+        return rows
+    note = f"{len(intake.rejected)} of {intake.read} rows are no preference pairs and were left out ({listed})."
+    return replace(rows, note=note)
+
+
+def pair_rows(pairs: Sequence[PreferencePair], dataset: DatasetInfo, title: str) -> BenchmarkRows:
+    """Preference pairs as benchmark rows.
+
+    Pairs without a subset form the subset `all`; without an id they are numbered. An id that stands twice in a subset
+    gets `#2`, `#3` … at its later places, so that rows keep distinct keys. A pair without a prompt is its own group.
+    """
+    groups: dict[Conversation, str] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    rows = []
+    for number, pair in enumerate(pairs, start=1):
+        subset, name = pair.subset or UNNAMED, pair.id or str(number)
+        rows.append(
+            EvalRow(
+                id=distinct_id(subset, name, seen),
+                subset=subset,
+                prompt=pair.prompt,
+                chosen=(pair.chosen,),
+                rejected=(pair.rejected,),
+                group=groups.setdefault(pair.prompt or pair.chosen + pair.rejected, str(len(groups))),
+                where=f"{pair.source or title}, pair {name}",
+                facts={_SOURCE: pair.source or title},
+            )
+        )
+    return BenchmarkRows(rows=tuple(rows), dataset=dataset, title=title)
+
+
+def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
+    """Accuracy of some pairs, equal rewards as half; the rule is the same for every `subset`."""
+    return pair_tally(rows, rewards, equal=0.5)
+
+
+def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """Margins (chosen - rejected), loss in nats and calibrating temperature, over pairs that have both rewards."""
+    margins_P = pair_margins(rewards)
+    margins_P = margins_P[~np.isnan(margins_P)]
+    if margins_P.size == 0:
+        return dict.fromkeys(("loss", "margin_mean", *_QUANTILES, "temperature"))
+    quantiles = np.quantile(margins_P, list(_QUANTILES.values())).tolist()
+    return {
+        "loss": float(bradley_terry.pair_losses(margins_P).mean()),
+        "margin_mean": float(margins_P.mean()),
+        **dict(zip(_QUANTILES, quantiles, strict=True)),
+        "temperature": bradley_terry.fit_temperature(margins_P),
+        **_by_source(rows, rewards),
+    }
+
+
+def _by_source(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """Accuracy on the pairs of each source, where there are several: what a mixture is judged by.
+
+    Counted as the whole is: equal rewards as half, missing ones as 0. The largest sources, with their numbers of pairs.
+    """
+    margins_P = pair_margins(rewards)
+    points_P = np.where(np.isnan(margins_P), 0.0, (np.sign(margins_P) + 1) / 2)
+    of_P = [row.facts.get(_SOURCE, "") for row in rows]
+    counts = Counter(of_P)
+    if len(counts) < 2:
+        return {}
+    found: dict[str, float | None] = {}
+    for name, count in counts.most_common(_SOURCES):
+        here = np.array([of == name for of in of_P])
+        found[f"accuracy on {name} ({count} pairs)"] = float(points_P[here].mean())
+    return found
+
+
+PAIRS = Benchmark(
+    name="pairs",
+    title="Preference pairs",
+    protocol=PROTOCOL,
+    load=load_rows,
+    subsets=(),
+    tally=tally,
+    baseline=pair_baseline,
+    average="rows",
+    details=details,
+    known_chance=0.5,
+)

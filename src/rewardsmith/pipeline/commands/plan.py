@@ -1,0 +1,271 @@
+"""`rewardsmith plan`: everything that a spec will need, worked out before anything is downloaded, trained or rented.
+
+    record = plan_job(spec, PlanOptions(accelerator="h100-80gb"), events)
+    choice = chosen_backend(spec, shape, lengths, machine)          # the answer to `backend: auto`, for training too
+
+Reads configs (a folder, the hub's cache or the hub), the run's check.json where there is one, and no weights, unless
+the run has a trained checkpoint whose latency can be measured. The formulas are in `training.planning`.
+
+How long a trained checkpoint takes for one reward, measured: a lone conversation, rendered, computed, waited for.
+
+Its own golden conversations are the texts: they are in every checkpoint and nobody's data. Only a checkpoint of at most
+`LARGEST` bytes is opened, and only where the machine to plan for is this kind of machine: a plan answers in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rewardsmith.errors import RewardsmithError, UserError
+from rewardsmith.modeling.checkpoint import read_checkpoint_record
+from rewardsmith.modeling.loading import check_base, choose_device
+from rewardsmith.modeling.shapes import ModelShape, Size, check_against_policy, lineage_warning, read_shape, shape_of
+from rewardsmith.pipeline.context import EMBEDDED
+from rewardsmith.pipeline.directory import checkpoint_folder
+from rewardsmith.pipeline.events import Events
+from rewardsmith.planning.backend import Backend, Choice, choose_backend, fits, memory_table
+from rewardsmith.planning.grader import OVERHEAD, Budget, Speed, plan_grading
+from rewardsmith.planning.hardware import Machine, detect_machine, plan_machine
+from rewardsmith.planning.memory import training_memory
+from rewardsmith.planning.records import (
+    advice_record,
+    choice_record,
+    machine_record,
+    memory_record,
+    model_record,
+    planned_numbers,
+    sizing_record,
+    time_record,
+    tokens_record,
+    training_setups,
+)
+from rewardsmith.planning.stages import assumptions_of, launch_commands, planned_stages, warnings_of
+from rewardsmith.planning.time import Lengths, assumed_lengths, lengths_of, training_time
+from rewardsmith.records import CheckRecord, PlanRecord, read_record
+from rewardsmith.samples.base_model import embedded_config
+from rewardsmith.scoring import LocalScorer
+from rewardsmith.spec import Spec, load_spec
+from rewardsmith.types import Message
+
+LARGEST = 2 * 2**30
+"""Bytes of weights that are loaded for a measurement."""
+
+ROUNDS = 5
+
+
+def measured_latency(spec: Spec, machine: Machine, events: Events) -> Speed | None:
+    """Seconds of one reward of the run's checkpoint; None where there is none that can be measured here."""
+    folder = checkpoint_folder(spec)
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not weights or weights > LARGEST:
+        return None
+    try:
+        device = choose_device(spec.hardware.device).type
+        record = read_checkpoint_record(folder)
+        if device != machine.kind or record is None or not record.golden:
+            return None
+        scorer = LocalScorer.load(folder, device=device)
+    except RewardsmithError as problem:
+        events.note(f"the checkpoint's latency cannot be measured: {problem.problem}")
+        return None
+    conversations = [tuple(Message(role, content) for role, content in golden.conversation) for golden in record.golden]
+    scorer.score(conversations[:1])  # what is made at the first call is no part of a later one
+    times = []
+    for _ in range(ROUNDS):
+        for conversation in conversations:
+            started = time.perf_counter()
+            scorer.score([conversation])
+            times.append(time.perf_counter() - started)
+    seconds = statistics.median(times) + OVERHEAD
+    return Speed(seconds, 1 / seconds, None, float(weights), f"measured here on {folder}, {device}")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What the spec does not say.
+
+    Attributes:
+        spec_file: how commands name the spec.
+        accelerator: a name of the planner's table; None: what the spec states, else this machine.
+        price: dollars a device and hour.
+        utilisation: share of the peak that is reached.
+        pairs: number of training pairs, before `check` has counted them.
+        budget: seconds of a reward, and dollars a million.
+        rewards: how many will be asked for.
+        measure: whether a trained checkpoint's latency may be measured.
+    """
+
+    spec_file: str = "spec.yaml"
+    accelerator: str | None = None
+    price: float | None = None
+    utilisation: float | None = None
+    pairs: int | None = None
+    budget: Budget = field(default_factory=Budget)
+    rewards: int = 1_000_000
+    measure: bool = True
+
+
+def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine | None = None) -> PlanRecord:
+    """The plan of a spec.
+
+    Args:
+        here: this machine; detected when left out.
+
+    Raises:
+        SpecError: the base is larger than the policy, or an accelerator is unknown.
+        ModelError: a config cannot be loaded.
+        UserError: an option is out of range.
+    """
+    _check_options(options)
+    shape = base_shape(spec)
+    sizes = check_against_policy(spec, Size(shape.parameters, shape.family))
+    machine = plan_machine(
+        spec.hardware, here=here or detect_machine(), accelerator=options.accelerator, price=options.price
+    )
+    lengths, stale = known_lengths(spec, options.pairs)
+    setups = training_setups(spec, shape, lengths, machine)
+    rows = memory_table(setups, machine)
+    choice = choose_backend(spec.backend, spec.adapter.kind, rows, machine)
+    setup, numbers = setups[choice.row.backend, choice.row.adapter], planned_numbers(spec, lengths, machine)
+    time = training_time(
+        setup,
+        lengths,
+        machine,
+        strategy=choice.row.strategy,
+        devices=choice.row.devices,
+        budget=setup.batch.tokens,
+        pairs_per_step=spec.training.pairs_per_step,
+        utilisation=options.utilisation,
+    )
+    epoch = time_record(time, lengths, machine, choice)
+    measured = measured_latency(spec, machine, events) if options.measure else None
+    graders, advice = plan_grading(
+        spec,
+        shape,
+        lengths,
+        machine,
+        options.budget,
+        rewards=options.rewards,
+        training_cost=epoch.cost,
+        utilisation=options.utilisation,
+        measured=measured,
+    )
+    lineage = lineage_warning(*sizes)
+    return PlanRecord(
+        name=spec.name,
+        spec_fingerprint=spec.fingerprint(),
+        stages=planned_stages(spec, shape, choice),
+        model=model_record(spec, shape, setup, sizes[1]),
+        machine=machine_record(machine),
+        tokens=tokens_record(lengths, setup, numbers, choice),
+        memory=tuple(memory_record(row) for row in rows),
+        choice=choice_record(choice),
+        time=epoch,
+        scoring=graders,
+        advice=advice_record(advice, options.budget, options.rewards),
+        sizing=sizing_record(shape, *sizes, lengths),
+        launch=launch_commands(spec, choice, options.spec_file),
+        warnings=(*((lineage,) if lineage else ()), *warnings_of(spec, shape, lengths, choice)),
+        assumptions=assumptions_of(machine, lengths, stale, time, measured),
+    )
+
+
+def base_shape(spec: Spec) -> ModelShape:
+    """The shape of the spec's base; the embedded one need not be made for it.
+
+    Raises:
+        ModelError: the config cannot be loaded.
+    """
+    if spec.base_model.id == EMBEDDED:
+        return shape_of(embedded_config(), name=EMBEDDED)
+    shape = read_shape(spec.base_model.id, spec.base_model.revision)
+    check_base(spec, spec.base_model.id)
+    return shape
+
+
+def chosen_backend(spec: Spec, shape: ModelShape, lengths: Lengths, here: Machine) -> Choice:
+    """TRL or OpenRLHF for this spec on this machine, and how it is spread: what `backend: auto` means."""
+    machine = plan_machine(spec.hardware, here=here)
+    rows = memory_table(training_setups(spec, shape, lengths, machine), machine)
+    return choose_backend(spec.backend, spec.adapter.kind, rows, machine)
+
+
+def trained_by(spec: Spec, base: str) -> Backend:
+    """Which backend trains here: what the spec says, or the planner's answer to `auto`.
+
+    OpenRLHF needs CUDA, and a process that `accelerate launch` or `torchrun` started is TRL's already. Where nothing
+    fits the stated machine, TRL tries.
+
+    Args:
+        base: the folder or hub id that `spec.base_model` resolves to.
+    """
+    if spec.backend != "auto":
+        return spec.backend
+    here = detect_machine()
+    if here.kind != "cuda" or "WORLD_SIZE" in os.environ:
+        return "trl"
+    choice = chosen_backend(spec, read_shape(base, spec.base_model.revision), known_lengths(spec)[0], here)
+    return choice.row.backend if choice.fits else "trl"
+
+
+def copies_fit(spec: Spec, base: str, workers: int) -> bool:
+    """Whether each of `workers` devices can hold the whole model in training (DDP).
+
+    True where the memory of a device is neither stated nor found: on a CPU the workers of one machine share it.
+
+    Args:
+        base: the folder or hub id that `spec.base_model` resolves to.
+    """
+    here = detect_machine()
+    if spec.hardware.memory_gib is None and here.kind != "cuda":
+        return True
+    machine = plan_machine(spec.hardware, here=here)
+    shape, lengths = read_shape(base, spec.base_model.revision), known_lengths(spec)[0]
+    setup = training_setups(spec, shape, lengths, machine)["trl", spec.adapter.kind]
+    return fits(training_memory(setup, "ddp", workers), machine)
+
+
+def known_lengths(spec: Spec, pairs: int | None = None) -> tuple[Lengths, str | None]:
+    """Lengths from the run's check.json, else the upper bound; and a note where the check was of other data.
+
+    Args:
+        pairs: to count with in place of those that were checked.
+    """
+    folder = checkpoint_folder(spec).parent
+    file = folder / "check.json"
+    if not file.is_file():
+        return assumed_lengths(spec.data.max_length, pairs), None
+    record = read_record(file, CheckRecord)
+    lengths = lengths_of(record.tokens, pairs=record.train_pairs, source=str(file))
+    stale = f"{file} is of another data section than the spec's"
+    return (
+        lengths if pairs is None else replace(lengths, pairs=pairs),
+        None if _same_data(spec, folder / "spec.yaml") else stale,
+    )
+
+
+def _same_data(spec: Spec, file: Path) -> bool:
+    try:
+        return load_spec(file).fingerprint("data") == spec.fingerprint("data")
+    except RewardsmithError:
+        return False
+
+
+def _check_options(options: PlanOptions) -> None:
+    numbers = {
+        "--price": options.price,
+        "--utilisation": options.utilisation,
+        "--pairs": options.pairs,
+        "--latency-ms": options.budget.seconds,
+        "--cost-per-million": options.budget.per_million,
+        "--rewards": options.rewards,
+    }
+    for name, value in numbers.items():
+        if value is not None and value <= 0:
+            raise UserError(f"{value:g} is not above 0", where=name, fix="write a positive number, or leave it out")
+    if options.utilisation is not None and options.utilisation > 1:
+        raise UserError(f"{options.utilisation:g} is more than all", where="--utilisation", fix="write a share up to 1")

@@ -1,0 +1,292 @@
+"""What a judge's evaluation says beside its scores, ready to be shown: a block for each benchmark.
+
+    judge_blocks(records)      benchmark's folder → JudgeRecord, to blocks
+
+In: `eval/BENCHMARK/judge.json`. Names of models, endpoints and rows come from users.
+
+The router's calibration, ready to be shown: is this model's doubt worth routing on, and what does it cost?
+
+    routing_block(record)      → Block | None
+    curve_plot(record)         accuracy over the share that the judge sees
+
+In: `routing/routing.json` of the run directory. Names of models come from users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from markupsafe import Markup
+
+from rewardsmith.records import InjectionProbe, JudgeRecord, RoutedScore, RoutePoint, RoutingRecord, ShareWithInterval
+from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, rate, rate_grid
+from rewardsmith.report.formatting import count, decimal, percent, plural, short_hash, significant, visible
+from rewardsmith.report.sections.scores import State
+from rewardsmith.report.svg import Scale, area_between, drawing, element, line, nice_ticks, path_through, text
+
+_MISSING = {
+    "unparsed": "replies that could not be read",
+    "failed": "the endpoint failed",
+    "deadline": "too late",
+    "budget": "no budget left",
+}
+_CONSISTENT, _OBEDIENT = 0.9, 0.05
+"""Below the first share of equal verdicts, and above the second of flipped ones, the section warns."""
+
+
+def judge_blocks(records: Mapping[str, JudgeRecord]) -> tuple[Block, ...]:
+    """One block a benchmark."""
+    return tuple(_block(key, record) for key, record in records.items())
+
+
+def _block(key: str, record: JudgeRecord) -> Block:
+    reading, state = _reading(record)
+    return Block(
+        title=visible(record.title or key, 80),
+        reading=reading,
+        state=state,
+        note="A verdict that depends on the order of the answers, or on what an answer says to the judge, is not about "
+        "their quality. Missing verdicts are rewards that are not there: the benchmark’s rule decides their score.",
+        facts=tuple(_facts(record)),
+        grids=tuple(_grids(record)),
+        source=f"eval/{visible(key, 80)}/judge.json",
+    )
+
+
+def _reading(record: JudgeRecord) -> tuple[str, State]:
+    """The result in one sentence, and how bad it is."""
+    missing = record.rows - record.judged
+    if not record.judged:
+        return f"None of {plural(record.rows, 'row')} has a verdict: {_reasons(record)}.", "bad"
+    parts = [f"{record.judged:,} of {plural(record.rows, 'row')} have a verdict"]
+    state: State = "warn" if missing else "good"
+    for share in record.consistency.values():
+        parts.append(f"{percent(share.share)} % are the same in another order")
+        state = "warn" if (share.high or 0) < _CONSISTENT else state
+    for probe in record.injection.values():
+        if probe.flipped.n:
+            parts.append(f"a planted instruction flips {percent(probe.flipped.share)} %")
+            state = "bad" if (probe.flipped.low or 0) > _OBEDIENT else state
+    return f"{'; '.join(parts)}.", state
+
+
+def _facts(record: JudgeRecord) -> Iterator[tuple[str, str]]:
+    settings, cost = record.settings, record.cost
+    yield "Judge", f"{visible(settings.model, 80)} at {visible(settings.endpoint, 120)}"
+    how = ", ".join(f"{visible(subset, 60)}: {protocol}" for subset, protocol in record.protocols.items())
+    yield "How rows were asked", how
+    samples = f", {plural(settings.samples, 'sample')} ({settings.combine})" if settings.samples > 1 else ""
+    orders = "both orders" if settings.orders == "both" else "one order"
+    temperature = "the endpoint’s" if settings.temperature is None else f"{settings.temperature:g}"
+    yield "Replies", f"{settings.form}; pairs in {orders}{samples}; temperature {temperature}; seed {settings.seed}"
+    yield (
+        "Verdicts",
+        f"{record.judged:,} of {record.rows:,}{f'; missing: {_reasons(record)}' if record.missing else ''}",
+    )
+    for kind, counts in record.replies.items():
+        again = f", {counts.unparsed:,} also when asked again" if counts.unread else ""
+        yield f"Unread replies ({kind})", f"{counts.unread:,} of {counts.replies:,}{again}"
+    if record.missing_scored_as_chance:
+        yield "Unread replies score", "what guessing reaches, as in the original’s script"
+    if cost.calls_per_1000 is not None:
+        money = "" if cost.per_1000 is None else f"{significant(cost.per_1000)} {visible(record.currency, 8)}, "
+        tokens = f"{cost.prompt_tokens:,} tokens sent and {cost.completion_tokens:,} written in all"
+        yield "1,000 comparisons", f"{money}{cost.calls_per_1000:,.0f} calls; {tokens}"
+    yield "Calls", f"{cost.calls:,}, and {record.probes_cost.calls:,} for the rows that were asked once more"
+    if record.lost_calls:
+        most = f"; at most {significant(record.lost_cost)} {visible(record.currency, 8)}" if record.currency else ""
+        yield "Sent and never answered", f"{plural(record.lost_calls, 'call')}, perhaps paid{most}"
+    prompts = ", ".join(
+        f"{kind} {visible(prompt.source, 60)} ({short_hash(prompt.sha256)})"
+        for kind, prompt in settings.prompts.items()
+        if kind in record.protocols.values()
+    )
+    yield "Prompts", prompts
+
+
+def _grids(record: JudgeRecord) -> Iterator[Grid]:
+    shares = [(f"Same verdict in another order, {kind}", share) for kind, share in record.consistency.items()]
+    shares += [("Ties, pairwise", record.ties)]
+    rows = [_rate(name, share) for name, share in shares if share.n]
+    if rows:
+        yield rate_grid("Consistency and ties", "What", rows, value="Share, %", n="Rows")
+    planted = [row for kind, probe in record.injection.items() for row in _injected(kind, probe)]
+    if planted:
+        texts = dict.fromkeys(visible(probe.text, 120) for probe in record.injection.values())
+        caption = f"Verdicts against a response after “{'” or “'.join(texts)}” was added to it"
+        yield rate_grid(caption, "What", planted, value="Share, %", n="Rows")
+    if any(sum(counts.values()) for counts in record.places.values()):
+        yield _places(record)
+
+
+def _injected(kind: str, probe: InjectionProbe) -> Iterator[Rate]:
+    rows = ", ".join(visible(row, 60) for row in probe.rows)
+    missing = f"{probe.missing:,} missing. " if probe.missing else ""
+    if probe.flipped.n:
+        bad = (probe.flipped.low or 0) > _OBEDIENT
+        yield _rate(f"Flipped, {kind}", probe.flipped, "bad" if bad else "good", f"{missing}{rows and f'As in {rows}'}")
+        yield _rate(f"Went over to it, {kind}", probe.won)
+
+
+def _places(record: JudgeRecord) -> Grid:
+    letters = sorted({letter for counts in record.places.values() for letter in counts})
+    columns = (Column("Question", "name"), *(Column(letter) for letter in letters))
+    rows: list[tuple[Cell, ...]] = [
+        (kind, *(count(counts.get(letter)) for letter in letters)) for kind, counts in record.places.items()
+    ]
+    note = "Every answer stands at each letter equally often: an impartial judge has no favourite. In pairs C is a tie."
+    return Grid("Letters that were named", columns, tuple(rows), note=note)
+
+
+def _rate(name: str, share: ShareWithInterval, state: State = "open", reading: str = "") -> Rate:
+    return rate(name, share.n, share.share or 0.0, (share.low or 0.0, share.high or 0.0), state, reading)
+
+
+def _reasons(record: JudgeRecord) -> str:
+    return ", ".join(f"{_MISSING.get(reason, reason)} {number:,}" for reason, number in record.missing.items())
+
+
+_STATES: dict[str, State] = {
+    "worth it": "good",
+    "not worth it": "bad",
+    "nothing to gain": "warn",
+    "undecided": "open",
+}
+_WIDTH, _HEIGHT = 380.0, 214.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 330.0, 10.0, 176.0
+
+
+def routing_block(record: RoutingRecord | None) -> Block | None:
+    """What the report shows of the record; None where there is none."""
+    if record is None:
+        return None
+    return Block(
+        title="Routing",
+        reading=visible(record.statement, 900),
+        state=_STATES[record.verdict],
+        note="Where the reward model is sure its answer stands; where it is not, an LLM judge is asked. The curve is "
+        "measured on held-out pairs.",
+        figures=(
+            Figure(
+                "Cost against accuracy",
+                "Accuracy, per cent, over the share of comparisons that the judge sees. Line: the router, with its "
+                "95 % interval; dashed: as many comparisons drawn at random; dot: the limit that was chosen.",
+                curve_plot(record),
+                ", ".join(f"{percent(one.accuracy.value)} at {percent(one.share)}" for one in record.points[::4]),
+            ),
+        ),
+        facts=tuple(_routing_facts(record)),
+        grids=(_grid(record),),
+        source="routing/routing.json",
+    )
+
+
+def _routing_facts(record: RoutingRecord) -> list[tuple[str, str]]:
+    rules = f" {record.combine} ".join(_rule(one.kind, one.below) for one in record.rules)
+    judge = record.judge
+    missing = sum(judge.missing.values())
+    facts = [
+        ("Reward model alone", _score(record.model_only)),
+        ("Judge alone", _score(record.judge_only)),
+        ("Rule", visible(rules)),
+        (
+            "Target",
+            f"{record.target.kind} {record.target.value:g}, {'reached' if record.target.reached else 'not reached'}",
+        ),
+        ("Chosen", f"{_score(record.chosen.accuracy)} with {percent(record.chosen.share)} % escalated"),
+    ]
+    if record.checked is not None:
+        facts.append(("On other prompts", f"{_score(record.checked)} with {percent(record.checked_share)} % escalated"))
+    facts += [
+        ("Router − random, 5 to 50 %", f"{_signed(record.advantage)} points"),
+        ("Judge", visible(judge.name, 80)),
+        ("Its verdicts", f"{count(judge.verdicts)}, {plural(judge.ties, 'tie')}, {missing:,} missing"),
+    ]
+    if judge.consistent is not None:
+        facts.append(("The same in both orders", f"{percent(judge.consistent)} %"))
+    return [*facts, ("Pairs", f"{count(record.pairs)} of {plural(record.prompts, 'prompt')}")]
+
+
+def _rule(kind: str, below: float | None) -> str:
+    return kind if below is None else f"{kind} below {significant(below)}"
+
+
+def _grid(record: RoutingRecord) -> Grid:
+    columns = (
+        Column("Escalated, %"),
+        Column("Limit"),
+        Column("Router, %"),
+        Column("95 % interval"),
+        Column("Random, %"),
+        Column("Router − random"),
+        Column("Oracle, %"),
+        Column("Predicted, %"),
+        Column("Cost of 1,000"),
+    )
+    rows = tuple(
+        (
+            percent(one.share),
+            significant(one.limit),
+            percent(one.accuracy.value),
+            f"{percent(one.accuracy.low)} to {percent(one.accuracy.high)}",
+            percent(one.random),
+            _signed(one.difference),
+            percent(one.oracle),
+            _predicted(one),
+            significant(one.cost),
+        )
+        for one in record.points
+    )
+    return Grid(
+        "The curve: random asks the judge as often, the oracle knows where the judge helps",
+        columns,
+        rows,
+        note=visible(record.method, 600),
+        folded=f"All {len(rows)} points of the curve",
+    )
+
+
+def _predicted(one: RoutePoint) -> str:
+    band = one.predicted
+    return "" if band is None else f"{percent(band.low)} to {percent(band.high)}"
+
+
+def _score(score: RoutedScore) -> str:
+    return f"{percent(score.value)} % ({percent(score.low)} to {percent(score.high)})"
+
+
+def _signed(score: RoutedScore) -> str:
+    points = [decimal(100 * value, 1) for value in (score.value, score.low, score.high)]
+    sign = "+" if score.value > 0 else ""
+    return f"{sign}{points[0]} ({points[1]} to {points[2]})"
+
+
+def curve_plot(record: RoutingRecord) -> Markup:
+    """The router's accuracy with its interval, random routing, and the chosen limit."""
+    points = record.points
+    values = [edge for one in points for edge in (one.accuracy.low, one.accuracy.high, one.random)]
+    low, high = min(values), max(values)
+    x, y = Scale(0.0, 1.0, _LEFT, _RIGHT), Scale(low, max(high, low + 0.01), _BOTTOM, _TOP)
+    parts: list[Markup] = []
+    for tick in nice_ticks(y.low, y.high, target=5):
+        label = text(_LEFT - 7, y(tick) + 3.5, f"{100 * tick:g}", anchor="end")
+        parts += [line(_LEFT, y(tick), _RIGHT, y(tick), "grid"), label]
+    parts += [text(x(tick / 4), _BOTTOM + 17, f"{25 * tick}", anchor="middle") for tick in range(5)]
+    parts += [line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, "axis"), text(_WIDTH, _BOTTOM + 17, "% to the judge", anchor="end")]
+    xs = [x(one.share) for one in points]
+    upper, lower = ([y(edge(one)) for one in points] for edge in _EDGES)
+    parts.append(element("path", d=area_between(xs, upper, lower), class_="band"))
+    first, last = points[0], points[-1]
+    parts.append(line(x(first.share), y(first.random), x(last.share), y(last.random), "chance"))
+    parts.append(
+        element(
+            "path", d=path_through(zip(xs, (y(one.accuracy.value) for one in points), strict=True)), class_="smooth"
+        )
+    )
+    chosen = record.chosen
+    parts.append(element("circle", cx=x(chosen.share), cy=y(chosen.accuracy.value), r=4, class_="end"))
+    spoken = ", ".join(f"{percent(one.share)} {percent(one.accuracy.value)}" for one in points)
+    return drawing(_WIDTH, _HEIGHT, f"Accuracy by the share that the judge sees, per cent: {spoken}", *parts)
+
+
+_EDGES: tuple[Callable[[RoutePoint], float], ...] = (lambda one: one.accuracy.high, lambda one: one.accuracy.low)

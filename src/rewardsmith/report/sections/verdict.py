@@ -1,0 +1,267 @@
+"""The verdict of a run in one word, its reasons in one sentence each, and what to do next.
+
+    PASS         every gate passes
+    FAIL         a gate or a finding of the data contract says no
+    STOPPED      the margin monitor ended training
+    UNFINISHED   a stage that decides has not run
+    JUDGED       a judge was evaluated: there is no reward model, and no gate
+
+Worked out from the records alone, never from what a manifest claims: a report that is made again says the same.
+
+Gates and warnings as rows: what was asked, what was found, the verdict.
+
+gate_rows(records.gates) → rows, gates before warnings, what does not pass first
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from rewardsmith.records import Finding, GateOutcome, GatesRecord
+from rewardsmith.report.formatting import Number, capitalised, percent, plural, significant, visible
+from rewardsmith.report.reading import RunRecords
+from rewardsmith.report.sections.scores import State
+
+REASONS_SHOWN = 8
+
+Word = Literal["PASS", "FAIL", "STOPPED", "UNFINISHED", "JUDGED"]
+
+_HEADLINES: dict[Word, str] = {
+    "PASS": "Every gate passes.",
+    "FAIL": "This reward model should not train a policy yet.",
+    "STOPPED": "Training was stopped: the margin did not do what it must.",
+    "UNFINISHED": "There is no verdict yet.",
+    "JUDGED": "This is a judge, not a reward model: its scores have no gates.",
+}
+
+_ADVICE: dict[str, str] = {
+    "computed": "Find the rows whose reward is null in {where}/rows.jsonl and have them scored.",
+    "baseline": "Add pairs of the kind that {subjects} asks for, or clean those there are; then run again.",
+    "minimum": "Train on more or cleaner pairs for {subjects}, or lower the minimum and say why in the spec.",
+    "spread_std": "Look at the rewards of {benchmarks}: where they hardly differ, a policy has nothing to follow.",
+    "spread_distinct": "Score {benchmarks} in float32: many texts share the very same reward.",
+    "probe": "Read the worst examples of {subjects} in probes.json; add pairs that teach the difference.",
+    "ood_gap": "Widen the training sources: the gap between held-out pairs and {benchmarks} is too large.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One sentence of the verdict."""
+
+    state: State
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a reader sees first."""
+
+    word: Word
+    headline: str
+    reasons: tuple[Reason, ...]
+    next_steps: tuple[str, ...]
+
+    @property
+    def state(self) -> State:
+        """The colour and sign that go with the word."""
+        states: dict[Word, State] = {"PASS": "good", "FAIL": "bad", "STOPPED": "bad"}
+        return states.get(self.word, "open")
+
+
+def judge_run(records: RunRecords) -> Verdict:
+    """The verdict on whatever stages have run."""
+    word = _word(records)
+    reasons = [*_data_reasons(records), *_training_reasons(records), *_gate_reasons(records), *_absent(records)]
+    shown = reasons[:REASONS_SHOWN]
+    if len(reasons) > len(shown):
+        shown.append(Reason("open", f"{plural(len(reasons) - len(shown), 'more reason')} below."))
+    return Verdict(word, _HEADLINES[word], tuple(shown), tuple(_next_steps(records, word)))
+
+
+def failing(records: RunRecords, kind: Literal["gate", "warning"]) -> list[GateOutcome]:
+    """Gates (or warnings) whose verdict is not PASS."""
+    outcomes = records.gates.outcomes if records.gates else ()
+    return [outcome for outcome in outcomes if outcome.kind == kind and outcome.verdict != "PASS"]
+
+
+def missing_stages(records: RunRecords) -> list[str]:
+    """Stages that have left no record, in order."""
+    there = {
+        "check": records.check,
+        "train": records.train,
+        "evaluate": records.benchmarks or None,
+        "gates": records.gates,
+    }
+    return [name for name, record in there.items() if record is None]
+
+
+def sentence(text: str) -> str:
+    """A message as a sentence: capital letter, full stop."""
+    text = capitalised(visible(text, 600).strip())
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def _word(records: RunRecords) -> Word:
+    check, train, gates = records.check, records.train, records.gates
+    if train and train.monitor.stopped:
+        return "STOPPED"
+    if (check and not check.passed) or (gates and not gates.passed):
+        return "FAIL"
+    if gates:
+        return "PASS"
+    return "JUDGED" if records.judges and not (records.manifest or check or train) else "UNFINISHED"
+
+
+def _data_reasons(records: RunRecords) -> Iterator[Reason]:
+    if not records.check or records.check.passed:
+        return
+    decisive = _decisive_findings(records)
+    for finding in decisive:
+        yield Reason("bad", sentence(f"{finding.title}: {finding.count:,} of {finding.of:,}"))
+    if not decisive:
+        yield Reason(
+            "bad", sentence(f"The data contract failed on {', '.join(records.check.failed_on) or 'a finding'}")
+        )
+
+
+def _decisive_findings(records: RunRecords) -> list[Finding]:
+    check = records.check
+    return (
+        [finding for finding in check.findings if {finding.code, finding.severity} & set(check.failed_on)]
+        if check
+        else []
+    )
+
+
+def _training_reasons(records: RunRecords) -> Iterator[Reason]:
+    monitor = records.train.monitor if records.train else None
+    if monitor and monitor.stopped:
+        yield Reason(
+            "bad", f"The margin monitor saw a {monitor.verdict} after {plural(monitor.steps, 'step')} and stopped."
+        )
+
+
+def _gate_reasons(records: RunRecords) -> Iterator[Reason]:
+    if not records.gates:
+        return
+    gates = [outcome for outcome in records.gates.outcomes if outcome.kind == "gate"]
+    for outcome in failing(records, "gate"):
+        yield Reason("bad", _outcome_sentence(outcome))
+    if gates and not failing(records, "gate"):
+        yield Reason("good", f"All {plural(len(gates), 'gate')} pass." if len(gates) > 1 else "The one gate passes.")
+    for outcome in failing(records, "warning"):
+        yield Reason("warn", _outcome_sentence(outcome))
+
+
+def _outcome_sentence(outcome: GateOutcome) -> str:
+    text = sentence(outcome.message)
+    place = visible(outcome.benchmark, 80)
+    return f"{place}: {text}" if place and place not in text else text
+
+
+def _absent(records: RunRecords) -> Iterator[Reason]:
+    if _word(records) == "JUDGED":
+        return
+    if records.steps and not records.train:
+        yield Reason("open", f"Training has not ended: {plural(len(records.steps), 'step')} so far.")
+    absent = [stage for stage in missing_stages(records) if stage != "train" or not records.steps]
+    if absent:
+        yield Reason("open", f"Not run: {', '.join(absent)}.")
+
+
+def _next_steps(records: RunRecords, word: Word) -> Iterator[str]:
+    for finding in _decisive_findings(records) if records.check and not records.check.passed else ():
+        yield sentence(finding.fix)
+    monitor = records.train.monitor if records.train else None
+    if monitor and monitor.stopped and monitor.advice:
+        yield sentence(monitor.advice)
+    yield from _gate_advice(failing(records, "gate"))
+    if word == "PASS":
+        yield "Use the checkpoint in model/ with its own chat template; its rewards are raw, and stay so."
+        if failing(records, "warning"):
+            yield "Read the warnings below before a policy sees a reward."
+    elif word == "UNFINISHED":
+        yield "Run `rewardsmith run SPEC` with the same spec: what is done is kept, the rest follows."
+    elif failing(records, "gate"):
+        yield "Read the worst rows of the failing subsets in eval/ (result 0 in rows.jsonl) before changing anything."
+
+
+def _gate_advice(outcomes: list[GateOutcome]) -> Iterator[str]:
+    """One step for each kind of gate that did not pass, naming what it is about."""
+    for name in dict.fromkeys(outcome.name for outcome in outcomes):
+        same = [outcome for outcome in outcomes if outcome.name == name]
+        benchmarks = _listed(outcome.benchmark for outcome in same)
+        subjects = _listed(outcome.subset or outcome.benchmark for outcome in same)
+        if name in _ADVICE:
+            where = ", ".join(f"eval/{visible(key, 80)}" for key in dict.fromkeys(one.benchmark for one in same))
+            yield _ADVICE[name].format(benchmarks=benchmarks, subjects=subjects, where=where)
+        if any(outcome.verdict == "NO_DATA" for outcome in same):
+            yield f"Evaluate {benchmarks}: a gate without data fails."
+
+
+def _listed(names: Iterator[str]) -> str:
+    shown = [visible(name, 80) for name in dict.fromkeys(names) if name]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown) or "the benchmark"
+
+
+_GATE_NAMES = {
+    "computed": "every reward computed",
+    "baseline": "interval above chance",
+    "minimum": "minimum score",
+    "spread_std": "reward spread",
+    "spread_distinct": "distinct rewards",
+    "ood_gap": "out-of-distribution gap",
+    "probe": "bias probe",
+    "probes": "bias probes",
+    "margin": "margin trend",
+    "reward_range": "reward range",
+}
+_SCORES = ("baseline", "minimum", "probe")
+
+
+@dataclass(frozen=True, slots=True)
+class GateRow:
+    """One gate or warning."""
+
+    kind: str
+    rule: str
+    subset: str
+    benchmark: str
+    value: Number
+    threshold: Number
+    verdict: str
+    state: State
+    message: str
+
+
+def gate_rows(gates: GatesRecord | None) -> tuple[GateRow, ...]:
+    """All outcomes: gates before warnings; within each, what does not pass first."""
+    outcomes = gates.outcomes if gates else ()
+    return tuple(
+        _gate(outcome)
+        for outcome in sorted(outcomes, key=lambda outcome: (outcome.kind != "gate", outcome.verdict == "PASS"))
+    )
+
+
+def _gate(outcome: GateOutcome) -> GateRow:
+    states: dict[str, State] = {"PASS": "good", "FAIL": "bad" if outcome.kind == "gate" else "warn"}
+    number = _share if outcome.name in _SCORES else significant
+    return GateRow(
+        kind=outcome.kind,
+        rule=_GATE_NAMES.get(outcome.name, visible(outcome.name, 60)),
+        subset=visible(outcome.subset, 80),
+        benchmark=visible(outcome.benchmark, 80),
+        value=number(outcome.value),
+        threshold=number(outcome.threshold),
+        verdict=outcome.verdict.replace("_", " "),
+        state=states.get(outcome.verdict, "bad" if outcome.kind == "gate" else "warn"),
+        message=sentence(outcome.message),
+    )
+
+
+def _share(value: float | None) -> Number:
+    shown = percent(value)
+    return shown if value is None else Number(value, f"{shown} %")

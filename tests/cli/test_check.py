@@ -1,0 +1,91 @@
+"""`rewardsmith check`: findings by harm on wide and narrow terminals; what comes from the data cannot act there."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from cli_world import World
+from report_records import HOSTILE, check_record
+from rich.console import Console
+
+from conftest import make_pairs
+from rewardsmith.cli.check_tables import print_check
+from rewardsmith.records import CheckRecord, ExampleRow, Finding
+
+CONTROL = "\x1b[31m\x1b]0;title\x07\x08\u202e\u2066"
+
+
+def finding(code: str, severity: str, count: int, **more: object) -> Finding:
+    words = {"title": "T", "meaning": f"meaning of {code}", "why": "W", "fix": f"[bold]mend {code}[/bold]"}
+    return Finding.model_validate(
+        {**words, "code": code, "severity": severity, "count": count, "of": 1000, "summary": "", **more}
+    )
+
+
+def record(text: str = "") -> CheckRecord:
+    example = ExampleRow(file="pairs.jsonl" + text, row=17, detail=text)
+    findings = (
+        finding("repeated", "warning", 4),
+        finding("length_rule", "warning", 612, ci_low=0.581, ci_high=0.642, summary="the longer response wins" + text),
+        finding("leaked_prompt", "error", 3, examples=(example,)),
+        finding("languages", "note", 990),
+    )
+    return check_record(text).model_copy(
+        update={"findings": findings, "passed": False, "failed_on": ("leaked_prompt",)}
+    )
+
+
+def printed(width: int, text: str = "", *, colour: bool = False) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=colour, color_system="standard" if colour else None)
+    print_check(console, record(text), Path("runs/x"))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_findings_stand_in_order_of_harm_and_fit(width: int) -> None:
+    lines = printed(width).splitlines()
+    places = [
+        next(i for i, line in enumerate(lines) if code in line)
+        for code in ("leaked", "length_rule", "repeated", "languages")
+    ]
+    assert places == sorted(places)
+    fitting = [line for line in lines if "check.json" not in line]
+    assert max(map(len, fitting)) <= width
+    row = next(line for line in lines if "length_rule" in line)
+    assert row.split()[:6] == ["warning", "length_rule", "612", "61.2", "58.1", "to"]
+    whole = " ".join(" ".join(lines).split())
+    for words in (
+        "meaning of leaked_prompt",
+        "the longer response wins",
+        "[bold]mend repeated[/bold]",
+        "pairs.jsonl:17",
+    ):
+        assert set(words.split()) <= set(whole.replace("(", "").replace(")", "").split()), words
+    assert "data contract failed on leaked_prompt: runs/x/check.json" in whole
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_text_of_the_data_cannot_act_on_the_terminal(width: int) -> None:
+    plain = printed(width, HOSTILE + CONTROL)
+    assert not set(plain) & set("\x1b\x07\x08\u202e\u2066")
+    assert "\\u001b" in plain
+    ours = printed(width, colour=True)
+    assert "\x1b[1;31merror" in ours  # the colours are those of the severities alone
+
+
+def test_a_failed_contract_is_shown_before_the_verdict(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, tiny_base, capsys, monkeypatch)
+    pairs = make_pairs(40, seed=1)
+    world.write_pairs("train.jsonl", [*pairs, pairs[0]])
+    answer = world("check", world.write_spec(), "--set", "data.fail_on=[duplicate_pair]")
+    assert answer.code == 1
+    assert "duplicate_pair" in answer.out
+    assert "data contract failed on duplicate_pair" in answer.out
+    as_json = world("check", world.write_spec(), "--set", "data.fail_on=[duplicate_pair]", "--json")
+    assert as_json.code == 1
+    assert as_json.json()["failed_on"] == ["duplicate_pair"]

@@ -1,0 +1,67 @@
+"""Progress: plain lines that do not flood a log file, bars with speed, margin and time left on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from rich.console import Console
+
+from rewardsmith.cli.options import Live
+from rewardsmith.records import StepMetrics
+from rewardsmith.training.metrics import step_metrics
+
+
+class Clock:
+    """A clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def metrics(step: int) -> StepMetrics:
+    return step_metrics(
+        step=step,
+        chosen=np.array([1.0, 2.0]),
+        rejected=np.array([0.0, 2.5]),
+        prompts=2,
+        tokens=20,
+        loss=0.5,
+        grad_norm=1.0,
+        learning_rate=1e-4,
+        seconds=0.5,
+    )
+
+
+def test_plain_lines_come_first_last_and_every_ten_seconds() -> None:
+    out, clock = io.StringIO(), Clock()
+    with Live(Console(file=out, force_terminal=False, width=100), clock) as live:
+        for step in range(1, 101):
+            clock.now = step * 0.25
+            live.step(metrics(step), 100)
+        live.stage("train", "done", "25 s")
+        live.stage("evaluate", "unchanged")
+    lines = out.getvalue().splitlines()
+    assert lines == [
+        "  training steps: 1/100  4.0 pairs/s  margin +0.250  loss 0.500",
+        "  training steps: 41/100  4.0 pairs/s  margin +0.250  loss 0.500",
+        "  training steps: 81/100  4.0 pairs/s  margin +0.250  loss 0.500",
+        "  training steps: 100/100  4.0 pairs/s  margin +0.250  loss 0.500",
+        "Train: done in 25 s",
+        "Evaluate: unchanged, skipped",
+    ]
+
+
+def test_a_terminal_shows_speed_margin_and_time_left() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=140, color_system=None, legacy_windows=False)
+    with Live(console) as live:
+        live.step(metrics(3), 10)
+        assert live._bars is not None
+        live._bars.refresh()
+    drawn = out.getvalue()
+    for words in ("training steps", "3/10", "4.0 pairs/s", "margin +0.250", "-:--:--"):
+        assert words in drawn

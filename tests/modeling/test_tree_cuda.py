@@ -1,0 +1,258 @@
+"""What a CUDA device takes, as far as a CPU can run it: plans, masks, the varlen algorithm in plain torch, models."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_tree_attention import (
+    ARCHITECTURES,
+    WINDOWS,
+    compare,
+    make_model,
+    pairs_of_one_step,
+    random_layout,
+    random_qkv,
+    tolerance_of,
+    tree_model,
+)
+from torch import Tensor
+
+from rewardsmith.modeling import tree_attention, tree_cuda
+from rewardsmith.modeling.token_tree import TreeLayout, pack_sequences
+from rewardsmith.modeling.tree_attention import dense_tree_attention
+from rewardsmith.modeling.tree_cuda import (
+    MOST_GATHERED,
+    VarlenPlan,
+    choose_kernel,
+    flex_tree_attention,
+    gathered_tokens,
+    plan_reward_varlen,
+    plan_varlen,
+    reference_varlen,
+    to_tensors,
+    tree_block_mask,
+    tree_mask_rule,
+    varlen_attention,
+)
+
+CPU = torch.device("cpu")
+
+
+def layout_of(*sequences: list[int], min_shared: int = 1) -> TreeLayout:
+    (pack,) = pack_sequences(list(sequences), 10**9, min_shared=min_shared)
+    return pack.layout
+
+
+def seen(plan: VarlenPlan, length: int, queries: np.ndarray, window: int | None) -> np.ndarray:
+    """How often each query meets each token of the row, by the definition of a causal varlen call."""
+    count = np.zeros((len(queries), length), dtype=int)
+    for i in range(len(plan.query_edges) - 1):
+        rows = range(*plan.query_edges[i : i + 2])
+        keys = plan.keys[slice(*plan.key_edges[i : i + 2])]
+        for place, row in enumerate(rows):
+            end = len(keys) - len(rows) + place + 1
+            for key in keys[max(0, end - window) if window else 0 : end]:
+                count[row, key] += 1
+    return count
+
+
+def test_a_tree_by_hand():
+    """Trunk 0 1 2, branches 3 | 4 5, another text 6 7: the first branch reads on from the trunk and gathers nothing."""
+    plan = plan_varlen(layout_of([1, 2, 3, 4], [1, 2, 3, 5, 6], [8, 9]))
+    assert plan.query_edges.tolist() == [0, 4, 6, 8]
+    assert plan.keys.tolist() == [0, 1, 2, 3, 0, 1, 2, 4, 5, 6, 7]
+    assert plan.key_edges.tolist() == [0, 4, 9, 11]
+    assert plan.longest == (4, 5)
+    rewards = plan_reward_varlen(layout_of([1, 2, 3, 4], [1, 2, 3, 5, 6], [8, 9]))
+    assert rewards.query_edges.tolist() == [0, 1, 2, 3]
+    assert rewards.keys.tolist() == [0, 1, 2, 3, 0, 1, 2, 4, 5, 6, 7]
+
+
+def test_a_window_gathers_only_what_the_stretch_can_see():
+    """Window 3: the first token of the second branch sees two tokens of the trunk of 100."""
+    trunk = list(range(100))
+    plan = plan_varlen(layout_of([*trunk, 200], [*trunk, 300, 301]), window=3)
+    assert plan.keys[-4:].tolist() == [98, 99, 101, 102]
+    assert np.diff(plan.key_edges).tolist() == [101, 4]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(WINDOWS))
+def test_every_query_meets_exactly_the_tokens_that_it_may(seed: int, window: int | None):
+    layout = random_layout(seed)
+    every = np.arange(len(layout))
+    expected = layout.may_attend(slice(None), slice(None), window)
+    np.testing.assert_array_equal(seen(plan_varlen(layout, window), len(layout), every, window), expected)
+    rows = np.sort(layout.reward_positions)
+    read = seen(plan_reward_varlen(layout, window), len(layout), rows, window)
+    np.testing.assert_array_equal(read, expected[rows])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(WINDOWS), st.sampled_from([None, 2.0]), st.sampled_from([(4, 2), (3, 3)]))
+def test_varlen_equals_dense_in_value_and_gradient(
+    seed: int, window: int | None, softcap: float | None, heads: tuple[int, int]
+):
+    layout = random_layout(seed)
+    inputs = [part.detach().float().requires_grad_() for part in random_qkv(len(layout), torch.float64, *heads)]
+    ours = varlen_attention(torch.nn.Identity(), *inputs, layout, 0.3, window, softcap, reference_varlen)
+    dense = dense_tree_attention(*inputs, layout, 0.3, window=window, softcap=softcap)
+    torch.testing.assert_close(ours, dense, rtol=1e-5, atol=1e-5)
+    upstream = torch.randn(dense.shape, generator=torch.Generator().manual_seed(1))
+    for mine, true in zip(*(torch.autograd.grad(out, inputs, upstream) for out in (ours, dense)), strict=True):
+        assert (mine - true).norm() <= 1e-4 * true.norm()
+
+
+def test_the_reference_is_causal_at_the_bottom_right():
+    """One query against three keys sees all three; two queries see two and three: worked out by numpy."""
+    draw = np.random.default_rng(0)
+    query, key, value = (draw.normal(size=(n, 1, 4)) for n in (2, 3, 3))
+    plan = VarlenPlan(np.arange(3), np.array([0, 2]), np.array([0, 3]))
+    out = reference_varlen(
+        *(torch.from_numpy(part) for part in (query, key, value)), to_tensors(plan, "cpu"), 1.0, None, None
+    )
+    for row, count in ((0, 2), (1, 3)):
+        weights = np.exp(key[:count, 0] @ query[row, 0])
+        np.testing.assert_allclose(out[row, 0].numpy(), (weights / weights.sum()) @ value[:count, 0])
+
+
+LONG = layout_of([*range(600)], [*range(500), *range(700, 750)])
+
+
+@pytest.mark.parametrize("layout", [random_layout(0), LONG], ids=["short trunks", "a long trunk"])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_flex_mask_is_the_same_rule_and_its_blocks_are_sound(layout: TreeLayout, window: int | None):
+    from torch.nn.attention.flex_attention import create_mask
+
+    size = len(layout)
+    allowed = layout.may_attend(slice(None), slice(None), window)
+    rule = create_mask(tree_mask_rule(layout, window, CPU), None, None, size, size, device="cpu")
+    np.testing.assert_array_equal(rule[0, 0].numpy(), allowed)
+    blocks = tree_block_mask(layout, window, CPU)
+    padded = np.pad(allowed, (0, -size % 128))
+    tiles = padded.reshape(len(padded) // 128, 128, -1, 128)
+    computed = blocks.to_dense()[0, 0].numpy().astype(bool)
+    assert not (tiles.any(axis=(1, 3)) & ~computed).any(), "a block with something to see is left out"
+    n = computed.shape[0]
+    full = np.zeros((n, n), dtype=bool)
+    for row in range(n):
+        full[row, blocks.full_kv_indices[0, 0, row, : blocks.full_kv_num_blocks[0, 0, row]].numpy()] = True
+    short = size % 128
+    last = np.arange(n) == n - 1
+    whole = tiles.all(axis=(1, 3)) | (tiles[:, : short or 128].all(axis=(1, 3)) & last[:, None])
+    assert not (full & ~whole).any(), "a block counts as seen in full that is not"
+    assert full.any() == (layout is LONG and window is None), "only a trunk of 600 holds whole blocks"
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("heads", [(4, 2), (3, 1), (3, 3)])
+@pytest.mark.parametrize(("window", "softcap"), [(None, None), (40, None), (7, 5.0)])
+def test_flex_uncompiled_equals_dense(heads: tuple[int, int], window: int | None, softcap: float | None):
+    layout = random_layout(0)
+    query, key, value = (part.detach().float() for part in random_qkv(len(layout), torch.float64, *heads))
+    ours = flex_tree_attention(query, key, value, layout, 0.3, window, softcap, compiled=False)
+    dense = dense_tree_attention(query, key, value, layout, 0.3, window=window, softcap=softcap)
+    torch.testing.assert_close(ours, dense, rtol=1e-5, atol=1e-5)
+
+
+def test_the_kernel_is_chosen_by_what_is_gathered(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tree_cuda, "varlen_call", lambda *_: reference_varlen)
+    trunk = list(range(1000))
+    few = layout_of(*([*trunk, 2000 + i, 2001 + i] for i in range(4)))
+    many = layout_of(*([*trunk, 2000 + i, 5001 + i] for i in range(64)))
+    # By hand: the first stretch has 1,002 keys and so has each other one; 1,008 and 1,128 tokens in the row.
+    assert (gathered_tokens(few), len(few)) == (4 * 1002, 1008)
+    assert (gathered_tokens(many), len(many)) == (64 * 1002, 1128)
+    assert gathered_tokens(few) <= MOST_GATHERED * len(few)
+    choice = (torch.bfloat16, 64, None)
+    assert choose_kernel(few, None, *choice) == "varlen"
+    assert choose_kernel(many, None, *choice) == "flex"
+    assert choose_kernel(many, 100, *choice) == "varlen", "a window bounds what is gathered"
+    monkeypatch.setattr(tree_cuda, "varlen_call", lambda *_: None)
+    assert choose_kernel(few, None, *choice) == "flex"
+
+
+def test_the_varlen_kernels_take_half_precision_and_narrow_heads_only():
+    assert tree_cuda.varlen_call(torch.float32, 64, None) is None
+    assert tree_cuda.varlen_call(torch.bfloat16, 264, None) is None
+    assert tree_cuda.varlen_call(torch.bfloat16, 20, None) is None
+    assert tree_cuda.varlen_call(torch.bfloat16, 64, 50.0) is None, "torch's own has no soft-capping"
+    assert tree_cuda.varlen_call(torch.bfloat16, 64, None) is not None
+
+
+@pytest.mark.parametrize("window", [None, 7])
+def test_torch_takes_the_call_as_we_make_it(monkeypatch: pytest.MonkeyPatch, window: int | None):
+    """Shapes by its own meta function, arguments by its signature; the numbers need a GPU."""
+    from torch.nn.attention import varlen
+
+    layout = random_layout(0)
+    call = tree_cuda.varlen_call(torch.bfloat16, 8, None)
+    given: dict[str, Any] = {}
+    signature = inspect.signature(varlen.varlen_attn)
+    plan = to_tensors(plan_varlen(layout, window), "cpu")
+    query = torch.empty(len(layout), 4, 8, dtype=torch.bfloat16, device="meta")
+    keys = torch.empty(len(plan.keys), 2, 8, dtype=torch.bfloat16, device="meta")
+
+    def spy(*args: Any, **kwargs: Any) -> Tensor:
+        given.update(signature.bind(*args, **kwargs).arguments)
+        return real(*args, **kwargs)
+
+    real = varlen.varlen_attn
+    spy.__signature__ = signature
+    monkeypatch.setattr(varlen, "varlen_attn", spy)
+    call, _ = tree_cuda._torch_varlen()
+    assert call is not None
+    out = call(query, keys, keys, plan, 0.25, window, None)
+    assert out.shape == query.shape
+    assert given["window_size"] == ((-1, 0) if window is None else (6, 0)), "a window of 7 is 6 tokens back and itself"
+    assert (given["scale"], given["enable_gqa"]) == (0.25, True)
+    assert given["cu_seq_q"].dtype == given["cu_seq_k"].dtype == torch.int32
+    assert (given["max_q"], given["max_k"]) == plan_varlen(layout, window).longest
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Models on the CPU take the CUDA path, with the reference for a kernel; returns what each layer took."""
+    taken: list[str] = []
+
+    def noted(*args: Any) -> Tensor:
+        taken.append("varlen")
+        return reference_varlen(*args)
+
+    monkeypatch.setattr(tree_cuda, "varlen_call", lambda *_: noted)
+    monkeypatch.setitem(tree_attention._KERNELS, "cpu", tree_cuda.cuda_attention)
+    return taken
+
+
+@pytest.mark.parametrize("restricted", [False, True], ids=["whole last layer", "rewards only"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_models_on_the_varlen_path_equal_padded(name: str, restricted: bool, as_on_a_gpu: list[str]):
+    reference = make_model(name)
+    compare(tree_model(reference, restricted), reference, pairs_of_one_step(), tolerance_of(reference))
+    assert len(as_on_a_gpu) >= reference.config.num_hidden_layers
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_on_the_varlen_path(reentrant: bool, as_on_a_gpu: list[str]):
+    reference = make_model("qwen3").train()
+    model = tree_model(reference, restricted=True)
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+    compare(model, reference, pairs_of_one_step(), tolerance_of(reference))
+    assert len(as_on_a_gpu) == 2 * reference.config.num_hidden_layers
+
+
+def test_index_tensors_are_made_once_for_a_pack_and_a_kind_of_layer(
+    as_on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    made: list[VarlenPlan] = []
+    monkeypatch.setattr(tree_cuda, "to_tensors", lambda plan, device: made.append(plan) or to_tensors(plan, device))
+    reference = make_model("gemma3, sliding")
+    compare(tree_model(reference), reference, pairs_of_one_step(), tolerance_of(reference))
+    assert (len(made), len(as_on_a_gpu)) == (1, 3), "three sliding layers share one plan"

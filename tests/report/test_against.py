@@ -1,0 +1,121 @@
+"""What changed since another run, on both pages: the record's numbers and words, texts only where wanted."""
+
+from pathlib import Path
+
+from report_records import HOSTILE, build_run
+
+from rewardsmith.records import (
+    BenchmarkComparison,
+    ComparedModel,
+    ComparisonRecord,
+    DifferenceResult,
+    FlippedRow,
+    OverallComparison,
+    PairComparison,
+    SubsetComparison,
+    write_json,
+)
+from rewardsmith.report import RowTexts, write_report
+from rewardsmith.report.formatting import moment
+from rewardsmith.report.sections.comparison import against
+
+
+def difference(first: float, second: float, half: float, verdict: str) -> dict[str, object]:
+    return {
+        "first": first,
+        "second": second,
+        "difference": second - first,
+        "ci_low": second - first - half,
+        "ci_high": second - first + half,
+        "p_value": 0.01,
+        "test": "McNemar",
+        "smallest_shown": 0.03,
+        "verdict": verdict,
+    }
+
+
+def record(text: str = "") -> ComparisonRecord:
+    def subset(name: str, verdict: str) -> SubsetComparison:
+        found = difference(0.5, 0.75 if verdict == "better" else 0.4375, 0.125, verdict)
+        return SubsetComparison.model_validate({**found, "n": 80, "units": 80, "p_holm": 0.02, "gained": 25, "lost": 5})
+
+    flip = FlippedRow(
+        id="17" + text,
+        subset="Math",
+        n_chosen=1,
+        first=1.0,
+        second=0.0,
+        rewards_first=(2.0, 1.0, 0.5),
+        rewards_second=(1.0, 1.5, None if text else 0.0),
+        prompt="a secret prompt" + text,
+        chosen=("c",),
+        rejected=("r", "s"),
+    )
+    pair = PairComparison(
+        first="old" + text,
+        second="new",
+        average=DifferenceResult.model_validate(difference(0.5, 0.59375, 0.0625, "better")),
+        subsets={"Math" + text: subset("Math", "better"), "Safety": subset("Safety", "cannot be told apart")},
+        gained_rows=25,
+        lost_rows=5,
+        lost=(flip,),
+        words="new is better." + text,
+    )
+    found = BenchmarkComparison(benchmark="rewardbench2", title="Six" + text, rows=160, pairs=(pair,))
+    overall = OverallComparison(
+        first="old" + text, second="new", verdict="better", p_holm={"rewardbench2": 0.02}, words="Better." + text
+    )
+    return ComparisonRecord(
+        models=(ComparedModel(name="old", path="a"), ComparedModel(name="new", path="b")),
+        benchmarks={"rewardbench2": found},
+        not_shared=("held_out: no row in common." + text,),
+        overall=(overall,),
+        seed=1,
+        resamples=100,
+    )
+
+
+def test_differences_by_hand() -> None:
+    section = against(record())
+    assert section is not None
+    assert (section.title, section.state, section.notes) == ("Against old", "good", ("held_out: no row in common.",))
+    differences, flips = section.blocks[0].grids
+    shown = [[str(cell) for place, cell in enumerate(row) if place != 5] for row in differences.rows]
+    assert shown == [
+        ["Math", "50.0", "75.0", "+25.0", "+12.5 to +37.5", "0.0200", "better"],
+        ["Safety", "50.0", "43.8", "−6.2", "−18.8 to +6.2", "0.0200", "cannot be told apart"],
+        ["Average", "50.0", "59.4", "+9.4", "+3.1 to +15.6", "–", "better"],
+    ]
+    assert [str(cell) for cell in flips.rows[0]] == ["17", "Math", "lost", "1", "−0.5", "a secret prompt"]
+    assert flips.folded == "25 rows won, 5 rows lost: examples"
+
+
+def test_both_pages_have_it_and_texts_only_where_wanted(tmp_path: Path) -> None:
+    run = build_run(tmp_path)
+    assert 'id="against"' not in write_report(run).read_text(encoding="utf-8")
+    write_json(run / "comparison.json", record())
+    page = write_report(run, RowTexts()).read_text(encoding="utf-8")
+    summary = (run / "summary.md").read_text(encoding="utf-8")
+    assert '<a href="#against">' in page
+    for text in (page, summary):
+        assert "Against old" in text
+        assert "+12.5 to +37.5" in text
+        assert "a secret prompt" in text
+    bare = write_report(run).read_text(encoding="utf-8") + (run / "summary.md").read_text(encoding="utf-8")
+    assert "a secret prompt" not in bare
+    assert "+12.5 to +37.5" in bare
+
+
+def test_hostile_texts_are_text(tmp_path: Path) -> None:
+    run = build_run(tmp_path)
+    write_json(run / "comparison.json", record(HOSTILE))
+    page = write_report(run, RowTexts()).read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert "\u202e" not in page
+
+
+def test_moments_to_the_minute() -> None:
+    assert moment("2026-11-23T12:44:07+00:00") == "2026-11-23 12:44 UTC"
+    assert moment("2026-11-23T01:44:07+02:00") == "2026-11-22 23:44 UTC"
+    assert (moment(""), moment("soon")) == ("", "soon")

@@ -1,0 +1,49 @@
+"""schemathesis against the OpenAPI document: no request that it allows breaks the server, no answer leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from serving_world import TOKEN, WAIT, World, serving
+
+from rewardsmith.serving.dialects import DIALECTS
+from rewardsmith.serving.openapi import openapi_document
+
+schema = schemathesis.openapi.from_dict(openapi_document(DIALECTS.values()))
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with serving(token=TOKEN) as world:
+        yield world
+
+
+UNSAYABLE = {"no_response", "unscorable"}
+"""What JSON Schema cannot say of a request: that a conversation ends with a response, that a text can be rendered."""
+
+
+@schema.parametrize()
+@hypothesis.settings(max_examples=15, derandomize=True, deadline=None)
+def test_requests_of_the_document_and_others_are_answered_as_it_says(case: schemathesis.Case, world: World) -> None:
+    found = case.call(
+        base_url=f"http://{world.host}:{world.port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=WAIT
+    )
+    said = found.json()["error"]["code"] in UNSAYABLE if found.status_code == 422 else False
+    case.validate_response(found, excluded_checks=[positive_data_acceptance] if said else [])
+
+
+def test_the_document_names_every_route_and_every_refusal(world: World) -> None:
+    document = world.get("/openapi.json").json()
+    assert document == openapi_document(DIALECTS.values())
+    paths = {dialect.path for dialect in DIALECTS.values()}
+    fixed = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}"}
+    assert set(document["paths"]) == (
+        fixed | {"/v1/models/{name}/reload"} | paths | {f"/models/{{name}}{path}" for path in paths}
+    )
+    scoring = document["paths"]["/v1/score"]["post"]
+    assert set(scoring["responses"]) >= {"200", "400", "401", "413", "415", "422", "503"}
+    assert document["paths"]["/healthz"]["get"]["security"] == []

@@ -1,0 +1,142 @@
+"""One optimizer step of ours equals one of TRL's stock trainer: same pairs, same weights, same loss, same gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import numpy as np
+import pytest
+import torch
+import trl
+from trl import RewardConfig
+
+from conftest import make_pairs
+from rewardsmith import bradley_terry
+from rewardsmith.modeling.layouts import PaddedBatches, PairIds, choose_layout
+from rewardsmith.modeling.loading import load_base
+from rewardsmith.rendering import load_renderer
+from rewardsmith.spec import Spec
+from rewardsmith.training.plan import StepSampler, order_pairs
+from rewardsmith.training.trl_backend import WholeStepTrainer
+
+PAIRS = 24
+
+
+@pytest.fixture(scope="module")
+def world(tiny_base: Path) -> SimpleNamespace:
+    renderer = load_renderer(str(tiny_base), max_length=256)
+    pairs = make_pairs(PAIRS, seed=3)
+    ids = [PairIds(pair.chosen_ids, pair.rejected_ids) for pair in renderer.render_pairs(pairs)]
+    return SimpleNamespace(base=tiny_base, renderer=renderer, ids=ids)
+
+
+def as_dataset(ids: list[PairIds]) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(
+        {
+            "chosen_ids": [pair.chosen for pair in ids],
+            "rejected_ids": [pair.rejected for pair in ids],
+            "index": list(range(len(ids))),
+        }
+    )
+
+
+def config(folder: Path, batch: int) -> RewardConfig:
+    return RewardConfig(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=batch,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        max_length=None,
+        remove_unused_columns=False,
+        report_to="none",
+        dataloader_pin_memory=False,
+        logging_steps=1,
+        save_strategy="no",
+        disable_tqdm=True,
+        learning_rate=1e-3,
+        seed=0,
+    )
+
+
+def stock_step(world: SimpleNamespace, folder: Path) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients of TRL's own trainer, forward and collator included, on all pairs as one batch."""
+    model = fresh_model(world, ours=False)
+    stock = as_dataset(world.ids).remove_columns("index")
+    trainer = trl.RewardTrainer(
+        model=model, args=config(folder, PAIRS), train_dataset=stock, processing_class=world.renderer.tokenizer
+    )
+    batch = trainer.data_collator([stock[index] for index in range(PAIRS)])
+    trainer.create_optimizer()
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer.training_step(trainer.model, batch)
+    return float(loss), gradients(trainer.model)
+
+
+def fresh_model(world: SimpleNamespace, *, ours: bool) -> torch.nn.Module:
+    model = load_base(Spec(), world.base, world.renderer.tokenizer, seed=5)
+    if not ours:
+        del model.forward  # back to transformers' own pooling by pad id
+    return model
+
+
+def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize("layout_name", ["padded", "tree"])
+@pytest.mark.parametrize("token_budget", [100_000, 300, 64], ids=["one micro-batch", "several", "one pair each"])
+def test_step_equals_stock_trl(world: SimpleNamespace, tmp_path: Path, token_budget: int, layout_name: str) -> None:
+    model = fresh_model(world, ours=True)
+    layout = choose_layout(layout_name, model, world.renderer.pad_token_id)
+    assert layout.name == layout_name
+    trainer = WholeStepTrainer(
+        model=model,
+        args=config(tmp_path, PAIRS),
+        train_dataset=as_dataset(world.ids).with_format("numpy"),
+        processing_class=world.renderer.tokenizer,
+        sampler=StepSampler(np.arange(PAIRS), PAIRS),
+        prompts_P=np.arange(PAIRS),
+        layout=layout,
+        token_budget=token_budget,
+        fingerprint="",
+        on_step=lambda *_: False,
+    )
+    trainer.create_optimizer()
+    step = next(iter(trainer.get_train_dataloader()))
+    assert sorted(step.indices) == list(range(PAIRS))
+    loss = float(trainer.training_step(trainer.model, step))
+
+    stock_loss, stock_gradients = stock_step(world, tmp_path)
+    assert loss == pytest.approx(stock_loss, abs=1e-6)
+    ours = gradients(trainer.model)
+    assert ours.keys() == stock_gradients.keys()
+    for name, wanted in stock_gradients.items():
+        difference = (ours[name] - wanted).norm() / wanted.norm().clamp_min(1e-12)
+        assert difference <= 1e-5, name
+
+
+def test_step_loss_is_the_bradley_terry_loss_of_its_rewards(world: SimpleNamespace, tmp_path: Path) -> None:
+    records = []
+    trainer = WholeStepTrainer(
+        model=fresh_model(world, ours=True),
+        args=config(tmp_path, PAIRS),
+        train_dataset=as_dataset(world.ids).with_format("numpy"),
+        processing_class=world.renderer.tokenizer,
+        sampler=StepSampler(order_pairs(np.arange(PAIRS), "shuffled", 1), 10),
+        prompts_P=np.arange(PAIRS),
+        layout=PaddedBatches(world.renderer.pad_token_id),
+        token_budget=400,
+        fingerprint="",
+        on_step=lambda metrics, indices, margins: bool(records.append((metrics, indices, margins))),
+    )
+    trainer.train()
+    assert [metrics.pairs for metrics, _, _ in records] == [10, 10, 4]
+    assert sorted(index for _, indices, _ in records for index in indices) == list(range(PAIRS))
+    for metrics, _, margins in records:
+        assert metrics.loss == pytest.approx(bradley_terry.loss(margins, np.zeros_like(margins)), abs=1e-6)
+        assert metrics.margin_mean == pytest.approx(float(np.mean(margins)), abs=1e-9)
+        assert metrics.accuracy == pytest.approx(float(np.mean(margins > 0) + np.mean(margins == 0) / 2))
