@@ -36,7 +36,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "http_corpus.jsonl"
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "builders")]
 
 HANG_SECONDS = 10.0
 MOST_BYTES = 256 * 2**20

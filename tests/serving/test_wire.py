@@ -415,7 +415,7 @@ def test_what_libraries_write_to_standard_error_goes_the_same_way(capfd: pytest.
 def process(folder: Path, *options: str, stderr: Any = None, before: str = "") -> Iterator[tuple[int, Any]]:
     """The server of the fuzz target in a process of its own; its port."""
     file = folder / "log"
-    target = Path(__file__).parent / "fuzz" / "http_bytes.py"
+    target = Path(__file__).parents[1] / "fuzz" / "http_bytes.py"
     command = [sys.executable, str(target), "--serve", *options]
     with file.open("wb") as stream:
         run = ["sh", "-c", f'{before} exec "$@"', "sh", *command]
