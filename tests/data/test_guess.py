@@ -77,6 +77,16 @@ SAID = {
          {"prompt": "Q?", "reply_a": GOOD, "reply_b": BAD, "wins_a": 0, "wins_b": 1}],
         {"first": "reply_a", "second": "reply_b", "one_hot": {"first": "wins_a", "second": "wins_b"}},
     ),
+    "a score of each, in the middle of the names": (
+        [{"conv_A": [{"role": "user", "content": "Q?"}], "conv_B": [], "conv_A_rating": 1, "conv_B_rating": 0}],
+        {"first": "conv_A", "second": "conv_B",
+         "scores": {"first": "conv_A_rating", "second": "conv_B_rating", "better": "higher"}},
+    ),
+    "AlpacaFarm": (
+        [{"instruction": "Q?", "input": "x", "output_1": GOOD, "output_2": BAD, "preference": n} for n in (1, 2, 1)],
+        {"first": "output_1", "second": "output_2",
+         "verdict": {"column": "preference", "values": {"first": [1], "second": [2]}}},
+    ),
     "a score of each": (
         [{"prompt": "Q?", "answer_1": GOOD, "answer_2": BAD, "score_1": 3, "score_2": 1.5}],
         {"first": "answer_1", "second": "answer_2",
@@ -141,6 +151,17 @@ def test_what_the_file_does_not_say_is_not_guessed(rows, says):
     found = found_in(*rows)
     assert says in found.problem
     assert "kind: comparison" in found.fix
+
+
+def test_the_prompt_is_found_where_one_column_can_hold_it():
+    asked = [{"from": "user", "value": "Q?"}]
+    assert found_in({"trajectory": asked, "chosen": GOOD, "rejected": BAD, "id": "1"}).columns == {
+        "prompt": "trajectory"
+    }
+    farm = found_in(*SAID["AlpacaFarm"][0])
+    assert farm.columns == {"prompt": "instruction", "input": "input"}
+    whole = [*asked, {"from": "gpt", "value": GOOD}]
+    assert found_in({"trajectory": asked, "chosen": whole, "rejected": whole}).columns == {}  # the sides begin with it
 
 
 def test_context_is_mapped_by_its_name():

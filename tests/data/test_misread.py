@@ -165,6 +165,8 @@ def test_a_transcript_that_is_none_is_rejected_with_its_place(text, says, tmp_pa
         ("chatml", f"<|im_start|>system\nS<|im_end|>\n{CHATML_ASKED.replace('Hi', 'Q')}A<|im_end|>\n"),
         ("llama3", LLAMA3),
         ("zephyr", "<|system|>\nS</s>\n<|user|>\nQ</s>\n<|assistant|>\nA</s>\n"),
+        ("zephyr", "<|system|>S<|endoftext|><|prompter|>Q<|endoftext|><|assistant|>A<|endoftext|>"),
+        ("instruction_response", "### System: S### Human: Q### Assistant: A"),
         ("user_assistant", "SYSTEM: S\nUSER: Q\nASSISTANT: A</s>"),
         ("instruction_response", "### System:\nS\n\n### Instruction:\nQ\n\n### Response:\nA"),
         ("human_assistant", "\n\nSystem: S\n\nHuman: Q\n\nAssistant: A"),

@@ -110,6 +110,7 @@ SMALL = {
         [{"input": {"messages": chat(Q), "tools": [], "parallel_tool_calls": True}, "preferred_output":
           [say("assistant", G)], "non_preferred_output": [say("assistant", B)]}], PAIR),
     "ms-swift": ([{"messages": chat(*EARLIER, Q, G), "rejected_response": B}], PAIR),
+    "ms-swift (rejected_messages)": ([{"messages": chat(*EARLIER, Q, G), "rejected_messages": chat(*EARLIER, Q, B)}], PAIR),
     "Label Studio (JSON)": (
         [{"id": 1, "data": {"prompt": Q, "text1": B, "text2": G}, "annotations": tool("right"), "predictions": []},
          {"id": 2, "data": {"prompt": P, "text1": G, "text2": B}, "annotations": tool("left") * 2 + tool("right")}],

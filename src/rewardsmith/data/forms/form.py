@@ -95,11 +95,32 @@ class Basis:
         if self.by_turn:
             return self._by_turn(row, stated, (first, second), names)
         if self.strings == "text" and not self.style and self._is_text(stated, first, second):
-            parts = _text_parts(stated, (first, second), names)
-        else:
-            given = self._prompt(row, stated, tools=False)
-            sides = [self._side(value, name, stated) for value, name in zip((first, second), names, strict=True)]
-            parts = _chat_parts(given, sides[0], sides[1], names)
+            return _text_parts(stated, (first, second), names)
+        given = self._prompt(row, stated, tools=False)
+        sides = self._side(first, names[0], stated), self._side(second, names[1], stated)
+        return self.join(row, given, sides, names)
+
+    @property
+    def joins_texts(self) -> bool:
+        """Whether two answers must be read together: texts without a template, or lists of turns."""
+        return self.by_turn or (self.strings == "text" and not self.style)
+
+    def several(self, row: Row, values: Sequence[Any], names: Sequence[str]) -> tuple[Conversation, list[Conversation]]:
+        """The prompt of a row and its answers, each read once; `join` makes the parts of any two of them.
+
+        Raises:
+            RowFault: an answer is none.
+        """
+        self._refuse_images(row)
+        stated = self._stated(row)
+        given = self._prompt(row, stated, tools=False)
+        return given, [self._side(value, name, stated) for value, name in zip(values, names, strict=True)]
+
+    def join(
+        self, row: Row, given: Conversation, sides: tuple[Conversation, Conversation], names: tuple[str, str]
+    ) -> Parts:
+        """Prompt and sides of two answers that were read before; raises as `parts` does."""
+        parts = _chat_parts(given, *sides, names)
         if "tools" in self.looks:
             tools = self.turns.read_tools(self.look("tools", row), "tools")
             return with_tools(parts[0], tools), parts[1], parts[2]

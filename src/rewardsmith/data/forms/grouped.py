@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.forms.form import Basis, Formed, Row, number_of
+from rewardsmith.data.forms.form import Basis, Formed, Parts, Row, number_of
 from rewardsmith.data.forms.lists import Answer, compared, text_key
 from rewardsmith.data.messages import RowFault, shown
 from rewardsmith.data.paths import Look, path_of
@@ -54,16 +54,20 @@ class GroupedReader:
         Raises:
             RowFault: it has no prompt, no answer or no number.
         """
-        prompt = self.basis.prompt(row)
-        if not prompt:
-            raise RowFault("missing_prompt", "the form `grouped` finds answers to one prompt by their prompt")
         value = self.answer(row)
         if value is None:
             raise RowFault("missing_field", f"{self.form.answer} is missing")
         score = number_of(self.score(row))
         if score is None:
             raise RowFault("unknown_verdict", f"{self.form.score} is {shown(self.score(row))}, no finite number")
-        self.basis.parts(row, value, value, (self.form.answer, self.form.answer))  # a fault of this row is told with it
+        if self.basis.joins_texts:
+            prompt = self.basis.prompt(row)
+            self.basis.parts(row, value, value, (self.form.answer, self.form.answer))  # a fault is told with its row
+        else:
+            given, _ = self.basis.several(row, (value,), (self.form.answer,))
+            prompt = self.basis.prompt(row) if "tools" in self.basis.looks else given
+        if not prompt:
+            raise RowFault("missing_prompt", "the form `grouped` finds answers to one prompt by their prompt")
         self._rows.append(json.dumps(row, default=str).encode())
         self._prompts += digest_of(prompt)
         self._numbers.append(number)
@@ -99,11 +103,12 @@ class GroupedReader:
         answers = [_answer(self.answer(row), self.score(row), sign) for row in rows]
         found = compared(answers, self.form)
         pairs, used = [], set[int]()
+        sides: dict[int, tuple[Conversation, Conversation]] = {}
         for better, worse, gap in found.pairs:
             values = answers[better].value, answers[worse].value
             names = (f"{self.form.answer} of row {numbers[better]}", f"{self.form.answer} of row {numbers[worse]}")
             try:
-                parts = self.basis.parts(rows[better], *values, names)
+                parts = self._parts(rows, (better, worse), values, names, sides)
             except RowFault as fault:  # sides that are written in two ways; each row alone was sound
                 every = [(n, self.basis.row_id(row), fault) for n, row in zip(numbers, rows, strict=True)]
                 return Group(numbers[0], Formed(()), len(rows), every)
@@ -118,6 +123,24 @@ class GroupedReader:
             (numbers[place], self.basis.row_id(rows[place]), why) for place in range(len(rows)) if place not in used
         ]
         return Group(numbers[0], Formed(pairs, found.ties, found.capped), len(rows), unused)
+
+    def _parts(
+        self,
+        rows: list[Row],
+        places: tuple[int, int],
+        values: tuple[Any, Any],
+        names: tuple[str, str],
+        sides: dict[int, tuple[Conversation, Conversation]],
+    ) -> Parts:
+        """Prompt and sides of the answers at two places; each row is read once, and kept in `sides`."""
+        if self.basis.joins_texts:
+            return self.basis.parts(rows[places[0]], *values, names)
+        for place, value, name in zip(places, values, names, strict=True):
+            if place not in sides:
+                given, (side,) = self.basis.several(rows[place], (value,), (name,))
+                sides[place] = given, side
+        given, first = sides[places[0]]
+        return self.basis.join(rows[places[0]], given, (first, sides[places[1]][1]), names)
 
 
 def _answer(value: Any, score: Any, sign: float) -> Answer:

@@ -91,13 +91,17 @@ class ListReader:
         found = compared(answers, self.form)
         if not found.pairs and found.ties:
             raise Tie(f"all {found.ties} comparisons of the row are ties", found.ties)
-        pairs = []
+        pairs, basis = [], self.basis
+        called = [f"{self.form.answers}[{place}]" for place in range(len(answers))]
+        read = None if basis.joins_texts else basis.several(row, [answer.value for answer in answers], called)
         for better, worse, gap in found.pairs:
-            values = answers[better].value, answers[worse].value
-            names = (f"{self.form.answers}[{better}]", f"{self.form.answers}[{worse}]")
-            parts = self.basis.parts(row, *values, names)
-            suffix, written = f":{better}-{worse}", self.basis.written(row, *values)
-            pairs.append(self.basis.pair(row, number, parts, margin=gap, suffix=suffix, form=written))
+            values, names = (answers[better].value, answers[worse].value), (called[better], called[worse])
+            if read is None:
+                parts = basis.parts(row, *values, names)
+            else:
+                parts = basis.join(row, read[0], (read[1][better], read[1][worse]), names)
+            suffix, written = f":{better}-{worse}", basis.written(row, *values)
+            pairs.append(basis.pair(row, number, parts, margin=gap, suffix=suffix, form=written))
         return Formed(pairs, found.ties, found.capped)
 
     def _answers(self, row: Row) -> list[Answer]:

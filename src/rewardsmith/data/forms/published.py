@@ -432,6 +432,17 @@ PUBLISHED: tuple[Published, ...] = (
         looks=_both(_cells("messages", _has_role), _cells("rejected_response", _is_text)),
     ),
     Published(
+        "ms-swift (rejected_messages)",
+        (),
+        frozenset({"messages", "rejected_messages"}),
+        {"kind": "pair"},
+        "messages end with the better answer, rejected_messages with the worse one",
+        "ms-swift, custom data set (RLHF)",
+        columns={"chosen": "messages", "rejected": "rejected_messages"},
+        optional={"tools": "tools"},
+        looks=_both(_cells("messages", _has_role), _cells("rejected_messages", _has_role)),
+    ),
+    Published(
         "Label Studio (JSON)",
         (),
         frozenset({"data", "annotations"}),

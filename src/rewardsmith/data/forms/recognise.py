@@ -30,7 +30,10 @@ Rows = Sequence[Mapping[str, Any]]
 _CHOSEN = {"chosen", "better", "best", "preferred", "winner", "win", "good", "positive", "accepted", "selected"}
 _REJECTED = {"rejected", "worse", "worst", "dispreferred", "loser", "lose", "bad", "negative", "refused"}
 _PROMPT = {"prompt", "question", "instruction", "query", "request", "task", "problem", "user"}
-_LIKELY_PROMPT = {*_PROMPT, "input", "conversation", "conversations", "context", "messages", "post", "history"}
+_LIKELY_PROMPT = {
+    *_PROMPT, "input", "conversation", "conversations", "context", "messages", "post", "history", "trajectory",
+    "dialog", "dialogue", "turns",
+}  # fmt: skip
 _SUFFIXES = (("a", "b"), ("A", "B"), ("0", "1"), ("1", "2"), ("left", "right"), ("first", "second"), ("one", "two"))
 _VERDICT = {
     "winner", "label", "labels", "preference", "preferred", "choice", "chosen", "verdict", "better", "best", "vote",
@@ -182,9 +185,39 @@ def _pairs(names: Collection[str], rows: Rows) -> Recognised | None:
         ties = _tie_columns(names, rows, {*sides, *columns.values()})
         if ties:
             form["ties"] = ties
+    columns |= _asked(names, columns, sides, texts)
     context = _context(names, rows, columns)
     ignore = () if form["kind"] != "pair" else _settled(names, rows, form)
     return Recognised("a better and a worse answer", form, {**columns, **context}, ignore)
+
+
+def _asked(
+    names: Collection[str], columns: Mapping[str, Any], sides: Sequence[str], answers: Sequence[Any]
+) -> dict[str, str]:
+    """The prompt's column, where the answers do not hold it and one column alone can."""
+    if {"instruction", "input"} <= set(names) and "prompt" not in names:
+        return {"prompt": "instruction", "input": "input"}
+    if columns.get("prompt") is not None or known("prompt", names) is not None or not _alone(answers):
+        return {}
+    left = [name for name in names if name not in sides and _words(name) & _LIKELY_PROMPT]
+    return {"prompt": left[0]} if len(left) == 1 else {}
+
+
+def _alone(values: Sequence[Any]) -> bool:
+    """Whether answers do not hold their prompt."""
+    read = [parsed(value) for value in values]
+    return all(
+        isinstance(value, str | dict)
+        or (_is_list(value) and str(value[0].get("role", value[0].get("from"))).lower() in _SAID)
+        for value in read
+    )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+_SAID = ("assistant", "gpt", "bot", "model")
 
 
 def _settled(names: Collection[str], rows: Rows, form: Mapping[str, Any]) -> tuple[str, ...]:
@@ -239,10 +272,10 @@ def _one_hot(names: Collection[str], rows: Rows) -> Recognised | None:
         values = [same(row.get(name)) for row in rows for name in (first, second)]
         if not set(values) <= {"0", "1", "true", "false"} or not _words(first) & {*_VERDICT, "win", "wins"}:
             continue
-        sides = _answers(names, rows, {first, second}, _suffix(first), _suffix(second))
+        sides = _answers(names, rows, {first, second}, _ends(first, second))
         if sides is None:
             continue
-        stem = first[: len(first) - len(_suffix(first))]
+        stem = first
         tie = next((name for name in names if "tie" in _words(name) and _alike(name, stem)), None)
         hot = {"first": first, "second": second, **({"tie": tie} if tie else {})}
         form = {"kind": "comparison", "first": sides[0], "second": sides[1], "one_hot": hot}
@@ -257,7 +290,7 @@ def _alike(name: str, stem: str) -> bool:
 def _with_verdict(names: Collection[str], rows: Rows) -> Recognised | None:
     """Two answers and a column of outcomes that names them by their own ending."""
     for first, second in _answer_pairs(names, rows):
-        ends = _suffix(first), _suffix(second)
+        ends = _ends(first, second) or ("", "")
         for name in names:
             if name in (first, second) or not _words(name) & _VERDICT:
                 continue
@@ -314,7 +347,7 @@ def _with_scores(names: Collection[str], rows: Rows) -> Recognised | None:
             continue
         if any(number_of(row.get(name)) is None for row in rows for name in (first, second)):
             continue
-        sides = _answers(names, rows, {first, second}, _suffix(first), _suffix(second))
+        sides = _answers(names, rows, {first, second}, _ends(first, second))
         if sides is None:
             continue
         lower = "rank" in _words(first) or "ranks" in _words(first)
@@ -392,7 +425,9 @@ def _compared(
     """With the prompt and its context, of the columns that are left."""
     left = [name for name in names if name not in set(taken)]
     columns: dict[str, Any] = {}
-    if known("prompt", left) is None:
+    if "instruction" in left and "prompt" not in left:
+        columns = {"prompt": "instruction", **({"input": "input"} if "input" in left else {})}
+    elif known("prompt", left) is None:
         likely = [name for name in left if _words(name) & _LIKELY_PROMPT and _holds_text(name, rows)]
         best = [name for name in likely if _words(name) & _PROMPT] or likely
         if best:
@@ -498,11 +533,11 @@ def _is_answer(name: str, rows: Rows) -> bool:
 
 
 def _answers(
-    names: Collection[str], rows: Rows, taken: Collection[str], first: str, second: str
+    names: Collection[str], rows: Rows, taken: Collection[str], ends: tuple[str, str] | None
 ) -> tuple[str, str] | None:
-    """The two answers whose columns end so."""
+    """The two answers whose columns are told apart by the same words."""
     for pair in _answer_pairs([name for name in names if name not in taken], rows):
-        if (_suffix(pair[0]), _suffix(pair[1])) == (first, second):
+        if _ends(*pair) == ends:
             models = {"model", "models"}
             if not (_words(pair[0]) & models and not _words(pair[0]) & {"response", "answer", "output"}):
                 return pair
@@ -510,24 +545,33 @@ def _answers(
 
 
 def _pairs_alike(names: Collection[str]) -> list[tuple[str, str]]:
-    """Columns that differ in their ending only: `response_a` and `response_b`."""
-    found = []
-    for first, second in combinations(names, 2):
-        for one, other in ((first, second), (second, first)):
-            ends = _suffix(one), _suffix(other)
-            if ends in _SUFFIXES and one[: len(one) - len(ends[0])] == other[: len(other) - len(ends[1])]:
-                found.append((one, other))
+    """Columns that differ in one word only, which tells them apart: `response_a` and `response_b`."""
+    found = [
+        (one, other)
+        for first, second in combinations(names, 2)
+        for one, other in ((first, second), (second, first))
+        if _ends(one, other) is not None
+    ]
     return sorted(found, key=lambda pair: bool(_words(pair[0]) & {"model", "id", "name", "source"}))
+
+
+def _ends(first: str, second: str) -> tuple[str, str] | None:
+    """The words that tell two columns apart, where these are a and b, 1 and 2 …; None where more differs."""
+    one, other = _pieces(first), _pieces(second)
+    differing = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
+    if len(one) != len(other) or len(differing) != 1 or differing[0] not in _SUFFIXES:
+        return None
+    return differing[0]
+
+
+def _pieces(name: str) -> list[str]:
+    """`conv_A_rating` → conv, A, rating; `text1` → text, 1."""
+    return re.findall(r"\d+|[a-z]+|[A-Z](?![a-z])|[A-Z][a-z]+", name)
 
 
 def _two_alike(names: Collection[str]) -> tuple[str, str] | None:
     pairs = _pairs_alike(names)
     return pairs[0] if pairs else None
-
-
-def _suffix(name: str) -> str:
-    match = re.search(r"(left|right|first|second|one|two|(?<![a-z])[ab]|(?<![A-Z])[AB]|(?<!\d)[012])$", name)
-    return match[1] if match else ""
 
 
 def _words(name: str) -> set[str]:

@@ -25,11 +25,15 @@ from rewardsmith.types import Conversation, Message
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How turns are marked: `opening` matches a marker and names its role, `closing` may end a turn."""
+    """How turns are marked: `opening` matches a marker and names its role, `closing` may end a turn.
+
+    `lead` is put before the first turn, so that a pattern may begin with letters that it can be searched for by.
+    """
 
     opening: re.Pattern[str]
-    closing: str = ""
+    closing: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
+    lead: str = ""
 
     def role(self, marker: str) -> str:
         """Ours for the role that a marker names, "" where it names none."""
@@ -46,18 +50,20 @@ _TASK = {
 }  # fmt: skip
 
 STYLES = {
-    "human_assistant": Style(re.compile(r"(?:\A\s*|\n\n)(Human|Assistant|System):[ ]?"), roles=_CHAT),
-    "chatml": Style(re.compile(r"<\|im_start\|>([^\n<]{1,20})(?:\n|\Z)"), "<|im_end|>", _CHAT),
-    "llama3": Style(re.compile(r"<\|start_header_id\|>(\w{1,20})<\|end_header_id\|>\s*"), "<|eot_id|>", _CHAT),
-    "gemma": Style(re.compile(r"<start_of_turn>(\w{1,20})(?:\n|\Z)"), "<end_of_turn>", _CHAT),
-    "zephyr": Style(re.compile(r"<\|(user|assistant|system|prompter)\|>\s?"), "</s>", _CHAT),
+    "human_assistant": Style(re.compile(r"\n\n(Human|Assistant|System):[ ]?"), lead="\n\n", roles=_CHAT),
+    "chatml": Style(re.compile(r"<\|im_start\|>([^\n<]{1,20})(?:\n|\Z)"), ("<|im_end|>",), _CHAT),
+    "llama3": Style(re.compile(r"<\|start_header_id\|>(\w{1,20})<\|end_header_id\|>\s*"), ("<|eot_id|>",), _CHAT),
+    "gemma": Style(re.compile(r"<start_of_turn>(\w{1,20})(?:\n|\Z)"), ("<end_of_turn>",), _CHAT),
+    "zephyr": Style(
+        re.compile(r"<\|(user|assistant|system|prompter)\|>\s?"), ("</s>", "<|end|>", "<|endoftext|>"), _CHAT
+    ),
     "user_assistant": Style(
         re.compile(r"(?:\A\s*|\n+|(?<=</s>)|(?<=[.?!] ))(USER|ASSISTANT|SYSTEM|User|AI|Bot|Assistant):[ ]?"),
-        "</s>",
+        ("</s>",),
         _CHAT,
     ),
     "instruction_response": Style(
-        re.compile(r"(?:\A\s*|\n+)### ?(Instruction|Response|Human|Assistant|User|System):[ ]?\n?"), roles=_TASK
+        re.compile(r"(?:\A\s*|\s*)### ?(Instruction|Response|Human|Assistant|User|System):[ ]?\n?"), roles=_TASK
     ),
 }
 """By the name that a spec writes."""
@@ -80,7 +86,7 @@ def style_of(text: str) -> str:
     """The style whose markers begin a text, "" where none does."""
     begun = _after_first(text)
     for name, style in STYLES.items():
-        match = style.opening.match(begun)
+        match = style.opening.match(_led(begun, style))
         if match and style.role(match[1]):
             return name
     return ""
@@ -98,7 +104,8 @@ def read_transcript(text: str, style: str, where: str, *, is_open: bool = False)
     Raises:
         RowFault: it does not begin with a turn, or the turns do not alternate.
     """
-    marks, begun = STYLES[style], _after_first(check_text(text, where))
+    marks = STYLES[style]
+    begun = _led(_after_first(check_text(text, where)), marks)
     found = [match for match in marks.opening.finditer(begun) if marks.role(match[1])]
     if not found or begun[: found[0].start()].strip():
         raise RowFault("transcript", f"{where} does not begin with a turn ({style}): {begun[:40]!r}")
@@ -176,20 +183,26 @@ def _same_marker(marker: str, before: str) -> bool:
     return before.rstrip().endswith(marker.rstrip())
 
 
+def _led(text: str, style: Style) -> str:
+    """A text whose first turn is marked as all others are."""
+    return text if not style.lead or text.startswith(style.lead) else style.lead + text.lstrip()
+
+
 def _after_first(text: str) -> str:
     """Without a BOS token before the first turn."""
     begun = text.lstrip()
-    for token in _FIRST:
-        if begun.startswith(token):
-            return begun.removeprefix(token)
-    return text
+    if begun[:1] != "<":
+        return text
+    return next((begun.removeprefix(token) for token in _FIRST if begun.startswith(token)), text)
 
 
-def _closed(content: str, closing: str, where: str) -> str:
-    if closing and closing in content:
-        content, _, rest = content.partition(closing)
-        if rest.replace(closing, "").strip():
-            raise RowFault("transcript", f"{where} has text behind {closing}: {rest.strip()[:40]!r}")
+def _closed(content: str, closings: tuple[str, ...], where: str) -> str:
+    """The content of a turn, up to what closes it; nothing may stand behind that."""
+    for closing in closings:
+        if closing in content:
+            content, _, rest = content.partition(closing)
+            if rest.replace(closing, "").strip():
+                raise RowFault("transcript", f"{where} has text behind {closing}: {rest.strip()[:40]!r}")
     return content.strip()
 
 
