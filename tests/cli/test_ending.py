@@ -64,7 +64,7 @@ def test_a_hostile_message_of_an_exception_stays_one_line_of_text(capsys: pytest
         (SystemExit(0), 0, ""),
         (RecursionError("maximum recursion depth exceeded"), 70, "internal error: RecursionError"),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x.bin"), 2, "error: /data/x.bin: cannot be"),
-        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 2, "error: /root/x: cannot be"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/y"), 2, "error: /data/y: cannot be"),
         (MemoryError(), 2, "error: out of memory"),
         (ConnectionError("no route"), 70, "internal error: ConnectionError: no route; traceback: "),
     ],

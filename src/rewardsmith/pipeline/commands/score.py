@@ -186,7 +186,7 @@ def _check_output(options: ScoreOptions) -> None:
         )
     files = _Files(options.output)
     if not options.overwrite:
-        for path in (options.output, files.rejected):
+        for path in (options.output,):
             if path.exists():
                 raise RunDirectoryError(
                     "stands there already", where=str(path), fix="name another file, or say --overwrite"
