@@ -128,7 +128,7 @@ check: $(STAMP)  ## Lint, format, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-format: $(STAMP)  ## Format the code and mend what ruff can mend
+format: $(STAMP)  ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format
 
 docs: $(STAMP)  ## Write the reference pages from the code, then the site of all pages into build/site

@@ -9,7 +9,7 @@ errors above at 4,000. With 400 resamples here, 10,000 in `compare`.
 
 - itself: the same rewards twice.
 - equal noise: every row is right under each model with one probability; whether both are right together is drawn.
-- planted: the second model mends a share of the first one's wrong rows and breaks fewer.
+- planted: the second model fixes a share of the first one's wrong rows and breaks fewer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The error tree: one message says what, where and how to mend it; the drawing in the docstring is the truth."""
+"""The error tree: one message says what, where and how to fix it; the drawing in the docstring is the truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def classes() -> dict[str, type[RewardsmithError]]:
     return {name: kind for name, kind in kinds.items() if issubclass(kind, RewardsmithError)}
 
 
-def test_a_message_has_its_place_and_its_mend() -> None:
+def test_a_message_has_its_place_and_its_fix() -> None:
     error = DataError("found 3", where="pairs.jsonl:12, field 'chosen'", fix="write text")
     assert str(error) == "pairs.jsonl:12, field 'chosen': found 3\n  try: write text"
     assert (error.problem, error.where, error.fix) == ("found 3", "pairs.jsonl:12, field 'chosen'", "write text")
@@ -24,9 +24,9 @@ def test_a_message_has_its_place_and_its_mend() -> None:
 
 @pytest.mark.parametrize(
     ("where", "fix", "text"),
-    [("", "", "broken"), ("a.yaml", "", "a.yaml: broken"), ("", "mend it", "broken\n  try: mend it")],
+    [("", "", "broken"), ("a.yaml", "", "a.yaml: broken"), ("", "fix it", "broken\n  try: fix it")],
 )
-def test_place_and_mend_may_be_left_out(where: str, fix: str, text: str) -> None:
+def test_place_and_fix_may_be_left_out(where: str, fix: str, text: str) -> None:
     assert str(RewardsmithError("broken", where=where, fix=fix)) == text
 
 

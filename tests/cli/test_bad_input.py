@@ -1,4 +1,4 @@
-"""Every mistake a user can make: exit 2, one screen, no traceback; the message says where, what and how to mend it."""
+"""Every mistake a user can make: exit 2, one screen, no traceback; the message says where, what and how to fix it."""
 
 from __future__ import annotations
 

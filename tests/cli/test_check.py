@@ -18,7 +18,7 @@ CONTROL = "\x1b[31m\x1b]0;title\x07\x08\u202e\u2066"
 
 
 def finding(code: str, severity: str, count: int, **more: object) -> Finding:
-    words = {"title": "T", "meaning": f"meaning of {code}", "why": "W", "fix": f"[bold]mend {code}[/bold]"}
+    words = {"title": "T", "meaning": f"meaning of {code}", "why": "W", "fix": f"[bold]fix {code}[/bold]"}
     return Finding.model_validate(
         {**words, "code": code, "severity": severity, "count": count, "of": 1000, "summary": "", **more}
     )
@@ -60,7 +60,7 @@ def test_findings_stand_in_order_of_harm_and_fit(width: int) -> None:
     for words in (
         "meaning of leaked_prompt",
         "the longer response wins",
-        "[bold]mend repeated[/bold]",
+        "[bold]fix repeated[/bold]",
         "pairs.jsonl:17",
     ):
         assert set(words.split()) <= set(whole.replace("(", "").replace(")", "").split()), words

@@ -1,4 +1,4 @@
-"""`rewardsmith judge`: records, report, exit codes, and messages that name endpoint, field and mend."""
+"""`rewardsmith judge`: records, report, exit codes, and messages that name endpoint, field and fix."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_budget_that_is_spent_ends_with_1_and_keeps_everything(call: Any, tmp_
         assert judge.counts()["paid"] == 7
     assert code == 1
     assert "verdicts: 7 of 12 rows; missing: no budget left 5" in out
-    assert "raise the budget or mend the endpoint, and run the same command again" in out
+    assert "raise the budget or fix the endpoint, and run the same command again" in out
     assert (tmp_path / "out" / "eval" / "rewardbench2" / "results.json").is_file()
 
 

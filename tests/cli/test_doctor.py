@@ -36,7 +36,7 @@ def test_versions_alone_end_well() -> None:
     assert "transformers" in said
 
 
-def test_an_error_ends_with_one_and_names_place_reason_and_mend(script: Path) -> None:
+def test_an_error_ends_with_one_and_names_place_reason_and_fix(script: Path) -> None:
     code, said = run(script)
     assert code == 1
     assert f"error  {script}:1  trl.ORPOTrainer" in said

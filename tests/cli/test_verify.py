@@ -1,4 +1,4 @@
-"""`rewardsmith verify`: clean checkpoints pass on every path; each planted fault is named with file, value and mend."""
+"""`rewardsmith verify`: clean checkpoints pass on every path; each planted fault is named with file, value and fix."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def changed_weight(folder: Path) -> None:
 
 
 def template_of_the_base(folder: Path) -> None:
-    """The likeliest accident: someone copies the base's own template back. Our loader mends it in memory."""
+    """The likeliest accident: someone copies the base's own template back. Our loader fixes it in memory."""
     base = Path(json.loads((folder / "rewardsmith.json").read_text())["base_model"])
     (folder / "chat_template.jinja").write_text((base / "chat_template.jinja").read_text())
 

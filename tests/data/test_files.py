@@ -1,4 +1,4 @@
-"""Every format gives the same rows; every broken file is named with its line and its mend."""
+"""Every format gives the same rows; every broken file is named with its line and its fix."""
 
 from __future__ import annotations
 

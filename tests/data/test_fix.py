@@ -1,4 +1,4 @@
-"""The fixed data: every row is kept or removed with its reason, and checking it again finds nothing that was mended."""
+"""The fixed data: every row is kept or removed with its reason, and checking it again finds nothing that was fixed."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def reaches(edges, start, end):
 
 
 @given(st.lists(st.sampled_from(["".join(two) for two in permutations("ABCDE", 2)]), max_size=14))
-def test_cycles_are_those_of_a_search_by_hand_and_the_mend_leaves_none(labelled):
+def test_cycles_are_those_of_a_search_by_hand_and_the_fix_leaves_none(labelled):
     edges = [tuple(label) for label in labelled]
     clear = [edge for edge in edges if edges.count(edge) > edges.count(edge[::-1])]
     expected = [n for n, (a, b) in enumerate(edges) if (a, b) in clear and reaches(clear, b, a)]

@@ -36,7 +36,7 @@ def test_ranges_are_in_order_and_end_before_the_newest_known() -> None:
 def test_every_rule_has_a_source_for_its_first_version() -> None:
     for rule in BOOK.rules:
         assert rule.source.startswith(f"https://pypi.org/project/{rule.package}/"), rule.id
-        assert rule.mend, rule.id
+        assert rule.fix, rule.id
 
 
 def test_names_are_unique() -> None:

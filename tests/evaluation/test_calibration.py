@@ -55,7 +55,7 @@ def test_an_overconfident_scorer_has_its_temperature_and_a_raw_error():
     assert found.log_loss < found.log_loss_raw
 
 
-def test_a_shape_that_no_temperature_mends_keeps_an_error():
+def test_a_shape_that_no_temperature_fixes_keeps_an_error():
     # sure of itself at every margin, but right in 60 of 100 whatever the margin
     rng = np.random.default_rng(2)
     margins = rng.uniform(0.1, 6, 4000) * np.where(rng.random(4000) < 0.6, 1, -1)

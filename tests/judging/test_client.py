@@ -97,7 +97,7 @@ def test_retries_end_and_say_why() -> None:
     assert (answer.usage, client.budget.spent) == (Usage(), Charge())
 
 
-def test_what_asking_again_cannot_mend_is_asked_once() -> None:
+def test_what_asking_again_cannot_fix_is_asked_once() -> None:
     line = Script(WRONG)
     assert asked(line)[0].missing == "failed"
     assert len(line.keys) == 1
@@ -128,7 +128,7 @@ def test_an_endpoint_that_does_not_count_is_taken_to_have_charged_the_most() -> 
 
 @pytest.mark.parametrize("again", [True, False])
 def test_an_endpoint_that_was_never_there_is_refused_by_name(again: bool) -> None:
-    gone = Failure("cannot be reached", paid=False, again=again, mend=("judge.endpoint", "start it"))
+    gone = Failure("cannot be reached", paid=False, again=again, fix=("judge.endpoint", "start it"))
     _, client, _ = asked(Script(gone), retries=2)
     assert str(client.refusal) == (
         "http://host/v1 (model 'm'), field 'judge.endpoint': cannot be reached\n  try: start it"
@@ -136,7 +136,7 @@ def test_an_endpoint_that_was_never_there_is_refused_by_name(again: bool) -> Non
 
 
 def test_an_endpoint_that_went_away_is_not() -> None:
-    gone = Failure("cannot be reached", paid=False, again=True, mend=("judge.endpoint", "start it"))
+    gone = Failure("cannot be reached", paid=False, again=True, fix=("judge.endpoint", "start it"))
 
     async def two() -> tuple[Client, Answer]:
         client = Client(spec(retries=1), Script(GOOD, gone), CallLog(), sleep=Clock())

@@ -139,8 +139,8 @@ def test_the_request_carries_its_idempotency_key_and_the_key_of_the_environment(
 def test_nobody_there_is_not_paid_and_named() -> None:
     found = failure("http://127.0.0.1:1/v1")
     assert (found.paid, found.again) == (False, True)
-    assert found.mend is not None
-    assert found.mend[0] == "judge.endpoint"
+    assert found.fix is not None
+    assert found.fix[0] == "judge.endpoint"
 
 
 def test_no_answer_in_time_is_perhaps_paid() -> None:

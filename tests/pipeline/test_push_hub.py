@@ -154,7 +154,7 @@ def test_nothing_becomes_public_by_accident(world: World, hub: StandIn, run: Pat
     assert world("push", str(run), "acme/known", "--public").code == 0
 
 
-def test_a_wrong_token_is_one_line_with_the_mend(
+def test_a_wrong_token_is_one_line_with_the_fix(
     world: World, hub: StandIn, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")

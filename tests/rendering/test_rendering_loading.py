@@ -1,4 +1,4 @@
-"""Tokenizers come from folders; what cannot be loaded is refused with one sentence and a mend."""
+"""Tokenizers come from folders; what cannot be loaded is refused with one sentence and a fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any Jinja template can be closed: what it writes stays, only its end is mended."""
+"""Any Jinja template can be closed: what it writes stays, only its end is fixed."""
 
 from __future__ import annotations
 

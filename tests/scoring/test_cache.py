@@ -227,7 +227,7 @@ def test_a_damaged_value_is_computed_again(model: Path, tmp_path: Path, monkeypa
     counter = Counting(again, monkeypatch)
     np.testing.assert_allclose(again.score(texts(5)), expected, atol=1e-5)
     assert counter.computed == 1
-    assert cached(model, tmp_path).score(texts(5)).shape == (5,)  # mended
+    assert cached(model, tmp_path).score(texts(5)).shape == (5,)  # fixed
     assert math.isfinite(expected.sum())
 
 
@@ -263,7 +263,7 @@ def test_a_cache_that_cannot_be_used_costs_a_note_and_no_reward(model: Path, tmp
 
 @pytest.mark.parametrize("size", [100, 4096, 5000, 8192])
 def test_a_cache_that_was_cut_off_gives_no_wrong_reward(model: Path, tmp_path: Path, size: int) -> None:
-    """SQLite mends some of these by itself and refuses others."""
+    """SQLite fixes some of these by itself and refuses others."""
     first = cached(model, tmp_path)
     expected = first.score(texts(200))
     assert first.path.stat().st_size > 8192

@@ -31,15 +31,15 @@ def test_an_empty_file_is_every_default(path: Path) -> None:
 
 
 BROKEN = {
-    "an open bracket": ("name: a\ntraining: [1\npolicy: 2\n", 3, "expected ',' or ']'", "mend that line"),
+    "an open bracket": ("name: a\ntraining: [1\npolicy: 2\n", 3, "expected ',' or ']'", "fix that line"),
     "a key twice": ("name: a\nseed: 1\nname: b\n", 3, "the key 'name' stands twice", "keep one of the two lines"),
     "a key twice in a section": ("training:\n  seed: 1\n  seed: 2\n", 3, "the key 'seed' stands twice", "keep one"),
     "a key twice, once in quotes": ('seed: 1\n"seed": 2\n', 2, "the key 'seed' stands twice", "keep one"),
     "a tab": ("training:\n\tseed: 1\n", 2, "found character '\\t'", "indent with spaces"),
     "a second document": ("---\nseed: 1\n---\nseed: 2\n", 3, "found another document", "keep one document"),
-    "an unknown alias": ("name: *other\n", 1, "undefined alias", "mend that line"),
-    "a Python object": ("name: !!python/object:os.system x\n", 1, "could not determine a constructor", "mend"),
-    "a list as a key": ("? [a]\n: 1\n", 1, "unhashable key", "mend that line"),
+    "an unknown alias": ("name: *other\n", 1, "undefined alias", "fix that line"),
+    "a Python object": ("name: !!python/object:os.system x\n", 1, "could not determine a constructor", "fix"),
+    "a list as a key": ("? [a]\n: 1\n", 1, "unhashable key", "fix that line"),
 }
 
 

@@ -209,7 +209,7 @@ BREACHES = {
 
 
 @pytest.mark.parametrize("breach", BREACHES)
-def test_a_breach_is_refused_with_its_reason_and_its_mend(breach: str, tmp_path: Path) -> None:
+def test_a_breach_is_refused_with_its_reason_and_its_fix(breach: str, tmp_path: Path) -> None:
     text, line, problem, fix = BREACHES[breach]
     error = refusal(tmp_path, text)
     assert (error.problem, error.fix) == (problem, fix)

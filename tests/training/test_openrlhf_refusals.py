@@ -1,4 +1,4 @@
-"""Each thing of a spec that OpenRLHF would ignore is refused with its field and a mend; what it follows passes."""
+"""Each thing of a spec that OpenRLHF would ignore is refused with its field and a fix; what it follows passes."""
 
 from __future__ import annotations
 

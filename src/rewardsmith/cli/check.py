@@ -39,7 +39,7 @@ def check(
 ) -> None:
     """Check the data contract, before any accelerator time is spent."""
     if sample is not None and fix is not None:
-        raise UserError("--fix mends all of the data, --sample looks at a part", fix="leave one of them out")
+        raise UserError("--fix works on all of the data, --sample looks at a part", fix="leave one of them out")
     loaded = load(spec, [*(overrides or []), *(["data.bad_lines=skip"] if skip_bad_lines else [])])
     fixed = None
     shown: tuple[ShownRow, ...] = ()

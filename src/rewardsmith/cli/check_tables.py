@@ -1,4 +1,4 @@
-"""The data contract on a terminal: findings ordered by harm, each with its size, its interval and its mend.
+"""The data contract on a terminal: findings ordered by harm, each with its size, its interval and its fix.
 
 A wide terminal has everything in one table; on a narrow one the words stand under the table. Whatever comes from the
 data (names of files, excerpts) passes `formatting.visible`: it can neither move the cursor nor colour the screen.

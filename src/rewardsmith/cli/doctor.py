@@ -1,4 +1,4 @@
-"""`rewardsmith doctor`: what of the stack, of scripts and of checkpoints does not work any more, and the mend."""
+"""`rewardsmith doctor`: what of the stack, of scripts and of checkpoints does not work any more, and the fix."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _fixed(examination: Examination, *, yes: bool, quiet: bool) -> bool:
 
 
 def print_examination(console: Console, record: DoctorRecord) -> None:
-    """Versions, then every finding with place, reason and mend, then what was not read, then the count."""
+    """Versions, then every finding with place, reason and fix, then what was not read, then the count."""
     title = f"Python {record.python_version}, {record.python}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in ("package", "installed", "judged by"):

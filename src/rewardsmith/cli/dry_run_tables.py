@@ -19,7 +19,7 @@ def print_dry_run(console: Console, record: DryRunRecord) -> None:
         f"run      {record.run}" + (" (what is there would be deleted)" if record.deletes else ""),
         f"base     {visible(record.base, 80)}, {parameters(record.base_parameters)} parameters; policy {policy}",
         f"trains   backend {record.backend}, device {record.device}",
-        f"pairs    {record.rows:,} rows looked at: " + ("; ".join(record.findings) or "nothing to mend"),
+        f"pairs    {record.rows:,} rows looked at: " + ("; ".join(record.findings) or "nothing to fix"),
         *(f"asks     {key}, {rows:,} rows" for key, rows in record.benchmarks.items()),
         f"flight   {record.flight}",
         *(f"warning: {warning}" for warning in record.warnings),

@@ -57,7 +57,7 @@ def _job_lines(outcome: JudgeOutcome) -> Iterator[str]:
         yield f"failed calls: {count:,} x {problem}"
     yield f"report: {outcome.report}"
     if not outcome.complete:
-        yield "rows without a verdict: raise the budget or mend the endpoint, and run the same command again"
+        yield "rows without a verdict: raise the budget or fix the endpoint, and run the same command again"
 
 
 def _share(share: ShareWithInterval) -> str:

@@ -46,7 +46,7 @@ def verify(
 
 
 def print_verification(console: Console, record: VerifyRecord) -> None:
-    """A line a path, what failed with its mend, and the verdict."""
+    """A line a path, what failed with its fix, and the verdict."""
     table = Table(title=f"{record.conversations} conversations", title_justify="left", box=None, pad_edge=False)
     for name in ("verdict", "path"):
         table.add_column(name)

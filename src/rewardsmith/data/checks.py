@@ -308,15 +308,15 @@ def _replaced(text: str) -> str:
 
 
 def _mojibake(text: str) -> str:
-    """Looks like mojibake to ftfy, and ftfy can mend it: either alone cries wolf at rare scripts and signs."""
+    """Looks like mojibake to ftfy, and ftfy can fix it: either alone cries wolf at rare scripts and signs."""
     if text.isascii() or not _looks_bad(_neighbourhoods(text)):
         return ""
     for line in islice(filter(_looks_bad, text.split("\n")), _LINES):
-        mended = _mended(line)
-        if mended != line:
-            start = len(commonprefix([line, mended]))  # noqa: RUF071 - characters are what is meant
+        fixed = _fixed(line)
+        if fixed != line:
+            start = len(commonprefix([line, fixed]))  # noqa: RUF071 - characters are what is meant
             return (
-                f"{line[start : start + 4]!r} at character {text.index(line) + start} was {mended[start : start + 1]!r}"
+                f"{line[start : start + 4]!r} at character {text.index(line) + start} was {fixed[start : start + 1]!r}"
             )
     return ""
 
@@ -341,7 +341,7 @@ def _looks_bad(text: str) -> bool:
     return not text.isascii() and _ftfy()[0](text)
 
 
-def _mended(line: str) -> str:
+def _fixed(line: str) -> str:
     return _ftfy()[1](line)
 
 
@@ -365,7 +365,7 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-_AGAIN = "write the file again from its source, reading it in its right encoding; ftfy.fix_text mends single texts"
+_AGAIN = "write the file again from its source, reading it in its right encoding; ftfy.fix_text fixes single texts"
 
 NUL_CHARACTER = Check(
     code="nul_character",
@@ -425,7 +425,7 @@ def _identical_tokens(row: TokenizedPair) -> str:
 
 
 _SPECIAL = "remove special tokens from the texts, or use a base whose template does not write them there"
-_TEMPLATE = "mend the template or name another under base_model.chat_template; or correct the rows"
+_TEMPLATE = "fix the template or name another under base_model.chat_template; or correct the rows"
 
 IDENTICAL_TOKENS = Check(
     code="identical_after_truncation",
@@ -489,7 +489,7 @@ BOS_DOUBLED = Check(
     severity="warning",
     title="BOS stands twice at the front",
     meaning="The text begins with two BOS tokens.",
-    why="The base model never saw that, and programs differ in how they mend it: rewards would differ with them.",
+    why="The base model never saw that, and programs differ in how they fix it: rewards would differ with them.",
     fix=_SPECIAL,
 )
 PAD_IN_TEXT = Check(

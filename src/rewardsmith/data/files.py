@@ -3,7 +3,7 @@
     for number, row in read_rows(Path("pairs.jsonl.gz")):      # number: 1-based line (JSONL) or record
         row["chosen"]
 
-A file that cannot be read raises DataError with file, line and mend. What the rows mean is `forms`' business.
+A file that cannot be read raises DataError with file, line and fix. What the rows mean is `forms`' business.
 
 One reader per file format: bytes in, numbered rows out; the first thing that breaks a format raises DataError.
 

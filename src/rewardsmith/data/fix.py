@@ -7,7 +7,7 @@
     clean/removed.jsonl     every other row, with its reason
     clean/fix.json          the counts: read = kept + removed
 
-Checking the result finds none of what was mended: rows were removed until each finding is gone.
+Checking the result finds none of what was fixed: rows were removed until each finding is gone.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ rewardsmith check spec.yaml --fix clean             # the data without the rows 
 ```
 
 It ends with 0, with 1 where a finding is listed under `data.fail_on`, and with 2 where the data cannot be read at all
-(the message names file, line and mend). Severities can be changed:
+(the message names file, line and fix). Severities can be changed:
 
 ```yaml
 data:
@@ -64,7 +64,7 @@ number of rows. What real files show stands in [data_findings.md](../bench/resul
 
 `OUT/train.jsonl` (and `held_out.jsonl`, where the spec names held-out sources) has the rows that stay, `removed.jsonl`
 every other row with its reason, `fix.json` the counts, and `spec.yaml` the same spec over these files. Checking it
-finds none of what was mended. Of duplicates the first row stays, of contradictory labels the majority, of leaks the
+finds none of what was fixed. Of duplicates the first row stays, of contradictory labels the majority, of leaks the
 held-out side (with `--drop-leaked held_out` the training side). Rows of shortcuts and of imbalance stay: leaving out
 rows until a shortcut is gone is a decision about what the data are for.
 
@@ -77,7 +77,7 @@ _BY_THE_READER = {
 
 
 def contract_page() -> str:
-    """The page: how the check works, and every finding with its severity, meaning, reason and mend."""
+    """The page: how the check works, and every finding with its severity, meaning, reason and fix."""
     parts: dict[str, list[str]] = {
         "A row is left out": [],
         "A row stays, and is counted": [],
@@ -95,7 +95,7 @@ def _part(check: Check) -> str:
 
 
 def _entry(check: Check) -> str:
-    text = f"- **{check.title}** (`{check.code}`, {check.severity}). {check.meaning} {check.why} *Mend:* {check.fix}."
+    text = f"- **{check.title}** (`{check.code}`, {check.severity}). {check.meaning} {check.why} *Fix:* {check.fix}."
     return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 

@@ -88,7 +88,7 @@ def is_reward_model(folder: Path) -> bool:
 
 
 def checkpoint_findings(folder: Path) -> list[DoctorFinding]:
-    """What is wrong in a checkpoint folder, each with its file and its mend."""
+    """What is wrong in a checkpoint folder, each with its file and its fix."""
     files = _Files(folder)
     found: list[DoctorFinding] = []
     for check in CHECKS:

@@ -161,7 +161,7 @@ def _combined(environment: Environment, combinations: Iterable[Combination]) -> 
             severity=combination.severity,
             found=", ".join(f"{name} {versions[name]}" for name in (*bad, *missed)),
             problem=combination.what,
-            fix=combination.mend,
+            fix=combination.fix,
             source=combination.source,
         )
 

@@ -386,8 +386,8 @@ class _Scanner(NamesInSight):
                 found += [Imported(alias, full, *one, "") for one in self._of_module(full)]
         edits = import_edits(node, found, self._positions)
         for one in found:
-            mends = edits if one.new else ()
-            self._hit(one.rule, one.severity, one.full, one.new, self._positions.start(one.alias), mends)
+            fixes = edits if one.new else ()
+            self._hit(one.rule, one.severity, one.full, one.new, self._positions.start(one.alias), fixes)
 
     def _of_module(self, full: str) -> list[Judged]:
         return [

@@ -1,4 +1,4 @@
-"""docs/doctor.md, written from rules.toml and the checks of checkpoints: every rule with its versions, mend and source.
+"""docs/doctor.md, written from rules.toml and the checks of checkpoints: every rule with its versions, fix and source.
 
 python -m rewardsmith.doctor.reference docs
 """
@@ -51,7 +51,7 @@ judged.
 `--fix` replaces the spans of names and leaves everything else: layout, comments, permissions. A name that is called
 otherwise now keeps its old name in the file (`import New as Old`). Of a checkpoint it rewrites `config.json` and
 `tokenizer_config.json`, never weights. A notebook keeps the layout of its JSON, or is left
-alone. What has no mechanical mend is only reported.
+alone. What has no mechanical fix is only reported.
 
 A package that is not installed is judged by the newest version that the rules know:
 {newest}.
@@ -111,7 +111,7 @@ def doctor_page() -> str:
     parts = [_HEAD.replace("{newest}", newest)]
     parts += [_rules(book, package) for package in dict.fromkeys(rule.package for rule in book.rules)]
     combined = [
-        _wrapped(f"- **{one.id}** ({one.severity}). {one.what}. *Mend:* {one.mend}. [source]({one.source})")
+        _wrapped(f"- **{one.id}** ({one.severity}). {one.what}. *Fix:* {one.fix}. [source]({one.source})")
         for one in book.combinations
     ]
     return "".join([*parts, _VERSIONS, "\n".join(combined), "\n", _CHECKPOINTS])
@@ -124,7 +124,7 @@ def _rules(book: RuleBook, package: str) -> str:
 
 def _entry(rule: Rule) -> str:
     fixable = ", `--fix`" if rule.fixable else ""
-    said = f"- **{rule.id}** ({_range(rule)}{fixable}). {rule.what}. *Mend:* {rule.mend}. [source]({rule.source})"
+    said = f"- **{rule.id}** ({_range(rule)}{fixable}). {rule.what}. *Fix:* {rule.fix}. [source]({rule.source})"
     return _wrapped(said)
 
 

@@ -5,7 +5,7 @@
 
 A rule holds in the versions from `since` to before `until`; from `deprecated` to `since` the old name works and warns.
 
-What a scanner of one text gives back: where a rule's old name stands, and which edits would mend it.
+What a scanner of one text gives back: where a rule's old name stands, and which edits would fix it.
 
 Offsets count characters of the text that was scanned, so that a fix changes these spans and nothing else.
 """
@@ -32,7 +32,7 @@ class Rule:
     id: str
     package: str
     what: str
-    mend: str
+    fix: str
     source: str
     since: str | None = None
     until: str | None = None
@@ -81,7 +81,7 @@ class Combination:
     id: str
     when: Mapping[str, str]
     what: str
-    mend: str
+    fix: str
     source: str
     severity: Severity = "error"
     needs: Mapping[str, str] = field(default_factory=dict)
@@ -145,7 +145,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Hit:
-    """One old name at one place; `edits` is empty where nobody but the author can mend it.
+    """One old name at one place; `edits` is empty where nobody but the author can fix it.
 
     Flags of one command share a `command`: where its program stands; -1 elsewhere.
     """

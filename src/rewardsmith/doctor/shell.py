@@ -292,8 +292,8 @@ def _keys(mapping: yaml.MappingNode, above: str, judged: Sequence[Judged]) -> It
             if path in rule.keys and value.tag != _UNSET:
                 new = rule.keys[path]
                 at = start + (1 if key.style in ("'", '"') else 0)
-                mends = (Edit(at, at + len(str(key.value)), new),) if new and new not in siblings else ()
-                yield Hit(rule, severity, path, new, start, mends)
+                fixes = (Edit(at, at + len(str(key.value)), new),) if new and new not in siblings else ()
+                yield Hit(rule, severity, path, new, start, fixes)
         if isinstance(value, yaml.MappingNode):
             yield from _keys(value, f"{path}.", judged)
 

@@ -189,7 +189,7 @@ def assistant(content: str) -> Conversation:
 
 
 def bad(row: TableRow, field: str, problem: str, fix: str) -> BenchmarkError:
-    """What is wrong with a field, where, and how to mend it."""
+    """What is wrong with a field, where, and how to fix it."""
     return BenchmarkError(problem, where=f"{row.where}, field {field!r}", fix=fix)
 
 

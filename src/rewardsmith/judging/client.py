@@ -489,7 +489,7 @@ class Client:
 
     def _give_up(self, failure: Failure | None) -> None:
         """Note an endpoint that cannot be used at all: it refuses everybody, or was never there."""
-        if failure and failure.mend and (not failure.again or not self.answered):
+        if failure and failure.fix and (not failure.again or not self.answered):
             self.refuse(refusal(self.spec, failure))
 
     def _usage(self, charge: Charge) -> Usage:

@@ -4,7 +4,7 @@
 
 This is the only place that knows the `openai` SDK (extra `judge`). Its own retries are off, so that every call is seen,
 counted and paid for once. What failed says whether the endpoint may have been paid (`paid`), whether to ask again
-(`again`, after `wait` seconds where it says so), and what its user must mend (`mend`).
+(`again`, after `wait` seconds where it says so), and what its user must fix (`fix`).
 
     no connection                    never reached: not paid, again
     deadline, broken connection      perhaps paid, again: an answer may have been on its way
@@ -55,7 +55,7 @@ class Failure:
         again: asking again may help.
         wait: seconds that the endpoint asks to wait.
         status: of the HTTP answer; 0 without one.
-        mend: field of the spec and what to write, where nothing else helps.
+        fix: field of the spec and what to write, where nothing else helps.
     """
 
     problem: str
@@ -63,7 +63,7 @@ class Failure:
     again: bool
     wait: float | None = None
     status: int = 0
-    mend: tuple[str, str] | None = None
+    fix: tuple[str, str] | None = None
 
 
 class CallFailed(Exception):  # noqa: N818 - caught in this room; never shown
@@ -152,7 +152,7 @@ class Endpoint:
             f"{what}: {said}",
             paid=not never,
             again=True,
-            mend=("judge.endpoint", "start the endpoint, or correct its address") if never else None,
+            fix=("judge.endpoint", "start the endpoint, or correct its address") if never else None,
         )
 
     def _refused(self, error: Any) -> Failure:
@@ -161,22 +161,22 @@ class Endpoint:
         if 300 <= status < 400:
             place = _shown(without_userinfo(error.response.headers.get("location", ""))) or "nowhere"
             problem = f"answers {status}: go to {place}. Redirects are not followed"
-            mend = (
+            fix = (
                 "judge.endpoint",
                 "write the address that answers itself, if your prompts may go there",
             )
-            return Failure(problem, paid=False, again=False, status=status, mend=mend)
+            return Failure(problem, paid=False, again=False, status=status, fix=fix)
         if status in (401, 403):
             variable = self._spec.key_variable
             given = "the key in it is not accepted" if self._key else "it is not set"
-            mend = ("judge.key_variable", f"put the endpoint's key into ${variable}: {given}")
-            return Failure(problem, paid=False, again=False, status=status, mend=mend)
+            fix = ("judge.key_variable", f"put the endpoint's key into ${variable}: {given}")
+            return Failure(problem, paid=False, again=False, status=status, fix=fix)
         if status == 404:
-            mend = (
+            fix = (
                 "judge.model",
                 f"{self._spec.endpoint}/models lists the models; does the address end right, with /v1?",
             )
-            return Failure(problem, paid=False, again=False, status=status, mend=mend)
+            return Failure(problem, paid=False, again=False, status=status, fix=fix)
         again = status in (408, 409, 425, 429) or status >= 500
         wait = _seconds(error.response.headers.get("retry-after"))
         return Failure(problem, paid=status in _PERHAPS_PAID, again=again, wait=wait, status=status)
@@ -231,7 +231,7 @@ def too_long(failure: Failure) -> bool:
 
 def refusal(spec: JudgeSpec, failure: Failure) -> SpecError:
     """What a user is told when the endpoint cannot be used at all."""
-    field, fix = failure.mend or ("judge", "change the field that it names: output, verdict, temperature, limit_name …")
+    field, fix = failure.fix or ("judge", "change the field that it names: output, verdict, temperature, limit_name …")
     return SpecError(failure.problem, where=f"{spec.endpoint} (model {spec.model!r}), field {field!r}", fix=fix)
 
 

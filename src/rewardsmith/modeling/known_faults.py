@@ -27,7 +27,7 @@ from rewardsmith.modeling.stored import ADAPTER, StoredTensor, listed, stored_ad
 from rewardsmith.records import CheckpointRecord, read_record
 from rewardsmith.records.bounded import parse_json
 
-MENDED_IN = Version("0.2.0")
+FIXED_IN = Version("0.2.0")
 """The first version without these faults."""
 
 _RECORD = "rewardsmith.json"
@@ -59,7 +59,7 @@ def known_faults(folder: Path) -> tuple[KnownFault, ...]:
     path = folder / _RECORD
     try:
         record = read_record(path, CheckpointRecord) if path.is_file() else None
-        old = record is not None and Version(record.rewardsmith_version) < MENDED_IN
+        old = record is not None and Version(record.rewardsmith_version) < FIXED_IN
     except (RewardsmithError, InvalidVersion):
         return ()
     return tuple(_found(folder, record)) if record and old else ()

@@ -214,7 +214,7 @@ def refuse_failed(record: CheckRecord, path: Path) -> None:
         raise FindingsError(
             f"the data contract failed on {', '.join(record.failed_on)}",
             where=str(path),
-            fix="rewardsmith check SPEC --fix OUT writes the data without the rows that findings name; or mend them, "
+            fix="rewardsmith check SPEC --fix OUT writes the data without the rows that findings name; or fix them, "
             "or take the severity or code out of data.fail_on",
         )
 

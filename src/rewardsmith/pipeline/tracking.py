@@ -167,7 +167,7 @@ class Tracking:
                 tracker = self._open[name] = TRACKERS[name].open(run)
             except Exception as error:
                 raise UserError(
-                    f"{name} cannot be opened: {_first_line(error)}", where="report_to", fix=TRACKERS[name].mend
+                    f"{name} cannot be opened: {_first_line(error)}", where="report_to", fix=TRACKERS[name].fix
                 ) from error
             self._put(name, state or TrackerState(id=tracker.id))
             self._write()

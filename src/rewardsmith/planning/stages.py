@@ -258,7 +258,7 @@ LEAST_STEPS = 20
 
 
 def warnings_of(spec: Spec, shape: ModelShape, lengths: Lengths, choice: Choice) -> tuple[str, ...]:
-    """What may be wrong with this spec, each with its mend."""
+    """What may be wrong with this spec, each with its fix."""
     found = (
         None if choice.fits else choice.reason,
         _policy(spec),

@@ -30,7 +30,7 @@ class ExampleRow(Record):
 
 
 class Finding(Record):
-    """One thing that is wrong or worth knowing, with its size and its mend.
+    """One thing that is wrong or worth knowing, with its size and its fix.
 
     `count` of `of` rows show it. `meaning` says what it is, `why` why a reward model suffers from it, `fix` what to do.
     `summary` says what was measured, in words; `ci_low` and `ci_high` bound the share `count / of`, where it estimates

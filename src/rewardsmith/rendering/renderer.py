@@ -8,7 +8,7 @@
 
 The saved template gives the same ids by `apply_chat_template(messages, tokenize=True)`: the renderer calls the same
 template and the same tokenizer, in batches (`encoding.py`), and adds nothing of its own. A text that cannot be rendered
-soundly is never mended in silence: it carries one of `REASONS`.
+soundly is never fixed in silence: it carries one of `REASONS`.
 
 Loads a tokenizer from the hub or a folder, and says in one sentence why it cannot.
 
@@ -169,7 +169,7 @@ def _verify(tokenizer: Any, tokens: SpecialTokens) -> None:
         raise RenderingError(
             f"the chat template cannot be used: {REASONS[rendered.reason]} ({rendered.detail})",
             where=tokenizer_name(tokenizer),
-            fix="mend the template, or name another Jinja file under base_model.chat_template",
+            fix="fix the template, or name another Jinja file under base_model.chat_template",
         )
 
 
@@ -546,7 +546,7 @@ def load_tokenizer(base: str | Path, *, revision: str | None = None) -> Any:
     except Exception as error:  # what a broken file raises depends on the file
         problem, fix = _why_not(error, Path(base))
         raise RenderingError(
-            f"the tokenizer cannot be loaded: {problem}", where=str(base), fix=fix or _mend(Path(base))
+            f"the tokenizer cannot be loaded: {problem}", where=str(base), fix=fix or _fix(Path(base))
         ) from error
     finally:
         logging.set_verbosity(level)
@@ -714,7 +714,7 @@ def _first_sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def _mend(folder: Path) -> str:
+def _fix(folder: Path) -> str:
     if folder.is_dir():
         return _COPY
     return (

@@ -243,7 +243,7 @@ def combine_found(
         raise ModelError(
             f"the member {name} failed: {reason}",
             where="ensemble",
-            fix="mend it, or let it be left out: --leave-out-failing" if found else "mend it",
+            fix="fix it, or let it be left out: --leave-out-failing" if found else "fix it",
         )
     nothing = {name: np.full(count, np.nan) for name in failed}
     combined = combine({**found, **nothing}, combination)

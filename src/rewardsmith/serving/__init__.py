@@ -17,7 +17,7 @@ dialects/    the request and answer of each framework, one file each
 engine.py    what the server drives: tokens of a conversation, rewards of a batch
 limits.py    what is accepted, and reading a body within it
 access.py    tokens, host names
-refusals.py  every refusal: status, code, message, mend
+refusals.py  every refusal: status, code, message, fix
 metrics.py   Prometheus; counted_router.py: decisions of a router among them
 logs.py      JSON lines without texts
 openapi.py   the OpenAPI document, made from the dialects; reference.py: docs/http.md, made from it

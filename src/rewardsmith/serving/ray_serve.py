@@ -113,7 +113,7 @@ class Replica:
         """Asked by Ray Serve, which replaces a replica that raises here.
 
         Raises:
-            RuntimeError: no text has had a reward for many batches: a broken device does not mend itself.
+            RuntimeError: no text has had a reward for many batches: a broken device does not fix itself.
         """
         if self._sick >= _SICK_BATCHES:
             raise RuntimeError(f"the model {self._name} has failed for {self._sick} batches")

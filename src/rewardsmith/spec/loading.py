@@ -1,6 +1,6 @@
 """From a YAML file and `--set` overrides to a checked spec, or to an error that says what to write instead.
 
-load_spec(path, overrides)  → Spec           raises SpecError with file, line, field, value, reason and mend
+load_spec(path, overrides)  → Spec           raises SpecError with file, line, field, value, reason and fix
 parse_spec(dict)            → Spec           the same rules for what is no file
 dump_spec(spec)             → YAML text      every field, as resolved
 
@@ -34,7 +34,7 @@ _FEW = 3
 
 
 class Fault(NamedTuple):
-    """One field that cannot be used: its keys, what is wrong with it, and the mend."""
+    """One field that cannot be used: its keys, what is wrong with it, and the fix."""
 
     keys: Keys
     problem: str
@@ -80,7 +80,7 @@ def _fault(detail: ErrorDetails) -> Fault:
     kind = detail["type"]
     field = _dotted(keys) or "the spec"
     if kind in ("extra_forbidden", "invalid_key"):
-        return Fault(keys, f"unknown key {field!r}", _mend_unknown(keys))
+        return Fault(keys, f"unknown key {field!r}", _fix_unknown(keys))
     if kind == "union_tag_not_found":
         return Fault(keys, f"{field}.kind is missing", f"write kind: {_either(_kinds(keys))}")
     if kind == "union_tag_invalid":
@@ -100,7 +100,7 @@ def _refused(keys: Keys, refusal: Refusal, found: Any) -> Fault:
     return Fault(keys, f"{field} is {_shown(found)}, but {refusal.problem}", refusal.fix)
 
 
-def _mend_unknown(keys: Keys) -> str:
+def _fix_unknown(keys: Keys) -> str:
     """The name that was meant: of the same spelling elsewhere in the spec, or the nearest in this section."""
     elsewhere = [place for place in _places(Spec) if place.split(".")[-1] == str(keys[-1])]
     if 0 < len(elsewhere) <= _FEW:
@@ -111,8 +111,8 @@ def _mend_unknown(keys: Keys) -> str:
 def _choice(detail: ErrorDetails, keys: Keys) -> tuple[str, str]:
     del keys
     names = [name.strip("' ") for name in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-    mend = nearest(detail["input"], names)
-    return "", mend if mend.startswith("did") else f"write {_either(names)}"
+    fix = nearest(detail["input"], names)
+    return "", fix if fix.startswith("did") else f"write {_either(names)}"
 
 
 def _bound(detail: ErrorDetails, keys: Keys) -> tuple[str, str]:
@@ -359,7 +359,7 @@ def _parse(text: str, path: Path) -> dict[Any, Any]:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
         raise SpecError(
-            f"not valid YAML: {reason}", where=f"{path}:{mark.line + 1 if mark else 1}", fix=_mend(reason)
+            f"not valid YAML: {reason}", where=f"{path}:{mark.line + 1 if mark else 1}", fix=_fix(reason)
         ) from error
     except yaml.YAMLError as error:
         raise SpecError(
@@ -373,7 +373,7 @@ def _parse(text: str, path: Path) -> dict[Any, Any]:
     return content
 
 
-def _mend(reason: str) -> str:
+def _fix(reason: str) -> str:
     """What usually helps against what the YAML parser said."""
     if "twice" in reason:
         return "keep one of the two lines"
@@ -381,7 +381,7 @@ def _mend(reason: str) -> str:
         return "keep one document: delete the second '---' and what follows"
     if "'\\t'" in reason:
         return "indent with spaces: YAML allows no tabs"
-    return "mend that line or the one above it: the indentation, a bracket, a quote or a colon"
+    return "fix that line or the one above it: the indentation, a bracket, a quote or a colon"
 
 
 def _assign(content: dict[Any, Any], override: str) -> Keys:

@@ -56,7 +56,7 @@ class Section(BaseModel):
 
 
 def nearest(name: object, names: Iterable[str]) -> str:
-    """The mend of a name that does not exist: the one that was probably meant, or all that there are."""
+    """The fix of a name that does not exist: the one that was probably meant, or all that there are."""
     known = list(names)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"the names there are: {', '.join(known)}"
@@ -68,7 +68,7 @@ def _parts(annotation: Any) -> set[Any]:
 
 
 def only(allowed: object, why: str) -> BeforeValidator:
-    """Refuse every value but `allowed`, with the reason and the mend."""
+    """Refuse every value but `allowed`, with the reason and the fix."""
 
     def check(value: object) -> object:
         if value != allowed or isinstance(value, bool) != isinstance(allowed, bool):

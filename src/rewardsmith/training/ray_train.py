@@ -113,7 +113,7 @@ def _mark(folder: Path) -> Path:
 
 
 def _failed(mark: Path) -> Path:
-    """Stands beside the mark once a worker has met an error that trying again does not mend."""
+    """Stands beside the mark once a worker has met an error that trying again does not fix."""
     return mark.with_suffix(".failed")
 
 

@@ -163,7 +163,7 @@ def margin_stop(monitor: MonitorRecord, steps: int) -> MarginStop:
     return MarginStop(
         f"training stopped at step {monitor.steps} of {steps}: {monitor.verdict}. " + monitor.advice,
         where="training.monitor",
-        fix="mend the data; or set training.monitor.on_collapse / on_stall to warn and run again to continue",
+        fix="fix the data; or set training.monitor.on_collapse / on_stall to warn and run again to continue",
     )
 
 

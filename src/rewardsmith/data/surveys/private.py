@@ -1,6 +1,6 @@
 """Secrets and personal data in the texts: how many, of which kind and in which rows, and never the data itself.
 
-Neither a record nor a message nor a log line gets the text that matched: whoever mends the data finds it by row.
+Neither a record nor a message nor a log line gets the text that matched: whoever fixes the data finds it by row.
 
 What is looked for: kinds of secrets and personal data, each a pattern and a proof that weeds out look-alikes.
 
@@ -366,8 +366,8 @@ class Private:
         anywhere = np.bitwise_or.reduce(kinds, axis=1)
         rows = {group: anywhere & mask != 0 for group, mask in _GROUPS.items()}
         found = [
-            _found("secret_in_text", "secret", places[rows["secret"]], kinds[rows["secret"]], mend=True),
-            _found("personal_data", "personal", places[rows["personal"]], kinds[rows["personal"]], mend=False),
+            _found("secret_in_text", "secret", places[rows["secret"]], kinds[rows["secret"]], fix=True),
+            _found("personal_data", "personal", places[rows["personal"]], kinds[rows["personal"]], fix=False),
         ]
         section = DataPrivate(
             pairs=self._seen,
@@ -412,7 +412,7 @@ def _in_side(side: Conversation, kinds: Sequence[Kind]) -> Counter[str]:
     return found
 
 
-def _found(code: str, group: str, places: NDArray[np.int64], kinds: NDArray[np.uint16], *, mend: bool) -> Found:
+def _found(code: str, group: str, places: NDArray[np.int64], kinds: NDArray[np.uint16], *, fix: bool) -> Found:
     """`kinds` (R, 3) belongs to `places` (R,)."""
 
     def named(place: int) -> str:
@@ -424,7 +424,7 @@ def _found(code: str, group: str, places: NDArray[np.int64], kinds: NDArray[np.u
         )
         return "; ".join(shown)
 
-    return Found(code, places, named, remove=places if mend else None)
+    return Found(code, places, named, remove=places if fix else None)
 
 
 SECRET_IN_TEXT = Check(

@@ -105,7 +105,7 @@ class Found:
     (`Check.of`).
 
     `remove` names the rows that `--fix` takes out so that the finding is gone: all but the first of a set of
-    duplicates, the training side of a leak. None: nothing can be mended by leaving rows out.
+    duplicates, the training side of a leak. None: nothing can be fixed by leaving rows out.
 
     `severity` is another than the check's own, for what is worse where most rows show it.
     """

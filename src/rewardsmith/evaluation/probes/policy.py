@@ -15,7 +15,7 @@ arXiv 2503.15477). Labels, where they exist, say whether it moves the right way.
 
     record = policy_record(samples, rewards, seed=17, resamples=2000, model="runs/x/model")
 
-What rewards on a policy's samples mean for policy optimisation, in sentences: the finding, the reason, the mend.
+What rewards on a policy's samples mean for policy optimisation, in sentences: the finding, the reason, the fix.
 """
 
 from __future__ import annotations

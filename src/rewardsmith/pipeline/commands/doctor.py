@@ -163,7 +163,7 @@ def _finding(path: Path, line: int, cell: int, hits: Sequence[Hit], versions: di
         severity=hits[0].severity,
         found=", ".join(hit.found for hit in hits),
         problem=rule.what,
-        fix=rule.mend,
+        fix=rule.fix,
         source=rule.source,
         package=rule.package,
         since=rule.starts,

@@ -194,7 +194,7 @@ def _prompt_text(renderer: Renderer, conversation: Conversation) -> str:
 
 
 def _not_renderable(rendered: Rendered, renderer: Renderer, where: str) -> DataError:
-    mends = {
+    fixes = {
         "over_length": "shorten it, or explain it with a checkpoint of a higher limit "
         f"(this one: {renderer.max_length} tokens, policy {renderer.record.over_length})",
         "special_token_in_text": "take the token out of the message: it opens or closes turns or texts",
@@ -203,7 +203,7 @@ def _not_renderable(rendered: Rendered, renderer: Renderer, where: str) -> DataE
     return DataError(
         f"it has no sound rendering: {REASONS[rendered.reason]} ({rendered.detail})",
         where=where,
-        fix=mends.get(rendered.reason, "correct the text: special tokens do not belong in it"),
+        fix=fixes.get(rendered.reason, "correct the text: special tokens do not belong in it"),
     )
 
 

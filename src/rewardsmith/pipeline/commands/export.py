@@ -237,7 +237,7 @@ def _upload(parcel: _Parcel, repository: str, public: bool) -> tuple[str, str]:
 
 @contextmanager
 def _plain_errors(repository: str) -> Iterator[None]:
-    """Refusals of the hub and of the network as one line with a mend."""
+    """Refusals of the hub and of the network as one line with a fix."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 

@@ -128,7 +128,7 @@ def judge_job(
         missing_as_chance: replies that cannot be read score what guessing reaches, as RewardBench 2's script has it.
 
     Raises:
-        SpecError: there is no judge, or its endpoint cannot be used at all: the message names endpoint, field and mend.
+        SpecError: there is no judge, or its endpoint cannot be used at all: the message names endpoint, field and fix.
         UserError: rows or folder cannot be used.
         KeyboardInterrupt: it was interrupted; the same command continues.
     """

@@ -300,7 +300,7 @@ def _render(opened: Checkpoint, made_up: int) -> tuple[Verified, int]:
         raise ModelError(
             f"no conversation can be rendered: {rendered[0].reason} ({rendered[0].detail})",
             where=str(opened.folder),
-            fix="raise the checkpoint's max_length, or mend its chat template",
+            fix="raise the checkpoint's max_length, or fix its chat template",
         )
     texts = [ids for _, ids in kept]
     case = Verified(opened, [wanted[index] for index, _ in kept], texts, alone(opened.model, texts))

@@ -134,7 +134,7 @@ class Running:
             raise ModelError(
                 f"OpenRLHF ended with code {code}: {first_fault(said)}",
                 where=str(self._log),
-                fix="mend what the log says and run again; a resumable checkpoint is kept where one was written",
+                fix="fix what the log says and run again; a resumable checkpoint is kept where one was written",
             )
 
 

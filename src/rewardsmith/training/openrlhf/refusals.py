@@ -15,7 +15,7 @@ from rewardsmith.training.openrlhf.command import is_dotted
 
 
 class Rule(NamedTuple):
-    """A field, when it is refused, why (reads on after the value that was found), and the mend."""
+    """A field, when it is refused, why (reads on after the value that was found), and the fix."""
 
     field: str
     broken: Callable[[Spec], bool]
@@ -132,7 +132,7 @@ def refuse_spec(spec: Spec) -> None:
     """Refuse a spec that OpenRLHF would not follow.
 
     Raises:
-        SpecError: the first rule that is broken, with its field and its mend.
+        SpecError: the first rule that is broken, with its field and its fix.
     """
     for rule in RULES:
         if rule.broken(spec):
@@ -145,7 +145,7 @@ def refuse_shape(spec: Spec, version: str, pairs: int, processes: int) -> None:
     """Refuse numbers that OpenRLHF would round, or crash on after the model is loaded.
 
     Raises:
-        SpecError: with the field and its mend.
+        SpecError: with the field and its fix.
     """
     for field, why, fix in _shape_faults(spec, version, pairs, processes):
         raise SpecError(why, where=field, fix=fix)

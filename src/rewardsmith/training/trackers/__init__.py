@@ -63,14 +63,14 @@ class Tracker(Protocol):
 class TrackerKind:
     """A tracker that `report_to` may name.
 
-    `module` is what it needs, `extra` what installs that, `home` our module that writes to it, and `mend` what helps
+    `module` is what it needs, `extra` what installs that, `home` our module that writes to it, and `fix` what helps
     where it cannot be opened.
     """
 
     module: str
     extra: str
     home: str
-    mend: str
+    fix: str
 
     def open(self, run: TrackedRun) -> Tracker:
         """Start or continue a run.
