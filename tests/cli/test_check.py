@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from rich.console import Console
 from conftest import make_pairs
 from rewardsmith.cli.check_tables import print_check
 from rewardsmith.records import CheckRecord, ExampleRow, Finding
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> World:
+    return World(tmp_path, tiny_base, capsys, monkeypatch)
+
 
 CONTROL = "\x1b[31m\x1b]0;title\x07\x08\u202e\u2066"
 
@@ -89,3 +98,34 @@ def test_a_failed_contract_is_shown_before_the_verdict(
     as_json = world("check", world.write_spec(), "--set", "data.fail_on=[duplicate_pair]", "--json")
     assert as_json.code == 1
     assert as_json.json()["failed_on"] == ["duplicate_pair"]
+
+
+def test_pairs_are_shown_as_read_and_as_rendered(world: World) -> None:
+    rows = [{"q": f"Which {n}?", "all": [{"t": f"It is {n}.", "s": 2}, {"t": f"No {n}.", "s": 0.5}]} for n in range(9)]
+    (world.folder / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    form = {"kind": "list", "answers": "all", "text": "t", "score": "s", "better": "higher"}
+    world.write_spec(data={"train": [{"path": "rated.jsonl", "form": form, "columns": {"prompt": "q"}}]})
+    done = world("check", "spec.yaml", "--show", "2", "--json")
+    assert done.code == 0
+    first, second = done.json()["shown"]
+    assert (first["row"], first["id"], second["row"], first["margin"]) == (1, "1:0-1", 2, 1.5)
+    assert first["prompt"] == [{"role": "user", "content": "Which 0?"}]
+    assert first["rejected"] == [{"role": "assistant", "content": "No 0."}]
+    expected = "<|im_start|>user\nWhich 0?<|im_end|>\n<|im_start|>assistant\nIt is 0.<|im_end|>"
+    assert first["chosen_text"].strip() == expected
+    said = world("check", "spec.yaml", "--show", "1").out
+    assert "rated.jsonl, row 1, margin 1.5" in said
+    assert "read 9 rows = 9 used + 0 rejected + 0 left out by the mixture; 9 comparisons = 9 pairs kept" in said
+
+
+def test_a_run_trains_on_a_form_and_reports_it(world: World) -> None:
+    rows = [{"q": f"Which {n} of {n * 7}?", "x": f"It is {n}.", "y": f"No {n}!", "w": n % 3} for n in range(30)]
+    (world.folder / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {"first": [0], "second": [1], "tie": [2]}
+    form = {"kind": "comparison", "first": "x", "second": "y", "verdict": {"column": "w", "values": values}}
+    source = {"path": "rated.jsonl", "form": form, "columns": {"prompt": "q"}}
+    spec = world.write_spec(data={"train": [source, {"path": "train.jsonl"}], "max_length": 200})
+    assert world("run", spec).code in (0, 1)  # a gate may fail; the run ends
+    record = json.loads((world.folder / "runs/tiny/check.json").read_text())
+    assert [(one["read"], one["kept"], one["ties"]) for one in record["sources"]] == [(30, 20, 10), (40, 40, 0)]
+    assert (world.folder / "runs/tiny/report.html").is_file()

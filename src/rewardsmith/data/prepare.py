@@ -446,6 +446,8 @@ def _sources(spec: Spec) -> list[tuple[Role, SourceSpec]]:
 
 def _count(intake: Intake, source: SourceSpec, kept: int) -> SourceCount:
     rows = intake.used + intake.unused + intake.mixed_out
+    if intake.formed != intake.pairs + intake.ties + intake.capped:
+        raise AssertionError(f"{intake.title}: {intake.formed} comparisons, of which {intake.pairs} pairs")
     if intake.read != rows or intake.pairs != kept + intake.left_out - intake.unused:
         raise AssertionError(f"{intake.title}: {intake.read} rows read, {rows} told; {intake.pairs} pairs, {kept} kept")
     taken = {name: value for name in ("rows", "share", "weight") if (value := getattr(source, name)) is not None}

@@ -62,6 +62,7 @@ class Intake:
     used: int = 0
     unused: int = 0
     mixed_out: int = 0
+    formed: int = 0
     pairs: int = 0
     ties: int = 0
     capped: int = 0
@@ -69,11 +70,6 @@ class Intake:
     unread: Counter[str] = field(default_factory=Counter)
     position: Position = field(default_factory=Position)
     stream: Iterator[tuple[int, PreferencePair]] = field(default_factory=lambda: iter(()))
-
-    @property
-    def formed(self) -> int:
-        """Comparisons."""
-        return self.pairs + self.ties + self.capped
 
     def reject(self, row: int, pair_id: str, code: str, detail: str) -> None:
         """Leave a row, or a pair of it, out, with its reason."""
@@ -209,7 +205,9 @@ def _pairs(
                 continue
             formed = reader.read(row, number)
         except RowFault as fault:
-            intake.ties += fault.ties if isinstance(fault, Tie) else 0
+            if isinstance(fault, Tie):
+                intake.formed += fault.ties
+                intake.ties += fault.ties
             intake.reject_row(number, reader.basis.row_id(row), fault)
             continue
         intake.used += 1
@@ -225,6 +223,7 @@ def _pairs(
 
 def _taken(intake: Intake, number: int, formed: Formed) -> Iterator[tuple[int, PreferencePair]]:
     """The pairs of a row (or of the rows of one prompt), less those that fail a check of their form."""
+    intake.formed += formed.compared
     intake.pairs += len(formed.pairs)
     intake.ties += formed.ties
     intake.capped += formed.capped

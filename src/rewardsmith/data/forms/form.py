@@ -42,11 +42,12 @@ _LABELS = ("source", "subset", "annotator")
 
 @dataclass(frozen=True, slots=True)
 class Formed:
-    """What a row (or a group of rows) gives: comparisons = pairs + ties + capped."""
+    """What a row (or the rows of a prompt) give: of `compared` comparisons pairs, ties, and those over the cap."""
 
     pairs: Sequence[PreferencePair]
     ties: int = 0
     capped: int = 0
+    compared: int = 1
 
 
 class Tie(RowFault):

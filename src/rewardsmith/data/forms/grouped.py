@@ -98,7 +98,7 @@ class GroupedReader:
         numbers = [self._numbers[place] for place in places]
         if len(rows) == 1:
             fault = RowFault("no_comparison", "no other row has this prompt")
-            return Group(numbers[0], Formed(()), 1, ((numbers[0], self.basis.row_id(rows[0]), fault),))
+            return Group(numbers[0], Formed((), compared=0), 1, ((numbers[0], self.basis.row_id(rows[0]), fault),))
         sign = 1.0 if self.form.better == "higher" else -1.0
         answers = [_answer(self.answer(row), self.score(row), sign) for row in rows]
         found = compared(answers, self.form)
@@ -111,7 +111,7 @@ class GroupedReader:
                 parts = self._parts(rows, (better, worse), values, names, sides)
             except RowFault as fault:  # sides that are written in two ways; each row alone was sound
                 every = [(n, self.basis.row_id(row), fault) for n, row in zip(numbers, rows, strict=True)]
-                return Group(numbers[0], Formed(()), len(rows), every)
+                return Group(numbers[0], Formed((), compared=0), len(rows), every)
             suffix, written = f"-{numbers[worse]}", self.basis.written(rows[better], *values)
             pair = self.basis.pair(rows[better], numbers[better], parts, margin=gap, suffix=suffix, form=written)
             pairs.append(pair)
@@ -122,7 +122,7 @@ class GroupedReader:
         unused = [
             (numbers[place], self.basis.row_id(rows[place]), why) for place in range(len(rows)) if place not in used
         ]
-        return Group(numbers[0], Formed(pairs, found.ties, found.capped), len(rows), unused)
+        return Group(numbers[0], Formed(pairs, found.ties, found.capped, found.made), len(rows), unused)
 
     def _parts(
         self,

@@ -34,14 +34,16 @@ class Compared:
     pairs: Sequence[tuple[int, int, float]]
     ties: int
     capped: int
+    made: int
 
 
 def compared(answers: Sequence[Answer], form: ListForm | GroupedForm) -> Compared:
     """Which answers make pairs, the better one first."""
     order = sorted(range(len(answers)), key=lambda place: (-answers[place].score, answers[place].key, place))
     pairs: list[tuple[int, int, float]] = []
-    ties = 0
+    ties = made = 0
     for better, worse in _chosen(order, form.pairs):
+        made += 1
         gap = answers[better].score - answers[worse].score
         if gap > 0 and gap >= form.min_gap:
             pairs.append((better, worse, gap))
@@ -52,7 +54,7 @@ def compared(answers: Sequence[Answer], form: ListForm | GroupedForm) -> Compare
         ranked = sorted(pairs, key=lambda pair: _pair_key(answers[pair[0]].key, answers[pair[1]].key))
         chosen = set(ranked[: form.max_pairs])
         kept = [pair for pair in pairs if pair in chosen]
-    return Compared(kept, ties, len(pairs) - len(kept))
+    return Compared(kept, ties, len(pairs) - len(kept), made)
 
 
 def _chosen(order: Sequence[int], which: str) -> Iterator[tuple[int, int]]:
@@ -102,7 +104,7 @@ class ListReader:
                 parts = basis.join(row, read[0], (read[1][better], read[1][worse]), names)
             suffix, written = f":{better}-{worse}", basis.written(row, *values)
             pairs.append(basis.pair(row, number, parts, margin=gap, suffix=suffix, form=written))
-        return Formed(pairs, found.ties, found.capped)
+        return Formed(pairs, found.ties, found.capped, found.made)
 
     def _answers(self, row: Row) -> list[Answer]:
         items = parsed(self.answers(row))
