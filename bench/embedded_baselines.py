@@ -18,7 +18,7 @@ from rewardsmith.evaluation import BenchmarkRows, find_benchmark, read_rewards, 
 from rewardsmith.evaluation.contract import Rewards
 from rewardsmith.records import SubsetResult
 from rewardsmith.samples import CATEGORIES, write_samples
-from rewardsmith.samples.files import bag_of_words_cross_fitted, bag_of_words_rewards, longer_wins_rewards
+from rewardsmith.samples.baselines import bag_of_words_cross_fitted, bag_of_words_rewards, longer_wins_rewards
 from rewardsmith.spec import load_spec
 from tables import bench_parser, machine, markdown_table, publish
 

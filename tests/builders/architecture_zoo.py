@@ -1,6 +1,6 @@
 """Tiny random models of the architectures that transformers knows, and what is to be expected of each.
 
-    python tests/builders/architecture_zoo.py               # all, full and LoRA: `make test-architectures`
+    python tests/builders/architecture_zoo.py    # all, full and LoRA: `make test-architectures`
     python tests/builders/architecture_zoo.py phi3 bert     # some
 
 For each: `run` (two steps), `verify`, `score`, `export` to its three targets, through the command line. The outcome

@@ -26,6 +26,7 @@ from rewardsmith.records import (
     write_jsonl,
     write_text,
 )
+from rewardsmith.records.evaluation import LARGEST_REWARD
 
 GATE = GateOutcome(name="minimum", kind="gate", verdict="NO_DATA", benchmark="b", threshold=0.5, message="no é")
 GATES = GatesRecord(passed=False, outcomes=(GATE,))
@@ -44,7 +45,9 @@ def test_the_schema_version_goes_by_its_short_name() -> None:
     assert "é" in to_json(GATES)
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.none(), max_size=5), st.text(max_size=20))
+@given(
+    st.lists(st.floats(-LARGEST_REWARD, LARGEST_REWARD, allow_nan=False) | st.none(), max_size=5), st.text(max_size=20)
+)
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_rewards_survive_to_the_last_bit_and_ids_to_the_last_character(
     tmp_path: Path, rewards: list[float | None], name: str

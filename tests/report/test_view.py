@@ -146,7 +146,7 @@ def test_a_sound_run_has_one_violated_constraint_the_planted_missing_rewards(rec
     assert [rule for rule, evidence in found.items() if evidence.word != "verified"] == ["Every response has a reward"]
     assert found["EOS is the last token"].found == "3,940 of 3,940 texts end in <|im_end|> (id 2)"
     assert found["Base no larger than the policy"].found == "base 4.21M, policy 8M"
-    assert found["Every row is counted"].found == "2,012 read = 1,970 kept + 42 rejected"
+    assert found["Every row is counted"].found == "read 2,012 rows = 1,970 kept + 42 rejected"
     assert found["Weights are safetensors"].found == "1 safetensors file, 4.1 kB"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from rewardsmith.samples.files import (
+from rewardsmith.samples.baselines import (
     RIDGE,
     bag_of_words_cross_fitted,
     bag_of_words_rewards,

@@ -22,10 +22,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rewardsmith.benchmarks import BENCHMARKS
 from rewardsmith.cli.terminal import errors, say_json
 from rewardsmith.errors import UserError
-from rewardsmith.pipeline.events import StageName
-from rewardsmith.records import StepMetrics
 
 if TYPE_CHECKING:
+    from rewardsmith.pipeline.events import StageName
+    from rewardsmith.records import StepMetrics
     from rewardsmith.scoring import Combination
     from rewardsmith.spec import Spec
 
@@ -78,8 +78,6 @@ def load(path: Path, overrides: list[str] | None = None) -> Spec:
 
 def live() -> Live:
     """Progress of long work, on standard error."""
-    # dropped import
-
     return Live(errors())
 
 

@@ -8,11 +8,12 @@ that the rewards do not determine is `null`, never 0. Intervals are 95 %.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from rewardsmith.records.files import Record
 
@@ -310,7 +311,15 @@ class BenchmarkResult(Record):
 LARGEST_REWARD = 3.4028234663852886e38
 """float32's largest number: no model computes a larger reward, and variances of larger ones are beyond float64."""
 
-Reward = Annotated[float, Field(ge=-LARGEST_REWARD, le=LARGEST_REWARD)]
+
+def _as_a_model_gives(reward: float) -> float:
+    """Refuse a finite reward beyond float32. NaN and infinity pass: they are written as null, a missing reward."""
+    if math.isfinite(reward) and abs(reward) > LARGEST_REWARD:
+        raise ValueError(f"{reward:g} is beyond float32 (±{LARGEST_REWARD:.3g})")
+    return reward
+
+
+Reward = Annotated[float, AfterValidator(_as_a_model_gives)]
 
 
 class RowResult(Record):

@@ -299,8 +299,6 @@ class Renderer:
         Raises:
             RenderingError: the folder's tokenizer is not the one that `record` describes.
         """
-        # dropped import
-
         tokenizer = load_tokenizer(folder)
         tokens, loaded = prepare_tokenizer(
             tokenizer,

@@ -36,7 +36,7 @@ from rewardsmith.samples.generator import CATEGORIES, DEFAULT_SIZES, Sizes
 
 if TYPE_CHECKING:
     from rewardsmith.samples.base_model import build_base_model
-    from rewardsmith.samples.files import bag_of_words_rewards, longer_wins_rewards
+    from rewardsmith.samples.baselines import bag_of_words_rewards, longer_wins_rewards
 
 __all__ = [
     "CATEGORIES",

@@ -130,8 +130,7 @@ class DataSpec(Section):
     over_length: Literal["drop", "truncate_prompt", "error"] = "drop"
     """What happens to a pair with a longer text; `truncate_prompt` cuts the prompt's oldest tokens only."""
     special_tokens: Literal["refuse", "text"] = "refuse"
-    """A message that contains a token which opens or closes turns or texts (EOS, `<|im_start|>`): `refuse` leaves the
-    row out; `text` encodes the token as plain text, which TRL and vLLM do not do: there such a text has other ids."""
+    """Messages with tokens that open or close turns: `refuse` them, or read these as `text`, unlike TRL and vLLM."""
     severity: dict[str, Literal["error", "warning", "note"]] = Field(default_factory=dict)
     """Another severity for a finding than the check's own. For example `{duplicate_pair: error}`."""
     fail_on: tuple[str, ...] = ("error",)
