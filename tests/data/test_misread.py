@@ -305,6 +305,24 @@ def test_a_column_that_looks_like_context_is_read_or_an_error(name, tmp_path):
     assert "unread_context" not in found
 
 
+def test_plain_texts_beside_a_question_that_nothing_reads_are_an_error(tmp_path):
+    rows = [{"question": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"]} for row in plain(40)]
+    prepared, found = check(tmp_path, rows, strings="text")
+    assert (found["unread_context"].severity, prepared.record.passed) == ("error", False)
+    _, found = check(tmp_path, rows, strings="text", source={"columns": {"prompt": "question"}})
+    assert "unread_context" not in found
+
+
+def test_a_missing_side_is_told_with_what_the_file_looks_like(tmp_path):
+    row = {"question": "Q", "response_j": "It is a river.", "response_k": "It is a stone."}
+    with pytest.raises(
+        DataError, match=r"looks like Stack Exchange, paired\n.*columns: {prompt: question, chosen: resp"
+    ):
+        read(tmp_path, [row])
+    with pytest.raises(DataError, match=r"looks like Stanford Human(.|\n)*form: {kind: comparison, first: human_ref_A"):
+        read(tmp_path, [{**SHP, "labels": 1}])
+
+
 def test_context_is_put_where_the_rule_says(tmp_path):
     row = {"q": "Q", "sys": "S", "past": [["a", "b"]], "ctx": "C", "more": "M", "chosen": "x", "rejected": "y"}
     mapped = {"prompt": "q", "system": "sys", "history": "past", "context": "ctx", "input": "more"}
@@ -324,8 +342,9 @@ def test_images_are_refused_with_their_column(tmp_path):
 # 8. The prompt at the start of both answers.
 def test_a_repeated_prompt_is_taken_off_where_the_form_says_so(tmp_path):
     rows = [{**row, **{name: f"{row['prompt']}\n{row[name]}" for name in ("chosen", "rejected")}} for row in plain(40)]
-    with pytest.raises(DataError, match="both answers begin with the prompt"):
-        read(tmp_path, rows)
+    for strings in ("chat", "text"):
+        with pytest.raises(DataError, match="both answers begin with the prompt"):
+            read(tmp_path, rows, strings)
     form = {"kind": "pair", "repeated": True}
     assert only(tmp_path, rows[3], form=form) == only(tmp_path, plain(4)[3])
     assert reasons(tmp_path, plain(1)[0], form=form)[0][0] == "prompt_differs"

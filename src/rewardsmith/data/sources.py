@@ -155,7 +155,7 @@ def open_source(
     refuse_doubtful(first, names, source, read, reader.basis)
     limit = min((n for n in (source.limit, sample) if n is not None), default=None)
     drawn = _draw(rows, limit, f"{seed}:{intake.title}")
-    watched = tuple(name for name in names if name not in read and looks_like_context(name, source))
+    watched = tuple(name for name in names if name not in read and looks_like_context(name, source, reader.basis))
     intake.stream = _pairs(intake, _mix(intake, drawn, mixed), reader, skipped, watched)
     return intake
 
@@ -166,12 +166,14 @@ def _reader(source: SourceSpec, names: Sequence[str], first: Sequence[dict[str, 
         return open_form(source, names, strings=strings, where=source.title)
     except DataError as error:
         found = recognise(names, first)
-        if source.form.kind != "pair" or found.form["kind"] == "pair" or found.problem:
+        said = [f"form: {found.form}"] if found.form != {"kind": "pair"} else []
+        said += [f"columns: {found.columns}"] if found.columns else []
+        if source.form.kind != "pair" or source.columns or found.problem or not said:
             raise
         raise DataError(
             f"{error.problem}; it looks like {found.title}",
             where=source.title,
-            fix=f"form: {found.form}".replace("'", "") + " (rewardsmith init --data FILE writes it)",
+            fix=f"{' and '.join(said)}".replace("'", "") + " (rewardsmith init --data FILE writes it)",
         ) from error
 
 

@@ -30,6 +30,7 @@ _CONTEXT = {
     "image", "images", "image_url", "video", "videos", "audio", "audios", "document", "documents", "passage",
     "passages", "background", "article", "conversation_history", "chat_history", "previous_turns", "dialogue_history",
 }  # fmt: skip
+_PROMPTS = {"question", "query", "user_prompt", "post", "conversation", "conversations", "trajectory"}
 _VERDICT_WORDS = {
     "winner", "win", "label", "labels", "preference", "preferred", "prefer", "choice", "verdict", "better", "best",
     "safer", "judgment", "judgement", "vote", "votes", "tie", "status", "selected", "selection", "rank", "ranking",
@@ -42,9 +43,13 @@ _OUTCOMES = {
 _SCORE_WORDS = {"score", "scores", "rating", "ratings", "reward", "rewards", "rank", "ranks", "upvotes", "votes"}
 
 
-def looks_like_context(name: str, source: SourceSpec) -> bool:
-    """Whether a column that nothing reads may belong to the prompt, by its name."""
-    return name.lower() in _CONTEXT and name not in source.ignore
+def looks_like_context(name: str, source: SourceSpec, basis: Basis) -> bool:
+    """Whether a column that nothing reads may belong to the prompt, or be it, by its name.
+
+    Plain texts without a prompt are pairs; messages without one are rejected, so that nothing need be guessed of them.
+    """
+    without = basis.strings == "text" and basis.columns.prompt is None
+    return name not in source.ignore and (name.lower() in _CONTEXT or (without and name.lower() in _PROMPTS))
 
 
 def refuse_doubtful(
@@ -61,7 +66,7 @@ def refuse_doubtful(
         _refuse_names(rows, names, basis, where)
         if not form.transcript:
             _refuse_transcripts(rows, basis, where)
-        if not form.repeated and not form.by_turn and basis.strings == "chat":
+        if not form.repeated and not form.by_turn:
             _refuse_repeats(rows, basis, where)
     if form.kind in ("pair", "transcript"):
         if not form.by_turn:
