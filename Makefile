@@ -132,14 +132,7 @@ format: $(STAMP)  ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format
 
 docs: $(STAMP)  ## Write the reference pages from the code, then the site of all pages into build/site
-	@$(BIN)/python -m rewardsmith.spec.schema docs
-	@$(BIN)/python -m rewardsmith.evaluation.probes.reference docs
-	@$(BIN)/python -m rewardsmith.data.reference docs
-	@$(BIN)/python -m rewardsmith.planning.scale docs
-	@$(BIN)/python -m rewardsmith.doctor.reference docs
-	@$(BIN)/python -m rewardsmith.records.reference docs
-	@$(BIN)/python -m rewardsmith.cli.reference docs
-	@$(BIN)/python -m rewardsmith.serving.reference docs
+	@PYTHONPATH=tools $(BIN)/python -m pages docs
 	@$(PIP) -e '.[docs]'
 	@$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/site
 	@echo "The site: build/site/docs/index.html"

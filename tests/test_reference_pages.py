@@ -1,26 +1,29 @@
-"""The reference pages of commands, records and HTTP: what the code says, all of it, with links that lead somewhere."""
+"""The reference pages: each is what the code says, all of it, with links that lead somewhere."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
 
 import rewardsmith.records as records
-from rewardsmith.cli.reference import commands_page
+from pages import PAGES, page
+from pages.__main__ import main
+from pages.commands import commands_page
+from pages.http import http_page
+from pages.records import FILES
+from pages.words import schema_words
 from rewardsmith.records.files import Record
-from rewardsmith.records.reference import FILES, records_page
-from rewardsmith.records.schema_words import schema_words
 from rewardsmith.serving.dialects import DIALECTS
-from rewardsmith.serving.reference import http_page
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"commands.md": commands_page, "records.md": records_page, "http.md": http_page}
 
 
 def every(kind: type[Record]) -> Iterator[type[Record]]:
@@ -32,8 +35,30 @@ def every(kind: type[Record]) -> Iterator[type[Record]]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_what_the_code_says(name: str) -> None:
-    page: Callable[[], str] = PAGES[name]
-    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == page(), "run make docs"
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == page(name), "run make docs"
+
+
+def test_check_names_the_page_that_is_out_of_date_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("spec.md", "http.md", "spec.schema.json"):
+        shutil.copy(ROOT / "docs" / name, tmp_path)
+    arguments = ["pages", str(tmp_path), "spec.md", "http.md", "spec.schema.json"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--check"])
+    main()
+    stale = (tmp_path / "http.md").read_text(encoding="utf-8").replace("POST", "PUT")
+    (tmp_path / "http.md").write_text(stale, encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"^Out of date, run `make docs`: http\.md$"):
+        main()
+    assert (tmp_path / "http.md").read_text(encoding="utf-8") == stale
+    monkeypatch.setattr(sys, "argv", arguments)
+    main()
+    assert (tmp_path / "http.md").read_text(encoding="utf-8") == (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+
+
+def test_no_page_is_written_by_the_package_itself() -> None:
+    source = ROOT / "src" / "rewardsmith"
+    assert [path for path in source.rglob("*.py") if path.stem in {"reference", "schema_words"}] == []
 
 
 @pytest.mark.parametrize("name", ["records.md", "http.md"])
@@ -63,11 +88,11 @@ def test_every_command_of_the_readme_has_its_entry() -> None:
 
 
 def test_every_dialect_has_its_route_and_example() -> None:
-    page = http_page()
-    shown = [json.loads(block) for block in re.findall(r"```text\n(.*?)\n```", page)]
+    told = http_page()
+    shown = [json.loads(block) for block in re.findall(r"```text\n(.*?)\n```", told)]
     for dialect in DIALECTS.values():
-        assert f"\n## POST {dialect.path}\n" in page
-        assert dialect.summary in page
+        assert f"\n## POST {dialect.path}\n" in told
+        assert dialect.summary in told
         assert dialect.example in shown
         TypeAdapter(dialect.request).validate_python(dialect.example)
     assert len(shown) == len(DIALECTS)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cli_world import World
 
+from pages.data import slug
 from rewardsmith.data.forms.published import PUBLISHED, by_hub_id
-from rewardsmith.data.reference import PUBLIC_PAGE, public_page, slug
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 Q, G, B = "Which river is long?", "It is the Loire.", "I would rather not say."
@@ -144,7 +144,7 @@ def world(tmp_path, tiny_base, capsys, monkeypatch):
 
 def block(name):
     """The commands that the page shows for a data set."""
-    page = (DOCS / PUBLIC_PAGE).read_text(encoding="utf-8")
+    page = (DOCS / "public_data.md").read_text(encoding="utf-8")
     entry = page[page.index(f"### {name}\n") :]
     return re.search(r"```bash\n(.*?)```", entry, flags=re.DOTALL)[1].splitlines()
 
@@ -206,6 +206,5 @@ def test_hub_ids_belong_to_one_schema():
     assert by_hub_id("someone/else") is None
 
 
-def test_the_page_is_what_the_table_says():
-    assert (DOCS / PUBLIC_PAGE).read_text(encoding="utf-8") == public_page(), "run `make docs`"
+def test_each_schema_has_a_folder_of_its_own():
     assert len({slug(known.name) for known in PUBLISHED}) == len(PUBLISHED)

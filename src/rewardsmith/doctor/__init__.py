@@ -10,7 +10,6 @@ scanning.py       files by kind: python_names.py (names_in_sight.py), shell.py (
                   notebooks.py → hits.py
 fixes.py          edits of spans, as a diff; import_edits.py, positions.py
 checkpoints.py    a model folder, from its files alone; chat_templates.py
-reference.py      docs/doctor.md
 
 No file here loads torch or transformers: an answer takes a fraction of a second.
 """

@@ -24,7 +24,7 @@ file (`null` does).
              → TrackersRecord   trackers.json
              → ReplicasRecord   replicas.json; LearningCurveRecord: learning_curve.json
 
-`reference.py` writes docs/records.md of them, in the words of `schema_words.py`.
+`tools/pages/records.py` writes docs/records.md of them.
 """
 
 from rewardsmith.records.checkpoint import (

@@ -20,7 +20,7 @@ access.py    tokens, host names
 refusals.py  every refusal: status, code, message, fix
 metrics.py   Prometheus; counted_router.py: decisions of a router among them
 logs.py      JSON lines without texts
-openapi.py   the OpenAPI document, made from the dialects; reference.py: docs/http.md, made from it
+openapi.py   the OpenAPI document, made from the dialects
 server.py    uvicorn, signals, drain
 ray_serve.py the same on several machines: fronts that speak HTTP, replicas (ray_replica.py) that hold the models,
              and the way between them (ray_spread.py)

@@ -13,7 +13,6 @@ tree.py          the root and its fingerprint
 loading.py       YAML and `--set`
 faults.py        errors with line, reason, did-you-mean
 starter.py       the commented spec that `rewardsmith init` writes
-schema.py        docs/spec.schema.json and docs/spec.md
 """
 
 from rewardsmith.spec.architecture import (

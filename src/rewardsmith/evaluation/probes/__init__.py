@@ -17,7 +17,6 @@ runner.py             all probes, every distinct text scored once
 measure.py            one probe: share, shift, intervals, worst examples
 verdicts.py           limits → PASS, FAIL, NO_DATA
 policy_samples.py     a user's own policy: file of sampled completions → rows
-reference.py          docs/probes.md
 policy_statistics.py  its rewards: variance within prompts, flat prompts, accuracy, gain of best-of-N
 policy_words.py       what they mean
 """

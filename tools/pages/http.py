@@ -1,21 +1,13 @@
-"""docs/http.md, written from the OpenAPI document: every route with what it takes and gives, and every refusal.
-
-python -m rewardsmith.serving.reference docs
-"""
+"""docs/http.md, written from the OpenAPI document: every route with what it takes and gives, and every refusal."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-from rewardsmith.records import write_text
-from rewardsmith.records.schema_words import Schema, heading_link, schema_words, table_cell
+from pages.words import Schema, heading_link, schema_words, table_cell
 from rewardsmith.serving.dialects import DIALECTS
 from rewardsmith.serving.openapi import openapi_document
-
-PAGE = "http.md"
 
 _HEAD = """\
 # HTTP: every route
@@ -75,7 +67,3 @@ def _described(model: Schema) -> str:
         for name, field in model.get("properties", {}).items()
     )
     return f"{told}| field | holds |\n| --- | --- |\n{rows}" if rows else f"{told}{schema_words(model, heading_link)}\n"
-
-
-if __name__ == "__main__":
-    write_text(Path(sys.argv[1]) / PAGE, http_page())

@@ -1,23 +1,14 @@
-"""Pages that are written from the code: docs/data_contract.md from the checks, docs/public_data.md from the schemas.
-
-python -m rewardsmith.data.reference docs
-"""
+"""Pages that are written from the code: docs/data_contract.md from the checks, docs/public_data.md from the schemas."""
 
 from __future__ import annotations
 
 import re
-import sys
 import textwrap
-from pathlib import Path
 
 from rewardsmith.data.checks import Check
 from rewardsmith.data.forms.published import PUBLISHED, Published
 from rewardsmith.data.registry import CHECKS
-from rewardsmith.records import write_text
 from rewardsmith.rendering import REASONS
-
-PAGE = "data_contract.md"
-PUBLIC_PAGE = "public_data.md"
 
 _WIDTH = 120
 
@@ -184,8 +175,3 @@ def _published_entry(known: Published) -> str:
     text = textwrap.fill(" ".join(label), _WIDTH, break_long_words=False, break_on_hyphens=False)
     commands = f"rewardsmith init {folder} --data {data}\nrewardsmith check {folder}/spec.yaml --show 2\n"
     return f"\n### {known.name}\n\n```bash\n{commands}```\n\n{text}\n"
-
-
-if __name__ == "__main__":
-    write_text(Path(sys.argv[1]) / PAGE, contract_page())
-    write_text(Path(sys.argv[1]) / PUBLIC_PAGE, public_page())

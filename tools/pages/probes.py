@@ -1,20 +1,12 @@
-"""docs/probes.md, written from the probes themselves: what each edit does, why it matters, and an example.
-
-python -m rewardsmith.evaluation.probes.reference docs
-"""
+"""docs/probes.md, written from the probes themselves: what each edit does, why it matters, and an example."""
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
 from rewardsmith.evaluation.probes.probe import Probe, Subject
 from rewardsmith.evaluation.probes.registry import PROBES
-from rewardsmith.records import write_text
-
-PAGE = "probes.md"
 
 _SEED = 3
 _WIDTH = 120
@@ -152,7 +144,3 @@ def _block(label: str, text: str) -> Iterator[str]:
     shown = core + text[len(core) :].replace(" ", "␣").replace("\n", "⏎")
     for place, part in enumerate(shown.split("\n")):
         yield f"    {f'{label:<8}' if place == 0 else pad}{part}".rstrip()
-
-
-if __name__ == "__main__":
-    write_text(Path(sys.argv[1]) / PAGE, probes_page())

@@ -1,21 +1,13 @@
-"""docs/commands.md, written from the commands: what `--help` says, on one page.
-
-python -m rewardsmith.cli.reference docs
-"""
+"""docs/commands.md, written from the commands: what `--help` says, on one page."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import typer
 
+from pages.words import table_cell
 from rewardsmith.cli.app import app
-from rewardsmith.records import write_text
-from rewardsmith.records.schema_words import table_cell
-
-PAGE = "commands.md"
 
 _HEAD = """\
 # Commands
@@ -51,7 +43,3 @@ def _entry(context: typer.Context) -> str:
     taken = [record for one in command.params if one.name != "help" and (record := one.get_help_record(context))]
     rows = "".join(f"| `{table_cell(names)}` | {table_cell(told)} |\n" for names, told in taken)
     return f"\n## {context.command_path}\n\n{command.help}\n\n```text\n{usage}\n```\n\n{_TABLE}{rows}"
-
-
-if __name__ == "__main__":
-    write_text(Path(sys.argv[1]) / PAGE, commands_page())

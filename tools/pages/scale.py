@@ -1,7 +1,5 @@
 """docs/scale.md: what large jobs take, by the planner's own formulas.
 
-    python -m rewardsmith.planning.scale docs          # writes docs/scale.md
-
 Nothing on that page was run: it is arithmetic, with every assumption written beside it, and a table of which formula
 was compared with which measurement.
 """
@@ -9,9 +7,7 @@ was compared with which measurement.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import transformers
 
@@ -59,7 +55,7 @@ WAYS: tuple[tuple[str, Strategy, bool, bool], ...] = (
 
 _INTRODUCTION = """\
 Arithmetic, not measurement: nothing on this page was run. The numbers come from the formulas of `rewardsmith plan`
-(`src/rewardsmith/training/planning/`), and `make docs` writes them; which formula was compared with what stands
+(`src/rewardsmith/planning/`), and `make docs` writes them; which formula was compared with what stands
 [at the end](#what-was-measured)."""
 
 
@@ -279,13 +275,3 @@ MEASURED = """\
 | tokens of trees | counted on your data by `rewardsmith check` | exact |
 | prices | assumptions | |
 """
-
-
-def main() -> None:
-    """Write docs/scale.md to the folder that is named."""
-    folder = Path(sys.argv[1])
-    (folder / "scale.md").write_text(scale_page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,18 +1,10 @@
-"""docs/doctor.md, written from rules.toml and the checks of checkpoints: every rule with its versions, fix and source.
-
-python -m rewardsmith.doctor.reference docs
-"""
+"""docs/doctor.md, from rules.toml and the checks of checkpoints: every rule with its versions, fix and source."""
 
 from __future__ import annotations
 
-import sys
 import textwrap
-from pathlib import Path
 
 from rewardsmith.doctor.rules import Rule, RuleBook, load_rules
-from rewardsmith.records import write_text
-
-PAGE = "doctor.md"
 
 _WIDTH = 120
 _HEAD = """# The doctor
@@ -140,7 +132,3 @@ def _range(rule: Rule) -> str:
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-if __name__ == "__main__":
-    write_text(Path(sys.argv[1]) / PAGE, doctor_page())

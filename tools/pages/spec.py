@@ -1,17 +1,13 @@
 """The spec for machines and for readers: its JSON schema and its reference page, both made from the models.
 
-    python -m rewardsmith.spec.schema docs        # writes docs/spec.schema.json and docs/spec.md
-
 An editor that knows the JSON schema completes and checks a spec while it is written.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
-from rewardsmith.records.schema_words import Schema, schema_words
+from pages.words import Schema, schema_words
 from rewardsmith.spec.tree import Spec
 
 _INTRODUCTION = """\
@@ -30,7 +26,12 @@ def json_schema() -> Schema:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Spec.model_json_schema()}
 
 
-def reference() -> str:
+def schema_page() -> str:
+    """docs/spec.schema.json: the schema as the file that editors read."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def spec_page() -> str:
     """Markdown page with a table of fields for every section, in the order of the file."""
     schema = json_schema()
     fields: Schema = schema["properties"]
@@ -97,14 +98,3 @@ def _stated(item: Schema, fields: Schema) -> Schema:
 def _called(name: str) -> str:
     del name  # each section has a table of its own, named by its path
     return "section"
-
-
-def write_docs(folder: Path) -> None:
-    """Write the schema and the reference page into `folder`."""
-    schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-    (folder / "spec.schema.json").write_text(schema, encoding="utf-8")
-    (folder / "spec.md").write_text(reference(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write_docs(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))

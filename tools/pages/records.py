@@ -1,20 +1,13 @@
-"""docs/records.md, written from the records: every file of a run and every answer of `--json`, field by field.
-
-python -m rewardsmith.records.reference docs
-"""
+"""docs/records.md, written from the records: every file of a run and every answer of `--json`, field by field."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
+from pages.words import Schema, heading_link, schema_words, table_cell
 from rewardsmith import records
-from rewardsmith.records.files import Record, write_text
-from rewardsmith.records.schema_words import Schema, heading_link, schema_words, table_cell
-
-PAGE = "records.md"
+from rewardsmith.records.files import Record
 
 FILES: dict[str, tuple[str, type[Record]]] = {
     "check.json": ("check", records.CheckRecord),
@@ -100,7 +93,3 @@ def _record(kind: type[Record]) -> str:
         f"| `{name}` | {table_cell(schema_words(field, heading_link))} |\n" for name, field in fields.items()
     )
     return f"\n## {kind.__name__}\n\n{told}\n\n| field | holds |\n| --- | --- |\n{rows}"
-
-
-if __name__ == "__main__":
-    write_text(Path(sys.argv[1]) / PAGE, records_page())
