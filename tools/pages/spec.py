@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from pages.words import Schema, schema_words
+from pages.words import Schema, schema_words, table_cell
 from rewardsmith.spec.tree import Spec
 
 _INTRODUCTION = """\
@@ -77,7 +77,7 @@ def _table(fields: Schema, schema: Schema, path: str = "") -> str:
 
 def _meaning(name: str, field: Schema, path: str) -> str:
     inner = f"See {path}.{name}." if "$ref" in field else ""
-    return str(field.get("description", inner)).replace("|", r"\|")
+    return table_cell(str(field.get("description", inner)))
 
 
 def _default(field: Schema, schema: Schema) -> str:
