@@ -82,7 +82,7 @@ class TrackerKind:
         return opener(run)
 
 
-_HOME = "rewardsmith.training.trackers_"
+_HOME = "rewardsmith.training.trackers.to_"
 
 TRACKERS: dict[str, TrackerKind] = {
     "tensorboard": TrackerKind(
