@@ -29,7 +29,7 @@ import rewardsmith
 from common import SHAPES, count_parameters, device_machine, write_base
 from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.loading import load_base
-from rewardsmith.records import CheckpointRecord
+from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from tables import Json, bench_parser, markdown_table, publish

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.evaluation import Benchmark, find_benchmark
 from rewardsmith.evaluation.comparison import Evaluated, compare_benchmark
-from rewardsmith.records import BenchmarkResult, DatasetInfo, RewardSummary, RowResult
+from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult
 from rewardsmith.statistics import wilson_interval
 from tables import bench_parser, markdown_table, publish
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from rewardsmith import samples
 from rewardsmith.data import BenchmarkPrompt, prepare
 from rewardsmith.evaluation import find_benchmark
-from rewardsmith.records import CheckRecord
+from rewardsmith.records.checks import CheckRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from tables import bench_parser, machine, markdown_table, publish

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rewardsmith.evaluation import BenchmarkRows, find_benchmark, read_rewards, score_rows
 from rewardsmith.evaluation.contract import Rewards
-from rewardsmith.records import SubsetResult
+from rewardsmith.records.evaluation import SubsetResult
 from rewardsmith.samples import CATEGORIES, write_samples
 from rewardsmith.samples.baselines import bag_of_words_cross_fitted, bag_of_words_rewards, longer_wins_rewards
 from rewardsmith.spec import load_spec

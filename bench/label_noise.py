@@ -21,7 +21,8 @@ from random import Random
 
 import yaml
 
-from rewardsmith.records import LabelNoiseRecord, read_record
+from rewardsmith.records.files import read_record
+from rewardsmith.records.training import LabelNoiseRecord
 from rewardsmith.samples import write_samples
 from tables import bench_parser, machine, markdown_table, publish
 

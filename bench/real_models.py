@@ -17,7 +17,8 @@ import numpy as np
 
 from rewardsmith.pipeline import Silent
 from rewardsmith.pipeline.commands.compare import compare_job
-from rewardsmith.records import ComparisonRecord, RowResult
+from rewardsmith.records.comparison import ComparisonRecord
+from rewardsmith.records.evaluation import RowResult
 from rewardsmith.statistics import wilson_interval
 from tables import bench_parser, machine, markdown_table, publish
 

@@ -21,15 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardsmith.records import (
-    BenchmarkResult,
-    DatasetInfo,
-    RewardSummary,
-    RowResult,
-    SubsetResult,
-    write_json,
-    write_jsonl,
-)
+from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
+from rewardsmith.records.files import write_json, write_jsonl
 from rewardsmith.report import RowText, RowTexts, write_report
 from tables import bench_parser, machine, markdown_table, publish
 

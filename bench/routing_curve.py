@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from rewardsmith.evaluation.calibration import calibrate
-from rewardsmith.records import RoutePoint
+from rewardsmith.records.routing import RoutePoint
 from rewardsmith.routing import SHARES, Rule, Rules, Target, Trial, curve, fit_limit, make_trial, opinions
 from rewardsmith.routing.curve import (
     Band,

@@ -61,7 +61,7 @@ def random_checkpoint(folder: Path) -> Path:
     import rewardsmith
     from rewardsmith.modeling.checkpoint import save_checkpoint
     from rewardsmith.modeling.loading import load_base
-    from rewardsmith.records import CheckpointRecord
+    from rewardsmith.records.checkpoint import CheckpointRecord
     from rewardsmith.rendering import load_renderer
     from rewardsmith.samples import build_base_model
 

@@ -96,7 +96,7 @@ def write_model(arguments: argparse.Namespace, folder: Path) -> int:
     from common import SHAPES, write_base
     from rewardsmith.modeling.checkpoint import save_checkpoint
     from rewardsmith.modeling.loading import load_base
-    from rewardsmith.records import CheckpointRecord
+    from rewardsmith.records.checkpoint import CheckpointRecord
     from rewardsmith.rendering import load_renderer
     from rewardsmith.spec import Spec
 

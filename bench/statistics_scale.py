@@ -23,7 +23,7 @@ import numpy as np
 
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, score_rows, write_evaluation
 from rewardsmith.evaluation.comparison import Evaluated, compare_benchmark
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Message
 from tables import bench_parser, machine, markdown_table, publish
 

@@ -20,7 +20,8 @@ import yaml
 
 from common import run_worker, write_jsonl
 from rewardsmith.data.sources import read_source
-from rewardsmith.records import TrainRecord, read_jsonl, read_record
+from rewardsmith.records.files import read_jsonl, read_record
+from rewardsmith.records.training import TrainRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import load_spec
 from rewardsmith.spec.data import SourceSpec

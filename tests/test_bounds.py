@@ -21,8 +21,10 @@ from rewardsmith.data import files
 from rewardsmith.data.files import read_rows
 from rewardsmith.errors import DataError, RunDirectoryError, SpecError
 from rewardsmith.evaluation.runner import read_reward_lines
-from rewardsmith.records import Manifest, bounded, read_record
+from rewardsmith.records import bounded
 from rewardsmith.records.bounded import BeyondLimitError, inflated, parse_json, parse_yaml, read_bounded
+from rewardsmith.records.files import read_record
+from rewardsmith.records.run import Manifest
 from rewardsmith.spec import load_spec
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -16,7 +16,7 @@ from cli_world import as_row
 from conftest import make_pairs
 from rewardsmith.cli.app import app
 from rewardsmith.data.sources import read_source
-from rewardsmith.records import CheckpointRecord
+from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import SourceSpec, Spec, load_spec
 

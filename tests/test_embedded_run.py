@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from cli_world import World
 
-from rewardsmith.records import BenchmarkResult, GatesRecord, read_record
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_record
+from rewardsmith.records.run import GatesRecord
 
 SUBSETS = ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"]
 QUICKSTART = Path(__file__).resolve().parents[1] / "examples" / "quickstart.yaml"

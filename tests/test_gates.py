@@ -4,15 +4,8 @@ import pytest
 
 from rewardsmith.errors import SpecError
 from rewardsmith.gates import check_thresholds, evaluate_gates, skill
-from rewardsmith.records import (
-    BenchmarkResult,
-    DatasetInfo,
-    MonitorRecord,
-    RewardSummary,
-    SubsetResult,
-    TrainRecord,
-    TrendTest,
-)
+from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, SubsetResult
+from rewardsmith.records.training import MonitorRecord, TrainRecord, TrendTest
 from rewardsmith.spec import EvaluationSpec, GatesSpec
 
 

@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from rewardsmith.gates import evaluate_gates, probe_outcomes
-from rewardsmith.records import DatasetInfo, GateOutcome, ProbeResult, ProbesRecord
+from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.probes import ProbeResult, ProbesRecord
+from rewardsmith.records.run import GateOutcome
 from rewardsmith.spec import EvaluationSpec
 from rewardsmith.spec.probes import ProbeGatesSpec
 

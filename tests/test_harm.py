@@ -12,7 +12,7 @@ from cli_world import Answer, World
 from conftest import make_pairs
 from rewardsmith.doctor.scanning import Fixed
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records import guard_files, guard_folder, guard_removal
+from rewardsmith.records.files import guard_files, guard_folder, guard_removal
 
 
 @pytest.fixture

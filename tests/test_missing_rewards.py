@@ -15,7 +15,7 @@ from cli_world import World
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, missing_reasons, score_rows
 from rewardsmith.evaluation.results import NOT_FINITE
 from rewardsmith.evaluation.runner import why_missing
-from rewardsmith.records import DatasetInfo, RowResult, reason_code, reasons_in_words
+from rewardsmith.records.evaluation import DatasetInfo, RowResult, reason_code, reasons_in_words
 from rewardsmith.report.sections.scores import score_table
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.types import Message

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import json
+import pkgutil
 import re
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import jsonschema_rs
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-import rewardsmith.records as records
+import rewardsmith.records
 from pages import PAGES, page
 from pages.__main__ import main
 from pages.commands import commands_page
 from pages.http import http_page
 from pages.records import FILES
 from pages.words import schema_words
-from rewardsmith.records.files import Record
+from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, score_rows
+from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.files import Record, write_json
 from rewardsmith.serving.dialects import DIALECTS
+from rewardsmith.types import Message
 
 ROOT = Path(__file__).parents[1]
+
+
+for module in pkgutil.iter_modules(rewardsmith.records.__path__):
+    importlib.import_module(f"rewardsmith.records.{module.name}")
 
 
 def every(kind: type[Record]) -> Iterator[type[Record]]:
@@ -77,7 +91,97 @@ def test_every_record_with_a_schema_number_is_in_a_named_file() -> None:
 def test_no_two_records_share_a_name() -> None:
     names = Counter(kind.__name__ for kind in every(Record))
     assert [name for name, count in names.items() if count > 1] == []
-    assert {name for name in names if name in records.__all__} >= {kind.__name__ for _, kind in FILES.values()}
+
+
+def unexplained(kind: type[Record]) -> list[str]:
+    """Fields without a sentence of their own under them."""
+    fields = kind.model_fields.items()
+    return [
+        f"{kind.__name__}.{name}" for name, field in fields if not re.fullmatch(r"[^a-z].*\.", _said(field), re.DOTALL)
+    ]
+
+
+def _said(field: FieldInfo) -> str:
+    return field.description or ""
+
+
+def test_every_field_of_every_record_says_what_it_is() -> None:
+    assert [field for kind in every(Record) for field in unexplained(kind)] == []
+
+
+def test_a_field_that_says_nothing_is_named() -> None:
+    class Planted(Record):
+        """Three fields, of which one is explained."""
+
+        told: int
+        """Rows that were read."""
+        silent: int
+        half: int
+        """rows"""
+
+    assert unexplained(Planted) == ["Planted.silent", "Planted.half"]
+
+
+def test_the_page_has_the_words_under_the_field() -> None:
+    assert "| `peak` | number | Bytes of the phase that needs most. |" in page("records.md")
+    assert "| `worst` | text | End of the conversation with the largest difference. |" in page("records.md")
+
+
+@pytest.fixture(scope="module")
+def results() -> Iterator[dict[str, Any]]:
+    """What `write_json` writes of rewards of pairs, one of them missing."""
+    rows = tuple(
+        EvalRow(
+            str(n),
+            "a",
+            (Message("user", f"q{n}"),),
+            ((Message("assistant", "right"),),),
+            ((Message("assistant", "no"),),),
+        )
+        for n in range(4)
+    )
+    rewards = [np.array(pair) for pair in ((1.0, 0.0), (0.5, 2.0), (3.0, 1.0), (np.nan, 1.0))]
+    bundle = BenchmarkRows(rows=rows, dataset=DatasetInfo(source="here"), title="here")
+    result = score_rows(find_benchmark("pairs"), bundle, rewards, seed=1, resamples=100).result
+    with TemporaryDirectory() as folder:
+        write_json(Path(folder) / "results.json", result)
+        yield json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def results_schema() -> jsonschema_rs.Draft202012Validator:
+    schema = json.loads((ROOT / "docs" / "results.schema.json").read_text(encoding="utf-8"))
+    jsonschema_rs.meta.validate(schema)
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
+def test_a_written_result_is_what_the_schema_says(
+    results: dict[str, Any], results_schema: jsonschema_rs.Draft202012Validator
+) -> None:
+    assert [str(error) for error in results_schema.iter_errors(results)] == []
+    assert results["subsets"]["a"]["n_missing"] == 1
+    assert results["analysis"]["calibration"]["n"] == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("subsets", "a", "score"), "high"),
+        (("subsets", "a", "unheard_of"), 1),
+        (("schema",), 2),
+        (("rewards", "histogram"), [0.5]),
+        (("analysis", "length", "prompts"), None),
+    ],
+)
+def test_what_is_no_result_breaks_the_schema(
+    place: tuple[str, ...], value: object, results: dict[str, Any], results_schema: jsonschema_rs.Draft202012Validator
+) -> None:
+    broken = copy.deepcopy(results)
+    inner = broken
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    assert not results_schema.is_valid(broken)
 
 
 def test_every_command_of_the_readme_has_its_entry() -> None:

@@ -23,16 +23,10 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rewardsmith.errors import SpecError
-from rewardsmith.records import (
-    BenchmarkResult,
-    GateOutcome,
-    GatesRecord,
-    ProbeResult,
-    ProbesRecord,
-    SubsetResult,
-    TrainRecord,
-    reasons_in_words,
-)
+from rewardsmith.records.evaluation import BenchmarkResult, SubsetResult, reasons_in_words
+from rewardsmith.records.probes import ProbeResult, ProbesRecord
+from rewardsmith.records.run import GateOutcome, GatesRecord
+from rewardsmith.records.training import TrainRecord
 from rewardsmith.spec import EvaluationSpec, GatesSpec, OodSpec
 from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.spec.probes import ProbeGatesSpec

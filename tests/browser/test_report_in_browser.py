@@ -15,7 +15,8 @@ from browser_world import PLANTED, Watched, launched, real_run, watched
 from rewardsmith.pipeline import report_job
 from rewardsmith.pipeline.commands.look import run_server
 from rewardsmith.pipeline.events import Followed, Silent
-from rewardsmith.records import StepMetrics, read_jsonl
+from rewardsmith.records.files import read_jsonl
+from rewardsmith.records.training import StepMetrics
 
 pytestmark = pytest.mark.browser
 

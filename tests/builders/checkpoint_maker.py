@@ -9,7 +9,7 @@ import torch
 import rewardsmith
 from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.loading import load_base
-from rewardsmith.records import CheckpointRecord
+from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.rendering.renderer import OverLength
 from rewardsmith.spec import Spec

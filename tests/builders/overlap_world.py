@@ -10,7 +10,7 @@ import numpy as np
 
 from rewardsmith.data.rows import TokenizedPair, pair_keys
 from rewardsmith.data.surveys.survey import BenchmarkPrompt, Setting, Table
-from rewardsmith.records import SourceCount
+from rewardsmith.records.checks import SourceCount
 from rewardsmith.types import Conversation, Message, PreferencePair
 
 NO_IDS = np.zeros(0, np.int32)

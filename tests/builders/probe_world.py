@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Conversation, Message
 
 NAMES = ("Ada", "Bo", "Carla", "Dmitri", "Emmanuelle", "Farid", "Giovanna", "Hu", "Ingeborg", "Joan")

@@ -7,7 +7,7 @@ import numpy as np
 from rewardsmith.evaluation import EvalRow, find_benchmark
 from rewardsmith.evaluation.analysis import analyse
 from rewardsmith.evaluation.distribution import summarise_rewards
-from rewardsmith.records import BenchmarkResult, RewardFlag
+from rewardsmith.records.evaluation import BenchmarkResult, RewardFlag
 from rewardsmith.types import Message
 
 

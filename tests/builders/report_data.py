@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from rewardsmith.records import LabelAgreement, LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
 from rewardsmith.records.data import (
     BenchmarkOverlap,
-    BlindModel,
     ClusterExample,
     ClusterSizes,
     ContaminatedRow,
@@ -16,38 +14,45 @@ from rewardsmith.records.data import (
     DataBalance,
     DataLabels,
     DataPrivate,
-    Estimate,
-    FeatureRule,
-    GroupRules,
     Languages,
     LanguageShare,
-    LengthBin,
-    LengthPolicy,
-    LengthRule,
-    LengthRuleBin,
-    LimitEffect,
-    LoneRule,
     MarginSummary,
-    MarkerCount,
     ModelRate,
     Models,
     NamedCount,
     NamedCounts,
     OverlapRecord,
     PreferenceCycle,
-    PrefixStability,
     PrivateKind,
     PromptReuse,
-    ShortcutsRecord,
-    SourceAccuracy,
     SourceAgreement,
     SourceForms,
+)
+from rewardsmith.records.evaluation import LabelAgreement
+from rewardsmith.records.shortcuts import (
+    BlindModel,
+    Estimate,
+    FeatureRule,
+    GroupRules,
+    LengthRule,
+    LengthRuleBin,
+    LoneRule,
+    ShortcutsRecord,
+    SourceAccuracy,
+    WordRule,
+)
+from rewardsmith.records.tokens import (
+    LengthBin,
+    LengthPolicy,
+    LimitEffect,
+    MarkerCount,
+    PrefixStability,
     TextEnd,
     TokenSummary,
     TokenWaste,
     UnknownTokens,
-    WordRule,
 )
+from rewardsmith.records.training import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
 from rewardsmith.statistics import wilson_interval
 
 

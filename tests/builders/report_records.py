@@ -17,33 +17,12 @@ import report_data
 from report_analyses import analysed
 
 from rewardsmith.evaluation import skills
-from rewardsmith.records import (
-    BenchmarkResult,
-    CheckpointRecord,
-    CheckRecord,
-    DatasetInfo,
-    ExampleRow,
-    Finding,
-    GateOutcome,
-    GatesRecord,
-    GoldenReward,
-    Manifest,
-    MonitorRecord,
-    RejectedRow,
-    RenderingRecord,
-    RewardSummary,
-    RowResult,
-    SourceCount,
-    StageRecord,
-    StepMetrics,
-    SubsetResult,
-    SuspectPair,
-    TrainRecord,
-    TrendTest,
-    write_json,
-    write_jsonl,
-    write_text,
-)
+from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward
+from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding, RejectedRow, RenderingRecord, SourceCount
+from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
+from rewardsmith.records.files import write_json, write_jsonl, write_text
+from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest, StageRecord
+from rewardsmith.records.training import MonitorRecord, StepMetrics, SuspectPair, TrainRecord, TrendTest
 from rewardsmith.spec import Spec, dump_spec
 
 HOSTILE = (

@@ -9,7 +9,7 @@ import numpy as np
 from rewardsmith.data.rows import TokenizedPair, pair_keys
 from rewardsmith.data.store import Rejections
 from rewardsmith.data.surveys.survey import Setting, Surveyed, Table
-from rewardsmith.records import SourceCount
+from rewardsmith.records.checks import SourceCount
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair
 

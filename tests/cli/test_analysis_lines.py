@@ -4,7 +4,7 @@ import numpy as np
 
 from rewardsmith.cli.tables import analysis_lines
 from rewardsmith.evaluation import find_benchmark, pair_rows, score_rows
-from rewardsmith.records import DatasetInfo, LabelAgreement
+from rewardsmith.records.evaluation import DatasetInfo, LabelAgreement
 from rewardsmith.types import Message, PreferencePair
 
 

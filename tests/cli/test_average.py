@@ -9,7 +9,8 @@ import pytest
 from cli_world import World
 from test_averaging import make_child, set_field
 
-from rewardsmith.records import CheckpointRecord, read_record
+from rewardsmith.records.checkpoint import CheckpointRecord
+from rewardsmith.records.files import read_record
 
 
 @pytest.fixture

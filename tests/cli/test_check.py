@@ -13,7 +13,7 @@ from rich.console import Console
 
 from conftest import make_pairs
 from rewardsmith.cli.check_tables import print_check
-from rewardsmith.records import CheckRecord, ExampleRow, Finding
+from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from judge_world import pairs, ranked_rows, write_rows
 from scripted_judge import scripted_judge
 
 from rewardsmith.cli import main
-from rewardsmith.records import BenchmarkResult, JudgeRecord, read_record
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_record
+from rewardsmith.records.judging import JudgeRecord
 
 QUICK = ["--set", "judge.backoff=0.001", "--set", "judge.probes.consistency=5", "--set", "judge.probes.injection=5"]
 

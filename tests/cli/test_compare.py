@@ -11,7 +11,9 @@ import pytest
 from cli_world import World
 
 from rewardsmith.evaluation import BenchmarkRows, find_benchmark, pair_rows, score_rows, write_evaluation
-from rewardsmith.records import ComparisonRecord, DatasetInfo, read_record, write_text
+from rewardsmith.records.comparison import ComparisonRecord
+from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.files import read_record, write_text
 from rewardsmith.spec import DataSpec, HeldOutSpec, SourceSpec, Spec, dump_spec
 from rewardsmith.types import Message, PreferencePair
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from cli_world import World
 
-from rewardsmith.records import Manifest, read_record
+from rewardsmith.records.files import read_record
+from rewardsmith.records.run import Manifest
 from rewardsmith.training.trl_backend import mark_complete
 
 STAGES = ["check", "train", "labels", "evaluate", "probe", "gates", "report"]

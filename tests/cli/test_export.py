@@ -12,7 +12,7 @@ from cli_world import World
 from foreign_maker import make_openrlhf, make_published
 from test_exports import make_adapter
 
-from rewardsmith.records import ExportRecord
+from rewardsmith.records.checkpoint import ExportRecord
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from rewardsmith.cli.options import Live
-from rewardsmith.records import StepMetrics
+from rewardsmith.records.training import StepMetrics
 from rewardsmith.training.metrics import step_metrics
 
 

@@ -17,7 +17,8 @@ from rewardsmith.cli.ls import age
 from rewardsmith.errors import UserError
 from rewardsmith.pipeline.commands.look import list_runs
 from rewardsmith.pipeline.events import Silent, followed, read_live
-from rewardsmith.records import GatesRecord, LiveRecord, Manifest, RunSummary, StageRecord, read_record, write_json
+from rewardsmith.records.files import read_record, write_json
+from rewardsmith.records.run import GatesRecord, LiveRecord, Manifest, RunSummary, StageRecord
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC).timestamp()
 

@@ -11,7 +11,9 @@ from cli_world import World
 
 from conftest import make_pairs
 from rewardsmith.evaluation.probes import PROBES
-from rewardsmith.records import GatesRecord, PolicySamplesRecord, ProbesRecord, read_record
+from rewardsmith.records.files import read_record
+from rewardsmith.records.probes import PolicySamplesRecord, ProbesRecord
+from rewardsmith.records.run import GatesRecord
 
 
 @pytest.fixture

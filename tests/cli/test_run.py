@@ -16,15 +16,11 @@ from cli_world import World
 
 from conftest import make_pairs
 from rewardsmith.evaluation import checkpoint_calibration
-from rewardsmith.records import (
-    BenchmarkResult,
-    CheckRecord,
-    GatesRecord,
-    Manifest,
-    OodRecord,
-    TrainRecord,
-    read_record,
-)
+from rewardsmith.records.checks import CheckRecord
+from rewardsmith.records.evaluation import BenchmarkResult, OodRecord
+from rewardsmith.records.files import read_record
+from rewardsmith.records.run import GatesRecord, Manifest
+from rewardsmith.records.training import TrainRecord
 from rewardsmith.scoring import LocalScorer
 
 FILES = (

@@ -23,7 +23,8 @@ from test_exports import make_adapter
 from rewardsmith.modeling.paths import WAYS
 from rewardsmith.pipeline.commands.verify import MADE_UP, made_up_conversations, verify_job
 from rewardsmith.pipeline.events import Silent
-from rewardsmith.records import VerifyRecord, read_record
+from rewardsmith.records.checkpoint import VerifyRecord
+from rewardsmith.records.files import read_record
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.types import Conversation, Message
 

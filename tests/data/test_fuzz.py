@@ -13,7 +13,7 @@ from rendering_tokenizers import chatml, gemma
 
 from rewardsmith.data import CHECKS, prepare
 from rewardsmith.errors import RewardsmithError
-from rewardsmith.records import to_json
+from rewardsmith.records.files import to_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 

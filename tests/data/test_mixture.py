@@ -15,7 +15,7 @@ from rewardsmith.data import prepare
 from rewardsmith.errors import SpecError
 from rewardsmith.evaluation import pair_rows
 from rewardsmith.evaluation.benchmarks.pairs import details
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.rendering import Renderer
 from rewardsmith.report.sections.data import counts_hold, counts_in_words
 from rewardsmith.spec import Spec

@@ -18,7 +18,7 @@ from rewardsmith.data.lengths import summarize_tokens
 from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.data.sources import _draw
 from rewardsmith.errors import DataError, RenderingError, SpecError
-from rewardsmith.records import to_json
+from rewardsmith.records.files import to_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair

@@ -15,7 +15,7 @@ from rewardsmith.data import CHECKS, prepare
 from rewardsmith.data.rows import pair_keys
 from rewardsmith.data.sources import read_source
 from rewardsmith.errors import RewardsmithError
-from rewardsmith.records import to_json
+from rewardsmith.records.files import to_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.report.sections.data import counts_hold
 from rewardsmith.spec import SourceSpec, Spec

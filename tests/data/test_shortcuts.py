@@ -13,7 +13,8 @@ from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.rows import TokenizedPair, pair_keys
 from rewardsmith.data.shortcuts.findings import Shortcuts
 from rewardsmith.data.surveys.survey import Setting, Surveyed, Table
-from rewardsmith.records import LoneRule, ShortcutsRecord, SourceCount
+from rewardsmith.records.checks import SourceCount
+from rewardsmith.records.shortcuts import LoneRule, ShortcutsRecord
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair
 

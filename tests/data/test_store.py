@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rewardsmith.data.rows import TokenizedPair, pair_keys
 from rewardsmith.data.store import Rejections, RowStore, Spool
 from rewardsmith.errors import DataError
-from rewardsmith.records import RejectedRow
+from rewardsmith.records.checks import RejectedRow
 from rewardsmith.types import Message, PreferencePair
 
 

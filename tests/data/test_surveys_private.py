@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from survey_rows import codes_of, found_in, pair, rows_of, survey
 
 from rewardsmith.data.surveys.private import KINDS, Private, find_private, suspected, worth_a_look
-from rewardsmith.records import to_json
+from rewardsmith.records.files import to_json
 
 LETTERS = string.ascii_letters + string.digits
 

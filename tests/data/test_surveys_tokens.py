@@ -21,7 +21,8 @@ from rewardsmith.data.rows import TokenizedPair, pair_keys
 from rewardsmith.data.surveys import tokens
 from rewardsmith.data.surveys.survey import Setting, Table
 from rewardsmith.data.surveys.tokens import Tokens, any_of
-from rewardsmith.records import RejectedRow, SourceCount, to_json
+from rewardsmith.records.checks import RejectedRow, SourceCount
+from rewardsmith.records.files import to_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair

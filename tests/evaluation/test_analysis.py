@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, pair_rows, score_rows
 from rewardsmith.evaluation.analysis import RESAMPLES, analyse
-from rewardsmith.records import BenchmarkResult, DatasetInfo, to_json
+from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo
+from rewardsmith.records.files import to_json
 from rewardsmith.types import Message, PreferencePair
 
 BEST_OF = find_benchmark("rewardbench2")

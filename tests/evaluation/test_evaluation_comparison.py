@@ -22,7 +22,7 @@ from rewardsmith.evaluation.comparison import (
     share_rows,
     together,
 )
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Message
 
 REWARDBENCH2 = find_benchmark("rewardbench2")

@@ -20,7 +20,8 @@ from rewardsmith.evaluation import find_benchmark
 from rewardsmith.evaluation.contract import BenchmarkRows
 from rewardsmith.evaluation.probes import PROBES, Probe, judge_probes, run_probes
 from rewardsmith.evaluation.probes.running import Edited, draw_cases, measure
-from rewardsmith.records import DatasetInfo, ProbeResult, ProbesRecord
+from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.probes import ProbeResult, ProbesRecord
 from rewardsmith.spec.probes import DESTROYED_PROBES, SURFACE_PROBES, ProbeGatesSpec
 from rewardsmith.types import Message
 

@@ -24,7 +24,7 @@ from rewardsmith.evaluation.judged import (
     share_of,
 )
 from rewardsmith.protocols import BenchmarkJudge
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Choice, Comparison, Conversation, Message, Missing, Rating, Verdict
 
 

@@ -9,7 +9,7 @@ from rewardsmith.evaluation import find_benchmark, pair_rows
 from rewardsmith.evaluation.contract import Floats
 from rewardsmith.evaluation.learning_curve import FLAT, Slope, loss_per_doubling, read_curve, score_per_doubling
 from rewardsmith.evaluation.results import score_rows
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.statistics import Difference
 from rewardsmith.types import Message, PreferencePair
 

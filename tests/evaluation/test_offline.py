@@ -18,7 +18,8 @@ from rewardsmith.evaluation import (
     score_rows,
     write_evaluation,
 )
-from rewardsmith.records import BenchmarkResult, DatasetInfo, read_record
+from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo
+from rewardsmith.records.files import read_record
 from rewardsmith.types import Message
 
 

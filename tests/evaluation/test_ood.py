@@ -5,7 +5,7 @@ import math
 import pytest
 
 from rewardsmith.evaluation.ood import NOTABLE, skills
-from rewardsmith.records import BenchmarkResult, DatasetInfo, RewardSummary, SubsetResult
+from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, SubsetResult
 
 
 def result(score, low, high, chance=0.5, held_out=False, benchmark="rewardbench2", subsets=("all",)):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rewardsmith.errors import BenchmarkError, UserError
 from rewardsmith.evaluation import find_benchmark, pair_rows, score_rows
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Message, PreferencePair
 
 BENCHMARK = find_benchmark("pairs")

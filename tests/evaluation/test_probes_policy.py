@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rewardsmith.errors import BenchmarkError, DataError
 from rewardsmith.evaluation.probes import policy_record, read_policy_samples
 from rewardsmith.evaluation.probes.policy import PolicySamples, as_plain_text, score_samples
-from rewardsmith.records import PolicySamplesRecord
+from rewardsmith.records.probes import PolicySamplesRecord
 from rewardsmith.types import Message
 
 
@@ -122,7 +122,7 @@ def test_a_constant_gives_policy_optimisation_nothing(tmp_path: Path) -> None:
 def test_a_number_added_to_all_rewards_of_a_prompt_changes_nothing_within_prompts(offset: list[float]) -> None:
     rows = tuple((f"p{i}", (f"a{i}", f"b{i}", f"c{i}")) for i in range(3))
     from rewardsmith.evaluation.probes.policy import PolicySample
-    from rewardsmith.records import DatasetInfo
+    from rewardsmith.records.evaluation import DatasetInfo
 
     prompts = tuple(PolicySample((Message("user", p),), texts, (True, False, None)) for p, texts in rows)
     samples = PolicySamples(prompts, DatasetInfo(source="x"), "x")

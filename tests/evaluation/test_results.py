@@ -12,7 +12,7 @@ from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, score_rows
 from rewardsmith.evaluation.contract import row_digest
 from rewardsmith.evaluation.distribution import length_rewards, summarise_rewards
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Message
 
 REWARDBENCH2 = find_benchmark("rewardbench2")

@@ -14,7 +14,7 @@ from rewardsmith.errors import BenchmarkError, UserError
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, random_baselines, score_rows
 from rewardsmith.evaluation import rows as tables
 from rewardsmith.evaluation.benchmarks.rewardbench2 import PUBLISHED_ROWS
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Message
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"

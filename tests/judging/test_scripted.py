@@ -14,7 +14,7 @@ from scripted_judge import scripted_judge
 
 from rewardsmith import statistics
 from rewardsmith.errors import SpecError, UserError
-from rewardsmith.records import ShareWithInterval
+from rewardsmith.records.judging import ShareWithInterval
 
 
 def holds(share: ShareWithInterval, planted: float) -> bool:

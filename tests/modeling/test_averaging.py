@@ -19,7 +19,8 @@ from rewardsmith.modeling.averaging import average_checkpoints
 from rewardsmith.modeling.checkpoint import golden_rewards, load_checkpoint, open_checkpoint
 from rewardsmith.modeling.exports import export_checkpoint
 from rewardsmith.pipeline.commands.export import average_job, parse_weights
-from rewardsmith.records import CheckpointRecord, read_record, write_json
+from rewardsmith.records.checkpoint import CheckpointRecord
+from rewardsmith.records.files import read_record, write_json
 
 
 def make_child(folder: Path, base: Path, seed: int, *, head: int = 0, size: float = 0.02) -> Path:

@@ -27,7 +27,7 @@ from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import golden_conversations, open_checkpoint, save_checkpoint
 from rewardsmith.modeling.exports import Target, export_checkpoint
 from rewardsmith.modeling.loading import load_base
-from rewardsmith.records import CheckpointRecord
+from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.spec import Spec

@@ -31,7 +31,8 @@ from conftest import make_base, make_pairs
 from rewardsmith.errors import ModelError, UserError
 from rewardsmith.modeling.checkpoint import open_checkpoint
 from rewardsmith.modeling.loading import load_reward_model
-from rewardsmith.records import StepMetrics, TrainRecord, read_jsonl, read_record
+from rewardsmith.records.files import read_jsonl, read_record
+from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.training.openrlhf.backend import train, write_folder
 from rewardsmith.training.openrlhf.command import FLAGS, environment_of

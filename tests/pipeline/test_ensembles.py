@@ -31,7 +31,8 @@ from rewardsmith.pipeline.scorers import (
     open_remote,
     settled,
 )
-from rewardsmith.records import CheckpointRecord, read_record, write_json
+from rewardsmith.records.checkpoint import CheckpointRecord
+from rewardsmith.records.files import read_record, write_json
 from rewardsmith.scoring import Combination, LocalScorer
 from rewardsmith.scoring.ensemble import Scale
 from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Unscorable

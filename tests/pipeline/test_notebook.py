@@ -10,8 +10,8 @@ from cli_world import World
 
 import rewardsmith
 from rewardsmith.errors import SpecError, UserError
-from rewardsmith.records import read_record
 from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_record
 from rewardsmith.report.notebook import scores_html
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.types import Message

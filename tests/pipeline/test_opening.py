@@ -19,7 +19,8 @@ from rewardsmith.cli.app import app
 from rewardsmith.errors import RunDirectoryError, UserError
 from rewardsmith.pipeline.commands.look import FollowedRun, RunServer, run_server
 from rewardsmith.pipeline.events import LIVE_FILE, Followed, Silent, followed, read_live
-from rewardsmith.records import LiveRecord, Manifest, StageRecord, write_json
+from rewardsmith.records.files import write_json
+from rewardsmith.records.run import LiveRecord, Manifest, StageRecord
 from rewardsmith.report import RowText, RowTexts
 from rewardsmith.report.live import live_state
 

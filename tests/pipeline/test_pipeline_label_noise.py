@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from cli_world import World
 
-from rewardsmith.records import LabelNoiseRecord, read_record
+from rewardsmith.records.files import read_record
+from rewardsmith.records.training import LabelNoiseRecord
 
 
 @pytest.fixture

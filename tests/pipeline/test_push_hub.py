@@ -18,7 +18,9 @@ from huggingface_hub import constants
 from report_records import checkpoint
 from test_card_text import probes
 
-from rewardsmith.records import GatesRecord, ProbeExample, ProbesRecord, write_json
+from rewardsmith.records.files import write_json
+from rewardsmith.records.probes import ProbeExample, ProbesRecord
+from rewardsmith.records.run import GatesRecord
 
 # huggingface_hub 2.4 gives httpx raw bytes by a name that httpx2 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

@@ -15,8 +15,10 @@ from conftest import make_pairs
 from rewardsmith.cli.options import Live
 from rewardsmith.errors import MarginStop, SpecError
 from rewardsmith.pipeline import stages
-from rewardsmith.records import BenchmarkResult, CheckRecord, LearningCurveRecord, ReplicasRecord, read_record
-from rewardsmith.records.training import StepMetrics
+from rewardsmith.records.checks import CheckRecord
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_record
+from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, StepMetrics
 from rewardsmith.spec import Spec, load_spec
 from rewardsmith.training.plan import weights_fingerprint
 

@@ -14,7 +14,7 @@ from rewardsmith.planning.backend import ROOM, choose_backend, memory_table, str
 from rewardsmith.planning.hardware import ACCELERATORS, GIB, Machine, accelerator_machine, cpu_machine, plan_machine
 from rewardsmith.planning.memory import Adapter, MicroBatch, Numerics, TrainingSetup, training_memory, weight_bytes
 from rewardsmith.planning.time import Lengths, assumed_lengths, attended_keys, lengths_of, micro_batch, passes
-from rewardsmith.records import LengthBin, TokenSummary, TokenWaste
+from rewardsmith.records.tokens import LengthBin, TokenSummary, TokenWaste
 from rewardsmith.spec import HardwareSpec
 
 SHAPE = ModelShape(

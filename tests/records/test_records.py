@@ -12,21 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records import (
-    DatasetInfo,
-    GateOutcome,
-    GatesRecord,
-    Manifest,
-    Record,
-    RowResult,
-    read_jsonl,
-    read_record,
-    to_json,
-    write_json,
-    write_jsonl,
-    write_text,
-)
-from rewardsmith.records.evaluation import LARGEST_REWARD
+from rewardsmith.records.evaluation import LARGEST_REWARD, DatasetInfo, RowResult
+from rewardsmith.records.files import Record, read_jsonl, read_record, to_json, write_json, write_jsonl, write_text
+from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest
 
 GATE = GateOutcome(name="minimum", kind="gate", verdict="NO_DATA", benchmark="b", threshold=0.5, message="no é")
 GATES = GatesRecord(passed=False, outcomes=(GATE,))

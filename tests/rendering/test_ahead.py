@@ -11,7 +11,7 @@ from rendering_tokenizers import chatml
 
 from rewardsmith.data import prepare
 from rewardsmith.errors import DataError
-from rewardsmith.records import to_json
+from rewardsmith.records.files import to_json
 from rewardsmith.rendering import RenderAhead, Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair

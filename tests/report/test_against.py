@@ -4,7 +4,7 @@ from pathlib import Path
 
 from report_records import HOSTILE, build_run
 
-from rewardsmith.records import (
+from rewardsmith.records.comparison import (
     BenchmarkComparison,
     ComparedModel,
     ComparisonRecord,
@@ -13,8 +13,8 @@ from rewardsmith.records import (
     OverallComparison,
     PairComparison,
     SubsetComparison,
-    write_json,
 )
+from rewardsmith.records.files import write_json
 from rewardsmith.report import RowTexts, write_report
 from rewardsmith.report.formatting import moment
 from rewardsmith.report.sections.comparison import against

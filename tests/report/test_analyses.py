@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from report_records import build_run
 
-from rewardsmith.records import BestOfNCurve, BestOfNPoint, Calibration, OodRecord, OodRow, ReliabilityPoint
+from rewardsmith.records.evaluation import BestOfNCurve, BestOfNPoint, Calibration, OodRecord, OodRow, ReliabilityPoint
 from rewardsmith.report import charts, write_report
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords, read_run

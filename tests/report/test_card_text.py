@@ -15,7 +15,9 @@ from report_records import checkpoint
 
 from conftest import make_pairs
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records import DatasetInfo, ProbeResult, ProbesRecord, write_json
+from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.files import write_json
+from rewardsmith.records.probes import ProbeResult, ProbesRecord
 from rewardsmith.report.card import BASE_PLACE, PLACE, hub_id, model_card, read_card_source, write_card
 
 

@@ -10,7 +10,7 @@ import report_data
 from markupsafe import Markup
 from report_records import HOSTILE, check_record
 
-from rewardsmith.records import ExampleRow, Finding
+from rewardsmith.records.checks import ExampleRow, Finding
 from rewardsmith.report.blocks import Block, Grid, block_lines
 from rewardsmith.report.formatting import Number
 from rewardsmith.report.html import render_block

@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_records import HOSTILE, build_run
 
-from rewardsmith.records import DatasetInfo, ProbeExample, ProbeResult, ProbesRecord, RowResult, read_record
+from rewardsmith.records.evaluation import DatasetInfo, RowResult
+from rewardsmith.records.files import read_record
+from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord
 from rewardsmith.report import RowText, RowTexts, write_report
 from rewardsmith.report.formatting import written_out
 from rewardsmith.report.reading import RunRecords, read_run, without_texts

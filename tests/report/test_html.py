@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from report_records import HOSTILE, SUBSETS, build_run
 
-from rewardsmith.records import BenchmarkResult, read_record
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_record
 from rewardsmith.report import RowTexts, served_page, write_report
 from rewardsmith.report.html import in_words
 

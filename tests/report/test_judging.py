@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rewardsmith.records import (
-    DatasetInfo,
+from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.files import write_json
+from rewardsmith.records.judging import (
     InjectionProbe,
     JudgeCost,
     JudgeRecord,
@@ -15,7 +16,6 @@ from rewardsmith.records import (
     PromptFile,
     ReplyCounts,
     ShareWithInterval,
-    write_json,
 )
 from rewardsmith.report.html import render_html
 from rewardsmith.report.markdown import render_markdown

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from report_records import build_run
 
-from rewardsmith.records import BenchmarkResult, read_record, write_json
 from rewardsmith.records.comparison import (
     BenchmarkComparison,
     ComparedModel,
@@ -18,6 +17,8 @@ from rewardsmith.records.comparison import (
     RankedModel,
     SubsetComparison,
 )
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_record, write_json
 from rewardsmith.report import comparison_page, write_report
 
 AVERAGE = DifferenceResult(

@@ -8,7 +8,8 @@ from probe_world import Planted, noise, oracle, rows
 from report_records import HOSTILE, build_run
 
 from rewardsmith.evaluation.probes import judge_probes, run_probes
-from rewardsmith.records import ProbesRecord, write_json
+from rewardsmith.records.files import write_json
+from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.report import RowTexts, write_report
 from rewardsmith.report.markdown import SIGNS
 from rewardsmith.report.sections.probes import probe_lines, probe_strip, probe_table

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_records import HOSTILE, SUBSETS, build_run, check_record, metrics, train_record
 
-from rewardsmith.records import Finding, GatesRecord, MonitorRecord
+from rewardsmith.records.checks import Finding
+from rewardsmith.records.run import GatesRecord
+from rewardsmith.records.training import MonitorRecord
 from rewardsmith.report import formatting
 from rewardsmith.report.reading import RowRewards, RunRecords, read_run
 from rewardsmith.report.sections.checklist import checklist

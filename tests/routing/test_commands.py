@@ -12,7 +12,7 @@ from checkpoint_maker import make_checkpoint
 from cli_world import World
 from scripted_judge import scripted_judge
 
-from rewardsmith.records import RouteRow, RoutingRecord
+from rewardsmith.records.routing import RouteRow, RoutingRecord
 
 pytest.importorskip("openai")
 

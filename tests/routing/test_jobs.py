@@ -23,7 +23,7 @@ from rewardsmith.pipeline.commands.run_route import RouteOptions, run_routes
 from rewardsmith.pipeline.events import Silent
 from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.protocols import Progress
-from rewardsmith.records import RouteRow, RouteRunRecord, RoutingRecord
+from rewardsmith.records.routing import RouteRow, RouteRunRecord, RoutingRecord
 from rewardsmith.routing import Target, replay
 from rewardsmith.scoring.ensemble import Member, Scale
 from rewardsmith.serving.engine import ModelInfo

@@ -8,7 +8,9 @@ import pytest
 from report_records import HOSTILE, build_run
 from routing_world import planted
 
-from rewardsmith.records import DatasetInfo, LoggedRule, RouteJudge, RouteTarget, RoutingRecord, write_json
+from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.files import write_json
+from rewardsmith.records.routing import LoggedRule, RouteJudge, RouteTarget, RoutingRecord
 from rewardsmith.report import write_report
 from rewardsmith.report.sections.judges import curve_plot, routing_block
 from rewardsmith.routing import SHARES, Target, curve, fit_limit

@@ -23,7 +23,7 @@ from rewardsmith.errors import RenderingError
 from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.modeling.reward_head import pad_right, position_limit
-from rewardsmith.records import CheckpointRecord
+from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import UpstreamRenderer, load_renderer
 from rewardsmith.scoring import CachedScorer, LocalScorer
 from rewardsmith.spec import Spec

@@ -10,7 +10,7 @@ from test_training_resume import make_job
 
 from conftest import make_pairs
 from rewardsmith.errors import MarginStop
-from rewardsmith.records import StepMetrics
+from rewardsmith.records.training import StepMetrics
 from rewardsmith.spec import MonitorSpec
 from rewardsmith.training.metrics import MarginMonitor, find_suspects, judge, step_metrics
 from rewardsmith.training.trl_backend import train

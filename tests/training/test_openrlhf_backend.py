@@ -17,7 +17,7 @@ from openrlhf_miniature import write_environment
 from conftest import make_pairs
 from rewardsmith.errors import DataError, MarginStop, ModelError, SpecError, UserError
 from rewardsmith.modeling.checkpoint import open_checkpoint
-from rewardsmith.records import read_jsonl
+from rewardsmith.records.files import read_jsonl
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.openrlhf.backend import train, write_folder

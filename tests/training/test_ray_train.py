@@ -18,7 +18,7 @@ from test_training_resume import make_job, steps_of, weights
 
 from rewardsmith.errors import ModelError, SpecError
 from rewardsmith.pipeline.stages import choose_sharding, wanted_workers
-from rewardsmith.records import StepMetrics, TrainRecord
+from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.spec import Spec
 from rewardsmith.training import ray_train
 from rewardsmith.training.ray_train import Workers, train_on_ray

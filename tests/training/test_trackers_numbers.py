@@ -9,7 +9,9 @@ import report_records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.records import BenchmarkResult, GateOutcome, GatesRecord, StepMetrics
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.run import GateOutcome, GatesRecord
+from rewardsmith.records.training import StepMetrics
 from rewardsmith.spec import Spec
 from rewardsmith.training.trackers import TRACKERS
 from rewardsmith.training.trackers.numbers import (

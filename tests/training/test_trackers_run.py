@@ -14,7 +14,8 @@ import pytest
 from cli_world import World
 
 from conftest import make_pairs
-from rewardsmith.records import TrackersRecord, read_record
+from rewardsmith.records.files import read_record
+from rewardsmith.records.run import TrackersRecord
 from rewardsmith.training.metrics import read_steps
 from rewardsmith.training.trackers import TRACKERS, TrackedRun, TrackerKind, require_trackers
 

@@ -19,7 +19,7 @@ from conftest import make_pairs
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.shapes import Size
-from rewardsmith.records import StepMetrics, TrainRecord
+from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training import trl_backend

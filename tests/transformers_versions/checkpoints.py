@@ -21,7 +21,7 @@ from rewardsmith.modeling.averaging import average_checkpoints
 from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.exports import export_checkpoint
 from rewardsmith.modeling.loading import load_base
-from rewardsmith.records import CheckpointRecord
+from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 

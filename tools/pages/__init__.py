@@ -20,6 +20,7 @@ PAGES: dict[str, str] = {
     "probes.md": "pages.probes:probes_page",
     "public_data.md": "pages.data:public_page",
     "records.md": "pages.records:records_page",
+    "results.schema.json": "pages.records:results_schema_page",
     "scale.md": "pages.scale:scale_page",
     "spec.md": "pages.spec:spec_page",
     "spec.schema.json": "pages.spec:schema_page",

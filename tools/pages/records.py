@@ -1,50 +1,72 @@
-"""docs/records.md, written from the records: every file of a run and every answer of `--json`, field by field."""
+"""docs/records.md and docs/results.schema.json, written from the records: every file of a run and every answer of
+`--json`, field by field, in the words of the docstring under each field.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 
 from pages.words import Schema, heading_link, schema_words, table_cell
-from rewardsmith import records
+from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord, VerifyRecord
+from rewardsmith.records.checks import CheckRecord, FixRecord, RejectedRow
+from rewardsmith.records.comparison import ComparisonRecord
+from rewardsmith.records.doctor import DoctorRecord
+from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, RowResult
 from rewardsmith.records.files import Record
+from rewardsmith.records.judging import JudgeRecord
+from rewardsmith.records.plan import PlanRecord
+from rewardsmith.records.probes import PolicySamplesRecord, ProbesRecord
+from rewardsmith.records.routing import AuditEntry, AuditHeader, ReplayRecord, RouteRow, RouteRunRecord, RoutingRecord
+from rewardsmith.records.run import (
+    DryRunRecord,
+    GatesRecord,
+    LiveRecord,
+    Manifest,
+    PushRecord,
+    RunsRecord,
+    TrackersRecord,
+)
+from rewardsmith.records.scoring import BulkRecord, ExplainRecord
+from rewardsmith.records.training import LabelNoiseRecord, LearningCurveRecord, ReplicasRecord, StepMetrics, TrainRecord
 
 FILES: dict[str, tuple[str, type[Record]]] = {
-    "check.json": ("check", records.CheckRecord),
-    "rejected.jsonl, one a line": ("check", records.RejectedRow),
-    "fix.json": ("check --fix", records.FixRecord),
-    "train/summary.json": ("train", records.TrainRecord),
-    "train/metrics.jsonl, one a line": ("train", records.StepMetrics),
-    "label_noise.json": ("run", records.LabelNoiseRecord),
-    "model/rewardsmith.json": ("train", records.CheckpointRecord),
-    "eval/BENCHMARK/results.json": ("evaluate", records.BenchmarkResult),
-    "eval/BENCHMARK/rows.jsonl, one a line": ("evaluate", records.RowResult),
-    "probes.json": ("probe", records.ProbesRecord),
-    "policy_samples.json": ("probe --policy-samples", records.PolicySamplesRecord),
-    "gates.json": ("run, evaluate --gates", records.GatesRecord),
-    "ood.json": ("run", records.OodRecord),
-    "manifest.json": ("run", records.Manifest),
-    "live.json, while it works": ("run", records.LiveRecord),
-    "trackers.json": ("run", records.TrackersRecord),
-    "replicas.json": ("run, training.seeds", records.ReplicasRecord),
-    "learning_curve.json": ("run --learning-curve", records.LearningCurveRecord),
-    "run --dry-run --json": ("run --dry-run", records.DryRunRecord),
-    "comparison.json": ("compare", records.ComparisonRecord),
-    "plan.json": ("plan", records.PlanRecord),
-    "score --json": ("score", records.BulkRecord),
-    "explain --json": ("explain", records.ExplainRecord),
-    "verify.json": ("verify", records.VerifyRecord),
-    "doctor --json": ("doctor", records.DoctorRecord),
-    "judge.json": ("judge", records.JudgeRecord),
-    "routing.json": ("route calibrate", records.RoutingRecord),
-    "route run, a row of its output": ("route run", records.RouteRow),
-    "route run --json": ("route run", records.RouteRunRecord),
-    "audit log, first line": ("route run, serve --audit", records.AuditHeader),
-    "audit log, every other line": ("route run, serve --audit", records.AuditEntry),
-    "route replay --json": ("route replay", records.ReplayRecord),
-    "export --json": ("export", records.ExportRecord),
-    "push --json": ("push", records.PushRecord),
-    "ls --json": ("ls", records.RunsRecord),
+    "check.json": ("check", CheckRecord),
+    "rejected.jsonl, one a line": ("check", RejectedRow),
+    "fix.json": ("check --fix", FixRecord),
+    "train/summary.json": ("train", TrainRecord),
+    "train/metrics.jsonl, one a line": ("train", StepMetrics),
+    "label_noise.json": ("run", LabelNoiseRecord),
+    "model/rewardsmith.json": ("train", CheckpointRecord),
+    "eval/BENCHMARK/results.json": ("evaluate", BenchmarkResult),
+    "eval/BENCHMARK/rows.jsonl, one a line": ("evaluate", RowResult),
+    "probes.json": ("probe", ProbesRecord),
+    "policy_samples.json": ("probe --policy-samples", PolicySamplesRecord),
+    "gates.json": ("run, evaluate --gates", GatesRecord),
+    "ood.json": ("run", OodRecord),
+    "manifest.json": ("run", Manifest),
+    "live.json, while it works": ("run", LiveRecord),
+    "trackers.json": ("run", TrackersRecord),
+    "replicas.json": ("run, training.seeds", ReplicasRecord),
+    "learning_curve.json": ("run --learning-curve", LearningCurveRecord),
+    "run --dry-run --json": ("run --dry-run", DryRunRecord),
+    "comparison.json": ("compare", ComparisonRecord),
+    "plan.json": ("plan", PlanRecord),
+    "score --json": ("score", BulkRecord),
+    "explain --json": ("explain", ExplainRecord),
+    "verify.json": ("verify", VerifyRecord),
+    "doctor --json": ("doctor", DoctorRecord),
+    "judge.json": ("judge", JudgeRecord),
+    "routing.json": ("route calibrate", RoutingRecord),
+    "route run, a row of its output": ("route run", RouteRow),
+    "route run --json": ("route run", RouteRunRecord),
+    "audit log, first line": ("route run, serve --audit", AuditHeader),
+    "audit log, every other line": ("route run, serve --audit", AuditEntry),
+    "route replay --json": ("route replay", ReplayRecord),
+    "export --json": ("export", ExportRecord),
+    "push --json": ("push", PushRecord),
+    "ls --json": ("ls", RunsRecord),
 }
 """What each file or answer holds: the command that writes it, and its record."""
 
@@ -52,7 +74,8 @@ _HEAD = """\
 # Records: every file, field by field
 
 What Rewardsmith writes for other programs. `schema` counts breaking changes; numbers are raw; NaN and infinity are
-`null`. A file appears whole or not at all. This page is generated from the records by `make docs`.
+`null`. A file appears whole or not at all. Intervals are 95 %; shares and scores go from 0 to 1. For programs there is
+[results.schema.json](results.schema.json). This page and the schema are generated from the records by `make docs`.
 
 | file or answer | written by | record |
 | --- | --- | --- |
@@ -90,6 +113,17 @@ def _record(kind: type[Record]) -> str:
     told = inspect.cleandoc(kind.__doc__ or "")
     fields: Schema = schema["properties"] if "properties" in schema else schema["$defs"][kind.__name__]["properties"]
     rows = "".join(
-        f"| `{name}` | {table_cell(schema_words(field, heading_link))} |\n" for name, field in fields.items()
+        f"| `{name}` | {table_cell(schema_words(field, heading_link))} | {table_cell(field.get('description', ''))} |\n"
+        for name, field in fields.items()
     )
-    return f"\n## {kind.__name__}\n\n{told}\n\n| field | holds |\n| --- | --- |\n{rows}"
+    return f"\n## {kind.__name__}\n\n{told}\n\n| field | holds | meaning |\n| --- | --- | --- |\n{rows}"
+
+
+def results_schema() -> Schema:
+    """JSON schema (draft 2020-12) of `results.json`; what older versions did not write is not required."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **BenchmarkResult.model_json_schema()}
+
+
+def results_schema_page() -> str:
+    """docs/results.schema.json: the schema as a file."""
+    return json.dumps(results_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -12,7 +12,7 @@ from rewardsmith.cli.terminal import terminal
 from rewardsmith.errors import FindingsError, UserError
 
 if TYPE_CHECKING:
-    from rewardsmith.records import ShownRow
+    from rewardsmith.records.checks import ShownRow
 
 
 def check(
@@ -73,7 +73,8 @@ def check(
 def _show(file: Path, as_json: bool, shown: tuple[ShownRow, ...]) -> None:
     """The record of a check that failed."""
     from rewardsmith.cli.check_tables import print_check, print_shown
-    from rewardsmith.records import CheckRecord, read_record
+    from rewardsmith.records.checks import CheckRecord
+    from rewardsmith.records.files import read_record
 
     record = read_record(file, CheckRecord)
     if as_json:

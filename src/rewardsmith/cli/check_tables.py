@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rewardsmith.cli.terminal import Table
-from rewardsmith.records import CheckRecord, Finding, FixRecord, ShownRow
+from rewardsmith.records.checks import CheckRecord, Finding, FixRecord, ShownRow
 from rewardsmith.report.formatting import visible
 from rewardsmith.report.sections.data import by_harm, counts_in_words, interval_in_words, share_in_words
 

@@ -15,7 +15,13 @@ from rewardsmith.cli.tables import MINUS, p_value, percent, percent_interval
 from rewardsmith.cli.terminal import Table, one_line, terminal
 
 if TYPE_CHECKING:
-    from rewardsmith.records import ComparisonRecord, DifferenceResult, FlippedRow, PairComparison, RankedModel
+    from rewardsmith.records.comparison import (
+        ComparisonRecord,
+        DifferenceResult,
+        FlippedRow,
+        PairComparison,
+        RankedModel,
+    )
 
 _COLOURS = {"better": "green", "worse": "red", "cannot be told apart": "yellow", "mixed": "yellow"}
 _EXCERPT = 100

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rewardsmith.cli.terminal import Table
-from rewardsmith.records import DryRunRecord
+from rewardsmith.records.run import DryRunRecord
 from rewardsmith.report.formatting import parameters, visible
 
 _COLOURS = {"would run": "cyan", "would continue": "yellow", "unchanged": "green"}

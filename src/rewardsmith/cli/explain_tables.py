@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rewardsmith.cli.terminal import Table
-from rewardsmith.records import ExplainedText, ExplainRecord
+from rewardsmith.records.scoring import ExplainedText, ExplainRecord
 from rewardsmith.report.formatting import visible
 
 _SHOWN = 120

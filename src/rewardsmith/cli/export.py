@@ -17,7 +17,8 @@ from rewardsmith.cli.options import AsJson, live, look_for, print_record
 from rewardsmith.cli.terminal import terminal
 
 if TYPE_CHECKING:
-    from rewardsmith.records import ExportRecord, PushRecord
+    from rewardsmith.records.checkpoint import ExportRecord
+    from rewardsmith.records.run import PushRecord
 
 
 def export(

@@ -77,7 +77,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a commented spec to start from. Asks five questions on a terminal; flags answer them."""
-    from rewardsmith.records import write_text
+    from rewardsmith.records.files import write_text
 
     path = folder / "spec.yaml"
     if path.exists():

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from rewardsmith.cli.tables import percent, percent_interval
 from rewardsmith.pipeline.commands.judge import JudgeOutcome
-from rewardsmith.records import JudgeRecord, ShareWithInterval
+from rewardsmith.records.judging import JudgeRecord, ShareWithInterval
 
 _WHY = {
     "unparsed": "replies that could not be read",

@@ -21,7 +21,7 @@ from rewardsmith.cli.tables import percent
 from rewardsmith.cli.terminal import Table, say, terminal
 
 if TYPE_CHECKING:
-    from rewardsmith.records import RunsRecord, RunSummary
+    from rewardsmith.records.run import RunsRecord, RunSummary
 
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "STOPPED": "red"}

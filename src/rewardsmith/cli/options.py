@@ -25,7 +25,7 @@ from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
     from rewardsmith.pipeline.events import StageName
-    from rewardsmith.records import StepMetrics
+    from rewardsmith.records.training import StepMetrics
     from rewardsmith.scoring import Combination
     from rewardsmith.spec import Spec
 
@@ -83,7 +83,7 @@ def live() -> Live:
 
 def print_record(record: Any) -> None:
     """A record as JSON, for `--json`."""
-    from rewardsmith.records import to_json
+    from rewardsmith.records.files import to_json
 
     say_json(to_json(record))
 

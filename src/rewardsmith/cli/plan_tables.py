@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rewardsmith.cli.terminal import Table
-from rewardsmith.records import PlanRecord
+from rewardsmith.records.plan import PlanRecord
 from rewardsmith.report.formatting import duration, parameters, visible
 
 GIB = 2**30

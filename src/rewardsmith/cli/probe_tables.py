@@ -10,7 +10,9 @@ from rich.text import Text
 
 from rewardsmith.cli.tables import VERDICT_COLOURS, gates_verdict
 from rewardsmith.cli.terminal import Table, one_line
-from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbeResult, ProbesRecord, reasons_in_words
+from rewardsmith.records.evaluation import reasons_in_words
+from rewardsmith.records.probes import PolicySamplesRecord, ProbeResult, ProbesRecord
+from rewardsmith.records.run import GateOutcome
 from rewardsmith.report.sections.probes import WANTED, by_harm
 
 

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from rewardsmith.cli.tables import percent, percent_interval
 from rewardsmith.cli.terminal import Table
-from rewardsmith.records import ReplayRecord, RoutedScore, RoutePoint, RouteRunRecord, RoutingRecord, reasons_in_words
+from rewardsmith.records.evaluation import reasons_in_words
+from rewardsmith.records.routing import ReplayRecord, RoutedScore, RoutePoint, RouteRunRecord, RoutingRecord
 
 _SHOWN_STEPS = 2
 

@@ -17,18 +17,16 @@ from rich.console import Console
 from rich.text import Text
 
 from rewardsmith.cli.terminal import Table, one_line
-from rewardsmith.records import (
+from rewardsmith.records.evaluation import (
     BenchmarkResult,
     BestOfNCurve,
     Calibration,
-    GatesRecord,
-    LearningCurveRecord,
     LengthBias,
-    ReplicasRecord,
     SubsetResult,
-    TrainRecord,
     reasons_in_words,
 )
+from rewardsmith.records.run import GatesRecord
+from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, TrainRecord
 from rewardsmith.spec.evaluation import RenderingProtocol
 
 

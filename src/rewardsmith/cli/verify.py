@@ -14,7 +14,7 @@ from rewardsmith.cli.tables import VERDICT_COLOURS
 from rewardsmith.cli.terminal import Table, terminal
 
 if TYPE_CHECKING:
-    from rewardsmith.records import PathResult, VerifyRecord
+    from rewardsmith.records.checkpoint import PathResult, VerifyRecord
 
 
 def verify(

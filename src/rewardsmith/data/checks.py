@@ -43,7 +43,7 @@ from typing import Literal
 import numpy as np
 
 from rewardsmith.data.rows import TokenizedPair
-from rewardsmith.records import Severity
+from rewardsmith.records.checks import Severity
 from rewardsmith.types import Conversation, PreferencePair, tools_of
 
 Population = Literal["read", "kept", "train", "held_out", "sources"]

@@ -24,7 +24,8 @@ import numpy as np
 from rewardsmith.data.prepare import PreparedData
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.surveys.survey import Places
-from rewardsmith.records import FixRecord, RejectedRow, write_json, write_jsonl, write_lines
+from rewardsmith.records.checks import FixRecord, RejectedRow
+from rewardsmith.records.files import write_json, write_jsonl, write_lines
 from rewardsmith.types import Conversation, PreferencePair, tools_of
 
 Side = Literal["train", "held_out"]

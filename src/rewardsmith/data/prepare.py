@@ -54,7 +54,8 @@ from rewardsmith.data.surveys.leakage import PromptGroups
 from rewardsmith.data.surveys.survey import BenchmarkPrompt, Found, Places, Setting, Table
 from rewardsmith.errors import DataError, SpecError
 from rewardsmith.protocols import Progress
-from rewardsmith.records import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount, TokenSummary
+from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount
+from rewardsmith.records.tokens import TokenSummary
 from rewardsmith.rendering import RenderAhead, RenderedPair, Renderer
 from rewardsmith.rendering.ahead import Later
 from rewardsmith.spec import SourceSpec, Spec

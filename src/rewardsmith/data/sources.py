@@ -28,7 +28,7 @@ from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.rows import DIGEST, digest_of, pair_keys
 from rewardsmith.data.store import Rejections
 from rewardsmith.errors import DataError
-from rewardsmith.records import RejectedRow
+from rewardsmith.records.checks import RejectedRow
 from rewardsmith.spec import DataSpec, SourceSpec, Spec, load_spec
 from rewardsmith.types import Message, PreferencePair
 

@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 
 from rewardsmith.data.rows import DIGEST, Keys, TokenizedPair
 from rewardsmith.errors import DataError
-from rewardsmith.records import RejectedRow, to_json
+from rewardsmith.records.checks import RejectedRow
+from rewardsmith.records.files import to_json
 from rewardsmith.types import Conversation, Message, PreferencePair
 
 _FLUSH = 1 << 20

@@ -73,7 +73,7 @@ from rewardsmith.evaluation.distribution import (
     ranks_within,
 )
 from rewardsmith.evaluation.subsets import average_parts, seed_of, subset_places, tally_models
-from rewardsmith.records import Analysis, LabelAgreement, LengthBias, LengthCalibrated, PairShare
+from rewardsmith.records.evaluation import Analysis, LabelAgreement, LengthBias, LengthCalibrated, PairShare
 from rewardsmith.types import Conversation
 
 _Floats = NDArray[np.float64]

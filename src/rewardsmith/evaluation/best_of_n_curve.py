@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from rewardsmith import statistics
 from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards
 from rewardsmith.evaluation.distribution import Ints, group_sums
-from rewardsmith.records import BestOfNCurve, BestOfNPoint
+from rewardsmith.records.evaluation import BestOfNCurve, BestOfNPoint
 
 FEWEST_ANSWERS = 3
 FEWEST_PROMPTS = 20

@@ -36,7 +36,7 @@ from scipy import special
 from rewardsmith import bradley_terry, statistics
 from rewardsmith.evaluation.contract import EvalRow, Floats
 from rewardsmith.evaluation.distribution import Ints, group_sums
-from rewardsmith.records import Calibration, ReliabilityPoint
+from rewardsmith.records.evaluation import Calibration, ReliabilityPoint
 
 FOLDS = 5
 BINS = 10

@@ -43,19 +43,17 @@ from rewardsmith.evaluation.subsets import (
     tally_interval,
     tally_models,
 )
-from rewardsmith.records import (
+from rewardsmith.records.comparison import (
     BenchmarkComparison,
-    BenchmarkResult,
     DifferenceResult,
     FlippedRow,
     OverallComparison,
     PairComparison,
     RankedModel,
-    RowResult,
     SubsetComparison,
-    reasons_in_words,
+    Verdict,
 )
-from rewardsmith.records.comparison import Verdict
+from rewardsmith.records.evaluation import BenchmarkResult, RowResult, reasons_in_words
 from rewardsmith.statistics import Difference, Interval
 
 LEVEL = 0.05

@@ -29,7 +29,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rewardsmith.records import DatasetInfo, JudgeProtocol
+from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.judging import JudgeProtocol
 from rewardsmith.statistics import grouped_sums
 from rewardsmith.types import Conversation, Message
 

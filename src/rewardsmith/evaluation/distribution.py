@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards
-from rewardsmith.records import RewardFlag, RewardSummary, SideSummary, WithinPrompt
+from rewardsmith.records.evaluation import RewardFlag, RewardSummary, SideSummary, WithinPrompt
 from rewardsmith.types import Conversation
 
 Ints = NDArray[np.int64]

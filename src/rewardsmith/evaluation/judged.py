@@ -41,7 +41,7 @@ from rewardsmith import statistics
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Floats
 from rewardsmith.evaluation.results import Evaluation, score_rows
 from rewardsmith.protocols import BenchmarkJudge, Progress
-from rewardsmith.records import InjectionProbe, JudgeProtocol, ShareWithInterval
+from rewardsmith.records.judging import InjectionProbe, JudgeProtocol, ShareWithInterval
 from rewardsmith.types import Comparison, Conversation, Message, Missing, Rating
 
 MOST_RANKED = 26

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from rewardsmith.gates import BENCHMARK_FITTED, OWN_DISTRIBUTION, skill
-from rewardsmith.records import BenchmarkResult, OodRecord, OodRow
+from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, OodRow
 
 NOTABLE = 0.1
 """Gap of skills under which a flag would be noise to its reader."""

@@ -37,8 +37,7 @@ from rewardsmith.evaluation.subsets import (
     weighted_baselines,
     weighted_score,
 )
-from rewardsmith.records import BenchmarkResult, RowResult, SubsetResult
-from rewardsmith.records.evaluation import LARGEST_REWARD
+from rewardsmith.records.evaluation import LARGEST_REWARD, BenchmarkResult, RowResult, SubsetResult
 
 Reasons = Sequence[Mapping[int, str]]
 """One mapping a row: the place of a missing reward → why, `code: detail`."""

@@ -31,7 +31,7 @@ from typing import Any
 from rewardsmith.data.files import FORMATS, hub_revision, read_hub, read_rows, sha256_of
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import EvalRow
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.spec import SourceSpec
 from rewardsmith.spec.section import nearest
 from rewardsmith.types import Conversation, Message

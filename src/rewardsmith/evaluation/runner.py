@@ -58,9 +58,9 @@ from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards
 from rewardsmith.evaluation.results import Evaluation, Reasons
 from rewardsmith.evaluation.rows import TableRow, read_table
 from rewardsmith.protocols import Explaining, Progress, Scorer
-from rewardsmith.records import write_json, write_jsonl
 from rewardsmith.records.bounded import inflated, parse_json
 from rewardsmith.records.evaluation import LARGEST_REWARD
+from rewardsmith.records.files import write_json, write_jsonl
 from rewardsmith.types import Conversation
 
 NO_REWARD = "no_reward"

@@ -40,8 +40,7 @@ from rewardsmith.modeling.exports import refuse_taken
 from rewardsmith.modeling.loading import check_checkpoint
 from rewardsmith.modeling.spellings import both_spellings
 from rewardsmith.modeling.stored import stored_weights
-from rewardsmith.records import CheckpointRecord, ParentCheckpoint
-from rewardsmith.records.checkpoint import inside
+from rewardsmith.records.checkpoint import CheckpointRecord, ParentCheckpoint, inside
 from rewardsmith.rendering import Renderer
 
 _DECIDES_TEXT = (

@@ -38,7 +38,8 @@ from rewardsmith.modeling.reward_head import find_head_owner
 from rewardsmith.modeling.spellings import respell
 from rewardsmith.modeling.stored import Foreign, describe_foreign, quiet_upstream
 from rewardsmith.modeling.weights import Compared, compare_with_files
-from rewardsmith.records import CheckpointRecord, GoldenReward, guard_removal, read_record, write_json
+from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward
+from rewardsmith.records.files import guard_removal, read_record, write_json
 from rewardsmith.rendering import Ids, Renderer, load_tokenizer
 from rewardsmith.statistics import largest_difference, within
 from rewardsmith.types import Conversation, Message

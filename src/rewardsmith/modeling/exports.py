@@ -41,7 +41,7 @@ from rewardsmith.modeling.checkpoint import (
 from rewardsmith.modeling.reward_head import install_reward_forward, reads_one_token
 from rewardsmith.modeling.spellings import verified_for
 from rewardsmith.modeling.stored import OPENRLHF_FIELDS, forget_openrlhf, stored_weights
-from rewardsmith.records import CheckpointRecord, ExportRecord
+from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord
 from rewardsmith.statistics import largest_difference, within
 
 Target = Literal["hf", "openrlhf", "vllm"]

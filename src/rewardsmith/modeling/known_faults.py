@@ -24,8 +24,9 @@ from packaging.version import InvalidVersion, Version
 from rewardsmith.errors import ModelError, RewardsmithError
 from rewardsmith.modeling.spellings import gaps
 from rewardsmith.modeling.stored import ADAPTER, StoredTensor, listed, stored_adapter, stored_weights
-from rewardsmith.records import CheckpointRecord, read_record
 from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.checkpoint import CheckpointRecord
+from rewardsmith.records.files import read_record
 
 FIXED_IN = Version("0.2.0")
 """The first version without these faults."""

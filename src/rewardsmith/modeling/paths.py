@@ -41,7 +41,7 @@ from rewardsmith.modeling.layouts import PaddedBatches, choose_layout
 from rewardsmith.modeling.loading import load_config
 from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.modeling.reward_head import Ids, batches_by_length, find_head_owner, pad_right, reads_one_token
-from rewardsmith.records import FileFinding, PathName
+from rewardsmith.records.checkpoint import FileFinding, PathName
 from rewardsmith.rendering import load_tokenizer
 from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.sandbox import apply_template

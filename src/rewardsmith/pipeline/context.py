@@ -27,7 +27,7 @@ from rewardsmith.pipeline.evaluating import as_embedded, as_text, held_out_rows,
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.tracking import Announce, Tracking
 from rewardsmith.protocols import Progress
-from rewardsmith.records import CheckRecord
+from rewardsmith.records.checks import CheckRecord
 from rewardsmith.rendering import Renderer, load_renderer
 from rewardsmith.spec import SourceSpec, Spec, digest
 from rewardsmith.spec.evaluation import HELD_OUT

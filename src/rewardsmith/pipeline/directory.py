@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 
 import rewardsmith
 from rewardsmith.errors import RunDirectoryError, SpecError
-from rewardsmith.records import Manifest, StageRecord, guard_removal, read_record, remove, write_json, write_text
 from rewardsmith.records.bounded import parse_json, read_bounded
+from rewardsmith.records.files import guard_removal, read_record, remove, write_json, write_text
+from rewardsmith.records.run import Manifest, StageRecord
 from rewardsmith.spec import Spec, digest, dump_spec, load_spec
 
 _LIBRARIES = ("torch", "transformers", "trl", "tokenizers", "datasets", "accelerate", "peft", "numpy", "pydantic")

@@ -23,7 +23,7 @@ from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.evaluation.contract import Rewards
 from rewardsmith.evaluation.rows import plain_text
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.rendering import Rendered
 from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import BenchmarkSpec

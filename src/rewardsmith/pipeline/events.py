@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records import LiveRecord, StepMetrics, read_record, write_json
+from rewardsmith.records.files import read_record, write_json
+from rewardsmith.records.run import LiveRecord
+from rewardsmith.records.training import StepMetrics
 
 StageName = Literal["samples", "check", "train", "labels", "evaluate", "probe", "gates", "report"]
 

@@ -48,23 +48,11 @@ from rewardsmith.pipeline.stages import (
 )
 from rewardsmith.pipeline.tracking import tracked
 from rewardsmith.pipeline.variants import forget_stale_curve, refuse_several_processes, run_learning_curve, run_replicas
-from rewardsmith.records import (
-    BenchmarkResult,
-    CheckRecord,
-    DryRunRecord,
-    DryRunStage,
-    FixRecord,
-    GatesRecord,
-    LearningCurveRecord,
-    ReplicasRecord,
-    ShownRow,
-    StageState,
-    TrainRecord,
-    guard_folder,
-    read_record,
-    write_json,
-    write_text,
-)
+from rewardsmith.records.checks import CheckRecord, FixRecord, ShownRow
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import guard_folder, read_record, write_json, write_text
+from rewardsmith.records.run import DryRunRecord, DryRunStage, GatesRecord, StageState
+from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, TrainRecord
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import BenchmarkSpec, SourceSpec, Spec, dump_spec
 from rewardsmith.spec.evaluation import HELD_OUT, RenderingProtocol

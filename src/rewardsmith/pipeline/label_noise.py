@@ -19,7 +19,7 @@ from rewardsmith.evaluation.label_noise import POOLED, Band, NoiseEstimate
 from rewardsmith.modeling.checkpoint import RECORD
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
-from rewardsmith.records import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
+from rewardsmith.records.training import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
 from rewardsmith.training.metrics import StepLog
 
 NOISE_FILE = "label_noise.json"

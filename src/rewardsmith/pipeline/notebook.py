@@ -26,7 +26,8 @@ from rewardsmith.errors import UserError
 from rewardsmith.pipeline.events import Events, Silent, StageName
 from rewardsmith.pipeline.job import evaluate_job, run_job
 from rewardsmith.protocols import Scorer
-from rewardsmith.records import BenchmarkResult, GatesRecord
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.run import GatesRecord
 from rewardsmith.report.notebook import scores_html, verdict_html
 from rewardsmith.scoring import LocalScorer, RemoteScorer
 from rewardsmith.scoring.consumers import Turns, answers_to

@@ -23,7 +23,9 @@ from rewardsmith.pipeline.evaluating import as_text, held_out_rows
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import GateOutcome, PolicySamplesRecord, ProbesRecord, guard_folder, write_json
+from rewardsmith.records.files import guard_folder, write_json
+from rewardsmith.records.probes import PolicySamplesRecord, ProbesRecord
+from rewardsmith.records.run import GateOutcome
 from rewardsmith.spec import Spec
 from rewardsmith.spec.evaluation import HELD_OUT
 

@@ -18,7 +18,9 @@ from rewardsmith.evaluation.runner import RESULTS_FILE, ROWS_FILE
 from rewardsmith.pipeline.commands.compare import Origin, find_rows, text_of, training_pairs
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
-from rewardsmith.records import BenchmarkResult, LabelNoiseRecord, read_jsonl, read_record
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_jsonl, read_record
+from rewardsmith.records.training import LabelNoiseRecord
 from rewardsmith.report import RowText, RowTexts
 from rewardsmith.report.card import RECORD, write_card
 from rewardsmith.report.sections.rows import pair_place

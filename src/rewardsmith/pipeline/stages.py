@@ -48,18 +48,12 @@ from rewardsmith.pipeline.events import Events, StageName
 from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
 from rewardsmith.pipeline.reporting import report_job
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
-from rewardsmith.records import (
-    BenchmarkResult,
-    CheckRecord,
-    GatesRecord,
-    LabelNoiseRecord,
-    ProbesRecord,
-    RewardSummary,
-    TrainRecord,
-    read_record,
-    write_json,
-    write_jsonl,
-)
+from rewardsmith.records.checks import CheckRecord
+from rewardsmith.records.evaluation import BenchmarkResult, RewardSummary
+from rewardsmith.records.files import read_record, write_json, write_jsonl
+from rewardsmith.records.probes import ProbesRecord
+from rewardsmith.records.run import GatesRecord
+from rewardsmith.records.training import LabelNoiseRecord, TrainRecord
 from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import ExportSpec, QloraAdapter, Spec, digest
 from rewardsmith.spec.architecture import HardwareSpec

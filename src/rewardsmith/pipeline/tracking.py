@@ -20,17 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rewardsmith.errors import UserError
-from rewardsmith.records import (
-    BenchmarkResult,
-    GatesRecord,
-    ProbesRecord,
-    StepMetrics,
-    TrackersRecord,
-    TrackerState,
-    TrainRecord,
-    read_record,
-    write_json,
-)
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_record, write_json
+from rewardsmith.records.probes import ProbesRecord
+from rewardsmith.records.run import GatesRecord, TrackersRecord, TrackerState
+from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.spec import Spec, digest
 from rewardsmith.training.metrics import read_steps
 from rewardsmith.training.trackers import TRACKERS, TrackedRun, Tracker, require_trackers

@@ -44,16 +44,15 @@ from rewardsmith.evaluation.subsets import AVERAGE
 from rewardsmith.pipeline import stages
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import RunDirectory
-from rewardsmith.records import (
-    BenchmarkResult,
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import read_record, write_json
+from rewardsmith.records.training import (
     CurvePoint,
     CurveScore,
     CurveSlope,
     LearningCurveRecord,
     ReplicasRecord,
     SeedSpread,
-    read_record,
-    write_json,
 )
 from rewardsmith.spec import Spec
 from rewardsmith.spec.evaluation import HELD_OUT

@@ -29,7 +29,7 @@ from pathlib import Path
 import yaml
 
 from rewardsmith.planning.stages import write_brief
-from rewardsmith.records import guard_folder, to_json, write_text
+from rewardsmith.records.files import guard_folder, to_json, write_text
 from rewardsmith.records.plan import PlannedMachine, PlanRecord
 from rewardsmith.spec import Spec
 

@@ -19,8 +19,7 @@ from rewardsmith.planning.backend import Choice
 from rewardsmith.planning.grader import Speed
 from rewardsmith.planning.hardware import GIB, Machine
 from rewardsmith.planning.time import Lengths, TrainingTime
-from rewardsmith.records import PlanRecord
-from rewardsmith.records.plan import PlannedStage
+from rewardsmith.records.plan import PlannedStage, PlanRecord
 from rewardsmith.report.sections.component_map import CONTRACTS
 from rewardsmith.spec import Spec
 from rewardsmith.spec.data import SourceSpec

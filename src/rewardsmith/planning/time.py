@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from rewardsmith.modeling.shapes import ModelShape
 from rewardsmith.planning.hardware import Machine
 from rewardsmith.planning.memory import MicroBatch, Strategy, TrainingSetup
-from rewardsmith.records import LengthBin, TokenSummary
+from rewardsmith.records.tokens import LengthBin, TokenSummary
 
 
 @dataclass(frozen=True, slots=True)

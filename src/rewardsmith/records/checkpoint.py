@@ -19,50 +19,61 @@ from rewardsmith.records.files import Record
 
 
 class GoldenReward(Record):
-    """A fixed conversation, as (role, content) turns, and the reward that this checkpoint gives it in float32."""
+    """A fixed conversation and the reward that this checkpoint gives it in float32; loaders compare theirs with it."""
 
     conversation: tuple[tuple[str, str], ...]
+    """(role, content) turns."""
     reward: float
+    """Raw."""
 
 
 class ParentCheckpoint(Record):
-    """One of the checkpoints that were averaged.
-
-    `distance` is that of its weights from the average, relative to the average's length; `head_cosine` is the cosine
-    between its reward head and the average's.
-    """
+    """One of the checkpoints that were averaged."""
 
     folder: str
+    """Where it was read."""
     weight: float
+    """Its share of the average, 0 to 1."""
     distance: float
+    """Of its weights from the average, relative to the average's length, 0 or more."""
     head_cosine: float
+    """Cosine between its reward head and the average's, -1 to 1."""
 
 
 class CheckpointRecord(Record):
-    """`rewardsmith.json`: what a checkpoint carries beside its weights and tokenizer (design section 5).
-
-    `data_fingerprints` lists every data set that these weights were trained on as a reward model, oldest first.
-    `reward_mean` and `reward_std` describe raw rewards on the held-out pairs; nothing is ever normalised by them.
-    `base_fingerprint` hashes the weights and the tokenizer that training began with. `parents` are the checkpoints that
-    these weights are the average of. `calibration` is of the held-out pairs too: `temperature` for
-    P = sigmoid(margin / temperature), its interval, and errors out of sample (`ece`, `brier`, `log_loss`); null where
-    no temperature could be fitted.
-    """
+    """`rewardsmith.json`: what a checkpoint carries beside its weights and tokenizer (design section 5)."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
+    """Version of this format: it counts breaking changes."""
     rewardsmith_version: str
+    """That wrote the checkpoint."""
     base_model: str
+    """Id of the base, as the spec names it."""
     base_fingerprint: str | None = None
+    """Hash of the weights and the tokenizer that training began with; null where it is not known."""
     rendering: RenderingRecord
+    """How text becomes tokens."""
     data_fingerprints: tuple[str, ...]
+    """Every data set that these weights were trained on as a reward model, oldest first."""
     reward_range: tuple[float, float] | None = None
+    """Lowest and highest reward that the spec expected; null where it states none, or where parents differ."""
     reward_mean: float | None = None
+    """Of raw rewards on the held-out pairs, or on the first evaluated set where there are none; null before
+    evaluation. Rewards are never normalised by it."""
     reward_std: float | None = None
+    """Standard deviation of the same."""
     calibration: dict[str, float] | None = None
+    """On the held-out pairs: `temperature` for P = sigmoid(margin / temperature), its interval, and errors out of
+    sample (`ece`, `brier`, `log_loss`); null where no temperature could be fitted."""
     normalization: dict[str, str | float] | None = None
+    """For a consumer that normalises by itself (`export` of the spec): `required_by`, `formula`, `mean`, `std`; or
+    what another trainer's checkpoint says of them. Recorded, never applied; null where nothing asks for it."""
     evaluation: dict[str, dict[str, float | None]] = Field(default_factory=dict)
+    """Evaluated set → `average` and the score of each subset, at the end of the run; empty before."""
     parents: tuple[ParentCheckpoint, ...] = ()
+    """The checkpoints that these weights are the average of; empty for a trained one."""
     golden: tuple[GoldenReward, ...] = ()
+    """Fixed conversations with their rewards; empty where none fits the length limit."""
 
 
 CHECKPOINT_FILES = frozenset(
@@ -123,28 +134,35 @@ def inside(folder: Path, path: Path) -> Path:
 
 
 class ExportRecord(Record):
-    """One checkpoint written again for another program.
-
-    `trainer` says who made the source; `merged` that an adapter became part of the weights. `largest_difference` is
-    between the rewards of the golden conversations before and after, both in float32; `tolerance` was its limit.
-    `normalization` is what the source says of mean and std: kept, never applied. `transformers` lists the versions in
-    which models of this type were loaded and gave the same rewards; it is empty for a type that was not tried there.
-    `start` lists commands.
-    """
+    """One checkpoint written again for another program."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
+    """Version of this format: it counts breaking changes."""
     source: str
+    """Folder or hub id that was read."""
     out: str
+    """Folder that was written."""
     target: Literal["hf", "openrlhf", "vllm"]
+    """Program that the files are for."""
     trainer: Literal["rewardsmith", "openrlhf", "transformers"]
+    """Who made the source."""
     merged: bool
+    """Whether an adapter became part of the weights."""
     dtype: str
+    """Type of the written weights."""
     conversations: int
+    """Golden conversations that were compared before and after."""
     largest_difference: float
+    """Between their rewards before and after, both in float32."""
     tolerance: float
+    """The most that was allowed; beyond it nothing is written."""
     normalization: dict[str, str | float] | None = None
+    """What the source says of mean and std: kept, never applied. Null where it says nothing."""
     transformers: tuple[str, ...] = ()
+    """Versions in which models of this type were loaded and gave the same rewards; empty for a type that was not
+    tried."""
     start: tuple[str, ...] = ()
+    """Commands that start the target program with these files."""
 
 
 PathName = Literal["recorded", "padded", "saved template", "transformers", "tree", "merged", "bfloat16", "server"]
@@ -152,60 +170,78 @@ PathVerdict = Literal["PASS", "FAIL", "NO_DATA"]
 
 
 class PathResult(Record):
-    """One way to a reward, beside the reference: each text alone, unpadded, in float32.
-
-    `largest` is the largest difference of `compared` rewards and `worst` the conversation that has it, with its two
-    rewards. `flips` counts the pairs of conversations, out of `pairs`, that this way ranks the other way round. `why`
-    says what failed, or why there is nothing to compare (NO_DATA: an adapter's path for a model without one).
-    """
+    """One way to a reward, beside the reference: each text alone, unpadded, in float32."""
 
     path: PathName
+    """The way."""
     verdict: PathVerdict
+    """NO_DATA where there is nothing to compare, such as an adapter's path for a model without one."""
     why: str = ""
+    """What failed, or why there is nothing to compare; empty for PASS."""
     fix: str = ""
+    """What to do; empty for PASS."""
     compared: int = 0
+    """Rewards that were compared."""
     largest: float | None = None
+    """Largest difference to the reference, in reward units; null where nothing was compared."""
     tolerance: float | None = None
+    """The most that is allowed; null where nothing was compared."""
     flips: int = 0
+    """Pairs of conversations that this way ranks the other way round."""
     pairs: int = 0
+    """Pairs of conversations that `flips` is out of."""
     worst: str = ""
+    """End of the conversation with the largest difference."""
     reference: float | None = None
+    """Its reward by the reference; null where nothing was compared."""
     reward: float | None = None
+    """Its reward by this way; null where there is none."""
 
 
 class FileFinding(Record):
-    """A field of a file that makes another program give another reward. `fails` is false for a published model.
-
-    Read by this project's commands such a model gives its rewards all the same.
-    """
+    """A field of a file that makes another program give another reward."""
 
     file: str
+    """Path."""
     field: str
+    """Key in the file, or names of tensors."""
     value: str
+    """What stands there."""
     problem: str
+    """What is wrong."""
     fix: str
+    """What to write or do."""
     fails: bool = True
+    """False for a published model: read by this project's commands, it gives its rewards all the same."""
 
 
 class VerifyRecord(Record):
-    """`verify.json`: paths and files of one checkpoint; `passed` when no path and no finding fails.
-
-    `conversations` counts those that could be rendered, the first `golden` of them the golden ones. `spread` is the
-    standard deviation of rewards that bfloat16's tolerance is a share of: that of the held-out pairs where the
-    checkpoint records it, else of these conversations. `weights` counts the tensors in memory that were held against
-    the files, and `notes` says what was done to their names.
-    """
+    """`verify.json`: paths and files of one checkpoint."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
+    """Version of this format: it counts breaking changes."""
     model: str
+    """Folder or hub id."""
     against: str | None = None
+    """Address of the server that was asked, without its token; null where none was."""
     trainer: Literal["rewardsmith", "openrlhf", "transformers"]
+    """Who made the checkpoint."""
     device: str
+    """That computed the rewards."""
     passed: bool
+    """Whether no path and no finding fails."""
     conversations: int
+    """Those that could be rendered."""
     golden: int
+    """How many of them, the first ones, are the golden conversations."""
     spread: float
+    """Standard deviation of rewards that bfloat16's tolerance is a share of: that of the held-out pairs where the
+    checkpoint records it, else of these conversations."""
     paths: tuple[PathResult, ...]
+    """One a way to a reward."""
     findings: tuple[FileFinding, ...]
+    """What stands wrong in the files."""
     weights: int | None = None
+    """Tensors in memory that were held against the files; null in older records."""
     notes: tuple[str, ...] = ()
+    """What was done to the names of weights, and what else to know."""

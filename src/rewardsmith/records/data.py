@@ -1,21 +1,7 @@
-"""What the kept pairs are made of: sources, subsets, forms, languages, turns, prompts, annotators and models.
+"""What check.json says of the kept pairs.
 
-What the labels of the data say of themselves: repeats, contradictions, cycles, and stated margins.
-
-What the overlap surveys measured: near-duplicates and leaks, and contamination by benchmarks (in check.json).
-
-Secrets and personal data in the kept pairs: how much of what, and never the data itself.
-
-What tells chosen from rejected without the prompt: the section `shortcuts` of check.json.
-
-A lone rule says "the response with more of it is chosen". Its accuracy is the share of right decisions among the pairs
-where both sides differ in it; below 0.5 the opposite rule is the better one. Intervals are Wilson's at 95 %, with as
-many pairs as they are worth when pairs of one prompt are not independent (`effective`).
-
-What the data contract measured in tokens: the section `tokens` of `check.json`.
-
-Lengths, ends, waste and the effect of the length limit are those of the training pairs; what is wrong inside texts is
-counted over all kept pairs. Everything after `truncated` has a default, so that older records can still be read.
+What they are made of, what their labels say of each other, near-duplicates and leaks, contamination by benchmarks, and
+how much of which secrets and personal data they hold (never the data itself).
 """
 
 from __future__ import annotations
@@ -27,207 +13,270 @@ from rewardsmith.records.files import Record
 
 
 class NamedCount(Record):
-    """Pairs of one name (a source, a subset, an annotator), training and held out."""
+    """Pairs of one name: a source, a subset, an annotator."""
 
     name: str
+    """As the rows write it."""
     train: int
+    """Training pairs."""
     held_out: int
+    """Held-out pairs."""
 
 
 class NamedCounts(Record):
-    """The most frequent names; `distinct` counts all there are.
-
-    `effective` is the number of equally frequent names that would be as varied as the training pairs are: the
-    exponential of the Shannon entropy (Hill 1973, Ecology 54:427, order 1).
-    """
+    """The most frequent names."""
 
     distinct: int
+    """All names there are."""
     effective: float
+    """Number of equally frequent names that would be as varied as the training pairs are: the exponential of the
+    Shannon entropy (Hill 1973, Ecology 54:427, order 1)."""
     most: tuple[NamedCount, ...]
+    """The most frequent ones, by training and held-out pairs together."""
 
 
 class SourceForms(Record):
-    """How the rows of a source are written, and how many are written so."""
+    """How the rows of a source are written."""
 
     source: str
+    """As written in the spec."""
     forms: dict[str, int]
+    """Way of writing → pairs, the most frequent first."""
 
 
 class LanguageShare(Record):
-    """A language (ISO 639; "und": not sure, "zxx": no language), its sampled prompts, and its share of all prompts."""
+    """A language among the sampled prompts."""
 
     language: str
+    """ISO 639; "und": not sure, "zxx": no language."""
     prompts: int
+    """Sampled prompts in it."""
     share: float
+    """Of the sampled prompts, 0 to 1."""
     ci_low: float
+    """Lower end of the 95 % interval of its share of all prompts."""
     ci_high: float
+    """Upper end of the same."""
 
 
 class Languages(Record):
-    """Languages of `sampled` of the `prompts` distinct training prompts, drawn by `seed`; `by` says what told them."""
+    """Languages of the training prompts."""
 
     prompts: int
+    """Distinct training prompts."""
     sampled: int
+    """How many of them were looked at."""
     seed: int
+    """Of the draw."""
     by: str
+    """What told the language."""
     shares: tuple[LanguageShare, ...]
+    """The most frequent first."""
 
 
 class PromptReuse(Record):
-    """How training pairs share prompts.
-
-    `pairs_per_prompt` counts prompts by how many pairs they have ("1", "2", "3-5", …), `most` is the largest such
-    number. `effective` is the number of equally used prompts that would be as varied (exponential of the Shannon
-    entropy), `effective_simpson` the same by the inverse Simpson index, (Σ pairs)² / Σ pairs² (Hill 1973, orders 1 and
-    2). The latter is what the pairs are worth as independent ones if all pairs of a prompt say the same (Kish 1965).
-    """
+    """How training pairs share prompts."""
 
     pairs: int
+    """Training pairs."""
     distinct: int
+    """Distinct prompts."""
     effective: float
+    """Number of equally used prompts that would be as varied: the exponential of the Shannon entropy (Hill 1973,
+    order 1)."""
     effective_simpson: float
+    """The same by the inverse Simpson index, (Σ pairs)² / Σ pairs² (order 2): what the pairs are worth as
+    independent ones if all pairs of a prompt say the same (Kish 1965)."""
     most: int
+    """Pairs of the most used prompt."""
     pairs_per_prompt: dict[str, int]
+    """Pairs of a prompt ("1", "2", "3-5", …) → prompts."""
 
 
 class ModelRate(Record):
-    """How often a model's response was chosen over another model's, with an interval at the number of its prompts."""
+    """How often a model's response was chosen over another model's."""
 
     model: str
+    """As the rows name it."""
     pairs: int
+    """That it answered against another model."""
     prompts: int
+    """Distinct prompts of these pairs."""
     chosen: float
+    """Share in which its response was chosen, 0 to 1."""
     ci_low: float
+    """Lower end of its 95 % interval, at the number of prompts."""
     ci_high: float
+    """Upper end of the same."""
 
 
 class Models(Record):
-    """Training pairs of which both models are known and differ.
-
-    `rule_accuracy` is the accuracy of the rule "of two models, choose the one that was chosen more often in the other
-    pairs of the same two": how much of the label follows from who wrote the responses.
-    """
+    """Training pairs of which both models are known and differ."""
 
     pairs: int
+    """Such pairs."""
     distinct: int
+    """Models that they name."""
     rule_accuracy: float
+    """Accuracy of the rule "of two models, choose the one that was chosen more often in the other pairs of the same
+    two": how much of the label follows from who wrote the responses."""
     rule_ci: tuple[float, float]
+    """Its 95 % interval, at the number of prompts."""
     most: tuple[ModelRate, ...]
+    """Models with the most pairs."""
 
 
 class SourceAgreement(Record):
     """Repeated labels of one source; exact copies of a row count as labels that agree."""
 
     source: str
+    """As written in the spec."""
     agreement: LabelAgreement
+    """Of its repeated labels."""
 
 
 class DataBalance(Record):
-    """`turns` counts training pairs by the user's turns in their prompt; None where no row says it."""
+    """What the kept pairs are made of."""
 
     sources: NamedCounts
+    """Pairs by source."""
     subsets: NamedCounts | None
+    """Pairs by subset; null where no row names one."""
     annotators: NamedCounts | None
+    """Pairs by annotator; null where no row names one."""
     models: Models | None
+    """Who wrote the responses; null where no pair names two models."""
     forms: tuple[SourceForms, ...]
+    """How the rows of each source are written."""
     turns: dict[str, int]
+    """The user's turns in a prompt → training pairs."""
     prompts: PromptReuse
+    """How training pairs share prompts."""
     languages: Languages | None
+    """Of the training prompts; null without training pairs."""
     agreement: tuple[SourceAgreement, ...]
+    """Of the sources with repeated labels, those with the most."""
 
 
 class PreferenceCycle(Record):
-    """Rows (`file:row`) of one prompt that go round: each one's rejected answer is the next one's chosen answer."""
+    """Rows of one prompt that go round: each one's rejected response is the next one's chosen response."""
 
     rows: tuple[str, ...]
+    """As `file:row`."""
 
 
 class MarginSummary(Record):
-    """The margins that one source states, over all its kept rows.
-
-    `negative` margins scored the chosen response lower (their share is of the stated margins, with its interval);
-    `unread` ones are no finite number. `allowed` is the declared range, or else what is plausible beside the source's
-    other margins (null: nothing is stated). `quantiles` maps "min", "p05", "p50", "p95", "max"; `edges` has one value
-    more than `counts` and covers the allowed margins.
-    """
+    """The margins that one source states, over all its kept rows."""
 
     source: str
+    """As written in the spec."""
     stated: int
+    """Rows with a finite margin."""
     unread: int
+    """Rows whose margin is no finite number."""
     zero: int
+    """Stated margins of 0."""
     negative: int
+    """Stated margins below 0: the row scores its chosen response lower."""
     negative_ci: tuple[float, float]
+    """95 % interval of their share of the stated margins."""
     out_of_range: int
+    """Margins outside of `allowed`."""
     allowed: tuple[float, float] | None
+    """The declared range, or else what is plausible beside the source's other margins; null where nothing is stated."""
     declared: bool
+    """Whether the spec declares the range."""
     quantiles: dict[str, float]
+    """`min`, `p05`, `p50`, `p95`, `max` → margin; empty where nothing is stated."""
     edges: tuple[float, ...]
+    """Of the histogram over the allowed margins: one value more than `counts`."""
     counts: tuple[int, ...]
+    """Rows in each bin."""
 
 
 class DataLabels(Record):
-    """Counts of rows, over all kept pairs.
-
-    `distinct_pairs` differ in prompt, chosen or rejected; `repeated` stand there before, `contradictory` have a
-    counterpart with the opposite label (`contradictory_comparisons` of two responses), `cyclic` lie on a cycle of
-    `cycles` sets of answers that cycles join. `shown` has one shortest cycle of the first few.
-    """
+    """What the labels say of each other. Counts of rows, over all kept pairs."""
 
     pairs: int
+    """Kept pairs, training and held out."""
     distinct_pairs: int
+    """That differ in prompt, chosen or rejected."""
     repeated: int
+    """That an earlier row says too."""
     contradictory: int
+    """That have a counterpart with the opposite label."""
     contradictory_comparisons: int
+    """Comparisons of two responses that these rows are about."""
     cyclic: int
+    """That lie on a cycle of preferences."""
     cycles: int
+    """Sets of responses that cycles join."""
     shown: tuple[PreferenceCycle, ...] = ()
+    """One shortest cycle of each of the first few sets."""
     margins: tuple[MarginSummary, ...] = ()
+    """One a source that states margins."""
 
 
 class ClusterSizes(Record):
-    """How many clusters have `low` to `high` pairs (`high` null: or more), and how many pairs they hold together."""
+    """Clusters of near-duplicate prompts of one range of sizes."""
 
     low: int
+    """Fewest pairs of such a cluster."""
     high: int | None
+    """Most pairs; null: no limit."""
     clusters: int
+    """How many there are."""
     pairs: int
+    """That they hold together."""
 
 
 class ClusterExample(Record):
-    """One of the largest clusters of near-duplicate prompts, and where its first pair stands."""
+    """One of the largest clusters of near-duplicate prompts."""
 
     pairs: int
+    """That it holds."""
     prompts: int
+    """Distinct prompts among them."""
     file: str
+    """Of its first pair, as written in the spec."""
     row: int
+    """Of its first pair, counted from 1."""
 
 
 class OverlapRecord(Record):
-    """Near-duplicates among the training pairs, and leaks out of them into the held-out ones.
-
-    `distinct_prompts` counts prompts that differ in any character, `prompt_clusters` those that are no near-duplicates
-    of each other; `effective_prompts` is (Σ n)² / Σ n² over the pairs n of each cluster (Kish 1965): the number of
-    equally frequent prompts that would weigh as unevenly. `sizes` and `largest` describe the clusters, equal prompts
-    counted. `short_prompts` have fewer than 20 words beside boilerplate and are compared word for word only.
-    `duplicate_pairs` counts the near-duplicates of an earlier pair, in `pair_clusters` clusters; the interval bounds
-    their share in all such data.
-    """
+    """Near-duplicates among the training pairs, and leaks out of them into the held-out ones."""
 
     training_pairs: int
+    """Kept for training."""
     distinct_prompts: int
+    """Prompts that differ in any character."""
     prompt_clusters: int
+    """Prompts that are no near-duplicates of each other."""
     effective_prompts: float
+    """(Σ n)² / Σ n² over the pairs n of each cluster (Kish 1965): the number of equally frequent prompts that would
+    weigh as unevenly."""
     short_prompts: int
+    """Pairs whose prompt has fewer than 20 words beside boilerplate: compared word for word only."""
     sizes: tuple[ClusterSizes, ...]
+    """Clusters by size; equal prompts count."""
     largest: tuple[ClusterExample, ...]
+    """Of the clusters with more than one prompt, the largest."""
     duplicate_pairs: int
+    """Near-duplicates of an earlier pair."""
     pair_clusters: int
+    """Clusters that these lie in."""
     duplicate_share: float | None
+    """`duplicate_pairs` / `training_pairs`; null without training pairs."""
     ci_low: float | None
+    """Lower end of the 95 % interval of that share in all such data; null as `duplicate_share`."""
     ci_high: float | None
+    """Upper end of the same."""
     leaked_prompts: int
+    """Held-out pairs whose prompt is in training too."""
     near_leaked_prompts: int
+    """Held-out pairs whose prompt is a near-duplicate of a training prompt."""
     leaked_turns: int
+    """Held-out pairs of which a turn is in training."""
 
 
 OverlapRule = Literal["equal", "ngrams", "near"]
@@ -236,357 +285,97 @@ OverlapRule = Literal["equal", "ngrams", "near"]
 class BenchmarkOverlap(Record):
     """How much of a subset of a benchmark stands in the training prompts.
 
-    `touched` of `rows` rows have their prompt in at least one of `training_pairs` training pairs; `equal`, `ngrams` and
-    `near` say by which rule: equal words, more than half of the words in n-grams of eight that one training prompt has
-    too (Tülu 3), or most of the word triples. Boilerplate of the benchmark is not counted. The interval bounds the
-    share.
+    Boilerplate of the benchmark is not counted.
     """
 
     benchmark: str
+    """Key in the spec."""
     subset: str
+    """Of the benchmark; empty for the whole."""
     rows: int
+    """Of the subset."""
     touched: int
+    """Rows whose prompt is in at least one training pair."""
     share: float
+    """`touched` / `rows`, 0 to 1."""
     ci_low: float
+    """Lower end of its 95 % interval."""
     ci_high: float
+    """Upper end of its 95 % interval."""
     training_pairs: int
+    """That hold such a prompt."""
     equal: int
+    """Touched rows whose prompt has the same words."""
     ngrams: int
+    """Touched rows of which more than half of the words lie in n-grams of eight that one training prompt has too
+    (Tülu 3)."""
     near: int
+    """Touched rows of which a training prompt has most of the word triples."""
 
 
 class ContaminatedRow(Record):
-    """A training pair whose prompt holds a benchmark's prompt; `share` of that prompt is found in it."""
+    """A training pair whose prompt holds a benchmark's prompt."""
 
     benchmark: str
+    """Key in the spec."""
     subset: str
+    """Of the benchmark's row."""
     id: str
+    """Of the benchmark's row."""
     file: str
+    """Of the training pair, as written in the spec."""
     row: int
+    """Of the training pair, counted from 1."""
     rule: OverlapRule
+    """By which it was found."""
     share: float
+    """Part of the benchmark's prompt that is found in it, 0 to 1."""
 
 
 class ContaminationRecord(Record):
-    """Contamination by each benchmark that the spec evaluates, subset by subset; the subset "" is the whole."""
+    """Contamination by each benchmark that the spec evaluates."""
 
     benchmarks: tuple[BenchmarkOverlap, ...]
+    """The whole of each, then subset by subset."""
     training_pairs: int
+    """Kept for training."""
     contaminated_pairs: int
+    """That hold a prompt of any benchmark."""
     examples: tuple[ContaminatedRow, ...]
+    """The clearest cases of each benchmark, each of another prompt."""
 
 
 class PrivateKind(Record):
-    """One kind of secret or personal datum: how often it stands in the texts, in how many rows, and in which part."""
+    """One kind of secret or personal data."""
 
     kind: str
+    """Code."""
     title: str
+    """In words."""
     group: Literal["secret", "personal"]
+    """A secret must not be in texts; personal data need a reason."""
     matches: int
+    """How often it stands in the texts."""
     rows: int
+    """Pairs that have it."""
     prompt_rows: int
+    """Pairs that have it in the prompt."""
     chosen_rows: int
+    """Pairs that have it in the chosen response."""
     rejected_rows: int
+    """Pairs that have it in the rejected response."""
 
 
 class DataPrivate(Record):
-    """Over all kept pairs; kinds that were not found are not listed. `looked_for` names all kinds."""
+    """Secrets and personal data, over all kept pairs."""
 
     pairs: int
+    """That were searched."""
     secret_rows: int
+    """Pairs with a secret."""
     personal_rows: int
+    """Pairs with personal data."""
     kinds: tuple[PrivateKind, ...]
+    """That were found."""
     looked_for: tuple[str, ...]
-
-
-Grade = Literal["strong", "weak", ""]
-
-
-class LoneRule(Record):
-    """`more` pairs whose chosen response has more of it, `less` whose rejected response has, `equal` ties.
-
-    `accuracy` = more / (more + less), None where no pair differs; `coverage` = (more + less) / all. `p_value` is
-    two-sided against 0.5, corrected over all rules of its table (Holm).
-    """
-
-    more: int
-    less: int
-    equal: int
-    effective: int
-    coverage: float
-    accuracy: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    p_value: float | None = None
-
-
-class Estimate(Record):
-    """A share and its interval."""
-
-    value: float
-    ci_low: float
-    ci_high: float
-
-
-class LengthRuleBin(Record):
-    """The length rule among pairs whose longer response is `low` to `high` times as long; `high` None is no limit."""
-
-    low: float
-    high: float | None
-    rule: LoneRule
-
-
-class LengthRule(Record):
-    """ "The longer response is chosen" in one unit. Quantiles map "p05", "p25", "p50", "p75", "p95" to a length."""
-
-    unit: Literal["characters", "words", "tokens"]
-    rule: LoneRule
-    grade: Grade
-    bins: tuple[LengthRuleBin, ...]
-    chosen_mean: float
-    rejected_mean: float
-    chosen_quantiles: dict[str, float]
-    rejected_quantiles: dict[str, float]
-
-
-class GroupRules(Record):
-    """The rules within one source, or one subset of a source: `rules` by unit of length and, for sources, by feature.
-
-    `grades` names those that are strong or weak shortcuts there.
-    """
-
-    source: str
-    subset: str = ""
-    pairs: int
-    rules: dict[str, LoneRule]
-    grades: dict[str, Grade]
-
-
-class FeatureRule(Record):
-    """One surface feature as a lone rule: "the response with more `meaning` is chosen".
-
-    `chosen_share` and `rejected_share` of the responses have it at all. `at_equal_length` is the accuracy
-    between responses of equal length, from a logistic regression on both: about 0.5 for what only stands for length,
-    None where the pairs cannot tell the two apart.
-    """
-
-    code: str
-    kind: Literal["format", "wording"]
-    meaning: str
-    rule: LoneRule
-    chosen_share: float
-    rejected_share: float
-    at_equal_length: Estimate | None
-    grade: Grade
-
-
-class WordRule(Record):
-    """A word, or the first words of responses (`opening`), as a lone rule: "the response that has it is chosen".
-
-    `log_odds` is positive where chosen responses have it more often; `z` is it over its standard error.
-    """
-
-    text: str
-    opening: bool
-    rule: LoneRule
-    log_odds: float
-    z: float
-    at_equal_length: Estimate | None
-    grade: Grade
-
-
-class SourceAccuracy(Record):
-    """Accuracy of a classifier on the pairs of one source."""
-
-    source: str
-    pairs: int
-    accuracy: Estimate
-    grade: Grade
-
-
-class BlindModel(Record):
-    """A classifier that reads responses and no prompts: its accuracy on pairs of prompts that it was not fitted on.
-
-    `right` counts undecided pairs as half. `by_source` leaves out sources of fewer than 50 pairs in the sample.
-    """
-
-    name: Literal["length", "surface", "words"]
-    reads: str
-    right: float
-    accuracy: Estimate
-    grade: Grade
-    by_source: tuple[SourceAccuracy, ...]
-
-
-class ShortcutsRecord(Record):
-    """How much of the label can be predicted without reading the prompt, from the training pairs.
-
-    Lengths and features come from all `pairs`; words and models from `sampled` of them, drawn by the spec's seed.
-    `features` are in order of their evidence, the strongest first. `thresholds` are those of the grades.
-    `models` is empty where `models_left_out` says why.
-    """
-
-    pairs: int
-    prompts: int
-    sampled: int
-    folds: int
-    rules_compared: int
-    thresholds: dict[str, float]
-    lengths: tuple[LengthRule, ...]
-    features: tuple[FeatureRule, ...]
-    words_compared: int
-    words: tuple[WordRule, ...]
-    openings: tuple[WordRule, ...]
-    models: tuple[BlindModel, ...]
-    models_left_out: str = ""
-    sources: tuple[GroupRules, ...]
-    subsets: tuple[GroupRules, ...]
-
-
-class LengthBin(Record):
-    """Texts of `low` to `high` tokens, both included.
-
-    `left_out` counts pairs that were left out for their length, by their longer text.
-    """
-
-    low: int
-    high: int
-    chosen: int
-    rejected: int
-    left_out: int
-
-
-class LimitEffect(Record):
-    """What another limit would do to the same pairs.
-
-    Of `pairs`, `over` have a text longer than `limit`. Cutting texts at their end, as other programs do, would take
-    `differing_lost` of the `differing` tokens after the shared ones of the pairs that were kept, and make `identical`
-    of them the same on both sides.
-    """
-
-    limit: int
-    pairs: int
-    over: int
-    differing: int
-    differing_lost: int
-    identical: int
-
-
-class LengthPolicy(Record):
-    """What the limit did: `left_out` pairs and `cut` pairs among `pairs`, with `cut_tokens` of `prompt_tokens` gone.
-
-    Prompt tokens are those that the two sides share. `differing_lost` of `differing` tokens after the shared ones were
-    lost in pairs that stayed: none, because only prompts are cut.
-    """
-
-    limit: int
-    policy: str
-    pairs: int
-    left_out: int
-    left_out_low: float | None
-    left_out_high: float | None
-    cut: int
-    cut_tokens: int
-    prompt_tokens: int
-    differing: int
-    differing_lost: int
-    limits: tuple[LimitEffect, ...] = ()
-
-
-class TokenWaste(Record):
-    """Tokens that a model computes for one epoch in each layout.
-
-    `padded`: right-padded steps of `pairs_per_step` pairs in file order. `packed`: no padding. `tree`: what the two
-    sides of a pair share counted once. `prompt_tree`: what all answers to one prompt share counted once, and equal
-    answers once.
-    """
-
-    pairs_per_step: int
-    padded: int
-    packed: int
-    tree: int
-    prompt_tree: int
-
-
-class TextEnd(Record):
-    """How many texts have this token before the EOS, by side."""
-
-    token: str
-    chosen: int
-    rejected: int
-
-
-class MarkerCount(Record):
-    """Pairs whose prompt, chosen or rejected response contains a text that is no content.
-
-    `kind`: a special token of the tokenizer; what the template writes around turns; what templates of other models
-    write.
-    """
-
-    text: str
-    kind: Literal["special", "role", "foreign"]
-    pairs: int
-    prompt: int
-    chosen: int
-    rejected: int
-
-
-class PrefixStability(Record):
-    """Whether the tokens of a prompt are the first tokens of prompt and response.
-
-    Of `pairs` with a prompt, `text` have a prompt that the template writes differently with and without the response,
-    and `tokens` are written alike and still tokenized otherwise at the seam.
-    """
-
-    pairs: int
-    text: int
-    text_low: float | None
-    text_high: float | None
-    tokens: int
-    tokens_low: float | None
-    tokens_high: float | None
-
-
-class UnknownTokens(Record):
-    """What the vocabulary lacks.
-
-    `kind`: `unk` writes `token` for it, `byte_fallback` writes its bytes, with `bytes` nothing is unknown. `texts` of
-    `of` texts have such tokens, `tokens` in all.
-    """
-
-    kind: Literal["unk", "byte_fallback", "bytes"]
-    token: str
-    of: int
-    texts: int
-    texts_low: float | None
-    texts_high: float | None
-    tokens: int
-    share: float
-
-
-class TokenSummary(Record):
-    """How long the kept training texts are, in tokens, and what right padding at the spec's batch size wastes.
-
-    `quantiles` maps "min", "p05", "p50", "p95", "max" to the length of one text (prompt and response, EOS included).
-    `last_tokens` counts the last token of every text: a sound data set has one entry, the EOS. `truncated` counts
-    pairs whose prompt was cut.
-
-    `ends` has the most frequent tokens before the EOS. `mentions_date`: the template's source asks for the date;
-    `depends_on_date`: it writes it.
-    """
-
-    texts: int
-    tokens: int
-    quantiles: dict[str, float]
-    last_tokens: dict[str, int]
-    padded_tokens: int
-    truncated: int
-    histogram: tuple[LengthBin, ...] = ()
-    length: LengthPolicy | None = None
-    waste: TokenWaste | None = None
-    ends: tuple[TextEnd, ...] = ()
-    markers: tuple[MarkerCount, ...] = ()
-    prefix: PrefixStability | None = None
-    unknown: UnknownTokens | None = None
-    mentions_date: bool = False
-    depends_on_date: bool = False
+    """Titles of all kinds."""

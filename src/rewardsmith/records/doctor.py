@@ -13,53 +13,76 @@ class InstalledPackage(Record):
     """A package of the stack in the environment that was looked at."""
 
     name: str
+    """As on the package index."""
     version: str
+    """That is installed."""
 
 
 class DoctorFinding(Record):
-    """One thing that is wrong.
-
-    `file` is empty for versions. `cell` counts the cells of a notebook from 1, and `line` is then a line of the cell.
-    `since` is the first version of `package` that breaks, `against` the version that was judged. `replacement` is empty
-    where there is none; `fixable` says that `--fix` writes it.
-    """
+    """One thing that is wrong."""
 
     rule: str
+    """Id, as docs/doctor.md lists it."""
     severity: Literal["error", "warning", "note"]
+    """An error makes the command exit with 1."""
     found: str
+    """The old name, or package and version."""
     problem: str
+    """What is wrong with it."""
     fix: str
+    """What to write or install."""
     source: str = ""
+    """Where upstream says so; empty where this is our own finding."""
     package: str = ""
+    """That the rule is about; empty for combinations and checkpoints."""
     since: str = ""
+    """First version of `package` that breaks; empty where no version is meant."""
     against: str = ""
+    """Version that the text was checked against; empty where no version is meant."""
     file: str = ""
+    """Path; empty for versions."""
     cell: int | None = None
+    """Of a notebook, counted from 1; null for other files. `line` is then a line of the cell."""
     line: int | None = None
+    """Counted from 1; null where no line is meant."""
     replacement: str = ""
+    """The new name; empty where there is none."""
     fixable: bool = False
+    """Whether `--fix` writes it."""
 
 
 class UnreadableFile(Record):
-    """A file that was not judged, and why."""
+    """A file that was not checked, and why."""
 
     file: str
+    """Path."""
     why: str
+    """It could not be read."""
 
 
 class DoctorRecord(Record):
-    """What was looked at and found; `assumed` names packages that are not installed: the newest known was judged."""
+    """What was looked at and found."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
+    """Version of this format: it counts breaking changes."""
     python: str
+    """Path of the interpreter whose packages were looked at."""
     python_version: str
+    """Of that interpreter."""
     installed: tuple[InstalledPackage, ...]
+    """Packages of the stack that are installed there."""
     against: dict[str, str]
+    """Package → version that files were checked against."""
     assumed: tuple[str, ...]
+    """Packages that are not installed: files were checked against the newest known version."""
     files: int
+    """That were scanned."""
     checkpoints: tuple[str, ...]
+    """Folders of checkpoints that were checked."""
     findings: tuple[DoctorFinding, ...]
+    """In the order of files and lines; versions first."""
     unreadable: tuple[UnreadableFile, ...]
+    """Files that were not checked."""
 
     @property
     def failed(self) -> bool:

@@ -22,9 +22,12 @@ from rewardsmith.records.bounded import RECORD_SIZE, BeyondLimitError, parse_jso
 
 
 class Record(BaseModel):
-    """Base of all records: frozen, strict about names, written by field alias."""
+    """Base of all records: frozen, strict about names, written by field alias. The docstring under a field is its only
+    description: docs/records.md and docs/results.schema.json take it from there."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="null", use_attribute_docstrings=True
+    )
 
 
 R = TypeVar("R", bound=Record)

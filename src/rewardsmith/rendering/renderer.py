@@ -47,7 +47,7 @@ from typing import Any, Literal, cast
 from rewardsmith.errors import DataError, RenderingError
 from rewardsmith.hub import ask_hub
 from rewardsmith.protocols import Progress
-from rewardsmith.records import RenderingRecord
+from rewardsmith.records.checks import RenderingRecord
 from rewardsmith.rendering.encoding import Encoder, Ids, cut_prompt, encode, excess, too_long
 from rewardsmith.rendering.sandbox import apply_template, template_texts, together_or_alone
 from rewardsmith.rendering.special_tokens import (

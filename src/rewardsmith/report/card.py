@@ -42,18 +42,12 @@ from typing import Any
 import yaml
 
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records import (
-    BenchmarkResult,
-    CheckpointRecord,
-    GoldenReward,
-    LengthBias,
-    ProbeExample,
-    SourceCount,
-    SubsetResult,
-    read_record,
-    write_text,
-)
 from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward
+from rewardsmith.records.checks import SourceCount
+from rewardsmith.records.evaluation import BenchmarkResult, LengthBias, SubsetResult
+from rewardsmith.records.files import read_record, write_text
+from rewardsmith.records.probes import ProbeExample
 from rewardsmith.report.formatting import (
     as_table,
     code,

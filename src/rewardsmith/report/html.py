@@ -29,7 +29,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rewardsmith import __version__
-from rewardsmith.records import write_text
+from rewardsmith.records.files import write_text
 from rewardsmith.report import charts, svg
 from rewardsmith.report import charts as analysis_charts
 from rewardsmith.report.blocks import Block

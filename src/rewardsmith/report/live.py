@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rewardsmith.records import LiveRecord, Manifest, StageRecord
+from rewardsmith.records.run import LiveRecord, Manifest, StageRecord
 from rewardsmith.report.charts import epoch_charts
 from rewardsmith.report.formatting import capitalised, duration, visible
 from rewardsmith.report.reading import read_steps

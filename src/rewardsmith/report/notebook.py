@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
-from rewardsmith.records import BenchmarkResult, GatesRecord
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.run import GatesRecord
 from rewardsmith.report.sections.scores import ScoreRow, State, score_table
 from rewardsmith.report.sections.verdict import gate_rows
 

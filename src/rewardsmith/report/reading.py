@@ -16,28 +16,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records import (
-    BenchmarkResult,
-    CheckRecord,
-    ComparisonRecord,
-    GatesRecord,
-    JudgeRecord,
-    LabelNoiseRecord,
-    LearningCurveRecord,
-    Manifest,
-    OodRecord,
-    PairComparison,
-    ProbesRecord,
-    Record,
-    RejectedRow,
-    ReplicasRecord,
-    RoutingRecord,
-    RowResult,
-    TrainRecord,
-    read_jsonl,
-    read_record,
-    read_row,
-)
+from rewardsmith.records.checks import CheckRecord, RejectedRow
+from rewardsmith.records.comparison import ComparisonRecord, PairComparison
+from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, RowResult
+from rewardsmith.records.files import Record, read_jsonl, read_record, read_row
+from rewardsmith.records.judging import JudgeRecord
+from rewardsmith.records.probes import ProbesRecord
+from rewardsmith.records.routing import RoutingRecord
+from rewardsmith.records.run import GatesRecord, Manifest
+from rewardsmith.records.training import LabelNoiseRecord, LearningCurveRecord, ReplicasRecord, TrainRecord
 from rewardsmith.spec import Spec, load_spec
 
 REJECTED_SHOWN = 20

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rewardsmith.records import Manifest
+from rewardsmith.records.run import Manifest
 from rewardsmith.report.blocks import Block
 from rewardsmith.report.formatting import Number, count, duration, moment, parameters, plural, significant, visible
 from rewardsmith.report.reading import RunRecords

@@ -23,8 +23,9 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from rewardsmith.errors import DataError
-from rewardsmith.records import AuditEntry, AuditHeader, LoggedOpinion, LoggedRule, LoggedVerdict, to_json
 from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.files import to_json
+from rewardsmith.records.routing import AuditEntry, AuditHeader, LoggedOpinion, LoggedRule, LoggedVerdict
 from rewardsmith.routing.rules import Rule, Rules, settle
 from rewardsmith.types import Comparison, Decision, Fallback, Opinion, Usage, Verdict
 

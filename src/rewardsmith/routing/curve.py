@@ -65,7 +65,7 @@ from scipy import special
 
 from rewardsmith import bradley_terry, statistics
 from rewardsmith.errors import SpecError
-from rewardsmith.records import RoutedScore, RoutePoint
+from rewardsmith.records.routing import RoutedScore, RoutePoint
 from rewardsmith.routing.rules import Look, Rules, settle
 from rewardsmith.types import Opinion, Verdict
 

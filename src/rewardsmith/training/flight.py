@@ -35,7 +35,7 @@ from rewardsmith.modeling.layouts import PairIds, choose_layout
 from rewardsmith.modeling.loading import load_base, one_label_config
 from rewardsmith.modeling.paths import alone
 from rewardsmith.modeling.stored import quiet_upstream
-from rewardsmith.records import CheckpointRecord
+from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import Ids, Renderer
 from rewardsmith.spec import LoraAdapter, NoAdapter, QloraAdapter, Spec
 

@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from rewardsmith.records import MonitorRecord, StepMetrics, SuspectPair, TrendTest, read_jsonl, to_json, write_text
+from rewardsmith.records.files import read_jsonl, to_json, write_text
+from rewardsmith.records.training import MonitorRecord, StepMetrics, SuspectPair, TrendTest
 from rewardsmith.spec import MonitorSpec
 from rewardsmith.statistics import trend_test
 from rewardsmith.types import PreferencePair

@@ -31,7 +31,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from rewardsmith.errors import MarginStop, ModelError, RewardsmithError
-from rewardsmith.records import StepMetrics, TrainRecord
+from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.training.trl_backend import TrainJob, train
 
 _PATIENCE_SECONDS = 1.0

@@ -65,15 +65,10 @@ from rewardsmith.modeling.regimes import Regimes, regimes_of
 from rewardsmith.modeling.shapes import Size
 from rewardsmith.modeling.stored import quiet_upstream
 from rewardsmith.modeling.weights import check_saved
-from rewardsmith.records import (
-    CheckpointRecord,
-    Finding,
-    MonitorRecord,
-    StepMetrics,
-    TrainRecord,
-    write_json,
-    write_text,
-)
+from rewardsmith.records.checkpoint import CheckpointRecord
+from rewardsmith.records.checks import Finding
+from rewardsmith.records.files import write_json, write_text
+from rewardsmith.records.training import MonitorRecord, StepMetrics, TrainRecord
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.metrics import MarginMonitor, StepLog, step_metrics

@@ -25,7 +25,7 @@ from rewardsmith.data.shortcuts.summary import (
     word_sentences,
 )
 from rewardsmith.data.surveys.survey import NOWHERE, Found, Places, Setting, Surveyed, Table
-from rewardsmith.records import Grade, ShortcutsRecord
+from rewardsmith.records.shortcuts import Grade, ShortcutsRecord
 
 SAMPLED = 20_000
 """Pairs whose words are read: an accuracy then has a standard error of at most 0.4 points."""

@@ -45,7 +45,16 @@ from rewardsmith.data.shortcuts.rules import (
     length_bins,
     tally,
 )
-from rewardsmith.records import Estimate, FeatureRule, Grade, GroupRules, LengthRule, LengthRuleBin, LoneRule, WordRule
+from rewardsmith.records.shortcuts import (
+    Estimate,
+    FeatureRule,
+    Grade,
+    GroupRules,
+    LengthRule,
+    LengthRuleBin,
+    LoneRule,
+    WordRule,
+)
 
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 

@@ -45,7 +45,7 @@ from rewardsmith.data.shortcuts.rules import (
     length_features,
     simultaneous,
 )
-from rewardsmith.records import BlindModel, Grade, LoneRule, ShortcutsRecord, SourceAccuracy
+from rewardsmith.records.shortcuts import BlindModel, Grade, LoneRule, ShortcutsRecord, SourceAccuracy
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,9 @@ from rewardsmith.data.surveys.survey import (
     first_of,
     numbered,
 )
-from rewardsmith.records import (
+from rewardsmith.records.checks import ExampleRow, SourceCount
+from rewardsmith.records.data import (
     DataBalance,
-    ExampleRow,
-    LabelAgreement,
     Languages,
     LanguageShare,
     ModelRate,
@@ -62,9 +61,9 @@ from rewardsmith.records import (
     NamedCounts,
     PromptReuse,
     SourceAgreement,
-    SourceCount,
     SourceForms,
 )
+from rewardsmith.records.evaluation import LabelAgreement
 from rewardsmith.statistics import Agreement, effective_number, label_agreement, wilson_interval
 from rewardsmith.types import PreferencePair
 

@@ -49,7 +49,7 @@ from rewardsmith.data.surveys.survey import (
     first_of,
     numbered,
 )
-from rewardsmith.records import DataLabels, MarginSummary, PreferenceCycle
+from rewardsmith.records.data import DataLabels, MarginSummary, PreferenceCycle
 from rewardsmith.spec import SourceSpec
 from rewardsmith.statistics import Agreement, label_agreement, wilson_interval
 

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from rewardsmith.data.checks import Check
 from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.data.surveys.survey import Found, Setting, Surveyed, Table
-from rewardsmith.records import DataPrivate, PrivateKind
+from rewardsmith.records.data import DataPrivate, PrivateKind
 from rewardsmith.types import Conversation, PreferencePair
 
 Proof = Callable[[str], bool]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.data.rows import TokenizedPair, halves
 from rewardsmith.data.store import Rejections
-from rewardsmith.records import ExampleRow, Severity, SourceCount
+from rewardsmith.records.checks import ExampleRow, Severity, SourceCount
 from rewardsmith.records.files import Record
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec

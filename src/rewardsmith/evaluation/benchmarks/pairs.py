@@ -30,7 +30,7 @@ from rewardsmith.evaluation.contract import (
     pair_tally,
 )
 from rewardsmith.evaluation.rows import distinct_id, locate
-from rewardsmith.records import DatasetInfo
+from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Conversation, PreferencePair
 
 UNNAMED = "all"

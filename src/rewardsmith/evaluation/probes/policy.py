@@ -36,7 +36,8 @@ from rewardsmith.evaluation.distribution import FLAT
 from rewardsmith.evaluation.rows import TableRow, bad, plain_text, prompt, read_table, texts
 from rewardsmith.evaluation.runner import score_once, why_missing
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import DatasetInfo, PolicyLabels, PolicySamplesRecord, reason_code
+from rewardsmith.records.evaluation import DatasetInfo, reason_code
+from rewardsmith.records.probes import PolicyLabels, PolicySamplesRecord
 from rewardsmith.types import Conversation, Message
 
 COMPLETIONS = ("completions", "responses")

@@ -52,7 +52,8 @@ from rewardsmith.evaluation.probes.probe import Probe, Subject, text_rank
 from rewardsmith.evaluation.probes.registry import PROBES
 from rewardsmith.evaluation.runner import score_once, why_missing
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import ProbeExample, ProbeResult, ProbesRecord, ProbeVerdict, reason_code
+from rewardsmith.records.evaluation import reason_code
+from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord, ProbeVerdict
 from rewardsmith.spec.probes import ProbeGatesSpec
 from rewardsmith.types import Conversation
 

@@ -49,8 +49,9 @@ from rewardsmith.pipeline.evaluating import as_text, held_out_rows, load_benchma
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.protocols import Judge
-from rewardsmith.records import (
-    CheckRecord,
+from rewardsmith.records.checks import CheckRecord
+from rewardsmith.records.files import guard_files, guard_folder, read_record, write_json, write_jsonl
+from rewardsmith.records.routing import (
     LoggedRule,
     RoutedScore,
     RouteJudge,
@@ -58,11 +59,6 @@ from rewardsmith.records import (
     RouteTarget,
     RouteVerdict,
     RoutingRecord,
-    guard_files,
-    guard_folder,
-    read_record,
-    write_json,
-    write_jsonl,
 )
 from rewardsmith.routing import SHARES, Rules, Target, Trial, curve, fit_limit, make_trial
 from rewardsmith.routing.audit import header_of

@@ -42,19 +42,9 @@ from rewardsmith.evaluation.contract import row_digest
 from rewardsmith.evaluation.runner import RESULTS_FILE, ROWS_FILE
 from rewardsmith.pipeline.context import EMBEDDED, Resources
 from rewardsmith.pipeline.events import Events
-from rewardsmith.records import (
-    BenchmarkComparison,
-    BenchmarkResult,
-    ComparedModel,
-    ComparisonRecord,
-    DatasetInfo,
-    FlippedRow,
-    RowResult,
-    guard_folder,
-    read_record,
-    write_json,
-    write_text,
-)
+from rewardsmith.records.comparison import BenchmarkComparison, ComparedModel, ComparisonRecord, FlippedRow
+from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RowResult
+from rewardsmith.records.files import guard_folder, read_record, write_json, write_text
 from rewardsmith.spec import SourceSpec, Spec, load_spec
 from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.types import Conversation, PreferencePair

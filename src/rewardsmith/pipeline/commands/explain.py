@@ -25,8 +25,8 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.rows import plain_text
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.reward_head import reads_one_token
-from rewardsmith.records import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.scoring import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer
 from rewardsmith.rendering.encoding import encode, shared_prefix
 from rewardsmith.scoring import LocalScorer

@@ -31,9 +31,9 @@ from rewardsmith.modeling.loading import check_checkpoint
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.reporting import texts_of_run
-from rewardsmith.records import CheckpointRecord, ExportRecord, PushedFile, PushRecord
 from rewardsmith.records.bounded import parse_json
-from rewardsmith.records.checkpoint import checkpoint_files
+from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord, checkpoint_files
+from rewardsmith.records.run import PushedFile, PushRecord
 from rewardsmith.report.card import CARD, CardSource, hub_id, model_card, read_card_source
 from rewardsmith.report.html import REPORT, SUMMARY, pages
 from rewardsmith.report.sections.verdict import judge_run

@@ -45,17 +45,9 @@ from rewardsmith.pipeline.evaluating import load_benchmark
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.reporting import report_job
 from rewardsmith.protocols import Progress
-from rewardsmith.records import (
-    BenchmarkResult,
-    JudgeCost,
-    JudgeRecord,
-    JudgeSettings,
-    PromptFile,
-    ReplyCounts,
-    guard_files,
-    guard_folder,
-    write_json,
-)
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import guard_files, guard_folder, write_json
+from rewardsmith.records.judging import JudgeCost, JudgeRecord, JudgeSettings, PromptFile, ReplyCounts
 from rewardsmith.spec import BenchmarkSpec, JudgeSpec, Spec
 
 JUDGE_FILE = "judge.json"

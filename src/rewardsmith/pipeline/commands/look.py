@@ -45,18 +45,10 @@ from rewardsmith.modeling.known_faults import known_faults
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import LIVE_FILE, Silent, read_live
 from rewardsmith.pipeline.reporting import texts_of_run, wants_texts
-from rewardsmith.records import (
-    BenchmarkResult,
-    GatesRecord,
-    Manifest,
-    Record,
-    RunsRecord,
-    RunSummary,
-    TrainRecord,
-    read_record,
-    write_json,
-    write_text,
-)
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.files import Record, read_record, write_json, write_text
+from rewardsmith.records.run import GatesRecord, Manifest, RunsRecord, RunSummary
+from rewardsmith.records.training import TrainRecord
 from rewardsmith.report import RowTexts, served_page
 from rewardsmith.report.formatting import written_out
 from rewardsmith.report.live import live_charts, live_state

@@ -45,7 +45,9 @@ from rewardsmith.planning.records import (
 )
 from rewardsmith.planning.stages import assumptions_of, launch_commands, planned_stages, warnings_of
 from rewardsmith.planning.time import Lengths, assumed_lengths, lengths_of, training_time
-from rewardsmith.records import CheckRecord, PlanRecord, read_record
+from rewardsmith.records.checks import CheckRecord
+from rewardsmith.records.files import read_record
+from rewardsmith.records.plan import PlanRecord
 from rewardsmith.samples.base_model import embedded_config
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.spec import Spec, load_spec

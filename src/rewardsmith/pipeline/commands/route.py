@@ -34,7 +34,9 @@ from rewardsmith.pipeline.commands.judge import build_judge
 from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.scorers import LoadOptions, model_folders, open_member, settled
 from rewardsmith.protocols import Progress, Scorer
-from rewardsmith.records import LoggedRule, ReplayRecord, RoutingRecord, read_record, reason_code
+from rewardsmith.records.evaluation import reason_code
+from rewardsmith.records.files import read_record
+from rewardsmith.records.routing import LoggedRule, ReplayRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, BudgetLimits, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import header_of
 from rewardsmith.routing.laplace import Posterior

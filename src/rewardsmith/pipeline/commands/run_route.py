@@ -52,16 +52,8 @@ from rewardsmith.pipeline.commands.route import (
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.protocols import Judge
-from rewardsmith.records import (
-    AuditEntry,
-    AuditHeader,
-    RouteRow,
-    RouteRunRecord,
-    RoutingRecord,
-    guard_files,
-    to_json,
-    write_lines,
-)
+from rewardsmith.records.files import guard_files, to_json, write_lines
+from rewardsmith.records.routing import AuditEntry, AuditHeader, RouteRow, RouteRunRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, HybridRouter, Rules, best_of
 from rewardsmith.routing.audit import decision_of, header_of, read_log
 from rewardsmith.routing.laplace import load_posterior

@@ -48,8 +48,9 @@ from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.modeling.stored import listed
 from rewardsmith.modeling.weights import Compared
 from rewardsmith.pipeline.events import Events
-from rewardsmith.records import FileFinding, PathName, PathResult, VerifyRecord, guard_folder, write_json
 from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.checkpoint import FileFinding, PathName, PathResult, VerifyRecord
+from rewardsmith.records.files import guard_folder, write_json
 from rewardsmith.rendering import Renderer
 from rewardsmith.scoring.remote import TOKEN_VARIABLE, RemoteScorer
 from rewardsmith.statistics import within

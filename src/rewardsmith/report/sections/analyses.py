@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rewardsmith.records import (
+from rewardsmith.records.evaluation import (
     BenchmarkResult,
     BestOfNCurve,
     Calibration,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rewardsmith.records import (
+from rewardsmith.records.comparison import (
     BenchmarkComparison,
     ComparisonRecord,
     DifferenceResult,
@@ -26,8 +26,8 @@ from rewardsmith.records import (
     PairComparison,
     RankedModel,
     SubsetComparison,
-    reasons_in_words,
 )
+from rewardsmith.records.evaluation import reasons_in_words
 from rewardsmith.report.blocks import Block, Cell, Column, Grid, block_lines
 from rewardsmith.report.formatting import (
     MISSING,

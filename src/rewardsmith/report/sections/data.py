@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from rewardsmith.records import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount
+from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount
 from rewardsmith.records.data import (
     BenchmarkOverlap,
     ClusterExample,

@@ -18,23 +18,25 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from rewardsmith.records.data import (
+from rewardsmith.records.shortcuts import (
     BlindModel,
     FeatureRule,
     Grade,
     GroupRules,
-    LengthBin,
-    LengthPolicy,
     LengthRule,
     LoneRule,
+    ShortcutsRecord,
+    WordRule,
+)
+from rewardsmith.records.tokens import (
+    LengthBin,
+    LengthPolicy,
     MarkerCount,
     PrefixStability,
-    ShortcutsRecord,
     TextEnd,
     TokenSummary,
     TokenWaste,
     UnknownTokens,
-    WordRule,
 )
 from rewardsmith.report.blocks import (
     Block,

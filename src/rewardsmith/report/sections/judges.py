@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from markupsafe import Markup
 
-from rewardsmith.records import InjectionProbe, JudgeRecord, RoutedScore, RoutePoint, RoutingRecord, ShareWithInterval
+from rewardsmith.records.judging import InjectionProbe, JudgeRecord, ShareWithInterval
+from rewardsmith.records.routing import RoutedScore, RoutePoint, RoutingRecord
 from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, rate, rate_grid
 from rewardsmith.report.formatting import count, decimal, percent, plural, short_hash, significant, visible
 from rewardsmith.report.sections.scores import State

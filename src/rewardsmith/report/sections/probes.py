@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rewardsmith.records import ProbeExample, ProbeResult, ProbesRecord
+from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord
 from rewardsmith.report.formatting import (
     Number,
     as_table,

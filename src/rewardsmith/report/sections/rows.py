@@ -28,7 +28,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from rewardsmith.records import ProbeExample, RowResult, SuspectLabel
+from rewardsmith.records.evaluation import RowResult
+from rewardsmith.records.probes import ProbeExample
+from rewardsmith.records.training import SuspectLabel
 from rewardsmith.report.formatting import percent, plural, significant, visible, written_out
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.scores import title_of

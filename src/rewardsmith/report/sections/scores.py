@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.records import BenchmarkResult, RewardSummary, SubsetResult, reasons_in_words
+from rewardsmith.records.evaluation import BenchmarkResult, RewardSummary, SubsetResult, reasons_in_words
 from rewardsmith.report.formatting import (
     MISSING,
     Number,

@@ -35,8 +35,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from rewardsmith.records import (
-    BenchmarkResult,
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.training import (
     CurveScore,
     LabelNoiseRecord,
     LearningCurveRecord,

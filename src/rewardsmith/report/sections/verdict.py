@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from rewardsmith.records import Finding, GateOutcome, GatesRecord
+from rewardsmith.records.checks import Finding
+from rewardsmith.records.run import GateOutcome, GatesRecord
 from rewardsmith.report.formatting import Number, capitalised, percent, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.scores import State

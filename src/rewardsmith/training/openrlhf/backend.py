@@ -64,7 +64,10 @@ from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, PairIds
 from rewardsmith.modeling.loading import load_config, load_reward_model
 from rewardsmith.modeling.stored import describe_foreign, forget_openrlhf
-from rewardsmith.records import CheckpointRecord, Finding, LeftOutPair, TrainRecord, write_json, write_jsonl, write_text
+from rewardsmith.records.checkpoint import CheckpointRecord
+from rewardsmith.records.checks import Finding
+from rewardsmith.records.files import write_json, write_jsonl, write_text
+from rewardsmith.records.training import LeftOutPair, TrainRecord
 from rewardsmith.rendering import Ids, Renderer
 from rewardsmith.spec import digest
 from rewardsmith.statistics import largest_difference, within

@@ -61,7 +61,7 @@ from numpy.typing import NDArray
 from rewardsmith.errors import DataError, ModelError, SpecError
 from rewardsmith.modeling.checkpoint import golden_conversations
 from rewardsmith.modeling.layouts import PairIds
-from rewardsmith.records import write_text
+from rewardsmith.records.files import write_text
 from rewardsmith.rendering import Ids, Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.openrlhf.command import (

@@ -18,7 +18,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rewardsmith.records import BenchmarkResult, GatesRecord, ProbesRecord, StepMetrics
+from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.probes import ProbesRecord
+from rewardsmith.records.run import GatesRecord
+from rewardsmith.records.training import StepMetrics
 from rewardsmith.spec import Spec
 
 Numbers = dict[str, float]
