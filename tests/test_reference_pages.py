@@ -95,14 +95,8 @@ def test_no_two_records_share_a_name() -> None:
 
 def unexplained(kind: type[Record]) -> list[str]:
     """Fields without a sentence of their own under them."""
-    fields = kind.model_fields.items()
-    return [
-        f"{kind.__name__}.{name}" for name, field in fields if not re.fullmatch(r"[^a-z].*\.", _said(field), re.DOTALL)
-    ]
-
-
-def _said(field: FieldInfo) -> str:
-    return field.description or ""
+    said = {name: field.description or "" for name, field in kind.model_fields.items()}
+    return [f"{kind.__name__}.{name}" for name, words in said.items() if not re.fullmatch(r"(?s)[^a-z].*\.", words)]
 
 
 def test_every_field_of_every_record_says_what_it_is() -> None:
