@@ -23,8 +23,9 @@ from test_tree_attention import (
 )
 from torch import Tensor
 
+from rewardsmith.errors import ModelError
 from rewardsmith.modeling import tree_attention, tree_cuda
-from rewardsmith.modeling.token_tree import TreeLayout, pack_sequences
+from rewardsmith.modeling.token_tree import Pack, TreeLayout, pack_sequences
 from rewardsmith.modeling.tree_attention import dense_tree_attention
 from rewardsmith.modeling.tree_cuda import (
     MOST_GATHERED,
@@ -256,3 +257,130 @@ def test_index_tensors_are_made_once_for_a_pack_and_a_kind_of_layer(
     reference = make_model("gemma3, sliding")
     compare(tree_model(reference), reference, pairs_of_one_step(), tolerance_of(reference))
     assert (len(made), len(as_on_a_gpu)) == (1, 3), "three sliding layers share one plan"
+
+
+def test_rows_where_nothing_branches_are_not_copied(monkeypatch: pytest.MonkeyPatch):
+    """Two texts without a common token: their keys are the row itself. With a common token they are gathered."""
+    apart, together = layout_of([1, 2, 3], [4, 5]), layout_of([1, 2, 3], [1, 5])
+    assert plan_varlen(apart).as_they_lie
+    assert not plan_varlen(together).as_they_lie
+    # One text in a window of 2: all of its keys lie in the row, in order, once.
+    assert plan_varlen(layout_of([1, 2, 3]), window=2).as_they_lie
+    gathered: list[int] = []
+    real = tree_cuda._Gather.apply
+    monkeypatch.setattr(
+        tree_cuda._Gather, "apply", lambda rows, index: gathered.append(len(index)) or real(rows, index)
+    )
+    for layout in (apart, together):
+        query, key, value = (part.detach() for part in random_qkv(len(layout), torch.float64, 2, 1))
+        ours = varlen_attention(torch.nn.Identity(), query, key, value, layout, 0.3, None, None, reference_varlen)
+        torch.testing.assert_close(ours, dense_tree_attention(query, key, value, layout, 0.3))
+    assert gathered == [5, 5], "keys and values of the second row: 1 2 3 and 1 5"
+
+
+def test_the_gather_adds_up_in_float32():
+    """300 copies of a token, each with gradient 1: bfloat16 stops counting at 256, float32 does not."""
+    rows = torch.zeros(2, 1, 8, dtype=torch.bfloat16, requires_grad=True)
+    index = torch.tensor([0] * 300 + [1])
+    gradient = torch.ones(301, 1, 8, dtype=torch.bfloat16)
+    (ours,) = torch.autograd.grad(tree_cuda._Gather.apply(rows, index), rows, gradient)
+    assert ours[:, 0, 0].tolist() == [300.0, 1.0]
+    exact = torch.randn(64, 3, 8, dtype=torch.float64, requires_grad=True)
+    index = torch.randint(0, 64, (500,), generator=torch.Generator().manual_seed(0))
+    upstream = torch.randn(500, 3, 8, dtype=torch.float64)
+    (ours,) = torch.autograd.grad(tree_cuda._Gather.apply(exact, index), exact, upstream)
+    (theirs,) = torch.autograd.grad(exact.index_select(0, index), exact, upstream)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_old_gpus_and_broken_packages_take_flex(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    assert tree_cuda.varlen_call(torch.float16, 64, None, (7, 5)) is None, "a T4 has no FlashAttention kernel"
+    assert tree_cuda.varlen_call(torch.float16, 64, None, (8, 6)) is not None
+    monkeypatch.setattr(tree_cuda, "find_spec", lambda name: name)
+
+    def broken(name: str) -> Any:
+        raise ImportError("undefined symbol: _ZN3c10")
+
+    monkeypatch.setattr(tree_cuda, "import_module", broken)
+    assert tree_cuda._flash_attention("flash_attn") == (None, True)
+    assert "flash_attn is installed and cannot be used: undefined symbol" in caplog.text
+
+
+def test_version_3_is_for_hopper_alone(monkeypatch: pytest.MonkeyPatch):
+    three = (lambda *_: None, True)
+    monkeypatch.setattr(
+        tree_cuda, "_flash_attention", lambda name: three if name == "flash_attn_interface" else (None, True)
+    )
+    choose = tree_cuda.varlen_call.__wrapped__
+    assert choose(torch.bfloat16, 128, None, (9, 0)) is three[0]
+    assert choose(torch.bfloat16, 128, None, (10, 0)) is not three[0]
+    assert choose(torch.bfloat16, 128, None, (8, 0)) is not three[0]
+
+
+@pytest.mark.parametrize(
+    ("word", "dtype", "softcap", "wanted"),
+    [
+        ("varlen", torch.float32, None, {"varlen"}),
+        ("flex", torch.bfloat16, None, {"flex"}),
+        ("dense", torch.bfloat16, None, {"dense"}),
+        ("auto", torch.float32, None, {"calls"}),
+        ("auto", torch.float32, 5.0, {"dense"}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_the_environment_takes_a_kernel_for_every_row(
+    word: str, dtype: torch.dtype, softcap: float | None, wanted: set[str], monkeypatch: pytest.MonkeyPatch
+):
+    layout = random_layout(0)
+    inputs = [part.detach().to(dtype) for part in random_qkv(len(layout), torch.float64, 4, 2)]
+    dense = dense_tree_attention(*(part.double() for part in inputs), layout, 0.3, softcap=softcap)
+    monkeypatch.setenv(tree_cuda.KERNEL_VARIABLE, word)
+    out, _ = tree_attention.tree_attention(torch.nn.Identity(), *inputs, None, 0.3, tree_layout=layout, softcap=softcap)
+    assert layout.kernels == wanted
+    assert (out.double() - dense).abs().max() < (1e-4 if dtype == torch.float32 else 5e-2)
+
+
+def test_a_kernel_that_is_none_or_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch):
+    layout = random_layout(0)
+    monkeypatch.setenv(tree_cuda.KERNEL_VARIABLE, "varlan")
+    with pytest.raises(ModelError, match=r"'varlan' is no kernel(.|\n)*write varlen, flex, dense or auto"):
+        choose_kernel(layout, None, torch.bfloat16, 64, None)
+    monkeypatch.setenv(tree_cuda.KERNEL_VARIABLE, "varlen")
+    with pytest.raises(ModelError, match=r"no varlen kernel takes float32, heads of 64 numbers(.|\n)*bfloat16"):
+        choose_kernel(layout, None, torch.float32, 64, None)
+
+
+def test_what_a_plan_says():
+    assert tree_cuda.planned_kernel("cpu", torch.bfloat16, 128, None) == "calls"
+    assert tree_cuda.planned_kernel("cpu", torch.float32, 256, 50.0) == "dense"
+    assert tree_cuda.planned_kernel("cuda", torch.bfloat16, 128, None) == "varlen"
+    assert tree_cuda.planned_kernel("cuda", torch.float32, 128, None) == "flex"
+    assert tree_cuda.planned_kernel("cuda", torch.bfloat16, 256, 50.0) == "flex"
+    assert tree_cuda.planned_kernel("mps", torch.float32, 128, None) == "dense"
+
+
+def test_the_next_row_is_prepared_like_the_one_before(as_on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch):
+    """Its plans, positions and choice are there before its first layer asks, and the layers then make nothing."""
+    made: list[VarlenPlan] = []
+    monkeypatch.setattr(tree_cuda, "to_tensors", lambda plan, device: made.append(plan) or to_tensors(plan, device))
+    model = tree_model(make_model("qwen3"), restricted=True)
+    first, second = (layout_pack(*texts) for texts in ([[1, 2, 3], [1, 2, 4]], [[*range(1, 30)], [*range(1, 20), 5]]))
+    forward(model, first)
+    assert len(made) == 2, "a plan for whole layers, one for the last, of which only rewards are read"
+    second.layout.prepare_like(first.layout)
+    assert [len(plan.query_edges) for plan in made[2:]] == [3, 3]
+    forward(model, second)
+    assert len(made) == 4, "nothing is left to be made in the layers"
+    assert first.layout.kernels == second.layout.kernels == {"varlen"}
+
+
+def layout_pack(*texts: list[int]) -> Pack:
+    (pack,) = pack_sequences(texts, 1000, min_shared=1)
+    return pack
+
+
+def forward(model: Any, pack: Pack) -> None:
+    inputs = tree_attention.to_model_inputs(pack)
+    inputs.pop("reward_positions")
+    with torch.no_grad():
+        model.model(**inputs, use_cache=False)

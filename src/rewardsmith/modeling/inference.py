@@ -10,16 +10,19 @@ that read one token with a linear head have them (`reward_head.reads_one_token`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling.layouts import Layout
+from rewardsmith.modeling.layouts import Layout, Part, send_inputs
 from rewardsmith.modeling.reward_head import Ids, find_head_owner, reads_one_token
+from rewardsmith.modeling.token_tree import TreeLayout
 from rewardsmith.protocols import Progress
 
 Keep = Callable[[Sequence[int], NDArray[np.float64]], None]
@@ -45,22 +48,56 @@ def compute_rewards(
         keep: receives each forward pass's rewards as soon as they are there, for what must survive a kill.
     """
     rewards = np.full(len(texts), np.nan)
-    device = next(model.parameters()).device
     done = 0
-    with torch.inference_mode():
-        for part in layout.batches(texts, token_budget):
-            inputs = {name: _to(value, device) for name, value in part.inputs().items()}
-            rewards[part.indices] = model(**inputs).logits.squeeze(-1).float().cpu().numpy()
-            done += len(part.indices)
-            if keep is not None:
-                keep(part.indices, rewards[part.indices])
-            if progress is not None:
-                progress(done, len(texts))
+    for part, rewards_R in _passes(model, layout.batches(texts, token_budget)):
+        rewards[part.indices] = rewards_R.numpy()
+        done += len(part.indices)
+        if keep is not None:
+            keep(part.indices, rewards[part.indices])
+        if progress is not None:
+            progress(done, len(texts))
     return rewards
 
 
-def _to(value: Any, device: torch.device) -> Any:
-    return value.to(device) if hasattr(value, "to") else value
+def _passes(model: Any, parts: Iterable[Part]) -> Iterator[tuple[Part, Tensor]]:
+    """Each part with its rewards on the host.
+
+    A GPU is given the next part before the rewards of this one are waited for: it computes while the next row is laid
+    out, and nothing is read from it but one copy a part. Elsewhere each part is handed on at once.
+    """
+    device = next(model.parameters()).device
+    behind = 1 if device.type == "cuda" else 0
+    waiting: deque[tuple[Part, Tensor, Any]] = deque()
+    before: TreeLayout | None = None
+    for part in parts:
+        inputs = send_inputs(part.inputs(), device)
+        row: TreeLayout | None = inputs.get("tree_layout")
+        if row is not None and before is not None:
+            row.prepare_like(before)
+        before = row
+        with torch.inference_mode():
+            # To the host without waiting: torch takes pinned memory for it.
+            rewards_R = model(**inputs).logits.squeeze(-1).float().to("cpu", non_blocking=True)
+        waiting.append((part, rewards_R, _mark(device)))
+        if len(waiting) > behind:
+            yield _received(*waiting.popleft())
+    while waiting:
+        yield _received(*waiting.popleft())
+
+
+def _mark(device: torch.device) -> Any:
+    """An event after everything that the GPU was given so far; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def _received(part: Part, rewards_R: Tensor, event: Any) -> tuple[Part, Tensor]:
+    if event is not None:
+        event.synchronize()
+    return part, rewards_R
 
 
 def head_features(
@@ -83,7 +120,8 @@ def head_features(
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
 
     def keep(indices: Sequence[int], _: NDArray[np.float64]) -> None:
-        features[list(indices)] = seen.pop().float().cpu().numpy()
+        # The oldest: a GPU may have begun the next part.
+        features[list(indices)] = seen.pop(0).float().cpu().numpy()
 
     try:
         rewards = compute_rewards(model, texts, layout, token_budget, progress, keep)

@@ -267,7 +267,14 @@ def reads_rewards_only(attention: nn.Module) -> bool:
 
 def reward_rows(layout: TreeLayout, device: torch.device) -> Tensor:
     """(R,) reward positions on `device`, moved there once for a layout."""
-    return layout.derived(("reward rows", str(device)), lambda: torch.from_numpy(layout.reward_positions).to(device))
+    return layout.ask(("reward rows", str(device)), lambda row: send(torch.from_numpy(row.reward_positions), device))
+
+
+def send(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor of the host on `device`, from pinned memory to a GPU: the host does not wait for what runs there."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _note_layout(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

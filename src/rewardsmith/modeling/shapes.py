@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import transformers
@@ -30,8 +30,9 @@ from rewardsmith.errors import ModelError, SpecError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.config_faults import refuse_pad_beyond
 from rewardsmith.modeling.layouts import supports_tree
-from rewardsmith.modeling.stored import refuse_adapter
-from rewardsmith.spec import Spec, compare_sizes
+
+if TYPE_CHECKING:
+    from rewardsmith.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,9 @@ def load_config(model: str, revision: str | None = None, *, field: str = "base_m
         ModelError: there is no such model, it cannot be reached, or it wants to run code of its own.
     """
     if not (Path(model) / "config.json").is_file():
+        # Late, as `compare_sizes` below: a shape and its memory can be had where pydantic is not (bench/gpu.py).
+        from rewardsmith.modeling.stored import refuse_adapter
+
         refuse_adapter(model)
     ask_hub(model, error=ModelError, where=field, revision=revision)
     try:
@@ -108,6 +112,8 @@ def check_against_policy(spec: Spec, counted: Size) -> tuple[Size, Size]:
     """The same for a base whose parameters and family were `counted` already; what the spec states goes before."""
     base_size = Size(spec.base_model.parameters or counted.parameters, spec.base_model.family or counted.family)
     policy_size = _policy_size(spec)
+    from rewardsmith.spec import compare_sizes
+
     reason = compare_sizes(base_size.parameters, policy_size.parameters)
     if reason:
         problem, _, fix = reason.rpartition(". ")

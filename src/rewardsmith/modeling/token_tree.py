@@ -53,21 +53,25 @@ class TreeLayout:
     """Which token of a row may attend to which: what the attention function receives as `tree_layout`.
 
     Opaque to everything between the collator and the attention function. Not a dataclass and not a tuple on purpose:
-    device movers and mixed-precision wrappers take those apart.
+    device movers and mixed-precision wrappers take those apart. What kernels derive from it is kept with it; a row
+    that is prepared like the one before it has all of that before its first layer asks.
 
     Attributes:
         nodes: every node of every tree, depth first.
         position_ids: (T,) position of each token within its own sequence.
         reward_positions: (R,) where rewards are read, one for each distinct sequence.
+        kernels: names of the attention kernels that have computed this row; layers may differ.
     """
 
-    __slots__ = ("_derived", "nodes", "position_ids", "reward_positions")
+    __slots__ = ("_asked", "_derived", "kernels", "nodes", "position_ids", "reward_positions")
 
     def __init__(self, nodes: tuple[Node, ...], position_ids: Ints, reward_positions: Ints) -> None:
         self.nodes = nodes
         self.position_ids = position_ids
         self.reward_positions = reward_positions
+        self.kernels: set[str] = set()
         self._derived: dict[Hashable, Any] = {}
+        self._asked: dict[Hashable, Callable[[TreeLayout], Any]] = {}
 
     def __reduce__(self) -> tuple[type[TreeLayout], tuple[Any, ...]]:
         return TreeLayout, (self.nodes, self.position_ids, self.reward_positions)
@@ -81,6 +85,16 @@ class TreeLayout:
             self._derived[key] = make()
         found: Derived = self._derived[key]
         return found
+
+    def ask(self, key: Hashable, make: Callable[[TreeLayout], Derived]) -> Derived:
+        """As `derived`, for what the next row will be asked for as well; `make` must not hold on to this layout."""
+        self._asked[key] = make
+        return self.derived(key, lambda: make(self))
+
+    def prepare_like(self, before: TreeLayout) -> None:
+        """Derive now what the layers asked of the row before this one, while the device still computes that row."""
+        for key, make in tuple(before._asked.items()):
+            self.ask(key, make)
 
     def stops(self) -> Ints:
         """(T,) for each token, the end of the subtree below its node."""

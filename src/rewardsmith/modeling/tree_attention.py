@@ -19,6 +19,8 @@ Which kernel runs:
     dense       elsewhere, and for what those two cannot do (dropout, soft-capping on the CPU, unequal head widths):
                 one boolean mask over the row; the reference that tests compare with
 
+What a row took is noted in `layout.kernels`. `REWARDSMITH_TREE_KERNEL` (varlen, flex, dense) takes one for all.
+
 Shape suffixes: H query heads, K key heads, T tokens of the row, D head width.
 """
 
@@ -35,10 +37,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling.reward_head import reads_rewards_only, reward_rows
+from rewardsmith.modeling.reward_head import reads_rewards_only, reward_rows, send
 from rewardsmith.modeling.token_tree import Pack, TreeLayout
 from rewardsmith.modeling.tree_calls import plan_calls, plan_reward_calls, planned_attention
-from rewardsmith.modeling.tree_cuda import cuda_attention
+from rewardsmith.modeling.tree_cuda import cuda_attention, forced_kernel
 
 TREE_ATTENTION = "rewardsmith_tree"
 
@@ -58,7 +60,7 @@ def to_model_inputs(pack: Pack, device: torch.device | str = "cpu") -> dict[str,
         "position_ids": torch.from_numpy(pack.position_ids)[None],
         "reward_positions": torch.from_numpy(pack.reward_positions),
     }
-    return {name: tensor.to(device) for name, tensor in tensors.items()} | {"tree_layout": pack.layout}
+    return {name: send(tensor, device) for name, tensor in tensors.items()} | {"tree_layout": pack.layout}
 
 
 def tree_attention(
@@ -108,9 +110,14 @@ def tree_attention(
     if query.shape[0] != 1 or query.shape[2] != len(tree_layout):
         problem = f"layout of {len(tree_layout)} tokens for inputs of shape {(query.shape[0], query.shape[2])}"
         raise ModelError(problem, fix="pass the inputs of one pack together, as to_model_inputs gives them")
-    if dropout or query.shape[-1] != value.shape[-1] or query.device.type not in _KERNELS:
+    forced = forced_kernel()
+    # FlexAttention's kernels begin at heads of 16 numbers, and test models have fewer.
+    narrow = query.device.type == "cuda" and query.shape[-1] < 16
+    unequal = query.shape[-1] != value.shape[-1]
+    if dropout or unequal or narrow or forced == "dense" or query.device.type not in _KERNELS:
+        tree_layout.kernels.add("dense")
         return dense_tree_attention(query, key, value, tree_layout, scale, dropout, sliding_window, softcap), None
-    kernel = _KERNELS[query.device.type]
+    kernel = _KERNELS[query.device.type] if forced is None else cuda_attention
     return kernel(module, query, key, value, tree_layout, scale, sliding_window, softcap), None
 
 
@@ -139,6 +146,7 @@ def _calls(
     window: int | None,
     softcap: float | None,
 ) -> Tensor:
+    layout.kernels.add("calls" if softcap is None else "dense")
     if softcap is not None:
         return _tree_by_tree(query, key, value, layout, scale, window, softcap)
     if reads_rewards_only(module):

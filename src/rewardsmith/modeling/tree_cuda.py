@@ -16,7 +16,11 @@ A stretch is a node, its first child, that one's first child …: they lie one a
 so a pair gathers its prompt once and not twice. With a window only the last `window − 1` tokens before it are gathered.
 
 The kernel that a pack takes is decided by its layout, so every layer and the recomputation of a checkpointed one take
-the same. Index tensors are made once for a pack and a kind of layer, and travel once (`layout.derived`).
+the same. Index tensors are made once for a pack and a kind of layer, and travel once (`layout.ask`), for the next pack
+while this one is computed (`TreeLayout.prepare_like`).
+
+`REWARDSMITH_TREE_KERNEL=varlen` or `flex` (or `dense`, in `tree_attention`) takes that kernel for every pack: for
+measurements. On a CPU these run too, in plain torch: slow, and the same code around them.
 
 Shape suffixes: H query heads, K key heads, T tokens of the row, G gathered tokens, D head width.
 """
@@ -24,6 +28,8 @@ Shape suffixes: H query heads, K key heads, T tokens of the row, G gathered toke
 from __future__ import annotations
 
 import inspect
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -36,7 +42,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rewardsmith.modeling.reward_head import reads_rewards_only, reward_rows
+from rewardsmith.errors import ModelError
+from rewardsmith.modeling.reward_head import reads_rewards_only, reward_rows, send
 from rewardsmith.modeling.token_tree import Ints, Node, TreeLayout
 from rewardsmith.modeling.tree_calls import first_children, siblings
 
@@ -47,6 +54,15 @@ VarlenCall = Callable[[Tensor, Tensor, Tensor, "VarlenTensors", float, int | Non
 # At 8, the gathered keys of Qwen3-4B (2,048 numbers a token) are about as many bytes as one MLP of that layer writes.
 # Reasoned, not measured: `python bench/gpu.py kernels` prints both over length and sharing.
 MOST_GATHERED = 8
+
+KERNEL_VARIABLE = "REWARDSMITH_TREE_KERNEL"
+
+# Kinds of calls that FlexAttention may be compiled for: with and without a window, with and without gradients, rows of
+# whole blocks, rows of one block, for each model of a process. Beyond dynamo's own limit of 8 it would run densely,
+# without a word.
+FLEX_VARIANTS = 64
+
+_LOG = logging.getLogger(__name__)
 
 # FlexAttention's own default, and the side of the blocks that the mask is cut into.
 FLEX_BLOCK = 128
@@ -67,6 +83,11 @@ class VarlenPlan:
     key_edges: Ints
 
     @property
+    def as_they_lie(self) -> bool:
+        """Whether the keys are the row's own, in order: nothing branches, and nothing need be copied."""
+        return bool(len(self.keys) == self.query_edges[-1] and (np.diff(self.keys, prepend=-1) == 1).all())
+
+    @property
     def longest(self) -> tuple[int, int]:
         """Tokens of the longest stretch and of the longest path."""
         return int(np.diff(self.query_edges).max(initial=0)), int(np.diff(self.key_edges).max(initial=0))
@@ -74,13 +95,14 @@ class VarlenPlan:
 
 @dataclass(frozen=True, slots=True)
 class VarlenTensors:
-    """A plan on a device, in the types that the kernels want."""
+    """A plan on a device, in the types that the kernels want; `as_they_lie`: the keys need not be gathered."""
 
     keys: Tensor
     query_edges: Tensor
     key_edges: Tensor
     longest_queries: int
     longest_keys: int
+    as_they_lie: bool = False
 
 
 def plan_varlen(layout: TreeLayout, window: int | None = None) -> VarlenPlan:
@@ -101,12 +123,53 @@ def gathered_tokens(layout: TreeLayout, window: int | None = None) -> int:
 
 
 def choose_kernel(
-    layout: TreeLayout, window: int | None, dtype: torch.dtype, width: int, softcap: float | None
+    layout: TreeLayout,
+    window: int | None,
+    dtype: torch.dtype,
+    width: int,
+    softcap: float | None,
+    device: torch.device | None = None,
 ) -> Kernel:
-    """Which kernel this pack takes in a layer: `varlen` wherever there is one for it and the paths gather little."""
-    if varlen_call(dtype, width, softcap) is None:
+    """Which kernel this pack takes in a layer: `varlen` wherever there is one for it and the paths gather little.
+
+    Raises:
+        ModelError: `REWARDSMITH_TREE_KERNEL` asks for varlen, and there is none for these inputs.
+    """
+    forced, call = forced_kernel(), _call_on(device, dtype, width, softcap)
+    if forced == "varlen" and call is None:
+        raise ModelError(
+            f"no varlen kernel takes {str(dtype).removeprefix('torch.')}, heads of {width} numbers"
+            f"{' and soft-capping' if softcap else ''} here",
+            where=KERNEL_VARIABLE,
+            fix="leave it unset, or train in bfloat16 on a GPU of compute capability 8.0 or higher",
+        )
+    if call is None or forced == "flex":
         return "flex"
+    if forced == "varlen":
+        return "varlen"
     return "varlen" if gathered_tokens(layout, window) <= MOST_GATHERED * len(layout) else "flex"
+
+
+def forced_kernel() -> str | None:
+    """What `REWARDSMITH_TREE_KERNEL` asks for: varlen, flex, dense, or None for the choice by pack.
+
+    Raises:
+        ModelError: it holds another word.
+    """
+    word = os.environ.get(KERNEL_VARIABLE, "")
+    if word not in ("", "auto", "varlen", "flex", "dense"):
+        raise ModelError(f"{word!r} is no kernel", where=KERNEL_VARIABLE, fix="write varlen, flex, dense or auto")
+    return None if word in ("", "auto") else word
+
+
+def planned_kernel(device: str, dtype: torch.dtype, width: int, softcap: float | None) -> str:
+    """What a plan can say before any pack is there: the kernel that packs of this model take on a kind of device."""
+    if device == "cpu":
+        return "calls" if softcap is None else "dense"
+    if device != "cuda":
+        return "dense"
+    # Of the kernels only torch's own is sure to be there, and a GPU that was rented yesterday has capability 8.0.
+    return "varlen" if _fits_varlen(dtype, width) and softcap is None else "flex"
 
 
 def cuda_attention(
@@ -122,11 +185,24 @@ def cuda_attention(
     """Attention of one row on a CUDA device: (1, H, T, D) and (1, K, T, D) → (1, T, H, D)."""
     # Under autocast, rotary positions of float32 weights leave queries and keys in float32, values in bfloat16.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    if choose_kernel(layout, window, value.dtype, value.shape[-1], softcap) == "varlen":
-        call = varlen_call(value.dtype, value.shape[-1], softcap)
-        assert call is not None  # noqa: S101 - choose_kernel has just said so
+    dtype, width, device = value.dtype, value.shape[-1], value.device
+    kind = ("kernel", window, dtype, width, softcap, str(device))
+    kernel = layout.ask(kind, lambda row: choose_kernel(row, window, dtype, width, softcap, device))
+    if kernel not in layout.kernels:
+        layout.kernels.add(kernel)
+        _say_once(kernel, str(device), window, str(dtype), width, softcap)
+    call = _call_on(device, dtype, width, softcap)
+    if kernel == "varlen" and call is not None:
         return varlen_attention(module, query, key, value, layout, scale, window, softcap, call)
-    return flex_tree_attention(query, key, value, layout, scale, window, softcap, compiled=True)
+    # Uncompiled on a CPU: there it is asked for by tests and measurements alone.
+    return flex_tree_attention(query, key, value, layout, scale, window, softcap, compiled=device.type == "cuda")
+
+
+@cache
+def _say_once(kernel: str, device: str, window: int | None, dtype: str, width: int, softcap: float | None) -> None:
+    seen = "everything" if window is None else f"{window} tokens"
+    capped = "" if softcap is None else f", capped at {softcap:g}"
+    _LOG.info("tree attention on %s: %s (%s, heads of %d, sees %s%s)", device, kernel, dtype, width, seen, capped)
 
 
 def varlen_attention(
@@ -148,10 +224,12 @@ def varlen_attention(
         return _gather_and_call(query_THD, key_TKD, value_TKD, plan, scale, window, softcap, call)[None]
     rows = reward_rows(layout, query.device)
     plan = _on_device(layout, window, query.device, rewards=True)
-    order = layout.derived(("reward order", str(query.device)), lambda: torch.argsort(rows))
     # Stretches are planned in the order of the row, rewards lie in the order of the leaves: the same, but for texts
     # that end inside a trunk.
-    sorted_rows = rows.index_select(0, order)
+    sorted_rows = layout.ask(
+        ("sorted reward rows", str(query.device)),
+        lambda row: send(torch.from_numpy(np.sort(row.reward_positions)), rows.device),
+    )
     out = _gather_and_call(
         query_THD.index_select(0, sorted_rows), key_TKD, value_TKD, plan, scale, window, softcap, call
     )
@@ -201,19 +279,43 @@ def reference_varlen(
 
 
 @cache
-def varlen_call(dtype: torch.dtype, width: int, softcap: float | None) -> VarlenCall | None:
-    """The varlen kernel of this environment for these inputs, or None.
+def varlen_call(
+    dtype: torch.dtype, width: int, softcap: float | None, capability: tuple[int, int] = (8, 0)
+) -> VarlenCall | None:
+    """The varlen kernel of this environment for these inputs on a GPU of that compute capability, or None.
 
-    FlashAttention 3 where it is installed (Hopper), then torch's own, then FlashAttention 2. All take half precision
-    only, heads of at most 256 numbers, a multiple of 8; the FlashAttention packages can soft-cap, torch's cannot.
+    FlashAttention 3 where it is installed (Hopper only), then torch's own, then FlashAttention 2. All need capability
+    8.0 (Ampere), take half precision only, heads of at most 256 numbers, a multiple of 8; the FlashAttention packages
+    can soft-cap, torch's cannot.
     """
-    if dtype not in (torch.float16, torch.bfloat16) or width > 256 or width % 8:
+    if not _fits_varlen(dtype, width) or capability < (8, 0):
         return None
-    candidates = (_flash_attention("flash_attn_interface"), _torch_varlen(), _flash_attention("flash_attn"))
-    for call, caps in candidates:
+    if capability[0] == 9:
+        call, _ = _flash_attention("flash_attn_interface")
+        if call is not None:
+            return call
+    for call, caps in (_torch_varlen(), _flash_attention("flash_attn")):
         if call is not None and (softcap is None or caps):
             return call
     return None
+
+
+def _fits_varlen(dtype: torch.dtype, width: int) -> bool:
+    return dtype in (torch.float16, torch.bfloat16) and width <= 256 and width % 8 == 0
+
+
+def _call_on(device: torch.device | None, dtype: torch.dtype, width: int, softcap: float | None) -> VarlenCall | None:
+    if device is not None and device.type == "cpu" and forced_kernel() == "varlen":
+        return reference_varlen
+    if device is None or device.type != "cuda":
+        return varlen_call(dtype, width, softcap)
+    return varlen_call(dtype, width, softcap, _capability(device))
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    # On ROCm the number means something else, and its kernels know neither windows nor this alignment: Triton's do.
+    return (0, 0) if torch.version.hip else torch.cuda.get_device_capability(device)
 
 
 def flex_tree_attention(
@@ -245,23 +347,23 @@ def tree_block_mask(layout: TreeLayout, window: int | None, device: torch.device
 
     window = None if layout.fits_window(window) else window
 
-    def make() -> Any:
-        some, every = _blocks(layout, window)
+    def make(row: TreeLayout) -> Any:
+        some, every = _blocks(row, window)
         return BlockMask.from_kv_blocks(
             *_ordered(some & ~every, device),
             *_ordered(every, device),
             BLOCK_SIZE=FLEX_BLOCK,
-            mask_mod=tree_mask_rule(layout, window, device),
-            seq_lengths=(len(layout), len(layout)),
+            mask_mod=tree_mask_rule(row, window, device),
+            seq_lengths=(len(row), len(row)),
         )
 
-    return layout.derived(("block mask", window, str(device)), make)
+    return layout.ask(("block mask", window, str(device)), make)
 
 
 def tree_mask_rule(layout: TreeLayout, window: int | None, device: torch.device) -> Callable[..., Tensor]:
     """The rule `who attends to whom` in the form that FlexAttention compiles."""
-    stops = torch.from_numpy(layout.stops()).to(device)
-    positions = torch.from_numpy(layout.position_ids).to(device)
+    stops = send(torch.from_numpy(layout.stops()), device)
+    positions = send(torch.from_numpy(layout.position_ids), device)
 
     def allowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         del batch, head
@@ -315,20 +417,17 @@ def _edges(lengths: list[int]) -> Ints:
 
 
 def _on_device(layout: TreeLayout, window: int | None, device: torch.device, *, rewards: bool) -> VarlenTensors:
-    def make() -> VarlenTensors:
-        plan = plan_reward_varlen(layout, window) if rewards else plan_varlen(layout, window)
-        return to_tensors(plan, device)
+    def make(row: TreeLayout) -> VarlenTensors:
+        return to_tensors(plan_reward_varlen(row, window) if rewards else plan_varlen(row, window), device)
 
-    return layout.derived(("varlen tensors", window, rewards, str(device)), make)
+    return layout.ask(("varlen tensors", window, rewards, str(device)), make)
 
 
 def to_tensors(plan: VarlenPlan, device: torch.device | str) -> VarlenTensors:
     """The plan on `device`; from pinned memory, so that the copy does not wait for the kernels before it."""
     made = [torch.from_numpy(plan.keys), *(torch.from_numpy(e).int() for e in (plan.query_edges, plan.key_edges))]
-    if torch.device(device).type == "cuda":
-        made = [tensor.pin_memory() for tensor in made]
-    keys, query_edges, key_edges = (tensor.to(device, non_blocking=True) for tensor in made)
-    return VarlenTensors(keys, query_edges, key_edges, *plan.longest)
+    keys, query_edges, key_edges = (send(tensor, device) for tensor in made)
+    return VarlenTensors(keys, query_edges, key_edges, *plan.longest, plan.as_they_lie)
 
 
 def _gather_and_call(
@@ -341,9 +440,34 @@ def _gather_and_call(
     softcap: float | None,
     call: VarlenCall,
 ) -> Tensor:
-    """(Q, H, D). The gather's backward adds up what each token's copies receive (`index_add`)."""
-    keys, values = (part.index_select(0, plan.keys) for part in (key, value))
+    """(Q, H, D). Rows where nothing branches are taken as they lie."""
+    if plan.as_they_lie:
+        keys, values = key.contiguous(), value.contiguous()
+    else:
+        keys, values = _Gather.apply(key, plan.keys), _Gather.apply(value, plan.keys)
     return call(query.contiguous(), keys, values, plan, scale, window, softcap)
+
+
+class _Gather(torch.autograd.Function):
+    """`index_select` of tokens, whose backward adds up in float32 what the copies of a token receive.
+
+    A trunk's key gets a share from each of its branches. `index_select` itself would add in the inputs' type, where
+    each share is rounded (bfloat16: to 1/256), in an order that a GPU's atomics leave to chance.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.shape = rows.shape
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        total = torch.zeros(ctx.shape, dtype=wide, device=gradient.device)
+        # Under `torch.use_deterministic_algorithms` this one adds in a fixed order.
+        return total.index_add_(0, index, gradient.to(wide)).to(gradient.dtype), None
 
 
 def _torch_varlen() -> tuple[VarlenCall | None, bool]:
@@ -390,7 +514,11 @@ def _flash_attention(package: str) -> tuple[VarlenCall | None, bool]:
     """FlashAttention 3 (`flash_attn_interface`) or 2 (`flash_attn`), and that it can soft-cap."""
     if find_spec(package) is None:
         return None, True
-    attend = import_module(package).flash_attn_varlen_func
+    try:
+        attend = import_module(package).flash_attn_varlen_func
+    except (ImportError, OSError, AttributeError) as problem:  # built for another torch, or version 4's empty package
+        _LOG.warning("%s is installed and cannot be used: %s", package, problem)
+        return None, True
 
     def call(
         query: Tensor,
@@ -425,6 +553,9 @@ def _flash_attention(package: str) -> tuple[VarlenCall | None, bool]:
 def _compiled_flex() -> Callable[..., Tensor]:
     """Compiled once for every length: static shapes compile again for each, and past dynamo's limit run densely."""
     flex = import_module("torch.nn.attention.flex_attention").flex_attention
+    dynamo = import_module("torch._dynamo").config
+    name = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"
+    setattr(dynamo, name, max(getattr(dynamo, name), FLEX_VARIANTS))
     made: Callable[..., Tensor] = torch.compile(flex, dynamic=True)
     return made
 
@@ -466,5 +597,5 @@ def _ordered(blocks: NDArray[np.bool_], device: torch.device) -> tuple[Tensor, T
     """Number and order of each query block's key blocks, those that count first: (1, 1, n) and (1, 1, n, n)."""
     order = np.argsort(~blocks, axis=1, kind="stable")
     made = (torch.from_numpy(part.astype(np.int32))[None, None] for part in (blocks.sum(axis=1), order))
-    number, indices = (part.to(device) for part in made)
+    number, indices = (send(part, device) for part in made)
     return number, indices
