@@ -299,9 +299,9 @@ def test_a_killed_evaluation_continues(model: Path, tmp_path: Path, monkeypatch:
     """A process of its own, killed by SIGKILL after its third forward pass: what it computed is there."""
     killer = (
         "import os, signal, sys\n"
-        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "from pathlib import Path\n"
-        "from test_cache import cached, texts\n"
+        "from test_scoring_cache import cached, texts\n"
         f"scorer = cached(Path({str(model)!r}), Path({str(tmp_path)!r}))\n"
         "passes = []\n"
         "def die(done, total):\n"
