@@ -54,7 +54,7 @@ test-slow: $(STAMP)  ## The tests that take minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest -q -m slow
 
 test-architectures: $(STAMP)  ## Tiny models of every architecture, full and LoRA: run, verify, score, exports; an hour
-	@$(TEST_ENV) PYTHONPATH=src $(BIN)/python tests/builders/architecture_zoo.py
+	@$(TEST_ENV) PYTHONPATH=src:tests:tests/builders $(BIN)/python tests/builders/architecture_zoo.py
 
 test-browser: $(STAMP)  ## The report in headless Chromium; installs the driver, axe-core and, where it may, chromium
 	@$(PIP) -e '.[browser]'
