@@ -188,7 +188,7 @@ def test_auto_is_answered_for_training_as_in_the_plan(tiny_base: Path) -> None:
     spec = spec_of(tiny_base)
     shape, lengths = base_shape(spec), assumed_lengths(512)
     here = accelerator_machine("a100-80gb", devices_per_node=8)
-    assert chosen_backend(spec, shape, lengths, here).row.backend == "trl"
+    assert chosen_backend(spec, shape, lengths, here).backend == "trl"
     starved = spec_of(tiny_base, hardware={"nodes": 8, "devices_per_node": 1, "memory_gib": 0.001})
     choice = chosen_backend(starved, shape, lengths, here)
     assert not choice.fits

@@ -153,7 +153,7 @@ def setups(tokens: float = 1000) -> dict:
 
 
 def gpu(gib: float, *, nodes: int = 1, per_node: int = 8) -> Machine:
-    return replace(accelerator_machine("a100-80gb", nodes=nodes, devices_per_node=per_node), memory=gib * GIB)
+    return accelerator_machine("a100-80gb", nodes=nodes, devices_per_node=per_node).but(memory=gib * GIB)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def gpu(gib: float, *, nodes: int = 1, per_node: int = 8) -> Machine:
 def test_auto_takes_the_simplest_that_fits(gib: float, nodes: int, backend: str, strategy: str) -> None:
     machine = gpu(gib, nodes=nodes)
     choice = choose_backend("auto", "none", memory_table(setups(), machine), machine)
-    assert (choice.row.backend, choice.row.strategy, choice.fits) == (backend, strategy, True)
-    assert choice.row.use.peak <= ROOM * gib * GIB
+    assert (choice.backend, choice.strategy, choice.fits) == (backend, strategy, True)
+    assert choice.peak <= ROOM * gib * GIB
     assert "GiB" in choice.reason
 
 
@@ -172,7 +172,7 @@ def test_weights_that_fit_no_device_are_sharded_too() -> None:
     machine = gpu(40, nodes=8)
     large = {key: replace(setup, shape=replace(SHAPE, parameters=20_000_000_000)) for key, setup in setups().items()}
     choice = choose_backend("auto", "none", memory_table(large, machine), machine)
-    assert (choice.row.backend, choice.row.strategy, choice.row.devices) == ("openrlhf", "zero3", 64)
+    assert (choice.backend, choice.strategy, choice.devices) == ("openrlhf", "zero3", 64)
     assert "TRL on one node would need" in choice.reason
 
 
@@ -187,15 +187,15 @@ def test_what_fits_nowhere_is_said_with_what_would() -> None:
 def test_the_specs_own_word_goes_first() -> None:
     machine = gpu(80)
     rows = memory_table(setups(), machine)
-    assert choose_backend("openrlhf", "none", rows, machine).row.strategy == "zero2"
-    assert choose_backend("trl", "none", rows, machine).row.strategy == "ddp"
+    assert choose_backend("openrlhf", "none", rows, machine).strategy == "zero2"
+    assert choose_backend("trl", "none", rows, machine).strategy == "ddp"
 
 
 def test_openrlhf_is_no_choice_without_cuda() -> None:
     machine = cpu_machine(1 * GIB, 2)
     assert strategies("openrlhf", machine) == ()
     choice = choose_backend("auto", "none", memory_table(setups(), machine), machine)
-    assert (choice.row.backend, choice.fits) == ("trl", False)
+    assert (choice.backend, choice.fits) == ("trl", False)
     refused = choose_backend("openrlhf", "none", memory_table(setups(), machine), machine)
     assert not refused.fits
     assert "cannot train" in refused.reason

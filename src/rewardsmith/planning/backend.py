@@ -1,7 +1,8 @@
-"""Which backend trains, and how the model is spread: the answer to `backend: auto`, with its reason.
+"""What a spec's training needs of a device, and the answer to `backend: auto` with its reason.
 
-    rows = memory_table(setups, machine)
-    choice = choose_backend(spec.backend, rows, machine)
+    setups = training_setups(spec, shape, lengths, machine)     what TRL and OpenRLHF would train: the formulas' input
+    rows = memory_table(setups, machine)                        the plan's records, one for each way to train
+    choice = choose_backend(spec.backend, spec.adapter.kind, rows, machine)
 
 TRL where it fits the devices of one node: a copy on each (DDP) before shards (FSDP), because a copy needs no
 network within a pass. Else OpenRLHF over all nodes: ZeRO-2 before ZeRO-3 for the same reason. OpenRLHF needs CUDA.
@@ -10,41 +11,20 @@ network within a pass. Else OpenRLHF over all nodes: ZeRO-2 before ZeRO-3 for th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from rewardsmith.modeling.shapes import ModelShape, Size
 from rewardsmith.planning.hardware import GIB, Machine
-from rewardsmith.planning.memory import MemoryUse, Strategy, TrainingSetup, training_memory
+from rewardsmith.planning.memory import Adapter, Numerics, Strategy, TrainingSetup, training_memory
+from rewardsmith.planning.time import Lengths, micro_batch, passes
+from rewardsmith.records.plan import BackendPlan, MemoryPlan, MemoryUse, PlannedModel, PlannedTokens, TrainingWay
+from rewardsmith.spec import LoraAdapter, Spec
+from rewardsmith.training.plan import TrainingPlan, make_plan
 
 Backend = Literal["trl", "openrlhf"]
 
 ROOM = 0.9
 """Share of a device's memory that training may take: the rest is the driver's context and the allocator's gaps."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryRow:
-    """One way to train: what is trained (`adapter`), how it is spread, and what each device then needs."""
-
-    backend: Backend
-    strategy: Strategy
-    adapter: str
-    devices: int
-    use: MemoryUse
-    fits: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What trains. `fits` is false where nothing fits, and `row` is then what comes nearest."""
-
-    row: MemoryRow
-    reason: str
-
-    @property
-    def fits(self) -> bool:
-        """Whether the chosen way fits the devices."""
-        return self.row.fits
 
 
 def strategies(backend: Backend, machine: Machine) -> tuple[tuple[Strategy, int], ...]:
@@ -56,7 +36,7 @@ def strategies(backend: Backend, machine: Machine) -> tuple[tuple[Strategy, int]
     return ("ddp", machine.devices_per_node), ("fsdp", machine.devices_per_node)
 
 
-def memory_table(setups: Mapping[tuple[Backend, str], TrainingSetup], machine: Machine) -> tuple[MemoryRow, ...]:
+def memory_table(setups: Mapping[tuple[Backend, str], TrainingSetup], machine: Machine) -> tuple[MemoryPlan, ...]:
     """Every backend and adapter with every strategy that it can use on this machine.
 
     Args:
@@ -70,7 +50,8 @@ def memory_table(setups: Mapping[tuple[Backend, str], TrainingSetup], machine: M
                 continue  # bitsandbytes keeps its 4-bit weights on one device
             use = training_memory(setup, strategy, devices)
             possible = fits(use, machine) and (machine.kind == "cuda" or not quantised)
-            rows.append(MemoryRow(backend, strategy, adapter, devices, use, possible))
+            way = TrainingWay(backend=backend, strategy=strategy, adapter=adapter, devices=devices)
+            rows.append(MemoryPlan(**dict(way), **dict(use), fits=possible))
     return tuple(rows)
 
 
@@ -80,8 +61,8 @@ def fits(use: MemoryUse, machine: Machine) -> bool:
 
 
 def choose_backend(
-    wanted: Literal["trl", "openrlhf", "auto"], adapter: str, rows: Sequence[MemoryRow], machine: Machine
-) -> Choice:
+    wanted: Literal["trl", "openrlhf", "auto"], adapter: str, rows: Sequence[MemoryPlan], machine: Machine
+) -> BackendPlan:
     """The simplest way that fits, among those that the spec's backend and adapter allow.
 
     Args:
@@ -92,45 +73,156 @@ def choose_backend(
     own = [row for row in rows if row.adapter == adapter and wanted in ("auto", row.backend)]
     if not own:  # OpenRLHF without CUDA, or QLoRA with it: what TRL would need is the only number there is
         own = [row for row in rows if row.adapter == adapter]
-        nearest = min(own, key=lambda row: row.use.peak)
-        return Choice(_unfit(nearest), f"the spec says {wanted}, which cannot train {adapter} on {machine.name}")
+        nearest = min(own, key=lambda row: row.peak)
+        reason = f"the spec says {wanted}, which cannot train {adapter} on {machine.name}"
+        return _choice(nearest, reason, fits=False)
     fitting = [row for row in own if row.fits]
     if not fitting and adapter == "qlora" and machine.kind != "cuda":
-        return Choice(own[0], f"QLoRA needs a CUDA device, and this is {machine.name}; write adapter.kind: lora")
+        reason = f"QLoRA needs a CUDA device, and this is {machine.name}; write adapter.kind: lora"
+        return _choice(own[0], reason, fits=False)
     if not fitting:
-        nearest = min(own, key=lambda row: row.use.peak)
-        return Choice(nearest, _too_large(nearest, rows, machine))
+        nearest = min(own, key=lambda row: row.peak)
+        return _choice(nearest, _too_large(nearest, rows, machine), fits=False)
     chosen = fitting[0]
-    return Choice(chosen, _reason(wanted, chosen, own, machine))
+    return _choice(chosen, _reason(wanted, chosen, own, machine), fits=True)
 
 
-def _unfit(row: MemoryRow) -> MemoryRow:
-    return MemoryRow(row.backend, row.strategy, row.adapter, row.devices, row.use, fits=False)
+def _choice(row: MemoryPlan, reason: str, *, fits: bool) -> BackendPlan:
+    return BackendPlan(
+        backend=row.backend,
+        strategy=row.strategy,
+        adapter=row.adapter,
+        devices=row.devices,
+        peak=row.peak,
+        fits=fits,
+        reason=reason,
+    )
 
 
-def _reason(wanted: str, chosen: MemoryRow, own: Sequence[MemoryRow], machine: Machine) -> str:
+def _reason(wanted: str, chosen: MemoryPlan, own: Sequence[MemoryPlan], machine: Machine) -> str:
     limit = f"{_gib(ROOM * machine.memory)} of {_gib(machine.memory)} that may be used"
-    fit = f"{_gib(chosen.use.peak)} a device fits the {limit}"
+    fit = f"{_gib(chosen.peak)} a device fits the {limit}"
     if wanted != "auto":
         return f"the spec says {wanted}; {chosen.strategy} on {chosen.devices}: {fit}"
     passed = next((row for row in own if row.backend == "trl" and not row.fits), None)
     if chosen.backend == "trl":
-        others = f"; {passed.strategy} would need {_gib(passed.use.peak)}" if passed and passed != chosen else ""
+        others = f"; {passed.strategy} would need {_gib(passed.peak)}" if passed and passed != chosen else ""
         return f"it fits this node: {chosen.strategy} on {chosen.devices}, {fit}{others}"
-    least = min((row.use.peak for row in own if row.backend == "trl"), default=0.0)
+    least = min((row.peak for row in own if row.backend == "trl"), default=0.0)
     return f"TRL on one node would need {_gib(least)} a device, more than the {limit}; {chosen.strategy}: {fit}"
 
 
-def _too_large(nearest: MemoryRow, rows: Sequence[MemoryRow], machine: Machine) -> str:
+def _too_large(nearest: MemoryPlan, rows: Sequence[MemoryPlan], machine: Machine) -> str:
     said = (
-        f"nothing fits: {nearest.strategy} on {nearest.devices} needs {_gib(nearest.use.peak)} a device and "
+        f"nothing fits: {nearest.strategy} on {nearest.devices} needs {_gib(nearest.peak)} a device and "
         f"{_gib(ROOM * machine.memory)} may be used"
     )
     smaller = next((row for row in rows if row.fits), None)
     if smaller is None:
         return f"{said}; take more or larger devices, or a smaller base"
-    return f"{said}; adapter.kind: {smaller.adapter} would fit ({smaller.strategy}, {_gib(smaller.use.peak)} a device)"
+    return f"{said}; adapter.kind: {smaller.adapter} would fit ({smaller.strategy}, {_gib(smaller.peak)} a device)"
 
 
 def _gib(value: float) -> str:
     return f"{value / GIB:.1f} GiB"
+
+
+OTHER_RANK = 16
+"""Rank of the adapters in the rows that the spec did not ask for."""
+
+
+def training_setups(
+    spec: Spec, shape: ModelShape, lengths: Lengths, machine: Machine
+) -> dict[tuple[Backend, str], TrainingSetup]:
+    """What TRL and OpenRLHF would train, with the spec's adapter and with those that it could have."""
+    numbers = planned_numbers(spec, lengths, machine)
+    tree = padded_reason(spec, shape) is None
+    setups: dict[tuple[Backend, str], TrainingSetup] = {}
+    for name, adapter in _adapters(spec).items():
+        batch = micro_batch(
+            lengths,
+            budget=numbers.token_budget,
+            pairs_per_step=spec.training.pairs_per_step,
+            devices=machine.devices_per_node,
+            tree=tree,
+        )
+        setups["trl", name] = TrainingSetup(
+            shape,
+            _numerics(spec, numbers, machine, adapter),
+            batch,
+            adapter,
+            spec.training.gradient_checkpointing,
+            on_host=machine.kind == "cpu",
+        )
+        if adapter is None or not adapter.quantised:
+            setups["openrlhf", name] = _openrlhf_setup(spec, shape, lengths, machine, adapter)
+    return setups
+
+
+def padded_reason(spec: Spec, shape: ModelShape) -> str | None:
+    """Why batches are padded; None where they are token trees."""
+    return "training.layout: padded" if spec.training.layout == "padded" else shape.no_tree
+
+
+def _openrlhf_setup(
+    spec: Spec, shape: ModelShape, lengths: Lengths, machine: Machine, adapter: Adapter | None
+) -> TrainingSetup:
+    """OpenRLHF: bfloat16, one pair a pass, both of its texts padded to the longer one."""
+    batch = micro_batch(
+        lengths, budget=1, pairs_per_step=spec.training.pairs_per_step, devices=machine.devices, tree=False
+    )
+    return TrainingSetup(shape, Numerics(2, 2), batch, adapter, spec.training.gradient_checkpointing)
+
+
+def _adapters(spec: Spec) -> dict[str, Adapter | None]:
+    own = spec.adapter
+    rank, modules = (own.rank, own.target_modules) if isinstance(own, LoraAdapter) else (OTHER_RANK, "all-linear")
+    lora, qlora = Adapter(rank, modules), Adapter(rank, modules, quantised=True)
+    return {"none": None, "lora": lora, "qlora": qlora}
+
+
+def _numerics(spec: Spec, numbers: TrainingPlan, machine: Machine, adapter: Adapter | None) -> Numerics:
+    weights = 2 if spec.base_model.dtype == "bfloat16" or (adapter is not None and adapter.quantised) else 4
+    compute = 2 if numbers.bf16 or weights == 2 else 4
+    return Numerics(weights, compute, autocast=numbers.bf16, exact_attention=machine.kind == "cpu")
+
+
+def planned_numbers(spec: Spec, lengths: Lengths, machine: Machine) -> TrainingPlan:
+    """The training section resolved for that machine, as training itself does it."""
+    return make_plan(spec, pairs=lengths.pairs or 1, device=machine.kind, bf16_supported=machine.kind == "cuda")
+
+
+def model_record(spec: Spec, shape: ModelShape, setup: TrainingSetup, policy: Size) -> PlannedModel:
+    """Sizes of base and policy."""
+    reason = padded_reason(spec, shape)
+    return PlannedModel(
+        id=spec.base_model.id,
+        family=shape.family,
+        parameters=shape.parameters,
+        active=shape.active,
+        trained=setup.trained,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        vocabulary=shape.vocabulary,
+        layout="padded" if reason else "tree",
+        why_padded=reason,
+        policy_parameters=policy.parameters,
+        policy_family=policy.family,
+    )
+
+
+def tokens_record(lengths: Lengths, setup: TrainingSetup, numbers: TrainingPlan, choice: BackendPlan) -> PlannedTokens:
+    """Tokens of a pair, a pass and a step."""
+    of_pair = lengths.of_pair(tree=setup.batch.tree)
+    return PlannedTokens(
+        pairs=lengths.pairs,
+        of_pair=of_pair,
+        text=lengths.text,
+        longest=lengths.longest,
+        attended=lengths.attended,
+        budget=numbers.token_budget,
+        micro_batch=setup.batch.tokens,
+        passes_per_step=passes(numbers.pairs_per_step * of_pair, setup.batch.tokens, choice.devices),
+        steps=None if lengths.pairs is None else numbers.steps,
+        source=lengths.source,
+    )

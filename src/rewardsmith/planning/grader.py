@@ -1,14 +1,13 @@
-"""Latency and price of a reward, of a judge's verdict, and which of them fits a budget.
+"""Latency and price of a reward, of a judge's answer, and which of them fits a budget.
 
     model = scoring_speed(shape, machine, tokens=600)
     judge = judge_speed(tokens=600, prices=…)
     advice = advise(model, judge, Budget(seconds=0.2, per_million=50), training_cost=120, rewards=5_000_000)
+    graders, advice = plan_grading(spec, shape, lengths, machine, budget, …)        all of it for a spec
 
 One forward pass is bound by operations or by reading the weights once, whichever takes longer (Pope et al. 2022, arXiv
-2211.05102, §2.1). A judge writes its verdict token by token and is asked once a pair and order. A hybrid lets the
+2211.05102, §2.1). A judge writes its answer token by token and is asked once a pair and order. A hybrid lets the
 judge decide the share of pairs on which the reward model is least sure, as `rewardsmith route` does (2510.20369).
-
-A dedicated model, a judge or both, for a spec: what each takes, and which is advised.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from rewardsmith.modeling.shapes import ModelShape
 from rewardsmith.planning.backend import ROOM
 from rewardsmith.planning.hardware import Machine
 from rewardsmith.planning.time import UTILISATION, Lengths, forward_operations
-from rewardsmith.records.plan import ScoringPlan
+from rewardsmith.records.plan import AdvicePlan, ScoringPlan
 from rewardsmith.spec import Spec
 
 OVERHEAD = 0.005
@@ -79,16 +78,6 @@ class Budget:
         quick = self.seconds is None or speed.seconds <= self.seconds
         cheap = self.per_million is None or (speed.per_million is not None and speed.per_million <= self.per_million)
         return quick and cheap
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """The kind of grader, why, and the share of pairs that a judge may decide."""
-
-    kind: Kind
-    reason: str
-    judge_share: float
-    within_budget: bool
 
 
 def scoring_speed(
@@ -154,36 +143,48 @@ def mixed_speed(model: Speed, judge: Speed, share: float) -> Speed:
     )
 
 
-def advise(model: Speed, judge: Speed, budget: Budget, *, training_cost: float | None, rewards: int) -> Advice:
+def advise(model: Speed, judge: Speed, budget: Budget, *, training_cost: float | None, rewards: int) -> AdvicePlan:
     """A dedicated model, a judge, or a model whose unsure pairs go to a judge.
 
-    A judge alone where it keeps to the budget and all its verdicts cost less than training and asking a model; a hybrid
-    where the budget leaves room for a share of verdicts; else a dedicated model.
+    A judge alone where it keeps to the budget and all its answers cost less than training and asking a model; a hybrid
+    where the budget leaves room for a share of answers; else a dedicated model.
 
     Args:
         training_cost: dollars of the epoch; None where no price is known.
         rewards: that will be asked for in all.
     """
+    kind, reason, share = _advised(model, judge, budget, training_cost, rewards)
+    return AdvicePlan(
+        kind=kind,
+        reason=reason,
+        judge_share=share,
+        within_budget=kind != "dedicated" or budget.admits(model),
+        budget_seconds=budget.seconds,
+        budget_per_million=budget.per_million,
+        rewards=rewards,
+    )
+
+
+def _advised(
+    model: Speed, judge: Speed, budget: Budget, training_cost: float | None, rewards: int
+) -> tuple[Kind, str, float]:
+    """The kind of grader, why, and the share of pairs that a judge may decide."""
     share = judge_share(model, judge, budget)
     ours = None if model.per_million is None else model.per_million * rewards / 1e6 + (training_cost or 0.0)
     theirs = (judge.per_million or 0.0) * rewards / 1e6
     if budget.admits(judge) and ours is not None and theirs <= ours:
-        return Advice("judge", f"{rewards:,} verdicts cost ${theirs:,.0f}, a model of your own ${ours:,.0f}", 1.0, True)
+        return "judge", f"{rewards:,} verdicts cost ${theirs:,.0f}, a model of your own ${ours:,.0f}", 1.0
     if not budget.admits(model):
-        return Advice("dedicated", _over_budget(model, budget), 0.0, False)
+        return "dedicated", _over_budget(model, budget), 0.0
     saved = f"{rewards:,} verdicts of a judge would cost ${theirs:,.0f}" + (
         "" if ours is None else f", a model of your own ${ours:,.0f} with its training"
     )
     if budget.stated and share >= LEAST_SHARE:
-        return Advice(
-            "hybrid",
-            f"{saved}; the budget leaves room for a judge on the {share:.0%} of pairs on which the model is least sure",
-            share,
-            True,
-        )
+        room = f"the budget leaves room for a judge on the {share:.0%} of pairs on which the model is least sure"
+        return "hybrid", f"{saved}; {room}", share
     if not budget.stated:
-        return Advice("dedicated", f"no budget is stated; {saved}", 0.0, True)
-    return Advice("dedicated", f"{saved}; the budget leaves no room for a judge", 0.0, True)
+        return "dedicated", f"no budget is stated; {saved}", 0.0
+    return "dedicated", f"{saved}; the budget leaves no room for a judge", 0.0
 
 
 def judge_share(model: Speed, judge: Speed, budget: Budget) -> float:
@@ -222,7 +223,7 @@ def plan_grading(
     training_cost: float | None,
     utilisation: float | None,
     measured: Speed | None,
-) -> tuple[tuple[ScoringPlan, ...], Advice]:
+) -> tuple[tuple[ScoringPlan, ...], AdvicePlan]:
     """Latency and price of the three, and the advice.
 
     Args:

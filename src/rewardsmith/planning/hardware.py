@@ -11,18 +11,18 @@ The machine that this is: its accelerators, or its processor and memory.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from pydantic import Field
 
 from rewardsmith.errors import SpecError
+from rewardsmith.records.plan import PlannedMachine
 from rewardsmith.spec import HardwareSpec
 from rewardsmith.spec.section import nearest
 
 GIB = 2**30
-
-DeviceKind = Literal["cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +69,21 @@ CORE_BANDWIDTH = 10e9
 """Bytes a second from memory, a core."""
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What training and scoring run on. Bytes, operations and bytes a second of one device; `price` an hour of one."""
+class Machine(PlannedMachine):
+    """The plan's record of a machine, and what only the planner reads: `host_memory`, and what was assumed of it."""
 
-    kind: DeviceKind
-    name: str
-    nodes: int
-    devices_per_node: int
-    memory: float
-    flops: float
-    bandwidth: float
-    link: float
     node_link: float = NODE_LINK
+    """Bytes a second between nodes, a device."""
     price: float | None = None
-    host_memory: float | None = None
-    assumptions: tuple[str, ...] = ()
+    """Dollars a device and hour; null where it is not known."""
+    host_memory: float | None = Field(None, exclude=True)
+    """Bytes of the host's own memory; null where it is not known."""
+    assumptions: tuple[str, ...] = Field((), exclude=True)
+    """What was assumed of it, in words."""
+
+    def but(self, **changed: Any) -> Machine:
+        """The same machine with other values."""
+        return self.model_copy(update=changed)
 
     @property
     def devices(self) -> int:
@@ -156,7 +155,7 @@ def plan_machine(
         )
     machine = _described(hardware, here, accelerator)
     if price is not None:
-        machine = replace(machine, price=price)
+        machine = machine.but(price=price)
     return machine
 
 
@@ -165,18 +164,18 @@ def _described(hardware: HardwareSpec, here: Machine, accelerator: str | None) -
     if accelerator:
         machine = accelerator_machine(accelerator, nodes=hardware.nodes, devices_per_node=per_node or 1)
     elif hardware.device in ("cpu", "mps") or (hardware.device == "auto" and not _states_devices(hardware)):
-        machine = replace(here, nodes=hardware.nodes, devices_per_node=per_node or here.devices_per_node)
+        machine = here.but(nodes=hardware.nodes, devices_per_node=per_node or here.devices_per_node)
         if hardware.device == "cpu" and here.kind != "cpu":
             machine = cpu_machine(here.host_memory or here.memory, hardware.threads or 1)
     elif here.kind == "cuda" and hardware.memory_gib is None:
-        machine = replace(here, nodes=hardware.nodes, devices_per_node=per_node or here.devices_per_node)
+        machine = here.but(nodes=hardware.nodes, devices_per_node=per_node or here.devices_per_node)
     else:
         machine = _assumed(hardware)
     if hardware.threads and machine.kind == "cpu":
-        machine = replace(machine, flops=hardware.threads * CORE_FLOPS, bandwidth=hardware.threads * CORE_BANDWIDTH)
+        machine = machine.but(flops=hardware.threads * CORE_FLOPS, bandwidth=hardware.threads * CORE_BANDWIDTH)
     if hardware.memory_gib is None:
         return machine
-    return replace(machine, memory=hardware.memory_gib * GIB)
+    return machine.but(memory=hardware.memory_gib * GIB)
 
 
 def _states_devices(hardware: HardwareSpec) -> bool:
@@ -191,7 +190,7 @@ def _assumed(hardware: HardwareSpec) -> Machine:
     )
     machine = accelerator_machine(name, nodes=hardware.nodes, devices_per_node=hardware.devices_per_node or 1)
     why = f"hardware.memory_gib is {wanted:g}" if hardware.memory_gib else "hardware.memory_gib is not stated"
-    return replace(machine, assumptions=(f"no GPU is named and {why}: reckoned as {name} (--accelerator names one)",))
+    return machine.but(assumptions=(f"no GPU is named and {why}: reckoned as {name} (--accelerator names one)",))
 
 
 def detect_machine() -> Machine:
@@ -199,13 +198,11 @@ def detect_machine() -> Machine:
     host = host_memory()
     if not torch.cuda.is_available():
         return cpu_machine(host, os.cpu_count() or 1)
-    from dataclasses import replace
-
     found = torch.cuda.get_device_properties(0)
     known = min(ACCELERATORS, key=lambda name: abs(ACCELERATORS[name].memory_gib * GIB - found.total_memory))
     machine = accelerator_machine(known, devices_per_node=torch.cuda.device_count())
     note = f"{found.name}: speed and price of {known}, memory as found"
-    return replace(machine, name=found.name, memory=float(found.total_memory), host_memory=host, assumptions=(note,))
+    return machine.but(name=found.name, memory=float(found.total_memory), host_memory=host, assumptions=(note,))
 
 
 def host_memory() -> float:

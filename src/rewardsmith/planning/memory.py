@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rewardsmith.modeling.shapes import ModelShape
+from rewardsmith.records.plan import MemoryUse
 
 Modules = Literal["all-linear"] | Sequence[str]
 
@@ -239,19 +240,6 @@ class TrainingSetup:
         return self.shape.adapter_parameters(self.adapter.rank, self.adapter.modules)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryUse:
-    """Bytes of one device. `peak` is that of the phase that needs most; the parts need not be alive together."""
-
-    weights: float
-    gradients: float
-    optimizer: float
-    activations: float
-    buffers: float
-    peak: float
-    phase: Phase
-
-
 def training_memory(setup: TrainingSetup, strategy: Strategy = "single", devices: int = 1) -> MemoryUse:
     """The memory of each of `devices` devices under a strategy."""
     return _STRATEGIES[strategy](setup, max(devices, 1))
@@ -352,7 +340,15 @@ def _peak(
         "saving": steady + (_reloaded_bytes(setup) if setup.on_host else 0.0),
     }
     phase = max(phases, key=lambda name: phases[name])
-    return MemoryUse(weights, gradients, optimizer, held.total, buffers, phases[phase], phase)
+    return MemoryUse(
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=held.total,
+        buffers=buffers,
+        peak=phases[phase],
+        phase=phase,
+    )
 
 
 def _in_a_pass(setup: TrainingSetup, held: Activations) -> float:

@@ -1,13 +1,10 @@
-"""The component map of a spec that has not run: the contract of each stage, what it will do here, and how to start.
+"""A plan in words: the stages of the run and what each will do here, the commands, warnings, assumptions, the brief.
 
-A plan as an implementation brief in Markdown: what someone who builds the reward model must be told.
+    stages = planned_stages(spec, shape, choice)        the report's contracts of the stages, with this spec's facts
+    text = write_brief(record, spec)                    Markdown: what someone who builds the reward model must be told
 
-    text = write_brief(record, spec)
-
-Sections: base, framework, hardware, data contract, constraints, evaluation, component map, open questions. Every
-number is the record's own; every constraint is a rule of the spec, with its reason.
-
-What a plan says beside its numbers: what to look at before training, and what nobody stated.
+The brief's sections are base, framework, hardware, data contract, constraints, evaluation, cost, components, what to
+look at first, assumptions and commands. Every number is the record's own; every constraint is a rule of the spec.
 """
 
 from __future__ import annotations
@@ -15,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rewardsmith.modeling.shapes import ModelShape
-from rewardsmith.planning.backend import Choice
 from rewardsmith.planning.grader import Speed
 from rewardsmith.planning.hardware import GIB, Machine
-from rewardsmith.planning.time import Lengths, TrainingTime
-from rewardsmith.records.plan import PlannedStage, PlanRecord
+from rewardsmith.planning.time import Lengths
+from rewardsmith.records.plan import BackendPlan, PlannedStage, PlanRecord, TimePlan
 from rewardsmith.report.sections.component_map import CONTRACTS
 from rewardsmith.spec import Spec
 from rewardsmith.spec.data import SourceSpec
@@ -27,7 +23,7 @@ from rewardsmith.spec.data import SourceSpec
 Facts = tuple[str, ...]
 
 
-def planned_stages(spec: Spec, shape: ModelShape, choice: Choice) -> tuple[PlannedStage, ...]:
+def planned_stages(spec: Spec, shape: ModelShape, choice: BackendPlan) -> tuple[PlannedStage, ...]:
     """The stages in the order in which data flows, by the contracts that the report draws."""
     facts: dict[str, Callable[[], Facts]] = {
         "data": lambda: _data(spec),
@@ -53,21 +49,21 @@ def planned_stages(spec: Spec, shape: ModelShape, choice: Choice) -> tuple[Plann
     )
 
 
-def launch_commands(spec: Spec, choice: Choice, spec_file: str) -> tuple[str, ...]:
+def launch_commands(spec: Spec, choice: BackendPlan, spec_file: str) -> tuple[str, ...]:
     """What to type, in order: the data contract first, on any machine, before an accelerator is rented."""
     return f"rewardsmith check {spec_file}", training_command(spec, choice, spec_file)
 
 
-def training_command(spec: Spec, choice: Choice, spec_file: str) -> str:
+def training_command(spec: Spec, choice: BackendPlan, spec_file: str) -> str:
     """The command that runs the chosen way."""
-    run, row = f"rewardsmith run {spec_file}", choice.row
-    if row.backend == "openrlhf":
-        stage = row.strategy.removeprefix("zero")
-        return f"{run} --set backend=openrlhf  # ZeRO-{stage} on {row.devices} devices"
-    if row.strategy == "ddp":
-        return f"accelerate launch --num_processes {row.devices} -m {run}"
-    if row.strategy == "fsdp":
-        return f"{run} --set hardware.workers={row.devices} --set hardware.sharding=fsdp"
+    run = f"rewardsmith run {spec_file}"
+    if choice.backend == "openrlhf":
+        stage = choice.strategy.removeprefix("zero")
+        return f"{run} --set backend=openrlhf  # ZeRO-{stage} on {choice.devices} devices"
+    if choice.strategy == "ddp":
+        return f"accelerate launch --num_processes {choice.devices} -m {run}"
+    if choice.strategy == "fsdp":
+        return f"{run} --set hardware.workers={choice.devices} --set hardware.sharding=fsdp"
     return run
 
 
@@ -100,11 +96,11 @@ def _architecture(spec: Spec, shape: ModelShape) -> Facts:
     )
 
 
-def _training(spec: Spec, choice: Choice) -> Facts:
+def _training(spec: Spec, choice: BackendPlan) -> Facts:
     training = spec.training
     return (
         f"one epoch, {training.pairs_per_step} pairs a step, learning rate {training.learning_rate:g}",
-        f"backend {choice.row.backend}, {choice.row.strategy} on {choice.row.devices}",
+        f"backend {choice.backend}, {choice.strategy} on {choice.devices}",
         f"stall: {training.monitor.on_stall}; collapse: {training.monitor.on_collapse}",
     )
 
@@ -119,8 +115,6 @@ def _gates(spec: Spec) -> Facts:
     above = ("every subset's interval above its baseline",) if gates.above_baseline else ()
     return (*above, *(f"{key}: {dict(subsets)}" for key, subsets in gates.minimum.items()))
 
-
-_GIB_TEXT = 2**30
 
 CONSTRAINTS = (
     "One epoch. Preferences are memorised in a second pass.",
@@ -195,9 +189,9 @@ def _hardware(plan: PlanRecord) -> tuple[str, ...]:
     return (
         (
             f"{machine.nodes} node(s) with {machine.devices_per_node} × {machine.name}, "
-            f"{machine.memory / _GIB_TEXT:.1f} GiB each."
+            f"{machine.memory / GIB:.1f} GiB each."
         ),
-        f"Peak of a device: {choice.peak / _GIB_TEXT:.1f} GiB. {fits}",
+        f"Peak of a device: {choice.peak / GIB:.1f} GiB. {fits}",
         f"A forward pass holds {plan.tokens.micro_batch:,.0f} tokens.",
     )
 
@@ -256,7 +250,7 @@ LEAST_STEPS = 20
 """Steps below which the margin monitor gives no verdict."""
 
 
-def warnings_of(spec: Spec, shape: ModelShape, lengths: Lengths, choice: Choice) -> tuple[str, ...]:
+def warnings_of(spec: Spec, shape: ModelShape, lengths: Lengths, choice: BackendPlan) -> tuple[str, ...]:
     """What may be wrong with this spec, each with its fix."""
     found = (
         None if choice.fits else choice.reason,
@@ -270,7 +264,7 @@ def warnings_of(spec: Spec, shape: ModelShape, lengths: Lengths, choice: Choice)
 
 
 def assumptions_of(
-    machine: Machine, lengths: Lengths, stale: str | None, time: TrainingTime, measured: Speed | None
+    machine: Machine, lengths: Lengths, stale: str | None, time: TimePlan, measured: Speed | None
 ) -> tuple[str, ...]:
     """What the numbers rest on that neither the spec nor the data said.
 
@@ -308,8 +302,8 @@ def _positions(spec: Spec, shape: ModelShape) -> str | None:
     )
 
 
-def _low_weights(spec: Spec, choice: Choice) -> str | None:
-    if spec.base_model.dtype != "bfloat16" or spec.adapter.kind != "none" or choice.row.backend != "trl":
+def _low_weights(spec: Spec, choice: BackendPlan) -> str | None:
+    if spec.base_model.dtype != "bfloat16" or spec.adapter.kind != "none" or choice.backend != "trl":
         return None
     return (
         "all weights are trained in bfloat16: steps smaller than 1/256 of a weight are rounded away; write "
@@ -317,11 +311,11 @@ def _low_weights(spec: Spec, choice: Choice) -> str | None:
     )
 
 
-def _host_memory(spec: Spec, shape: ModelShape, choice: Choice) -> str | None:
-    if choice.row.devices == 1 or choice.row.backend != "trl":
+def _host_memory(spec: Spec, shape: ModelShape, choice: BackendPlan) -> str | None:
+    if choice.devices == 1 or choice.backend != "trl":
         return None
-    held = choice.row.devices * shape.parameters * (2 if spec.base_model.dtype == "bfloat16" else 4)
-    return f"each of the {choice.row.devices} processes loads the base into host memory first: {held / GIB:.0f} GiB"
+    held = choice.devices * shape.parameters * (2 if spec.base_model.dtype == "bfloat16" else 4)
+    return f"each of the {choice.devices} processes loads the base into host memory first: {held / GIB:.0f} GiB"
 
 
 def _few_steps(spec: Spec, lengths: Lengths) -> str | None:

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from rewardsmith.modeling.shapes import ModelShape
 from rewardsmith.planning.hardware import Machine
 from rewardsmith.planning.memory import MicroBatch, Strategy, TrainingSetup
+from rewardsmith.records.plan import SourcedNote, TimePlan
 from rewardsmith.records.tokens import LengthBin, TokenSummary
 
 
@@ -135,22 +136,6 @@ PAIRS = 1000
 """Pairs that a time is given for where the number of pairs is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingTime:
-    """One epoch, or `PAIRS` pairs where their number is unknown.
-
-    `seconds` takes the larger of computing and network, which overlap; `operations` are of all devices.
-    """
-
-    pairs: int
-    operations: float
-    compute_seconds: float
-    network_seconds: float
-    network_bytes: float
-    seconds: float
-    utilisation: float
-
-
 def forward_operations(shape: ModelShape, attended: float) -> float:
     """Operations of a forward pass, a token."""
     return 2.0 * shape.active + 4.0 * shape.layers * shape.attention * attended
@@ -198,8 +183,8 @@ def training_time(
     budget: float,
     pairs_per_step: int,
     utilisation: float | None = None,
-) -> TrainingTime:
-    """Seconds of one epoch over the data."""
+) -> TimePlan:
+    """One epoch over the data, or `PAIRS` pairs where their number is unknown. Computing and network overlap."""
     pairs = PAIRS if lengths.pairs is None else lengths.pairs
     share = UTILISATION[machine.kind] if utilisation is None else utilisation
     of_pair = lengths.of_pair(tree=setup.batch.tree)
@@ -208,7 +193,18 @@ def training_time(
     steps = pairs / pairs_per_step
     traffic = steps * step_traffic(setup, strategy, devices, passes(pairs_per_step * of_pair, budget, devices))
     network = traffic / machine.link_between(devices)
-    return TrainingTime(pairs, operations, compute, network, traffic, max(compute, network), share)
+    seconds = max(compute, network)
+    return TimePlan(
+        pairs=pairs,
+        assumed=lengths.pairs is None,
+        operations=operations,
+        utilisation=share,
+        compute_seconds=compute,
+        network_seconds=network,
+        network_bytes=traffic,
+        seconds=seconds,
+        cost=None if machine.price is None else seconds / 3600 * machine.price * devices,
+    )
 
 
 LEAST_PAIRS = 2000
@@ -221,18 +217,10 @@ SERVING_SHARE = 0.5
 """A base above this share of its policy costs as much to ask as a large part of the policy's own forward pass."""
 
 
-@dataclass(frozen=True, slots=True)
-class SizeNote:
-    """One piece of advice and where it is from."""
-
-    text: str
-    source: str
-
-
-def size_notes(*, base: int, policy: int | None, pairs: int | None) -> tuple[SizeNote, ...]:
+def size_notes(*, base: int, policy: int | None, pairs: int | None) -> tuple[SourcedNote, ...]:
     """Advice on sizes for this base, policy and number of pairs."""
     notes = [
-        SizeNote(
+        _note(
             "A larger reward model can be optimised against longer before its true quality falls: the coefficients of "
             "that law move smoothly with the logarithm of its parameters. Each doubling buys a constant step, at twice "
             "the price of every reward",
@@ -244,30 +232,34 @@ def size_notes(*, base: int, policy: int | None, pairs: int | None) -> tuple[Siz
     return tuple(notes)
 
 
-def _pairs_notes(pairs: int | None) -> list[SizeNote]:
+def _note(text: str, source: str) -> SourcedNote:
+    return SourcedNote(text=text, source=source)
+
+
+def _pairs_notes(pairs: int | None) -> list[SourcedNote]:
     source = "Gao et al. 2022, arXiv 2210.10760, §3.3"
     if pairs is None:
         text = f"The number of pairs is not known yet; below about {LEAST_PAIRS:,} expect little more than chance"
-        return [SizeNote(text, source)]
+        return [_note(text, source)]
     if pairs < LEAST_PAIRS:
         text = (
             f"{pairs:,} pairs are few: below about {LEAST_PAIRS:,} comparisons reward models of all sizes were hardly "
             "better than chance. More pairs help more than a larger base here"
         )
-        return [SizeNote(text, source)]
+        return [_note(text, source)]
     doublings = math.log2(pairs / LEAST_PAIRS)
     text = (
         f"{pairs:,} pairs are {doublings:.1f} doublings above {LEAST_PAIRS:,}, where models of all sizes begin to "
         "learn. Accuracy on preferences grows about linearly with the logarithm of the pairs and of the parameters; "
         "`rewardsmith run SPEC --learning-curve 0.25,0.5,1` measures the slope of yours"
     )
-    return [SizeNote(text, "Bai et al. 2022, arXiv 2204.05862, §3.1; Gao et al. 2022, §3.3")]
+    return [_note(text, "Bai et al. 2022, arXiv 2204.05862, §3.1; Gao et al. 2022, §3.3")]
 
 
-def _policy_notes(base: int, policy: int | None) -> list[SizeNote]:
+def _policy_notes(base: int, policy: int | None) -> list[SourcedNote]:
     if policy is None:
         return [
-            SizeNote(
+            _note(
                 "The policy is not stated: state policy.id or policy.parameters. A base of the policy's own family is "
                 "the safest first choice",
                 "RewardBench 2, arXiv 2506.01937",
@@ -276,7 +268,7 @@ def _policy_notes(base: int, policy: int | None) -> list[SizeNote]:
     share = base / policy
     if share < SMALL_BASE:
         return [
-            SizeNote(
+            _note(
                 f"The base is {share:.1%} of its policy. Gao et al. found that larger policies gain less from a fixed "
                 "reward model and do not over-optimise it more; InstructGPT took 6B for 175B (3.4%)",
                 "Gao et al. 2022, §3.4; Ouyang et al. 2022, arXiv 2203.02155, §3.5",
@@ -284,11 +276,12 @@ def _policy_notes(base: int, policy: int | None) -> list[SizeNote]:
         ]
     if share > SERVING_SHARE:
         return [
-            SizeNote(
+            _note(
                 f"The base is {share:.0%} of its policy: each reward costs about as much as the policy's own forward "
                 "pass over the same text. That is a small part of a rollout, which writes token by token; where "
                 "rewards are the bottleneck, a base of a tenth is usual",
                 "operations as in Kaplan et al. 2020, arXiv 2001.08361",
             )
         ]
-    return [SizeNote(f"The base is {share:.0%} of its policy, within what is usual", "Ouyang et al. 2022, §3.5")]
+    usual = f"The base is {share:.0%} of its policy, within what is usual"
+    return [_note(usual, "Ouyang et al. 2022, §3.5")]

@@ -60,8 +60,8 @@ class PlannedModel(Record):
 class PlannedMachine(Record):
     """What the numbers are for."""
 
-    kind: str
-    """`cpu`, `cuda` or `mps`."""
+    kind: Literal["cpu", "cuda", "mps"]
+    """Of device."""
     name: str
     """Of one device."""
     nodes: int
@@ -107,8 +107,8 @@ class PlannedTokens(Record):
     """Where the lengths are from, in words."""
 
 
-class MemoryPlan(Record):
-    """Bytes of one device under one way to train. The parts need not be alive together."""
+class TrainingWay(Record):
+    """A backend, how it spreads the model over how many devices, and the adapter."""
 
     backend: Literal["trl", "openrlhf"]
     """That trains."""
@@ -118,6 +118,11 @@ class MemoryPlan(Record):
     """`none` or the adapter's kind."""
     devices: int
     """That train together."""
+
+
+class MemoryUse(Record):
+    """Bytes of one device. The parts need not be alive together."""
+
     weights: float
     """Bytes."""
     gradients: float
@@ -130,23 +135,20 @@ class MemoryPlan(Record):
     """Bytes of what is gathered or sent."""
     peak: float
     """Bytes of the phase that needs most."""
-    phase: str
-    """Name of that phase."""
+    phase: Literal["forward and backward", "optimizer step", "saving"]
+    """That phase."""
+
+
+class MemoryPlan(MemoryUse, TrainingWay):
+    """Bytes of one device under one way to train. The parts need not be alive together."""
+
     fits: bool
     """Whether the peak is within what may be used of a device."""
 
 
-class BackendPlan(Record):
-    """What trains, and why."""
+class BackendPlan(TrainingWay):
+    """What trains, and why; where nothing fits, what comes nearest."""
 
-    backend: Literal["trl", "openrlhf"]
-    """That trains."""
-    strategy: str
-    """How state is shared among devices."""
-    adapter: str
-    """`none` or the adapter's kind."""
-    devices: int
-    """That train together."""
     peak: float
     """Bytes of one device."""
     fits: bool

@@ -4,12 +4,9 @@
     choice = chosen_backend(spec, shape, lengths, machine)          # the answer to `backend: auto`, for training too
 
 Reads configs (a folder, the hub's cache or the hub), the run's check.json where there is one, and no weights, unless
-the run has a trained checkpoint whose latency can be measured. The formulas are in `training.planning`.
-
-How long a trained checkpoint takes for one reward, measured: a lone conversation, rendered, computed, waited for.
-
-Its own golden conversations are the texts: they are in every checkpoint and nobody's data. Only a checkpoint of at most
-`LARGEST` bytes is opened, and only where the machine to plan for is this kind of machine: a plan answers in seconds.
+the run has a trained checkpoint whose latency can be measured: its own golden conversations are the texts, one at a
+time, rendered, computed, waited for. Only a checkpoint of at most `LARGEST` bytes is opened, and only where the machine
+to plan for is this kind of machine, so that a plan answers in seconds. The formulas are in `planning`.
 """
 
 from __future__ import annotations
@@ -27,27 +24,24 @@ from rewardsmith.modeling.shapes import ModelShape, Size, check_against_policy, 
 from rewardsmith.pipeline.context import EMBEDDED
 from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.events import Events
-from rewardsmith.planning.backend import Backend, Choice, choose_backend, fits, memory_table
-from rewardsmith.planning.grader import OVERHEAD, Budget, Speed, plan_grading
-from rewardsmith.planning.hardware import Machine, detect_machine, plan_machine
-from rewardsmith.planning.memory import training_memory
-from rewardsmith.planning.records import (
-    advice_record,
-    choice_record,
-    machine_record,
-    memory_record,
+from rewardsmith.planning.backend import (
+    Backend,
+    choose_backend,
+    fits,
+    memory_table,
     model_record,
     planned_numbers,
-    sizing_record,
-    time_record,
     tokens_record,
     training_setups,
 )
+from rewardsmith.planning.grader import OVERHEAD, Budget, Speed, plan_grading
+from rewardsmith.planning.hardware import Machine, detect_machine, plan_machine
+from rewardsmith.planning.memory import training_memory
 from rewardsmith.planning.stages import assumptions_of, launch_commands, planned_stages, warnings_of
-from rewardsmith.planning.time import Lengths, assumed_lengths, lengths_of, training_time
+from rewardsmith.planning.time import Lengths, assumed_lengths, lengths_of, size_notes, training_time
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.files import read_record
-from rewardsmith.records.plan import PlanRecord
+from rewardsmith.records.plan import BackendPlan, PlanRecord
 from rewardsmith.samples.base_model import embedded_config
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.spec import Spec, load_spec
@@ -124,7 +118,7 @@ def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine 
     """
     _check_options(options)
     shape = base_shape(spec)
-    sizes = check_against_policy(spec, Size(shape.parameters, shape.family))
+    base, policy = sizes = check_against_policy(spec, Size(shape.parameters, shape.family))
     machine = plan_machine(
         spec.hardware, here=here or detect_machine(), accelerator=options.accelerator, price=options.price
     )
@@ -132,18 +126,17 @@ def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine 
     setups = training_setups(spec, shape, lengths, machine)
     rows = memory_table(setups, machine)
     choice = choose_backend(spec.backend, spec.adapter.kind, rows, machine)
-    setup, numbers = setups[choice.row.backend, choice.row.adapter], planned_numbers(spec, lengths, machine)
+    setup, numbers = setups[choice.backend, choice.adapter], planned_numbers(spec, lengths, machine)
     time = training_time(
         setup,
         lengths,
         machine,
-        strategy=choice.row.strategy,
-        devices=choice.row.devices,
+        strategy=choice.strategy,
+        devices=choice.devices,
         budget=setup.batch.tokens,
         pairs_per_step=spec.training.pairs_per_step,
         utilisation=options.utilisation,
     )
-    epoch = time_record(time, lengths, machine, choice)
     measured = measured_latency(spec, machine, events) if options.measure else None
     graders, advice = plan_grading(
         spec,
@@ -152,7 +145,7 @@ def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine 
         machine,
         options.budget,
         rewards=options.rewards,
-        training_cost=epoch.cost,
+        training_cost=time.cost,
         utilisation=options.utilisation,
         measured=measured,
     )
@@ -161,15 +154,15 @@ def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine 
         name=spec.name,
         spec_fingerprint=spec.fingerprint(),
         stages=planned_stages(spec, shape, choice),
-        model=model_record(spec, shape, setup, sizes[1]),
-        machine=machine_record(machine),
+        model=model_record(spec, shape, setup, policy),
+        machine=machine,
         tokens=tokens_record(lengths, setup, numbers, choice),
-        memory=tuple(memory_record(row) for row in rows),
-        choice=choice_record(choice),
-        time=epoch,
+        memory=rows,
+        choice=choice,
+        time=time,
         scoring=graders,
-        advice=advice_record(advice, options.budget, options.rewards),
-        sizing=sizing_record(shape, *sizes, lengths),
+        advice=advice,
+        sizing=size_notes(base=base.parameters or shape.parameters, policy=policy.parameters, pairs=lengths.pairs),
         launch=launch_commands(spec, choice, options.spec_file),
         warnings=(*((lineage,) if lineage else ()), *warnings_of(spec, shape, lengths, choice)),
         assumptions=assumptions_of(machine, lengths, stale, time, measured),
@@ -189,7 +182,7 @@ def base_shape(spec: Spec) -> ModelShape:
     return shape
 
 
-def chosen_backend(spec: Spec, shape: ModelShape, lengths: Lengths, here: Machine) -> Choice:
+def chosen_backend(spec: Spec, shape: ModelShape, lengths: Lengths, here: Machine) -> BackendPlan:
     """TRL or OpenRLHF for this spec on this machine, and how it is spread: what `backend: auto` means."""
     machine = plan_machine(spec.hardware, here=here)
     rows = memory_table(training_setups(spec, shape, lengths, machine), machine)
@@ -211,7 +204,7 @@ def trained_by(spec: Spec, base: str) -> Backend:
     if here.kind != "cuda" or "WORLD_SIZE" in os.environ:
         return "trl"
     choice = chosen_backend(spec, read_shape(base, spec.base_model.revision), known_lengths(spec)[0], here)
-    return choice.row.backend if choice.fits else "trl"
+    return choice.backend if choice.fits else "trl"
 
 
 def copies_fit(spec: Spec, base: str, workers: int) -> bool:
