@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from test_training_resume import make_job
 
 from conftest import make_pairs
 from rewardsmith.errors import ModelError, RewardsmithError, SpecError
+from rewardsmith.modeling import checkpoint
 from rewardsmith.modeling.checkpoint import golden_rewards, open_checkpoint, refuse_second_epoch, save_checkpoint
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.modeling.shapes import Size, check_sizes, count_parameters, lineage_warning
@@ -195,3 +197,19 @@ def test_a_hub_id_is_read_from_a_local_cache(tiny_base: Path, tmp_path: Path, mo
     assert count_parameters("someone/base") == count_parameters(str(tiny_base))
     with pytest.raises(ModelError, match="someone/other"):
         count_parameters("someone/other")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ({"rope": {"type": "yarn", "rope_type": "yarn"}}, {"rope": {"rope_type": "yarn"}}, True),
+        ({"rope": {"type": "yarn"}}, {"rope": {"rope_type": "linear"}}, False),
+        ({"rope": {"factor": 16.0}}, {"rope": {}}, False),
+        ({"layers": 2, "old": None}, {"layers": 2, "more": 1}, True),
+        ({"layers": 2}, {"layers": 3}, False),
+    ],
+)
+def test_settings_written_for_both_versions_stay_what_they_are(
+    before: dict[str, Any], after: dict[str, Any], same: bool
+) -> None:
+    assert checkpoint._same_settings(before, after) is same
