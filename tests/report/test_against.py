@@ -17,7 +17,7 @@ from rewardsmith.records.comparison import (
 from rewardsmith.records.files import write_json
 from rewardsmith.report import RowTexts, write_report
 from rewardsmith.report.formatting import moment
-from rewardsmith.report.sections.comparison import against
+from rewardsmith.report.sections.comparison import comparison_section
 
 
 def difference(first: float, second: float, half: float, verdict: str) -> dict[str, object]:
@@ -76,18 +76,26 @@ def record(text: str = "") -> ComparisonRecord:
 
 
 def test_differences_by_hand() -> None:
-    section = against(record())
+    section = comparison_section(record())
     assert section is not None
-    assert (section.title, section.state, section.notes) == ("Against old", "good", ("held_out: no row in common.",))
+    assert (section.title, section.notes) == ("Against old", ("Not compared: held_out: no row in common.",))
+    assert [(verdict.state, verdict.text) for verdict in section.verdicts] == [("good", "Better.")]
     differences, flips = section.blocks[0].grids
-    shown = [[str(cell) for place, cell in enumerate(row) if place != 5] for row in differences.rows]
+    assert [column.label for column in differences.columns][2:4] == ["old", "new"]
+    everything = [*differences.rows, differences.total]
+    shown = [[str(cell) for place, cell in enumerate(row) if place != 6] for row in everything]
+    p, won = "0.0100 (Holm 0.0200)", "25 (5 lost)"
     assert shown == [
-        ["Math", "50.0", "75.0", "+25.0", "+12.5 to +37.5", "0.0200", "better"],
-        ["Safety", "50.0", "43.8", "−6.2", "−18.8 to +6.2", "0.0200", "cannot be told apart"],
-        ["Average", "50.0", "59.4", "+9.4", "+3.1 to +15.6", "–", "better"],
+        ["Math", "80", "50.0", "75.0", "+25.0", "+12.5 to +37.5", p, won, "better"],
+        ["Safety", "80", "50.0", "43.8", "−6.2", "−18.8 to +6.2", p, won, "cannot be told apart"],
+        ["Average", "", "50.0", "59.4", "+9.4", "+3.1 to +15.6", "0.0100", won, "better"],
     ]
-    assert [str(cell) for cell in flips.rows[0]] == ["17", "Math", "lost", "1", "−0.5", "a secret prompt"]
-    assert flips.folded == "25 rows won, 5 rows lost: examples"
+    assert [str(cell) for cell in flips.rows[0][:7]] == ["17", "Math", "lost", "1 → 0", "1", "−0.5", "a secret prompt"]
+    assert flips.rows[0][7].lines == ("chosen 2 → 1: c", "rejected 1 → 1.5: r", "rejected 0.5 → 0: s")
+    assert flips.folded == "25 rows won, 5 rows lost by new: examples"
+
+
+_SPAN = '<data value="0.125">+12.5</data> <i>to</i> <data value="0.375">+37.5</data>'
 
 
 def test_both_pages_have_it_and_texts_only_where_wanted(tmp_path: Path) -> None:
@@ -99,11 +107,13 @@ def test_both_pages_have_it_and_texts_only_where_wanted(tmp_path: Path) -> None:
     assert '<a href="#against">' in page
     for text in (page, summary):
         assert "Against old" in text
-        assert "+12.5 to +37.5" in text
         assert "a secret prompt" in text
-    bare = write_report(run).read_text(encoding="utf-8") + (run / "summary.md").read_text(encoding="utf-8")
-    assert "a secret prompt" not in bare
-    assert "+12.5 to +37.5" in bare
+    assert _SPAN in page
+    assert "+12.5 to +37.5" in summary
+    bare, bare_summary = write_report(run).read_text(encoding="utf-8"), (run / "summary.md").read_text(encoding="utf-8")
+    assert "a secret prompt" not in bare + bare_summary
+    assert _SPAN in bare
+    assert "+12.5 to +37.5" in bare_summary
 
 
 def test_hostile_texts_are_text(tmp_path: Path) -> None:

@@ -7,10 +7,18 @@ import pytest
 from report_records import build_run
 
 from rewardsmith.records.evaluation import BestOfNCurve, BestOfNPoint, Calibration, OodRecord, OodRow, ReliabilityPoint
-from rewardsmith.report import charts, write_report
+from rewardsmith.report import write_report
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords, read_run
-from rewardsmith.report.sections.analyses import Picking, Reliability, analyses
+from rewardsmith.report.sections.analyses import (
+    Picking,
+    Reliability,
+    analyses,
+    picking_plot,
+    reliability_plot,
+    reward_plot,
+    skill_strip,
+)
 from rewardsmith.report.view import view
 
 
@@ -73,7 +81,8 @@ def build_run_without_evaluation(folder: Path) -> Path:
 
 def test_both_pages_show_the_same_numbers(tmp_path: Path) -> None:
     run = build_run(tmp_path)
-    found = view(read_run(run)).analyses
+    records = read_run(run)
+    found = analyses(records.benchmarks, records.ood)
     page, summary = write_report(run).read_text(encoding="utf-8"), (run / "summary.md").read_text(encoding="utf-8")
     numbers = [number for row in found.lengths for number in (row.pearson, row.spearman, row.raw, row.untrended)]
     numbers += [number for row in found.skills for number in (row.skill, row.low, row.high)]
@@ -90,26 +99,26 @@ def test_both_pages_show_the_same_numbers(tmp_path: Path) -> None:
 
 def test_a_reliability_plot_puts_bins_where_they_belong() -> None:
     points = (ReliabilityPoint(n=20, confidence=0.75, accuracy=0.7, low=0.5, high=0.9),)
-    drawn = str(charts.reliability_plot(Reliability("t", points, (), "", "")))
+    drawn = str(reliability_plot(Reliability("t", points, (), "", "")))
     # x: 46 + 0.5 · 272; y: 176 - (0.7 - 0.4) / 0.6 · 166
     assert '<circle cx="182" cy="93" r="4" class="end">' in drawn
     assert "75 stated 70 right" in drawn
 
 
 def test_a_picking_plot_marks_the_turn() -> None:
-    turned = str(charts.picking_plot(curve([0.4, 0.6, 0.3], turns_down_at=2)))
+    turned = str(picking_plot(curve([0.4, 0.6, 0.3], turns_down_at=2)))
     assert '<line x1="182" y1="10" x2="182" y2="176" class="chance">' in turned  # the middle of 46 to 318
-    assert 'class="chance"' not in str(charts.picking_plot(curve([0.4, 0.5, 0.6])))
+    assert 'class="chance"' not in str(picking_plot(curve([0.4, 0.5, 0.6])))
     assert "0.600 at 2" in turned
 
 
 def test_many_answers_are_drawn_by_their_logarithm() -> None:
     wide = curve([0.25 + 0.001 * n for n in range(256)])
-    drawn = str(charts.picking_plot(wide))
+    drawn = str(picking_plot(wide))
     ticks = re.findall(r'<text x="([\d.]+)" y="193" class="tick" text-anchor="middle">(\d+)<', drawn)
     assert [label for _, label in ticks] == ["1", "4", "16", "64", "256"]
     assert [float(x) for x, _ in ticks] == [46, 114, 182, 250, 318]
-    assert "from 1 at 1 to 256 at 256" in str(charts.reward_plot(wide))
+    assert "from 1 at 1 to 256 at 256" in str(reward_plot(wide))
 
 
 def test_readings_of_skills() -> None:
@@ -125,7 +134,7 @@ def test_readings_of_skills() -> None:
         ("good", "differs, by less than is flagged"),
         ("good", "close to the held-out pairs"),
     ]
-    assert 'class="dot bad"' in str(charts.skill_strip(found[1]))
+    assert 'class="dot bad"' in str(skill_strip(found[1]))
 
 
 def test_notes_of_calibration_are_shown(records: RunRecords) -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from rewardsmith.report import svg
-from rewardsmith.report.charts import LineChart, line_chart, score_strip, trend_line
 from rewardsmith.report.formatting import count, p_value, percent, sparkline
-from rewardsmith.report.sections.scores import ScoreRow
+from rewardsmith.report.sections.scores import ScoreRow, score_strip
+from rewardsmith.report.svg import LineChart, line_chart, trend_line
 
 
 def row(name: str = "Math") -> ScoreRow:

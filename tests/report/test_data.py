@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import report_data
@@ -11,13 +12,15 @@ from markupsafe import Markup
 from report_records import HOSTILE, check_record
 
 from rewardsmith.records.checks import ExampleRow, Finding
-from rewardsmith.report.blocks import Block, Grid, block_lines
+from rewardsmith.report.blocks import Block, Grid, Section
 from rewardsmith.report.formatting import Number
-from rewardsmith.report.html import render_block
-from rewardsmith.report.markdown import SIGNS
+from rewardsmith.report.html import render_html
+from rewardsmith.report.markdown import block_lines
+from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.data import SECTIONS, by_harm, finding_view, interval_in_words, share_in_words
 from rewardsmith.report.sections.data_texts import length_histogram, tokens_block
 from rewardsmith.report.sections.training import noise_block, noise_plot
+from rewardsmith.report.view import view
 
 CONTROL = "\x1b[2J\x07\u202e\u2066\u200f\x00"
 
@@ -36,7 +39,9 @@ def cells(block: Block) -> Iterator[tuple[Grid, object]]:
 @pytest.mark.parametrize("name", blocks())
 def test_hostile_names_stay_text_on_both_pages(name: str) -> None:
     block = blocks(HOSTILE + CONTROL)[name]
-    page, lines = str(render_block(block)), "\n".join(block_lines(block, SIGNS))
+    whole = replace(view(RunRecords()), sections=(Section("blocks", "Blocks", (block,)),))
+    page = render_html(whole).split('<section id="blocks"')[1].split("</section>")[0]
+    lines = "\n".join(block_lines(block))
     assert "alert(1)" in page  # it is shown
     assert not re.search(r"<(script|img|/style)", page)
     for text in (page, lines):

@@ -51,7 +51,7 @@ def test_both_pages_show_the_same_score_numbers(tmp_path: Path) -> None:
     part = page.split('<table class="cards scores">')[1].split("</table>")[0]
     shown = re.findall(r'<data value="[^"]+">([^<]+)</data>', part)
     rows = summary.split("## Scores")[1].split("How this was counted")[0]
-    written = re.findall(r"(?<![\w.])\d[\d.,]*(?:e−\d+)?", rows.split("---: | --- |\n")[1])
+    written = re.findall(r"(?<![\w.])\d[\d.,]*(?:e−\d+)?", rows.split("---: | --- |\n")[1].split("\n\n")[0])
     assert sorted(text.replace("&lt; ", "") for text in shown) == sorted(
         number
         for number in written

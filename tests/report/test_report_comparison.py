@@ -19,7 +19,9 @@ from rewardsmith.records.comparison import (
 )
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record, write_json
-from rewardsmith.report import comparison_page, write_report
+from rewardsmith.report import write_report
+from rewardsmith.report.markdown import section_page
+from rewardsmith.report.sections.comparison import comparison_section
 
 AVERAGE = DifferenceResult(
     first=0.5,
@@ -89,24 +91,31 @@ def record(**changes: object) -> ComparisonRecord:
     ).model_copy(update=changes)
 
 
+def comparison_page(found: ComparisonRecord) -> str:
+    section = comparison_section(found)
+    assert section is not None
+    return section_page(section)
+
+
 def test_the_page_has_verdict_numbers_and_flips() -> None:
     lines = comparison_page(record()).split("\n")
-    assert lines[:3] == ["# Comparison", "", "- **new_1 is better than old on Six.**"]
-    assert "| Math | 100 | 50.0 | 62.0 | 12.0 | 3.1 to 20.0 | 0.0084 | 0.0168 | 15 | 3 | better |" in lines
-    assert "| **average** |  | 50.0 | 62.0 | 12.0 | 3.1 to 20.0 | 0.0084 |  |  |  | better |" in lines
-    assert "| old | 50.0 | 40.0 to 60.0 | 10.0 | yes |" in lines
-    assert "- own: not evaluated in old." in lines
-    assert "3 rows of old are not among those of new_1: left out." in lines
+    assert lines[:3] == ["# Against old", "", "✅ new_1 is better than old on Six."]
+    numbers = "50.0 | 62.0 | **+12.0** | +3.1 to +20.0"
+    assert f"| Math | 100 | {numbers} | 0.0084 (Holm 0.0168) | 15 (3 lost) | ✅ better |" in lines
+    assert f"| Average |  | {numbers} | 0.0084 | 15 (0 lost) | ✅ better |" in lines
+    assert "| old | **50.0** | 40.0 to 60.0 | 10.0 | yes |" in lines
+    assert "Not compared: own: not evaluated in old." in lines
+    assert any("3 rows of old are not among those of new_1: left out." in line for line in lines)
     assert "Paired over the rows that all share; 10,000 resamples, seed 17." in lines
 
 
 def test_flipped_rows_show_rewards_and_escaped_texts() -> None:
     page = comparison_page(record())
-    assert "Won by new_1: 15 rows, 1 shown." in page
-    assert "Lost by" not in page
-    assert "  - prompt: \\<b\\>How many?\\</b\\>" in page
-    assert "  - chosen: reward 0.5 → 1.25: 42" in page
-    assert "  - rejected: reward – → −2: \\#\u200b 41" in page
+    assert "Rows that flipped: 15 rows won, 0 rows lost by new_1:" in page
+    assert "| lost |" not in page
+    assert "| \\<b\\>How many?\\</b\\> |" in page
+    assert "chosen 0.5 → 1.25: 42 · " in page
+    assert "rejected – → −2: \\#\u200b 41 |" in page
 
 
 def test_rows_without_texts_keep_their_rewards() -> None:
@@ -116,8 +125,7 @@ def test_rows_without_texts_keep_their_rewards() -> None:
     pair = benchmark.pairs[0].model_copy(update={"gained": (bare,)})
     changed = benchmark.model_copy(update={"pairs": (pair,)})
     page = comparison_page(record(benchmarks={"rewardbench2": changed}))
-    assert "  - chosen: reward 0.5 → 1.25\n" in page
-    assert "prompt:" not in page
+    assert "| – | chosen 0.5 → 1.25 · rejected – → −2 |" in page
 
 
 def test_the_corrected_p_value_stands_beside_the_raw_one(tmp_path: Path) -> None:
@@ -129,5 +137,5 @@ def test_the_corrected_p_value_stands_beside_the_raw_one(tmp_path: Path) -> None
     }
     write_json(file, result.model_copy(update={"subsets": subsets}))
     page = write_report(run).read_text(encoding="utf-8")
-    assert '<data value="0.0125">0.0125</data>, Holm <data value="0.075">0.0750</data>' in page
+    assert '<data value="0.0125">0.0125</data><br><small>Holm <data value="0.075">0.0750</data></small>' in page
     assert "0.0125 (Holm 0.0750)" in (run / "summary.md").read_text(encoding="utf-8")

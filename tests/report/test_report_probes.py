@@ -11,8 +11,8 @@ from rewardsmith.evaluation.probes import judge_probes, run_probes
 from rewardsmith.records.files import write_json
 from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.report import RowTexts, write_report
-from rewardsmith.report.markdown import SIGNS
-from rewardsmith.report.sections.probes import probe_lines, probe_strip, probe_table
+from rewardsmith.report.markdown import section_lines
+from rewardsmith.report.sections.probes import probe_strip, probe_table, probes_section
 from rewardsmith.spec.probes import ProbeGatesSpec
 
 
@@ -73,5 +73,5 @@ def test_a_run_without_probes_has_no_such_section(tmp_path: Path) -> None:
 def test_markdown_has_every_probe() -> None:
     table = probe_table(record())
     assert table is not None
-    lines = "\n".join(probe_lines(table, SIGNS))
+    lines = "\n".join(section_lines(probes_section(record())))
     assert all(row.title in lines for row in table.rows)

@@ -321,9 +321,12 @@ def test_text_is_cut() -> None:
 
 
 def test_a_view_of_nothing_and_of_hostile_names_is_whole(tmp_path: Path) -> None:
-    assert view(RunRecords()).training is None
+    training = next(section for section in view(RunRecords()).sections if section.anchor == "training")
+    assert (training.absent, training.blocks) == (("Training", "train/summary.json"), ())
     report = view(read_run(build_run(tmp_path, hostile=True)))
     assert "\u202e" not in repr(report).replace("\\u202e", "")
-    assert report.data.findings[0].title.startswith("Pairs over the length limit<script>")
+    shown = {section.anchor: section for section in report.sections}
+    findings = [block for block in shown["data"].blocks if block.badge]
+    assert findings[0].title.startswith("Pairs over the length limit<script>")
     assert HOSTILE.startswith("<script>")
-    assert len(report.benchmarks[0].rows) == len(SUBSETS)
+    assert len(shown["scores"].blocks[0].grids[0].rows) == len(SUBSETS)

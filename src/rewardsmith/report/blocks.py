@@ -1,35 +1,201 @@
-"""What most sections are made of: a title, what to think of it, facts, drawings and tables, for both pages at once.
+"""What results are laid out as: sections of blocks, which three writers print and nothing else does.
 
-    Block(title, note, grids=(rate_grid(…),))       a section's part
-    block_lines(block, signs)                       the same as Markdown; the page has the macro `block`
+    Section(anchor, title, blocks)            a result: what `sections/` makes of a record
+    Block(title, note, grids=(…))             a part of it: heading, verdict, words, facts, drawings, tables
+    Grid(caption, columns, rows)              a table
+    rate_grid(…), rate(…)                     a table of shares with their intervals, drawn on one scale
 
-Cells are numbers, or texts that have passed `formatting.visible`; drawings are columns of kind "draw", which Markdown
-leaves out because the numbers stand beside them.
+`html.py` writes them by the macros `section` and `block`, `markdown.py` and `terminal.py` by functions of their own. A
+field that is added to a record is seen everywhere once its section shows it.
 
-Strips for tables of shares: a dot with its interval, or a bar, on one scale for the whole column.
+Texts have passed `formatting.visible` and are not escaped yet; what stands between backticks is code. Cells:
+
+    Number    a value and how it is written             Sign      a state and a word for it: PASS, "above chance"
+    Span      an interval                               Noted     a value with smaller words beside it
+    Lines     several lines                             Markup    a drawing or a link: on the page only
+
+Drawings say nothing that the numbers beside them do not say; so Markdown and the terminal leave them out.
 
     rate_axis(top)                       percentages over the column
     rate_strip(rate, top, chance)        dot and whisker between 0 and `top`
     bar_strip(share)                     a bar of this share of the strip
-    stacked_strip(shares)                parts of a whole, side by side
-
-The numbers stand beside them in the table; each drawing says in words what it shows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from markupsafe import Markup
 
-from rewardsmith.report.formatting import Number, as_table, code, count, percent, prose, visible
-from rewardsmith.report.sections.scores import State
+from rewardsmith.report.formatting import MISSING, Number, State, count, percent, visible
 from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, text
 
 _WIDTH = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An interval."""
+
+    low: Number
+    high: Number
+
+    def __str__(self) -> str:
+        return MISSING if self.low.value is None or self.high.value is None else f"{self.low} to {self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What to think of it, in a word or a sentence; the sign and colour of the state go with it."""
+
+    state: State
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A value with smaller words beside it: "40 (3 missing)". A link among them stands on the page only."""
+
+    value: Number | Span | Sign | str
+    note: tuple[Number | Span | Markup | str, ...]
+
+    @property
+    def words(self) -> str:
+        """The note without links."""
+        return "".join(str(part) for part in self.note if not isinstance(part, Markup))
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.words})" if self.words else str(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Several lines in one cell."""
+
+    lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " · ".join(self.lines)
+
+
+Cell = Number | Span | Sign | Noted | Lines | str
+Kind = Literal["name", "code", "number", "words", "badge", "draw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's label, and what its cells are.
+
+    `badge` is a word of a few letters with its sign; `axis` stands in the head of drawings; `strong` is what a reader
+    came for, `faint` what stands beside it for comparison.
+    """
+
+    label: str
+    kind: Kind = "number"
+    axis: Markup | None = None
+    strong: bool = False
+    faint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table.
+
+    Attributes:
+        note: stands under it.
+        folded: the page hides the table until this line is clicked.
+        total: the last row, set apart.
+        titled: False where the caption repeats the block's title: then only screen readers get it.
+        drawn: the numbers of a figure; the terminal leaves them out with it.
+        legend: marks of the drawings with their names.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    folded: str = ""
+    total: tuple[Cell, ...] | None = None
+    titled: bool = True
+    drawn: bool = False
+    legend: tuple[tuple[Markup, str], ...] = ()
+    look: Literal["compact", "scores", "rewards", "contracts", "plain"] = "compact"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing with its caption; `line` says in Markdown what it shows. Facts stand under a wide one, else beside."""
+
+    title: str
+    caption: str
+    drawing: Markup
+    line: str = ""
+    wide: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a section, in this order.
+
+    Attributes:
+        title, badge, aside: the heading, with a verdict and a few words beside it.
+        reading: the result in one sentence; `state` is what to think of it.
+        note: how to read what follows.
+        texts: paragraphs.
+        figures, facts, grids: drawings, names with values, tables.
+        lines: what is to be said after them.
+        details: fine print: folded on the page, left out on a terminal.
+        source: the file with all of it.
+    """
+
+    title: str
+    reading: str = ""
+    state: State = "open"
+    note: str = ""
+    figures: tuple[Figure, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    grids: tuple[Grid, ...] = ()
+    source: str = ""
+    badge: Sign | None = None
+    aside: str = ""
+    texts: tuple[str, ...] = ()
+    lines: tuple[Sign | str, ...] = ()
+    details: tuple[Block, ...] = ()
+    anchor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A result as people read it.
+
+    Attributes:
+        anchor: its name in the page.
+        lead: what the section is for; on the page only, which people read without having asked for it.
+        verdicts: the result in a word or a sentence: first on the page, last on a terminal.
+        notes: what a reader must know before the numbers.
+        absent: in place of blocks: what has not run, and the file that is not there.
+        sources: the files that hold it.
+        drawing: of the whole section, before its blocks.
+        short: the title in the page's navigation, where it differs.
+    """
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...] = ()
+    lead: str = ""
+    verdicts: tuple[Sign, ...] = ()
+    notes: tuple[str, ...] = ()
+    absent: tuple[str, str] | None = None
+    sources: tuple[str, ...] = ()
+    drawing: Markup | None = None
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,69 +255,8 @@ def bar_strip(share: float) -> Markup:
     return drawing(_WIDTH, 12, "", bar, class_="chart strip")
 
 
-def stacked_strip(shares: Mapping[str, float]) -> Markup:
-    """Parts of a whole from left to right; classes part0, part1, … colour them."""
-    parts, left = [], 0.0
-    whole = sum(shares.values()) or 1.0
-    for index, share in enumerate(shares.values()):
-        width = _WIDTH * share / whole
-        parts.append(element("rect", x=left, y=2, width=width, height=10, class_=f"part{index}"))
-        left += width
-    spoken = ", ".join(f"{name} {percent(share / whole)} per cent" for name, share in shares.items())
-    return drawing(_WIDTH, 14, spoken, *parts, class_="chart strip")
-
-
 def _scale(top: float) -> Scale:
     return Scale(0.0, top, 10.0, _WIDTH - 10.0)
-
-
-Kind = Literal["name", "code", "number", "words", "draw"]
-Cell = Number | str
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column's label, and what its cells are; `axis` stands in the head of drawings."""
-
-    label: str
-    kind: Kind = "number"
-    axis: Markup | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table. With `folded` it is hidden until that line is clicked."""
-
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-    folded: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A drawing with its caption; `line` says in Markdown what it shows. Facts stand under a wide one, else beside."""
-
-    title: str
-    caption: str
-    drawing: Markup
-    line: str = ""
-    wide: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A part of a section. `reading` is the result in one sentence, `note` how to read what follows."""
-
-    title: str
-    reading: str = ""
-    state: State = "open"
-    note: str = ""
-    figures: tuple[Figure, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    grids: tuple[Grid, ...] = ()
-    source: str = ""
 
 
 def rate_grid(
@@ -180,46 +285,10 @@ def rate_grid(
             one.name,
             one.n,
             one.value,
-            f"{one.low} to {one.high}",
+            Span(one.low, one.high),
             rate_strip(one, top, chance),
             *((one.reading,) if reading else ()),
         )
         for one in rates
     )
     return Grid(caption, columns, rows, folded=folded)
-
-
-def block_lines(block: Block, signs: Mapping[State, str], level: int = 3) -> Iterator[str]:
-    """A block as Markdown, its title a heading of this level."""
-    yield f"{'#' * level} {prose(block.title)}"
-    if block.reading:
-        yield from ("", f"{signs[block.state]} {prose(block.reading)}")
-    if block.note:
-        yield from ("", prose(block.note))
-    for figure in block.figures:
-        if figure.line:
-            yield from ("", f"{prose(figure.title)}: {figure.line}")
-    if block.facts:
-        yield ""
-        yield from as_table(["Fact", "Value"], [[label, prose(fact)] for label, fact in block.facts])
-    for grid in block.grids:
-        yield from ("", f"{prose(grid.caption)}:", "")
-        yield from _grid_lines(grid)
-
-
-def _grid_lines(grid: Grid) -> Iterator[str]:
-    shown = [index for index, column in enumerate(grid.columns) if column.kind != "draw"]
-    kinds = [grid.columns[index].kind for index in shown]
-    yield from as_table(
-        [grid.columns[index].label for index in shown],
-        [[_written(row[index], grid.columns[index].kind) for index in shown] for row in grid.rows],
-        right=[place for place, kind in enumerate(kinds) if kind == "number"],
-    )
-    if grid.note:
-        yield from ("", prose(grid.note))
-
-
-def _written(cell: Cell, kind: Kind) -> str:
-    if isinstance(cell, Number):
-        return cell.text
-    return code(cell) if kind == "code" else prose(cell)

@@ -16,8 +16,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
+
+State = Literal["good", "warn", "bad", "open"]
+"""What to think of a result: a colour and a sign in each writer. `open` is neither good nor bad, or not known."""
 
 MISSING = "–"
 MINUS = "\u2212"
@@ -163,6 +167,9 @@ _SPARK_POINTS = 40
 _SPECIAL = re.compile(r"([\\`*\[\]<>#|~&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 _AT_START = re.compile(r"^(\s*\d*)([-+=]|(?<=\d)[.)](?=\s))")  # what would begin a list or underline a heading
 _LINKS = re.compile(r"(?i)(@|#|://|www\.|mailto:)")
+CODE = re.compile(r"`([^`<>]+)`")
+"""What a message has between backticks."""
+
 _BREAK = "\u200b"  # zero-width space: what follows is no longer an address or a mention
 
 
@@ -179,6 +186,12 @@ def prose(text: str) -> str:
     """Text that nothing acts on: special characters escaped, links and mentions broken by a zero-width space."""
     escaped = _AT_START.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", text.replace("\n", " ")))
     return _LINKS.sub(lambda match: match[0] + _BREAK, escaped)
+
+
+def inline(text: str) -> str:
+    """A message: as `prose`, with what stands between backticks as code."""
+    parts = CODE.split(text)
+    return "".join(code(part) if place % 2 else prose(part) for place, part in enumerate(parts))
 
 
 def code(text: str) -> str:

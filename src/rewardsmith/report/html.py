@@ -20,63 +20,38 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rewardsmith import __version__
 from rewardsmith.records.files import write_text
-from rewardsmith.report import charts, svg
-from rewardsmith.report import charts as analysis_charts
-from rewardsmith.report.blocks import Block
-from rewardsmith.report.charts import epoch_charts
-from rewardsmith.report.formatting import count, decimal, short_hash, significant, visible
+from rewardsmith.report import svg
+from rewardsmith.report.blocks import Lines, Noted, Sign, Span
+from rewardsmith.report.formatting import CODE, count
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import read_run, without_texts
-from rewardsmith.report.sections import component_map, probes
 from rewardsmith.report.sections.rows import RowTexts
-from rewardsmith.report.sections.training import how_drawn, seeds_in_words
 from rewardsmith.report.view import Report, view
-
-_CODE = re.compile(r"`([^`<>]+)`")
 
 
 def in_words(text: str) -> Markup:
     """A message: escaped, with what stands between backticks as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
 
 
-_FUNCTIONS = {
-    "in_words": in_words,
-    "sign": svg.sign,
-    "score_strip": charts.score_strip,
-    "score_axis": charts.score_axis,
-    "baseline_key": charts.baseline_key,
-    "reward_strip": charts.reward_strip,
-    "reward_axis": charts.reward_axis,
-    "reliability_plot": analysis_charts.reliability_plot,
-    "picking_plot": analysis_charts.picking_plot,
-    "reward_plot": analysis_charts.reward_plot,
-    "skill_strip": analysis_charts.skill_strip,
-    "skill_axis": analysis_charts.skill_axis,
-    "probe_strip": probes.probe_strip,
-    "probe_axis": probes.probe_axis,
-    "wide_map": component_map.wide_map,
-    "tall_map": component_map.tall_map,
-    "epoch_charts": epoch_charts,
-    "how_drawn": how_drawn,
-    "count": count,
-    "decimal": decimal,
-    "significant": significant,
-    "seeds_in_words": seeds_in_words,
-    "short_hash": short_hash,
-    "visible": visible,
+_TESTS: dict[str, Any] = {
+    kind.__name__.lower(): partial(lambda kind, value: isinstance(value, kind), kind)
+    for kind in (Noted, Span, Sign, Lines, Markup)
 }
 
+
+ROWS_AFTER = "gates"
+"""The section after which the rows stand: a script lays them out, so no block does."""
 
 _PAGE_SCRIPTS = ("diff.js", "explorer.js", "page.js")
 
@@ -92,7 +67,8 @@ def render_html(report: Report, served: str = "") -> str:
     page = _environment().get_template("report.html.j2")
     return page.render(
         report=report,
-        sections=sections(report),
+        navigation=navigation(report),
+        rows_after=ROWS_AFTER,
         style=Markup(style),  # noqa: S704 - our own files
         theme=Markup(theme),  # noqa: S704
         script=Markup(script),  # noqa: S704
@@ -102,28 +78,14 @@ def render_html(report: Report, served: str = "") -> str:
     )
 
 
-def sections(report: Report) -> list[tuple[str, str]]:
-    """Anchor and title of every section that the page has, in order: what its navigation shows."""
-    there: list[tuple[str, str, object]] = [
-        ("verdict", "Verdict", True),
-        ("scores", "Scores", True),
-        ("judge", "Judge", report.judges),
-        ("against", "Compared", report.against),
-        ("variants", "Seeds and data", report.variants),
-        ("gates", "Gates", True),
-        ("explorer", "Rows", True),
-        ("map", "Component map", True),
-        ("constraints", "Constraints", True),
-        ("training", "Training", True),
-        ("labels", report.noise.title if report.noise else "", report.noise),
-        ("rewards", "Rewards", True),
-        ("analyses", "Beside the scores", True),
-        ("probes", "Bias probes", report.probes),
-        ("routing", "Routing", report.routing),
-        ("data", "Data", True),
-        ("provenance", "Provenance", True),
-    ]
-    return [(anchor, title) for anchor, title, shown in there if shown]
+def navigation(report: Report) -> list[tuple[str, str]]:
+    """Anchor and title of every section that the page has, in order."""
+    found = [("verdict", "Verdict")]
+    for section in report.sections:
+        found.append((section.anchor, section.short or section.title))
+        if section.anchor == ROWS_AFTER:
+            found.append(("explorer", "Rows"))
+    return found
 
 
 def _policy(style: str, theme: str, script: str, served: bool) -> str:
@@ -140,12 +102,6 @@ def _asset(name: str) -> str:
     return resources.files(__package__).joinpath(f"templates/{name}").read_text(encoding="utf-8")
 
 
-def render_block(block: Block) -> Markup:
-    """One block as it stands on the page."""
-    made = _environment().get_template("macros.html.j2").make_module()
-    return Markup(made.block(block))  # type: ignore[attr-defined]  # noqa: S704 - escaped by the template
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -155,7 +111,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(_FUNCTIONS)
+    environment.globals.update(in_words=in_words, sign=svg.sign, count=count)
+    environment.tests.update(_TESTS)
     return environment
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from rewardsmith.records.run import LiveRecord, Manifest, StageRecord
-from rewardsmith.report.charts import epoch_charts
 from rewardsmith.report.formatting import capitalised, duration, visible
 from rewardsmith.report.reading import read_steps
-from rewardsmith.report.sections.training import training_view
+from rewardsmith.report.sections.training import epoch_charts, training_view
 
 STAGES: dict[str, str] = {
     "check": "Data contract",

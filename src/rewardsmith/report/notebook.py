@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.run import GatesRecord
-from rewardsmith.report.sections.scores import ScoreRow, State, score_table
+from rewardsmith.report.formatting import State
+from rewardsmith.report.sections.scores import ScoreRow, score_table
 from rewardsmith.report.sections.verdict import gate_rows
 
 _COLOURS: Mapping[State, str] = {"good": "#1a7f4b", "warn": "#9a6700", "bad": "#c1342b", "open": "inherit"}

@@ -1,4 +1,6 @@
-"""The few SVG parts that the drawings share: elements, scales, ticks, the sign of a state.
+"""The few SVG parts that the drawings share: elements, scales, ticks, the sign of a state, one curve over steps.
+
+    line_chart(LineChart(…))            a curve over steps; curve(…) and end_label(…) are its parts
 
 Colours come from the page's style sheet by class name, so that a drawing follows light and dark; no `style` attribute
 is ever written, because the page's Content-Security-Policy would refuse it. All text and attributes are escaped.
@@ -7,12 +9,13 @@ is ever written, because the page's Content-Security-Policy would refuse it. All
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup, escape
 
-from rewardsmith.report.sections.scores import State
+from rewardsmith.report.formatting import State, significant
 
 Attribute = str | float | int
 
@@ -127,3 +130,125 @@ def sign(state: State) -> Markup:
 
 def _is_number(value: Attribute) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class LineChart:
+    """One curve over steps. `raw` is drawn thin, `smooth` bold; NaN is a gap.
+
+    `band` is a lower and an upper line with the area between; `references` are horizontal lines with their names;
+    `trend` is a straight line through two points.
+    """
+
+    label: str
+    steps: Sequence[float]
+    raw: Sequence[float]
+    smooth: Sequence[float]
+    band: tuple[Sequence[float], Sequence[float]] | None = None
+    references: Mapping[str, float] | None = None
+    trend: tuple[tuple[float, float], tuple[float, float]] | None = None
+    bounds: tuple[float, float] | None = None
+
+
+_WIDTH, _HEIGHT = 380.0, 204.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 330.0, 10.0, 176.0
+
+
+def line_chart(chart: LineChart) -> Markup:
+    """A chart with ticks, the last smoothed value written at the end of its line."""
+    x = Scale(min(chart.steps), max(chart.steps), _LEFT, _RIGHT)
+    low, high = _extent(chart)
+    y = Scale(low, high, _BOTTOM, _TOP)
+    xs = [x(step) for step in chart.steps]
+    parts = [*_axes(x, y)]
+    if chart.band:
+        edges = [[y(value) for value in edge] for edge in chart.band]
+        parts.append(element("path", d=area_between(xs, edges[1], edges[0]), class_="band"))
+    for name, value in (chart.references or {}).items():
+        parts += [
+            line(_LEFT, y(value), _RIGHT, y(value), "reference"),
+            text(_RIGHT + 6, y(value) + 3.5, name, "tick faint"),
+        ]
+    parts.append(curve(xs, chart.raw, y, "raw"))
+    parts.append(curve(xs, chart.smooth, y, "smooth"))
+    if chart.trend:
+        (x1, y1), (x2, y2) = _within(*chart.trend, low, high)
+        parts.append(line(x(x1), y(y1), x(x2), y(y2), "trend"))
+    finite = [(at, value) for at, value in zip(xs, chart.smooth, strict=True) if math.isfinite(value)]
+    if finite:
+        taken = [y(value) for value in (chart.references or {}).values()]
+        parts += end_label(*finite[-1], y, _RIGHT + 6, taken)
+    return drawing(_WIDTH, _HEIGHT, chart.label, *parts)
+
+
+def _extent(chart: LineChart) -> tuple[float, float]:
+    """The range of everything that is drawn, with a little air, and at least as wide as rounding is coarse."""
+    edges = [value for edge in chart.band or () for value in edge]
+    values = [*chart.raw, *chart.smooth, *edges, *(chart.references or {}).values()]
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    air = 0.06 * (high - low) or max(abs(high) * 0.1, 1e-6)
+    bottom, top = chart.bounds or (-math.inf, math.inf)
+    return max(low - air, bottom), min(high + air, top) if top > low else high + air
+
+
+def _within(
+    start: tuple[float, float], end: tuple[float, float], low: float, high: float
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The part of a straight line whose values lie between low and high."""
+
+    def cut(point: tuple[float, float]) -> tuple[float, float]:
+        bound = min(max(point[1], low), high)
+        if bound == point[1] or end[1] == start[1]:
+            return point
+        return start[0] + (bound - start[1]) * (end[0] - start[0]) / (end[1] - start[1]), bound
+
+    return cut(start), cut(end)
+
+
+def _axes(x: Scale, y: Scale) -> list[Markup]:
+    parts = []
+    for tick in nice_ticks(y.low, y.high, target=5):
+        parts += [
+            line(_LEFT, y(tick), _RIGHT, y(tick), "grid"),
+            text(_LEFT - 7, y(tick) + 3.5, tick_label(tick), anchor="end"),
+        ]
+    ticks = [tick for tick in nice_ticks(x.low, x.high) if tick == round(tick)]
+    for tick in ticks:
+        parts.append(text(x(tick), _BOTTOM + 17, f"{tick:,.0f}", anchor="middle"))
+    return [*parts, line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, "axis"), text(_WIDTH, _BOTTOM + 17, "step", anchor="end")]
+
+
+def curve(xs: Sequence[float], values: Sequence[float], y: Scale, class_: str) -> Markup:
+    """A line through values at places that are scaled already; NaN is a gap."""
+    return element("path", d=path_through((x, y(value)) for x, value in zip(xs, values, strict=True)), class_=class_)
+
+
+def end_label(x_end: float, value: float, y: Scale, x_text: float, taken: Sequence[float]) -> list[Markup]:
+    """A dot where a line ends and its value at `x_text`, moved off names that stand at the heights `taken`."""
+    place = y(value)
+    near = min(taken, key=lambda other: abs(other - place), default=None)
+    if near is not None and abs(near - place) < 12:
+        place = near + (12 if place >= near else -12)
+    return [
+        element("circle", cx=x_end, cy=y(value), r=3, class_="end"),
+        text(x_text, place + 3.5, significant(value).text, "tick strong"),
+    ]
+
+
+def tick_label(value: float) -> str:
+    """A number under an axis."""
+    return "0" if abs(value) < 1e-12 else significant(value).text
+
+
+def trend_line(
+    steps: Sequence[float], values: Sequence[float], slope: float
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """End points of the line with a Theil-Sen slope: it passes through the median of `value − slope · step`."""
+    xs, ys = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(ys)
+    if not finite.any():
+        return None
+    offset = float(np.median(ys[finite] - slope * xs[finite]))
+    first, last = float(xs[0]), float(xs[-1])
+    return (first, offset + slope * first), (last, offset + slope * last)

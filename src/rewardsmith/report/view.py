@@ -12,20 +12,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewardsmith.records.run import Manifest
-from rewardsmith.report.blocks import Block
-from rewardsmith.report.formatting import Number, count, duration, moment, parameters, plural, significant, visible
+from rewardsmith.report.blocks import Block, Column, Grid, Section
+from rewardsmith.report.formatting import (
+    MISSING,
+    Number,
+    count,
+    duration,
+    moment,
+    parameters,
+    plural,
+    short_hash,
+    significant,
+    visible,
+)
 from rewardsmith.report.reading import RunRecords
-from rewardsmith.report.sections.analyses import Analyses, analyses
-from rewardsmith.report.sections.checklist import Constraint, checklist
-from rewardsmith.report.sections.comparison import Against, against
-from rewardsmith.report.sections.component_map import Stage, component_map
-from rewardsmith.report.sections.data import DataView, data_view
-from rewardsmith.report.sections.judges import judge_blocks, routing_block
-from rewardsmith.report.sections.probes import ProbeTable, probe_table
+from rewardsmith.report.sections.analyses import analyses_section
+from rewardsmith.report.sections.checklist import constraints_section
+from rewardsmith.report.sections.comparison import comparison_section
+from rewardsmith.report.sections.component_map import map_section
+from rewardsmith.report.sections.data import data_section
+from rewardsmith.report.sections.judges import judge_section, routing_section
+from rewardsmith.report.sections.probes import probes_section
 from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explorer
-from rewardsmith.report.sections.scores import RewardTable, ScoreTable, reward_table, score_table
-from rewardsmith.report.sections.training import TrainingView, Variants, noise_block, training_view, variants
-from rewardsmith.report.sections.verdict import GateRow, Verdict, gate_rows, judge_run
+from rewardsmith.report.sections.scores import rewards_section, score_table, scores_section
+from rewardsmith.report.sections.training import noise_section, training_section, variants_section
+from rewardsmith.report.sections.verdict import Verdict, gates_section, judge_run
 from rewardsmith.spec import Spec, dump_spec
 
 
@@ -40,52 +51,15 @@ class KeyFigure:
 
 
 @dataclass(frozen=True, slots=True)
-class StageTime:
-    """How a stage of the manifest ended."""
-
-    name: str
-    state: str
-    seconds: str
-    finished: str
-    fingerprint: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """What made this run."""
-
-    platform: str
-    versions: Mapping[str, str]
-    hashes: Mapping[str, str]
-    seeds: Mapping[str, int]
-    stages: tuple[StageTime, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
-    """The whole report."""
+    """The whole report: the verdict, then sections in order; the rows stand after the gates, on the page alone."""
 
     title: str
     finished: str
     verdict: Verdict
     figures: tuple[KeyFigure, ...]
-    benchmarks: tuple[ScoreTable, ...]
-    judges: tuple[Block, ...]
-    against: Against | None
+    sections: tuple[Section, ...]
     explorer: Explorer | None
-    variants: Variants | None
-    gates: tuple[GateRow, ...]
-    stages: tuple[Stage, ...]
-    constraints: tuple[Constraint, ...]
-    training: TrainingView | None
-    noise: Block | None
-    rewards: tuple[RewardTable, ...]
-    analyses: Analyses | None
-    probes: ProbeTable | None
-    routing: Block | None
-    data: DataView | None
-    provenance: Provenance | None
     spec: str
 
 
@@ -99,31 +73,31 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
     manifest = records.manifest
     name = manifest.name if manifest else records.spec.name if records.spec else _judges_name(records) or "run"
     stages = manifest.stages.values() if manifest else ()
-    tables = tuple(score_table(key, result) for key, result in records.benchmarks.items())
-    distributions = [
-        reward_table(key, result, records.rewards.get(key, {})) for key, result in records.benchmarks.items()
-    ]
+    rows = explorer(records, texts, budget=budget)
+    sections = (
+        scores_section(records.benchmarks, rows.mistakes_of if rows else {}),
+        judge_section(records.judges),
+        comparison_section(records.comparison),
+        variants_section(records.benchmarks, records.replicas, records.curve),
+        gates_section(records.gates),
+        map_section(records),
+        constraints_section(records),
+        training_section(records.train, records.steps, suspects=records.noise is None),
+        noise_section(records.noise),
+        rewards_section(records.benchmarks, records.rewards),
+        analyses_section(records.benchmarks, records.ood),
+        probes_section(records.probes),
+        routing_section(records.routing),
+        data_section(records.check, records.rejected),
+        provenance_section(manifest),
+    )
     return Report(
         title=visible(name, 80),
         finished=moment(max((stage.finished for stage in stages), default="")),
         verdict=judge_run(records),
-        figures=tuple(_figures(records, tables)),
-        benchmarks=tables,
-        judges=judge_blocks(records.judges),
-        against=against(records.comparison),
-        explorer=explorer(records, texts, budget=budget),
-        variants=variants(records.benchmarks, records.replicas, records.curve),
-        gates=gate_rows(records.gates),
-        stages=component_map(records),
-        constraints=checklist(records),
-        training=training_view(records.train, records.steps, suspects=records.noise is None),
-        noise=noise_block(records.noise),
-        rewards=tuple(table for table in distributions if table),
-        analyses=analyses(records.benchmarks, records.ood),
-        probes=probe_table(records.probes),
-        routing=routing_block(records.routing),
-        data=data_view(records.check, records.rejected) if records.check else None,
-        provenance=_provenance(manifest) if manifest else None,
+        figures=tuple(_figures(records)),
+        sections=tuple(section for section in sections if section),
+        explorer=rows,
         spec=_resolved(records.spec) if records.spec else "",
     )
 
@@ -132,9 +106,9 @@ def _judges_name(records: RunRecords) -> str:
     return " and ".join(dict.fromkeys(judge.settings.model for judge in records.judges.values()))
 
 
-def _figures(records: RunRecords, tables: tuple[ScoreTable, ...]) -> list[KeyFigure]:
+def _figures(records: RunRecords) -> list[KeyFigure]:
     figures = []
-    for table in tables:
+    for table in (score_table(key, result) for key, result in records.benchmarks.items()):
         row = table.average or (table.rows[0] if table.rows else None)
         if row:
             interval = f"{row.low} to {row.high}, " if row.low.value is not None else ""
@@ -152,25 +126,55 @@ def _figures(records: RunRecords, tables: tuple[ScoreTable, ...]) -> list[KeyFig
     return figures
 
 
-def _provenance(manifest: Manifest) -> Provenance:
-    return Provenance(
-        platform=visible(manifest.platform),
-        versions={visible(name, 60): visible(version, 80) for name, version in manifest.versions.items()},
-        hashes={"spec": manifest.spec_fingerprint}
-        | {visible(name, 120): visible(value, 80) for name, value in manifest.hashes.items()},
-        seeds={visible(name, 60): seed for name, seed in manifest.seeds.items()},
-        stages=tuple(
-            StageTime(
-                visible(name, 60),
-                stage.state,
-                duration(stage.seconds),
-                moment(stage.finished),
-                stage.fingerprint,
-                visible(stage.detail),
-            )
-            for name, stage in manifest.stages.items()
-        ),
+def provenance_section(manifest: Manifest | None) -> Section:
+    """What made this run: stages, versions, hashes, seeds, machine."""
+    if manifest is None:
+        return Section("provenance", "Provenance", absent=("The pipeline", "manifest.json"))
+    columns = (
+        Column("Stage", "name"),
+        Column("State", "words"),
+        Column("Time"),
+        Column("Ended", "words"),
+        Column("Inputs", "code"),
+        Column("Detail", "words"),
     )
+    rows = tuple(
+        (
+            visible(name, 60),
+            stage.state,
+            duration(stage.seconds),
+            moment(stage.finished),
+            short_hash(stage.fingerprint),
+            visible(stage.detail) or MISSING,
+        )
+        for name, stage in manifest.stages.items()
+    )
+    hashes = {"spec": manifest.spec_fingerprint} | dict(manifest.hashes)
+    return Section(
+        "provenance",
+        "Provenance",
+        (
+            Block("", grids=(Grid("Stages", columns, rows),)),
+            Block("Versions", facts=_pairs(manifest.versions)),
+            Block(
+                "Hashes",
+                grids=(
+                    Grid(
+                        "Hashes of what went in",
+                        (Column("Of", "name"), Column("SHA-256", "code")),
+                        _pairs(hashes),
+                        titled=False,
+                    ),
+                ),
+            ),
+            Block("Seeds and machine", facts=(*_pairs(manifest.seeds), ("Machine", visible(manifest.platform)))),
+        ),
+        sources=("manifest.json", "spec.yaml"),
+    )
+
+
+def _pairs(named: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    return tuple((visible(name, 120), visible(str(value), 80)) for name, value in named.items())
 
 
 def _resolved(spec: Spec) -> str:

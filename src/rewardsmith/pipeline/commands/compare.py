@@ -26,7 +26,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from rewardsmith import report
 from rewardsmith.data.sources import Embedded, Intake, Role, open_source
 from rewardsmith.errors import RunDirectoryError, UserError
 from rewardsmith.evaluation import EvalRow, find_benchmark, pair_rows
@@ -45,6 +44,8 @@ from rewardsmith.pipeline.events import Events
 from rewardsmith.records.comparison import BenchmarkComparison, ComparedModel, ComparisonRecord, FlippedRow
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RowResult
 from rewardsmith.records.files import guard_folder, read_record, write_json, write_text
+from rewardsmith.report.markdown import section_page
+from rewardsmith.report.sections.comparison import comparison_section
 from rewardsmith.spec import SourceSpec, Spec, load_spec
 from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.types import Conversation, PreferencePair
@@ -234,7 +235,9 @@ def compare_job(
     record = _record(folders, compared, not_shared, events, seed, resamples)
     if out is not None:
         write_json(out / COMPARISON_FILE, record)
-        write_text(out / COMPARISON_PAGE, report.comparison_page(record))
+        section = comparison_section(record)
+        if section is not None:
+            write_text(out / COMPARISON_PAGE, section_page(section))
     return record
 
 

@@ -13,10 +13,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rewardsmith.report.formatting import count, parameters, plural, short_hash, significant, size, visible
+from rewardsmith.report.blocks import Block, Column, Grid, Section, Sign
+from rewardsmith.report.formatting import State, count, parameters, plural, short_hash, significant, size, visible
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.data import counts_hold, counts_in_words
-from rewardsmith.report.sections.scores import State
 
 BY_TYPE = "the spec has no other value"
 BY_COUNT = "counted on the data"
@@ -48,6 +48,32 @@ class Constraint:
 
     rule: str
     evidence: Evidence
+
+
+def constraints_section(records: RunRecords) -> Section:
+    """The checklist as a table."""
+    columns = (
+        Column("Constraint", "name"),
+        Column("Verdict", "badge"),
+        Column("Found", "words"),
+        Column("How", "words"),
+    )
+    rows = tuple(
+        (
+            visible(one.rule, 200),
+            Sign(one.evidence.state, one.evidence.word),
+            visible(one.evidence.found, 400),
+            visible(one.evidence.how, 400),
+        )
+        for one in checklist(records)
+    )
+    caption = "Constraints with what was verified and how"
+    return Section(
+        "constraints",
+        "Constraints",
+        (Block("", grids=(Grid(caption, columns, rows, titled=False, look="plain"),)),),
+        lead="The rules of the method, each with what was found in this run and how it is known.",
+    )
 
 
 def checklist(records: RunRecords) -> tuple[Constraint, ...]:

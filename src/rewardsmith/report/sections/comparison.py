@@ -1,20 +1,14 @@
-"""What changed since another run: `comparison.json` as blocks for both pages.
+"""Two models or more on the rows that they share: which is better, by how much, and which rows flipped.
 
-    against(record) → Against | None        None where the run was not compared
-    against_lines(section, signs)           the same as Markdown
+    comparison_section(record) → Section | None
 
-`rewardsmith report RUN --against OLD` writes the record. Differences are second minus first, on the rows that both
-share; a difference whose interval holds 0 is no difference.
-
-`comparison.json` → `comparison.md`: verdict first, then scores, differences, and the rows that flipped.
-
-Texts from users pass through `markdown_text`, which escapes them.
+In: `comparison.json`, which `rewardsmith compare` and `rewardsmith report RUN --against OLD` write. Differences are
+second minus first; a difference whose interval holds 0 is no difference. Ids, prompts and responses come from users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
@@ -28,21 +22,18 @@ from rewardsmith.records.comparison import (
     SubsetComparison,
 )
 from rewardsmith.records.evaluation import reasons_in_words
-from rewardsmith.report.blocks import Block, Cell, Column, Grid, block_lines
+from rewardsmith.report.blocks import Block, Cell, Column, Grid, Lines, Noted, Section, Sign, Span
 from rewardsmith.report.formatting import (
     MISSING,
     Number,
-    as_table,
-    code,
+    State,
     count,
     p_value,
     percent,
     plural,
-    prose,
     significant,
     visible,
 )
-from rewardsmith.report.sections.scores import State
 from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, text
 
 _WIDTH = 300.0
@@ -50,105 +41,142 @@ _EXCERPT = 160
 _STATES: dict[str, State] = {"better": "good", "worse": "bad", "mixed": "warn", "cannot be told apart": "open"}
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
-    """The section: the verdict in words, then a block for each pair of models on each benchmark."""
-
-    title: str
-    reading: str
-    state: State
-    notes: tuple[str, ...]
-    blocks: tuple[Block, ...]
-
-
-def against(record: ComparisonRecord | None) -> Against | None:
-    """What the report shows of `comparison.json`."""
-    if record is None or not record.overall:
+def comparison_section(record: ComparisonRecord | None) -> Section | None:
+    """What `comparison.json` says; None where nothing was compared."""
+    if record is None or not (record.overall or record.benchmarks):
         return None
-    overall = record.overall[-1]
-    return Against(
-        title=f"Against {visible(overall.first, 60)}",
-        reading=visible(overall.words, 600),
-        state=_STATES[overall.verdict],
-        notes=tuple(visible(note, 400) for note in record.not_shared),
-        blocks=tuple(_block(found, pair) for found in record.benchmarks.values() for pair in found.pairs[-1:]),
+    first = record.overall[-1].first if record.overall else record.models[0].name
+    blocks: list[Block] = []
+    if record.ranking and len(record.benchmarks) > 1:
+        blocks.append(
+            Block("All benchmarks", reading=visible(record.ranking_words, 600), grids=(_ranking(record.ranking),))
+        )
+    for found in record.benchmarks.values():
+        if found.ranking:
+            blocks.append(
+                Block(
+                    visible(found.title, 80),
+                    reading=visible(found.ranking_words, 600),
+                    grids=(_ranking(found.ranking),),
+                )
+            )
+        blocks += [_pair_block(found, pair) for pair in found.pairs]
+        if not found.pairs:
+            blocks.append(Block(visible(found.title, 80), note=_shared(found)))
+    models = tuple((visible(model.name, 60), visible(model.path, 240)) for model in record.models)
+    columns = (Column("Model", "name"), Column("Folder", "code"))
+    blocks.append(
+        Block(
+            "",
+            details=(
+                Block(
+                    "How this was counted",
+                    grids=(Grid("Models", columns, models, titled=False),),
+                    texts=(
+                        f"Paired over the rows that all share; {record.resamples:,} resamples, seed {record.seed}.",
+                    ),
+                ),
+            ),
+        )
+    )
+    return Section(
+        "against",
+        f"Against {visible(first, 60)}",
+        tuple(blocks),
+        verdicts=tuple(Sign(_STATES[found.verdict], visible(found.words, 600)) for found in record.overall),
+        notes=tuple(f"Not compared: {visible(note, 400)}" for note in record.not_shared),
+        sources=("comparison.json",),
+        short="Compared",
     )
 
 
-def against_lines(section: Against, signs: Mapping[State, str]) -> Iterator[str]:
-    """The section as Markdown."""
-    yield f"## {prose(section.title)}"
-    yield from ("", f"{signs[section.state]} {prose(section.reading)}")
-    for note in section.notes:
-        yield from ("", prose(note))
-    for block in section.blocks:
-        yield from ("", *block_lines(block, signs))
-
-
-def _block(found: BenchmarkComparison, pair: PairComparison) -> Block:
-    flips = [*_flips(pair.lost, "lost"), *_flips(pair.gained, "won")]
-    grids = [_differences(pair)]
-    if flips:
-        shown = f"{plural(pair.gained_rows, 'row')} won, {plural(pair.lost_rows, 'row')} lost: examples"
-        columns = (Column("Row", "code"), Column("Subset", "name"), Column("Flipped", "words"))
-        grids.append(
-            Grid(
-                f"Rows that flipped, {visible(found.title, 60)}",
-                (*columns, Column("Margin before"), Column("Margin now"), Column("Prompt", "words")),
-                tuple(flips),
-                folded=shown,
-            )
-        )
+def _pair_block(found: BenchmarkComparison, pair: PairComparison) -> Block:
     return Block(
         title=visible(found.title, 80),
         reading=visible(pair.words, 400),
         state=_STATES[pair.average.verdict],
-        note=" ".join(
-            [
-                f"{plural(found.rows, 'row')} that both were scored on; per cent, differences in points.",
-                *(
-                    f"{visible(name, 60)}: {plural(sum(reasons.values()), 'reward')} missing "
-                    f"({visible(reasons_in_words(reasons), 120)})."
-                    for name, reasons in found.missing.items()
-                ),
-            ]
-        ),
-        grids=tuple(grids),
+        note=_shared(found),
+        grids=(_differences(pair), *_flipped(pair)),
     )
+
+
+def _shared(found: BenchmarkComparison) -> str:
+    """What was compared, and what could not be."""
+    parts = [f"{plural(found.rows, 'row')} that all were scored on; per cent, differences in points."]
+    parts += [visible(note, 400) for note in found.notes]
+    parts += [
+        f"{visible(name, 60)}: {sum(reasons.values()):,} rewards missing ({visible(reasons_in_words(reasons), 120)})."
+        for name, reasons in found.missing.items()
+    ]
+    return " ".join(parts)
+
+
+def _ranking(ranking: Sequence[RankedModel]) -> Grid:
+    columns = (
+        Column("Model", "name"),
+        Column("Score, %", strong=True),
+        Column("95 % interval"),
+        Column("Best in % of resamples"),
+        Column("Can be told from the best", "words"),
+    )
+    rows = tuple(
+        (
+            visible(model.name, 60),
+            percent(model.score),
+            Span(percent(model.ci_low), percent(model.ci_high)),
+            percent(model.probability_best),
+            "no" if model.candidate else "yes",
+        )
+        for model in ranking
+    )
+    return Grid("Models, best first", columns, rows)
 
 
 def _differences(pair: PairComparison) -> Grid:
-    parts: dict[str, DifferenceResult] = dict(pair.subsets)
-    if len(parts) > 1:
-        parts["Average"] = pair.average
-    reach = max((abs(value) for part in parts.values() for value in (part.ci_low, part.ci_high)), default=0.0)
+    parts: list[DifferenceResult] = [*pair.subsets.values(), pair.average]
+    reach = max((abs(value) for part in parts for value in (part.ci_low, part.ci_high)), default=0.0)
     scale = Scale(-(reach or 0.01), reach or 0.01, 10.0, _WIDTH - 10.0)
+    first, second = visible(pair.first, 40), visible(pair.second, 40)
+    won = Noted(count(pair.gained_rows), (f"{pair.lost_rows:,} lost",))
     return Grid(
-        f"Differences, {visible(pair.second, 40)} minus {visible(pair.first, 40)}",
+        f"Differences, {second} minus {first}",
         (
             Column("Subset", "name"),
-            Column("Before"),
-            Column("Now"),
-            Column("Difference"),
+            Column("Rows"),
+            Column(first),
+            Column(second),
+            Column("Difference", strong=True),
             Column("95 % interval"),
             Column("Drawn", "draw", _axis(scale)),
-            Column("p, Holm"),
-            Column("Reading", "words"),
+            Column("p"),
+            Column("Won"),
+            Column(f"{second} is", "words"),
         ),
-        tuple(_difference(name, part, scale) for name, part in parts.items()),
+        tuple(_difference(name, part, scale) for name, part in pair.subsets.items()),
+        total=_cells("Average", pair.average, scale, "", p_value(pair.average.p_value), won)
+        if len(pair.subsets) > 1
+        else None,
     )
 
 
-def _difference(name: str, part: DifferenceResult, scale: Scale) -> tuple[Cell, ...]:
+def _difference(name: str, part: SubsetComparison, scale: Scale) -> tuple[Cell, ...]:
+    p = Noted(p_value(part.p_value), ("Holm ", p_value(part.p_holm)))
+    won = Noted(count(part.gained), (f"{part.lost:,} lost",))
+    return _cells(visible(name, 80), part, scale, count(part.n), p, won)
+
+
+def _cells(name: str, part: DifferenceResult, scale: Scale, n: Cell, p: Cell, won: Cell) -> tuple[Cell, ...]:
     return (
-        visible(name, 80),
+        name,
+        n,
         percent(part.first),
         percent(part.second),
         _points(part.difference),
-        f"{_points(part.ci_low)} to {_points(part.ci_high)}",
+        Span(_points(part.ci_low), _points(part.ci_high)),
         _strip(name, part, scale),
-        p_value(getattr(part, "p_holm", None)),
-        part.verdict,
+        p,
+        won,
+        Sign(_STATES[part.verdict], part.verdict),
     )
 
 
@@ -180,16 +208,46 @@ def _strip(name: str, part: DifferenceResult, scale: Scale) -> Markup:
     return drawing(_WIDTH, 28, label, *parts, class_="chart strip")
 
 
+def _flipped(pair: PairComparison) -> Iterator[Grid]:
+    rows = (*_flips(pair.lost, "lost"), *_flips(pair.gained, "won"))
+    if rows:
+        columns = (
+            Column("Row", "code"),
+            Column("Subset", "words"),
+            Column("Flipped", "words"),
+            Column("Result", "words"),
+            Column("Margin before"),
+            Column("Margin now"),
+            Column("Prompt", "words"),
+            Column("Rewards", "words"),
+        )
+        told = (
+            f"{plural(pair.gained_rows, 'row')} won, {plural(pair.lost_rows, 'row')} lost by {visible(pair.second, 40)}"
+        )
+        yield Grid(f"Rows that flipped: {told}", columns, rows, folded=f"{told}: examples")
+
+
 def _flips(rows: Sequence[FlippedRow], word: str) -> Iterator[tuple[Cell, ...]]:
     for row in rows:
         yield (
             visible(row.id, 60),
             visible(row.subset, 60),
             word,
+            f"{row.first:g} → {row.second:g}",
             _margin(row.rewards_first, row.n_chosen),
             _margin(row.rewards_second, row.n_chosen),
             visible(row.prompt, _EXCERPT) if row.prompt else MISSING,
+            Lines(tuple(_responses(row))),
         )
+
+
+def _responses(row: FlippedRow) -> Iterator[str]:
+    """Each response with both rewards, and its text where it is at hand."""
+    texts = [] if row.chosen is None or row.rejected is None else [*row.chosen, *row.rejected]
+    for place, (first, second) in enumerate(zip(row.rewards_first, row.rewards_second, strict=True)):
+        kind = "chosen" if place < row.n_chosen else "rejected"
+        said = f": {visible(texts[place], _EXCERPT)}" if texts else ""
+        yield f"{kind} {significant(first, 4)} → {significant(second, 4)}{said}"
 
 
 def _margin(rewards: Sequence[float | None], n_chosen: int) -> Number:
@@ -197,109 +255,3 @@ def _margin(rewards: Sequence[float | None], n_chosen: int) -> Number:
     if len(known) < len(rewards) or not 0 < n_chosen < len(rewards):
         return Number(None, MISSING)
     return significant(min(known[:n_chosen]) - max(known[n_chosen:]))
-
-
-_TEXT = 600
-_DIFFERENCES = (
-    "",
-    "rows",
-    "first",
-    "second",
-    "difference",
-    "95 % interval",
-    "p",
-    "p, Holm",
-    "won",
-    "lost",
-    "second is",
-)
-_RANKING = ("model", "score", "95 % interval", "best in % of resamples", "can be told from the best")
-
-
-def comparison_page(record: ComparisonRecord) -> str:
-    """The page, ending in one newline."""
-    parts = [_head(record), *(_benchmark(found) for found in record.benchmarks.values())]
-    return "\n\n".join("\n".join(part) for part in parts) + "\n"
-
-
-def _head(record: ComparisonRecord) -> Iterator[str]:
-    yield "# Comparison"
-    yield ""
-    yield from (f"- **{prose(found.words)}**" for found in record.overall)
-    if record.ranking:
-        yield from ("", prose(record.ranking_words), "", *_ranked(record.ranking))
-    yield from ("", *as_table(("model", "folder"), ([prose(m.name), code(m.path)] for m in record.models)))
-    if record.not_shared:
-        yield from ("", "Not compared:", "", *(f"- {prose(note)}" for note in record.not_shared))
-    yield from ("", f"Paired over the rows that all share; {record.resamples:,} resamples, seed {record.seed}.")
-
-
-def _benchmark(found: BenchmarkComparison) -> Iterator[str]:
-    yield f"## {prose(visible(found.title, 80))}"
-    yield from ("", f"{plural(found.rows, 'row')} shared.")
-    yield from (f"\n{prose(note)}" for note in found.notes)
-    if found.ranking:
-        yield from ("", prose(found.ranking_words), "", *_ranked(found.ranking))
-    for pair in found.pairs:
-        yield from ("", f"### {prose(pair.second)} against {prose(pair.first)}", "", prose(pair.words), "")
-        yield from as_table(_DIFFERENCES, _difference_lines(pair), right=range(1, 10))
-        yield from _flip_lines("Won", pair.gained, pair.gained_rows, pair)
-        yield from _flip_lines("Lost", pair.lost, pair.lost_rows, pair)
-
-
-def _difference_lines(pair: PairComparison) -> Iterator[list[str]]:
-    for name, subset in pair.subsets.items():
-        yield _line(prose(visible(name, 80)), subset, subset)
-    if len(pair.subsets) > 1:
-        yield _line("**average**", pair.average, None)
-
-
-def _line(name: str, found: DifferenceResult, subset: SubsetComparison | None) -> list[str]:
-    return [
-        name,
-        str(count(subset.n)) if subset else "",
-        str(percent(found.first)),
-        str(percent(found.second)),
-        str(percent(found.difference)),
-        f"{percent(found.ci_low)} to {percent(found.ci_high)}",
-        str(p_value(found.p_value)),
-        str(p_value(subset.p_holm)) if subset else "",
-        str(count(subset.gained)) if subset else "",
-        str(count(subset.lost)) if subset else "",
-        found.verdict,
-    ]
-
-
-def _ranked(ranking: Sequence[RankedModel]) -> Iterator[str]:
-    lines = (
-        [
-            prose(model.name),
-            str(percent(model.score)),
-            f"{percent(model.ci_low)} to {percent(model.ci_high)}",
-            str(percent(model.probability_best)),
-            "no" if model.candidate else "yes",
-        ]
-        for model in ranking
-    )
-    return as_table(_RANKING, lines, right=range(1, 4))
-
-
-def _flip_lines(title: str, rows: Sequence[FlippedRow], total: int, pair: PairComparison) -> Iterator[str]:
-    if not total:
-        return
-    shown = "" if len(rows) == total else f", {len(rows)} shown"
-    yield from ("", f"{title} by {prose(pair.second)}: {plural(total, 'row')}{shown}.", "")
-    for row in rows:
-        yield f"- {code(f'{visible(row.subset, 60)} / {visible(row.id, 60)}')}: result {row.first:g} → {row.second:g}"
-        if row.prompt is not None:
-            yield f"  - prompt: {prose(visible(row.prompt, _TEXT))}"
-        for place, (first, second) in enumerate(zip(row.rewards_first, row.rewards_second, strict=True)):
-            kind = "chosen" if place < row.n_chosen else "rejected"
-            text = _response(row, place)
-            yield f"  - {kind}: reward {significant(first, 4)} → {significant(second, 4)}{': ' + text if text else ''}"
-
-
-def _response(row: FlippedRow, place: int) -> str:
-    if row.chosen is None or row.rejected is None:
-        return ""
-    return prose(visible((row.chosen + row.rejected)[place], _TEXT))

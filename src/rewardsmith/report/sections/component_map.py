@@ -20,10 +20,10 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from rewardsmith.report.formatting import duration, parameters, plural, significant, visible
+from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section, Sign
+from rewardsmith.report.formatting import State, duration, parameters, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.checklist import Evidence, checklist
-from rewardsmith.report.sections.scores import State
 from rewardsmith.report.sections.verdict import failing, judge_run
 from rewardsmith.report.svg import drawing, element, line, sign, text
 
@@ -154,6 +154,46 @@ BOUNDARIES: dict[str, tuple[str, ...]] = {
 """Which constraints of the checklist are about what leaves a stage."""
 
 _WORST: tuple[State, ...] = ("bad", "warn", "open", "good")
+
+
+def map_section(records: RunRecords) -> Section:
+    """The map as a drawing, and the contract of each stage with what this run did there."""
+    stages = component_map(records)
+    columns = (
+        Column("Stage", "name"),
+        Column("Receives", "words"),
+        Column("Returns", "words"),
+        Column("Must not", "words"),
+        Column("How it fails", "words"),
+        Column("In this run", "badge"),
+        Column("Verified where it ends", "words"),
+    )
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            stage.contract.title,
+            stage.contract.receives,
+            stage.contract.returns,
+            stage.contract.must_not,
+            stage.contract.fails,
+            Noted(Sign(stage.progress.state, stage.progress.word), ("; ".join(stage.progress.facts),)),
+            _verdict_on(stage.boundary) if stage.boundary else "",
+        )
+        for stage in stages
+    )
+    caption = "The contract of each stage and what this run did there"
+    return Section(
+        "map",
+        "Component map",
+        (Block("", grids=(Grid(caption, columns, rows, titled=False, look="contracts"),)),),
+        lead="What flowed where in this run, and the contract of each stage. The sign on an arrow says whether the "
+        "constraints at that boundary were verified.",
+        drawing=wide_map(stages) + tall_map(stages),
+    )
+
+
+def _verdict_on(boundary: Boundary) -> Sign:
+    unmet = f"; not: {', '.join(boundary.open)}" if boundary.open else ""
+    return Sign(boundary.state, boundary.words + unmet)
 
 
 def component_map(records: RunRecords) -> tuple[Stage, ...]:

@@ -1,8 +1,7 @@
 """What the data contract found, ready to be shown: findings by harm, sources, rejected rows, measured sections.
 
-data_view(check, rejected) → DataView
-finding_view(finding) → FindingView          also for findings of training
-by_harm(findings)                            worst severity first, then the largest share
+    data_section(check, rejected) → Section
+    finding_block(finding_view(finding)) → Block          also for findings of training
 
 The sections of check.json as blocks, in the order of the page.
 
@@ -58,6 +57,9 @@ from rewardsmith.report.blocks import (
     Cell,
     Column,
     Grid,
+    Section,
+    Sign,
+    Span,
     bar_strip,
     nice_top,
     rate,
@@ -65,9 +67,19 @@ from rewardsmith.report.blocks import (
     rate_grid,
     rate_strip,
 )
-from rewardsmith.report.formatting import Number, count, percent, plural, significant, visible
+from rewardsmith.report.formatting import (
+    MISSING,
+    Number,
+    State,
+    capitalised,
+    count,
+    percent,
+    plural,
+    short_hash,
+    significant,
+    visible,
+)
 from rewardsmith.report.sections.data_texts import shortcuts_block, tokens_block
-from rewardsmith.report.sections.scores import State
 from rewardsmith.report.sections.verdict import sentence
 
 _CHANCE = 0.5
@@ -254,12 +266,12 @@ def _margin(one: MarginSummary) -> tuple[Cell, ...]:
         count(one.stated),
         count(one.negative),
         percent(one.negative / one.stated if one.stated else None),
-        f"{percent(low)} to {percent(high)}",
+        Span(percent(low), percent(high)),
         count(one.zero),
         count(one.unread),
         count(one.out_of_range),
         significant(one.quantiles.get("p50")),
-        f"{span[0]} to {span[1]}",
+        Span(*span),
     )
 
 
@@ -392,7 +404,7 @@ def _benchmarks(found: Sequence[BenchmarkOverlap]) -> Grid:
         name = " · ".join(part for part in (one.benchmark, one.subset) if part)
         share = rate(name, one.rows, one.share, (one.ci_low, one.ci_high), state)
         counts = (count(one.equal), count(one.ngrams), count(one.near), count(one.training_pairs))
-        interval = f"{share.low} to {share.high}"
+        interval = Span(share.low, share.high)
         rows.append((share.name, share.n, count(one.touched), share.value, interval, rate_strip(share, top), *counts))
     return Grid("Contamination per benchmark and subset", columns, tuple(rows))
 
@@ -469,62 +481,130 @@ class FindingView:
     examples: tuple[Example, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedView:
-    """A row that was left out."""
+def data_section(check: CheckRecord | None, rejected: Sequence[RejectedRow] = (), *, surveys: bool = True) -> Section:
+    """The data contract: what became of the rows, what was found, and what the surveys measured.
 
-    place: str
-    id: str
-    role: str
-    reason: str
-    detail: str
+    Args:
+        rejected: the first rows that were left out.
+        surveys: also what was measured besides findings.
+    """
+    if check is None:
+        return Section("data", "Data", absent=("The data contract", "check.json"))
+    findings = tuple(finding_view(finding) for finding in by_harm(check.findings))
+    verdict = "holds" if check.passed else f"does not hold: failed on {', '.join(map(visible, check.failed_on))}"
+    return Section(
+        "data",
+        "Data",
+        (
+            Block("", texts=(f"{capitalised(counts_in_words(check))}.",), grids=(_sources(check.sources),)),
+            *((Block("Findings", grids=(_findings(findings),)),) if len(findings) > 1 else ()),
+            *map(finding_block, findings),
+            *((_rejected_block(check, rejected),) if check.rejected_by_reason else ()),
+            Block("Counts and rules", facts=_rules(check)),
+            *(data_blocks(check) if surveys else ()),
+        ),
+        lead=f"{len(findings) or 'No'} finding{'' if len(findings) == 1 else 's'}; every row that was left out has its "
+        "reason.",
+        verdicts=(Sign("good" if check.passed else "bad", f"The data contract {verdict}."),),
+        sources=("check.json", "rejected.jsonl"),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class DataView:
-    """What the data contract found. `padding` is the share of tokens in a padded batch that are padding."""
+def _sources(sources: Sequence[SourceCount]) -> Grid:
+    columns = (
+        Column("Source", "code"),
+        Column("Role", "words"),
+        Column("Read"),
+        Column("Kept"),
+        Column("Rejected"),
+        Column("Content", "code"),
+    )
+    rows = tuple(
+        (
+            visible(source.source, 120),
+            source.role.replace("_", "-"),
+            count(source.read),
+            count(source.kept),
+            count(source.rejected),
+            short_hash(source.sha256 or source.revision or "") or MISSING,
+        )
+        for source in sources
+    )
+    return Grid("Sources", columns, rows)
 
-    passed: bool
-    sources: tuple[SourceCount, ...]
-    findings: tuple[FindingView, ...]
-    reasons: tuple[tuple[str, Number, float], ...]
-    rejected: tuple[RejectedView, ...]
-    rejected_total: int
-    padding: Number
-    facts: tuple[tuple[str, str], ...]
-    blocks: tuple[Block, ...]
+
+def _findings(findings: Sequence[FindingView]) -> Grid:
+    columns = (
+        Column("Severity", "badge"),
+        Column("Finding", "name"),
+        Column("Rows"),
+        Column("%"),
+        Column("95 % interval"),
+    )
+    rows = tuple(
+        (Sign(found.state, found.severity), found.title, found.count, found.share, found.interval) for found in findings
+    )
+    return Grid("Findings, the most harmful first", columns, rows, titled=False)
 
 
-def data_view(check: CheckRecord, rejected: tuple[RejectedRow, ...]) -> DataView:
-    """The data contract's record with the first rejected rows."""
+def _rejected_block(check: CheckRecord, rejected: Sequence[RejectedRow]) -> Block:
+    largest = max(1, *check.rejected_by_reason.values())
+    reasons = sorted(check.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
+    columns = (Column("Reason", "code"), Column("Rows"), Column("Share of the largest", "draw"))
+    by_reason = tuple((visible(reason, 60), count(number), bar_strip(number / largest)) for reason, number in reasons)
+    grids = [Grid("Rejected rows by reason", columns, by_reason, titled=False)]
+    if rejected:
+        of = (
+            Column("Row", "code"),
+            Column("Id", "code"),
+            Column("Role", "words"),
+            Column("Reason", "code"),
+            Column("Found", "words"),
+        )
+        shown = f"The first {len(rejected):,} of {plural(check.rejected, 'rejected row')}"
+        grids.append(Grid(shown, of, tuple(map(_rejected, rejected)), folded=shown))
+    return Block("Rejected rows", grids=tuple(grids))
+
+
+def _rejected(row: RejectedRow) -> tuple[Cell, ...]:
+    return (
+        f"{visible(row.source, 120)}:{row.row}",
+        visible(row.id, 80),
+        row.role.replace("_", "-"),
+        visible(row.reason, 60),
+        visible(row.detail),
+    )
+
+
+def _rules(check: CheckRecord) -> tuple[tuple[str, str], ...]:
     tokens, rendering = check.tokens, check.rendering
-    largest = max(check.rejected_by_reason.values(), default=1)
     padding = 1 - tokens.tokens / tokens.padded_tokens if tokens.padded_tokens else None
-    return DataView(
-        passed=check.passed,
-        sources=check.sources,
-        findings=tuple(finding_view(finding) for finding in by_harm(check.findings)),
-        reasons=tuple(
-            (visible(reason, 60), count(number), number / max(1, largest))
-            for reason, number in sorted(check.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
-        ),
-        rejected=tuple(_rejected(row) for row in rejected),
-        rejected_total=check.rejected,
-        padding=percent(padding),
-        facts=(
-            ("Distinct prompts", f"{check.distinct_prompts:,}"),
-            ("Held-out pairs", f"{check.held_out_pairs:,} ({visible(check.held_out_origin, 120)})"),
-            ("Texts, tokens", f"{tokens.texts:,}, {tokens.tokens:,}"),
-            ("Padding", f"{percent(padding)} % of a right-padded batch"),
-            ("Longest text allowed", f"{rendering.max_length:,} tokens; over that: {rendering.over_length}"),
-            ("Pairs cut", f"{tokens.truncated:,}"),
-            ("EOS, pad", f"{visible(rendering.eos_token, 40)}, {visible(rendering.pad_token, 40)}"),
-            (
-                "Chat template",
-                visible(rendering.template_sha256, 16) + (" (changed)" if rendering.changed_template else ""),
-            ),
-        ),
-        blocks=data_blocks(check),
+    changed = " (changed)" if rendering.changed_template else ""
+    return (
+        ("Distinct prompts", f"{check.distinct_prompts:,}"),
+        ("Pairs to train on", f"{check.train_pairs:,}"),
+        ("Held-out pairs", f"{check.held_out_pairs:,} ({visible(check.held_out_origin, 120)})"),
+        ("Texts, tokens", f"{tokens.texts:,}, {tokens.tokens:,}"),
+        ("Padding", f"{percent(padding)} % of a right-padded batch"),
+        ("Longest text allowed", f"{rendering.max_length:,} tokens; over that: {rendering.over_length}"),
+        ("Pairs cut", f"{tokens.truncated:,}"),
+        ("EOS, pad", f"{visible(rendering.eos_token, 40)}, {visible(rendering.pad_token, 40)}"),
+        ("Chat template", visible(rendering.template_sha256, 16) + changed),
+    )
+
+
+def finding_block(found: FindingView) -> Block:
+    """A finding with what was measured, what it means, the fix, and the first rows that show it."""
+    interval = f", 95 % interval {found.interval}" if found.interval else ""
+    columns = (Column("Row", "code"), Column("Id", "code"), Column("Found", "words"))
+    rows = tuple((one.place, one.id, one.detail) for one in found.examples)
+    caption = f"Rows that show: {found.title}"
+    return Block(
+        found.title,
+        badge=Sign(found.state, found.severity),
+        aside=f"{found.size}{interval} `{found.code}`",
+        texts=(*((found.summary,) if found.summary else ()), f"{found.meaning} {found.why}", f"Fix: {found.fix}"),
+        grids=(Grid(caption, columns, rows, folded=plural(len(rows), "example row"), titled=False),) if rows else (),
     )
 
 
@@ -575,16 +655,6 @@ def interval_in_words(finding: Finding) -> str:
 def _example(example: ExampleRow) -> Example:
     place = visible(example.file, 120) + (f":{example.row}" if example.row else "")
     return Example(place, visible(example.id, 80), visible(example.detail))
-
-
-def _rejected(row: RejectedRow) -> RejectedView:
-    return RejectedView(
-        f"{visible(row.source, 120)}:{row.row}",
-        visible(row.id, 80),
-        row.role.replace("_", "-"),
-        visible(row.reason, 60),
-        visible(row.detail),
-    )
 
 
 def counts_in_words(record: CheckRecord) -> str:

@@ -45,14 +45,14 @@ from rewardsmith.report.blocks import (
     Figure,
     Grid,
     Rate,
+    Span,
     bar_strip,
     rate,
     rate_axis,
     rate_grid,
     rate_strip,
 )
-from rewardsmith.report.formatting import Number, count, decimal, percent, plural, sparkline, visible
-from rewardsmith.report.sections.scores import State
+from rewardsmith.report.formatting import Number, State, count, decimal, percent, plural, sparkline, visible
 from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, text
 
 _CHANCE = 0.5
@@ -205,7 +205,7 @@ def _feature(one: FeatureRule) -> tuple[Cell, ...]:
         percent(one.rejected_share),
         found.n,
         found.value,
-        f"{found.low} to {found.high}",
+        Span(found.low, found.high),
         rate_strip(found, 1.0, _CHANCE),
         percent(equal.value if equal else None),
     )
@@ -239,7 +239,7 @@ def _word(one: WordRule) -> tuple[Cell, ...]:
         "opening" if one.opening else "word",
         found.n,
         found.value,
-        f"{found.low} to {found.high}",
+        Span(found.low, found.high),
         rate_strip(found, 1.0, _CHANCE),
         decimal(one.z, 1),
     )

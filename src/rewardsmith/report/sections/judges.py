@@ -1,13 +1,12 @@
 """What a judge's evaluation says beside its scores, ready to be shown: a block for each benchmark.
 
-    judge_blocks(records)      benchmark's folder → JudgeRecord, to blocks
+    judge_section(records)     benchmark's folder → JudgeRecord, to a Section | None
 
 In: `eval/BENCHMARK/judge.json`. Names of models, endpoints and rows come from users.
 
 The router's calibration, ready to be shown: is this model's doubt worth routing on, and what does it cost?
 
-    routing_block(record)      → Block | None
-    curve_plot(record)         accuracy over the share that the judge sees
+    routing_section(record)    → Section | None
 
 In: `routing/routing.json` of the run directory. Names of models come from users.
 """
@@ -15,14 +14,14 @@ In: `routing/routing.json` of the run directory. Names of models come from users
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from markupsafe import Markup
 
 from rewardsmith.records.judging import InjectionProbe, JudgeRecord, ShareWithInterval
 from rewardsmith.records.routing import RoutedScore, RoutePoint, RoutingRecord
-from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, rate, rate_grid
-from rewardsmith.report.formatting import count, decimal, percent, plural, short_hash, significant, visible
-from rewardsmith.report.sections.scores import State
+from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, Section, Span, rate, rate_grid
+from rewardsmith.report.formatting import State, count, decimal, percent, plural, short_hash, significant, visible
 from rewardsmith.report.svg import Scale, area_between, drawing, element, line, nice_ticks, path_through, text
 
 _MISSING = {
@@ -33,6 +32,19 @@ _MISSING = {
 }
 _CONSISTENT, _OBEDIENT = 0.9, 0.05
 """Below the first share of equal verdicts, and above the second of flipped ones, the section warns."""
+
+
+def judge_section(records: Mapping[str, JudgeRecord]) -> Section | None:
+    """What is said about the judge; None where none was evaluated."""
+    if not records:
+        return None
+    return Section(
+        "judge",
+        "Judge",
+        judge_blocks(records),
+        lead="A language model gave these verdicts: what they depend on besides quality, how many are missing, and "
+        "what they cost.",
+    )
 
 
 def judge_blocks(records: Mapping[str, JudgeRecord]) -> tuple[Block, ...]:
@@ -157,6 +169,14 @@ _WIDTH, _HEIGHT = 380.0, 214.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 330.0, 10.0, 176.0
 
 
+def routing_section(record: RoutingRecord | None) -> Section | None:
+    """The router's calibration; None where there is none."""
+    block = routing_block(record)
+    if block is None:
+        return None
+    return Section("routing", block.title, (replace(block, title="", source=""),), sources=(block.source,))
+
+
 def routing_block(record: RoutingRecord | None) -> Block | None:
     """What the report shows of the record; None where there is none."""
     if record is None:
@@ -229,7 +249,7 @@ def _grid(record: RoutingRecord) -> Grid:
             percent(one.share),
             significant(one.limit),
             percent(one.accuracy.value),
-            f"{percent(one.accuracy.low)} to {percent(one.accuracy.high)}",
+            Span(percent(one.accuracy.low), percent(one.accuracy.high)),
             percent(one.random),
             _signed(one.difference),
             percent(one.oracle),

@@ -1,34 +1,33 @@
 """Bias probes as a table sorted by harm, with a drawing of each share and its interval.
 
-    probe_table(record)        → ProbeTable | None
-    by_harm(record)            probes in the order in which they are shown
-    probe_strip(row), probe_axis()                 drawings; the page has templates/probes.html.j2
-    probe_lines(table, signs)  → Markdown lines
+    probes_section(record, outcomes) → Section | None
+    policy_section(record)     → Section           rewards on a policy's own samples
 
 In: `probes.json`. What fails stands first, then what goes the wrong way more often; probes without enough data last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord
+from rewardsmith.records.evaluation import reasons_in_words
+from rewardsmith.records.probes import PolicySamplesRecord, ProbeExample, ProbeResult, ProbesRecord
+from rewardsmith.records.run import GateOutcome
+from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section, Sign, Span
 from rewardsmith.report.formatting import (
     Number,
-    as_table,
-    code,
+    State,
     count,
     decimal,
     percent,
     plural,
-    prose,
     significant,
     visible,
 )
-from rewardsmith.report.sections.scores import State
+from rewardsmith.report.sections.verdict import gates_verdict
 from rewardsmith.report.svg import Scale, drawing, element, line, text
 
 _WIDTH = 300.0
@@ -157,30 +156,137 @@ def probe_strip(row: ProbeRow) -> Markup:
     return drawing(_WIDTH, 28, label, *parts, class_="chart strip")
 
 
-def probe_lines(table: ProbeTable, signs: Mapping[State, str]) -> Iterator[str]:
-    """The same as Markdown."""
-    yield from ("## Bias probes", "", f"{prose(table.title)} ({code(table.source)}): {prose(table.drawn)}.", "")
-    if table.note:
-        yield from (prose(table.note), "")
-    yield from as_table(
-        ["Verdict", "Edit", "Reward", "Responses", "Wrong way, %", "95 % interval", "Shift, std", "95 % interval"],
-        [
-            [
-                f"{signs[row.state]} {row.verdict}",
-                prose(row.title),
-                row.wanted,
-                f"{row.n} ({row.missing} missing)" if row.missing else row.n.text,
-                row.wrong.text,
-                f"{row.low} to {row.high}",
-                row.shift.text,
-                f"{row.shift_low} to {row.shift_high}",
-            ]
-            for row in table.rows
-        ],
-        right=range(3, 8),
-    )
+def probes_section(record: ProbesRecord | None, outcomes: Sequence[GateOutcome] = ()) -> Section | None:
+    """The probes as a table, what failures mean, and the worst examples; None where there is no record.
+
+    Args:
+        outcomes: of the gates on them, where there are gates; the verdict is about these.
+    """
+    table = probe_table(record)
+    if table is None or record is None:
+        return None
     failed = [row for row in table.rows if row.state == "bad"]
-    if failed:
-        yield ""
-        yield from (f"- **{prose(row.title)}.** {prose(row.message)} {prose(row.why)}" for row in failed)
-    yield from ("", f"How this was counted: {prose(table.protocol)}")
+    return Section(
+        "probes",
+        "Bias probes",
+        (
+            Block(
+                "",
+                note=f"{table.title} (`{table.source}`): {table.drawn}.",
+                grids=(_probe_grid(table),),
+                lines=(
+                    *_notes(record, table.note),
+                    *(Sign("bad", f"{row.title}. {row.message} {row.why}") for row in failed),
+                ),
+                details=(
+                    Block("What each edit does", facts=tuple((row.title, row.meaning) for row in table.rows)),
+                    *(_examples(row) for row in failed if row.examples),
+                    Block("How this was counted", texts=(table.protocol,)),
+                ),
+            ),
+        ),
+        lead="Good responses are edited: where only the surface changes the reward should not rise, where the quality "
+        "is destroyed it should fall.",
+        verdicts=(gates_verdict(outcomes),) if any(one.kind == "gate" for one in outcomes) else (),
+        sources=("probes.json",),
+    )
+
+
+def _probe_grid(table: ProbeTable) -> Grid:
+    columns = (
+        Column("Verdict", "badge"),
+        Column("Edit", "name"),
+        Column("Responses"),
+        Column("Wrong way, %", strong=True),
+        Column("95 % interval"),
+        Column("Drawn, 0 to 100 per cent", "draw", probe_axis()),
+        Column("Shift, std"),
+        Column("Its 95 % interval"),
+    )
+    rows = tuple(
+        (
+            Sign(row.state, row.verdict),
+            Noted(row.title, (row.wanted,)),
+            Noted(row.n, (f"{row.missing:,} missing",)) if row.missing else row.n,
+            row.wrong,
+            Span(row.low, row.high),
+            probe_strip(row),
+            row.shift,
+            Span(row.shift_low, row.shift_high),
+        )
+        for row in table.rows
+    )
+    caption = (
+        "Bias probes: share of rewards that go the wrong way, in per cent, and mean shift in reward standard deviations"
+    )
+    return Grid(caption, columns, rows, titled=False, look="scores")
+
+
+def _notes(record: ProbesRecord, note: str) -> Iterator[Sign]:
+    if note:
+        yield Sign("bad", note)
+    if record.missing:
+        total = sum(record.missing.values())
+        why = visible(reasons_in_words(record.missing))
+        yield Sign("warn", f"{total:,} of {record.asked:,} rewards are missing: {why}")
+
+
+def _examples(row: ProbeRow) -> Block:
+    columns = (
+        Column("Row", "code"),
+        Column("Prompt", "words"),
+        Column("Response", "words"),
+        Column("Edited", "words"),
+        Column("Reward"),
+        Column("Edited: reward"),
+    )
+    rows = tuple(
+        (one.id, one.prompt, one.original, one.edited, significant(one.reward), significant(one.reward_edited))
+        for one in row.examples
+    )
+    caption = f"Responses whose reward went furthest the wrong way: {row.title}"
+    return Block(f"{row.title}: the worst examples", grids=(Grid(caption, columns, rows, titled=False, look="plain"),))
+
+
+def policy_section(record: PolicySamplesRecord) -> Section:
+    """The rewards on a policy's own samples, and what they mean."""
+    columns = (Column("Measure", "name"), Column("Value"), Column("95 % interval"))
+    rows: list[tuple[Cell, ...]] = [
+        ("Prompts", count(record.prompts), ""),
+        ("Completions", count(record.completions), ""),
+        ("Reward standard deviation", significant(record.reward_std), ""),
+        (
+            "Within prompts",
+            significant(record.within_std),
+            Span(significant(record.within_std_low), significant(record.within_std_high)),
+        ),
+        ("Between prompts", significant(record.between_std), ""),
+        ("Share of the variance within prompts, %", percent(record.within_share), ""),
+        ("Prompts with a flat reward, %", percent(record.flat_share), _per_cent(record.flat_low, record.flat_high)),
+        *((f"Gain of best-of-{n}, reward", significant(gain), "") for n, gain in record.gains.items()),
+    ]
+    if record.labels is not None:
+        labels = record.labels
+        rows += [
+            ("Right completions, %", percent(labels.correct), ""),
+            ("Right above wrong, same prompt, %", percent(labels.auc), _per_cent(labels.auc_low, labels.auc_high)),
+            ("Right above wrong, any prompt, %", percent(labels.pooled_auc), ""),
+        ]
+    why = visible(reasons_in_words(record.missing)) or "no reason is known"
+    missing = f"{record.n_missing:,} of {record.completions:,} rewards are missing: {why}"
+    return Section(
+        "policy",
+        "The policy’s own samples",
+        (
+            Block(
+                "",
+                grids=(Grid("Rewards on a policy’s own samples", columns, tuple(rows), titled=False),),
+                lines=(*((Sign("warn", missing),) if record.n_missing else ()), *map(visible, record.reading)),
+            ),
+        ),
+        sources=("policy_samples.json",),
+    )
+
+
+def _per_cent(low: float | None, high: float | None) -> Span:
+    return Span(percent(low), percent(high))

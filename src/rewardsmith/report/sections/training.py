@@ -1,6 +1,6 @@
 """The epoch of training, ready to be shown: curves, the margin's trend, facts, suspects.
 
-training_view(train, steps, suspects=…) → TrainingView | None
+    training_section(train, steps, suspects=…) → Section
 
 The epoch as series: what each step recorded, fewer points for long runs, a smoothed line, the trend in words.
 
@@ -12,15 +12,13 @@ Steps whose number was not finite are gaps, never zeros.
 
 Label noise, ready to be shown: the estimate, the plateau behind it, shares by source, the suspects.
 
-    noise_block(record)      → Block | None
-    noise_plot(bands)        contradictions over confidence
+    noise_section(record)    → Section | None
 
 In: `label_noise.json`. Ids, sources and subsets come from users.
 
 Other trainings of the same spec: the spread over seeds beside each interval, and the learning curve.
 
-    variants(results, replicas, curve) → Variants | None
-    as_lines(variants)                 → Markdown lines; the page has templates/replicas.html.j2
+    variants_section(results, replicas, curve) → Section | None
 
 In: `results.json` of each benchmark, `replicas.json`, `learning_curve.json`. None where neither of the last two is
 there.
@@ -28,8 +26,9 @@ there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
@@ -50,10 +49,24 @@ from rewardsmith.records.training import (
     SuspectPair,
     TrainRecord,
 )
-from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, nice_top, rate, rate_grid
+from rewardsmith.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Figure,
+    Grid,
+    Noted,
+    Rate,
+    Section,
+    Sign,
+    Span,
+    nice_top,
+    rate,
+    rate_grid,
+)
 from rewardsmith.report.formatting import (
     Number,
-    as_table,
+    State,
     count,
     decimal,
     duration,
@@ -61,15 +74,25 @@ from rewardsmith.report.formatting import (
     parameters,
     percent,
     plural,
-    prose,
     significant,
+    sparkline,
     visible,
 )
 from rewardsmith.report.reading import Step
-from rewardsmith.report.sections.data import FindingView, finding_view
-from rewardsmith.report.sections.scores import State
+from rewardsmith.report.sections.data import FindingView, finding_block, finding_view
 from rewardsmith.report.sections.verdict import sentence
-from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, path_through, text
+from rewardsmith.report.svg import (
+    LineChart,
+    Scale,
+    drawing,
+    element,
+    line,
+    line_chart,
+    nice_ticks,
+    path_through,
+    text,
+    trend_line,
+)
 
 MAX_POINTS = 300
 LOW, HIGH = "reward_low", "reward_high"
@@ -200,6 +223,71 @@ class TrainingView:
     suspects: tuple[SuspectView, ...]
 
 
+def training_section(train: TrainRecord | None, steps: Sequence[Step], *, suspects: bool = True) -> Section:
+    """The epoch: the margin's trend, curves, facts, what was found. `suspects`: also those of the margin monitor."""
+    training = training_view(train, steps, suspects=suspects)
+    if training is None:
+        return Section("training", "Training", absent=("Training", "train/summary.json"))
+    files = ("train/metrics.jsonl", "train/summary.json")
+    return Section(
+        "training",
+        "Training",
+        tuple(_training_blocks(training)),
+        lead="" if train else "Training has not ended: these are its steps so far.",
+        notes=() if train else ("Training has not ended.",),
+        sources=files if train else files[:1],
+    )
+
+
+def _training_blocks(training: TrainingView) -> Iterator[Block]:
+    monitor, curves = training.monitor, training.curves
+    state: State = "open" if monitor is None or monitor.trend.direction == "too short" else "good"
+    if monitor is not None and (monitor.stopped or monitor.advice):
+        state = "bad" if monitor.stopped else "warn"
+    drawn = f"{how_drawn(curves)} Dashed in the margin’s chart: its trend." if curves else ""
+    yield Block(
+        "",
+        reading=f"{training.verdict.capitalize()}. {training.trend}" if training.trend else "",
+        state=state,
+        texts=(training.advice,) if training.advice else (),
+        figures=epoch_charts(training),
+        facts=training.facts,
+        grids=(_curve_grid(curves, drawn),) if curves else (),
+    )
+    yield from (finding_block(found) for found in training.findings)
+    if training.suspects:
+        columns = (
+            Column("Pair", "code"),
+            Column("Source", "words"),
+            Column("Subset", "words"),
+            Column("Step"),
+            Column("Margin"),
+        )
+        rows = tuple((pair.id, pair.source, pair.subset, pair.step, pair.margin) for pair in training.suspects)
+        caption = "Training pairs that the model ranked most confidently against their label"
+        yield Block(
+            "Suspected pairs",
+            note="The model met each pair once, before it had learned it. These were ranked most confidently against "
+            "their label: read them first.",
+            grids=(Grid(caption, columns, rows, titled=False),),
+        )
+
+
+def _curve_grid(curves: Curves, note: str) -> Grid:
+    columns = (Column("Curve", "name"), Column("Over the epoch", "words"), Column("First"), Column("Last"))
+    rows = tuple(
+        (
+            plot.title,
+            sparkline(curves.smooth[plot.field].tolist()),
+            significant(curves.first(plot.field)),
+            significant(curves.last(plot.field)),
+        )
+        for plot in PLOTS
+        if np.isfinite(curves.series[plot.field]).any()
+    )
+    return Grid("Curves of the epoch", columns, rows, note=note, titled=False, drawn=True)
+
+
 def training_view(train: TrainRecord | None, steps: Sequence[Step], *, suspects: bool = True) -> TrainingView | None:
     """What is known of the epoch; None where no step was recorded. `suspects`: also those of the margin monitor."""
     curves = training_curves(steps)
@@ -250,6 +338,15 @@ _STATES: dict[str, State] = {"few": "good", "some": "warn", "many": "bad", "cann
 _SOME, _MANY = 0.03, 0.1
 _WIDTH, _HEIGHT = 380.0, 214.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 330.0, 10.0, 176.0
+
+
+def noise_section(record: LabelNoiseRecord | None) -> Section | None:
+    """What is said about wrong labels; None where they were not estimated."""
+    block = noise_block(record)
+    if block is None:
+        return None
+    sources = (block.source, "train/margins.jsonl")
+    return Section("labels", block.title, (replace(block, title="", source=""),), sources=sources)
 
 
 def noise_block(record: LabelNoiseRecord | None) -> Block | None:
@@ -365,140 +462,55 @@ def noise_plot(bands: Sequence[NoiseBand]) -> Markup:
 _REPLICAS_STATES: dict[str, State] = {"more data": "good", "flat": "warn", "falling": "bad"}
 
 
-@dataclass(frozen=True, slots=True)
-class SeedRow:
-    """One score of the run's own model with its interval over rows, beside its spread over seeds; per cent."""
-
-    benchmark: str
-    subset: str
-    score: Number
-    low: Number
-    high: Number
-    mean: Number
-    std: Number
-    lowest: Number
-    highest: Number
-
-
-@dataclass(frozen=True, slots=True)
-class CurveRow:
-    """One point of the learning curve; `scores` in the order of the benchmarks, each with its interval."""
-
-    share: str
-    pairs: Number
-    scores: tuple[tuple[Number, Number, Number], ...]
-    loss: Number
-    stopped: str
-
-
-@dataclass(frozen=True, slots=True)
-class Variants:
-    """What both pages show. `statement` is the learning curve's answer, `state` its sign."""
-
-    seeds: tuple[int, ...]
-    seed_rows: tuple[SeedRow, ...]
-    stopped: tuple[tuple[str, str], ...]
-    benchmarks: tuple[str, ...]
-    points: tuple[CurveRow, ...]
-    statement: str
-    state: State
-
-
-def variants(
+def variants_section(
     results: Mapping[str, BenchmarkResult], replicas: ReplicasRecord | None, curve: LearningCurveRecord | None
-) -> Variants | None:
-    """From records to rows."""
+) -> Section | None:
+    """What other seeds and other amounts of data gave; None where nothing else was trained."""
     if replicas is None and curve is None:
         return None
-    keys = sorted({key for point in curve.points for key in point.scores}) if curve else []
-    return Variants(
-        seeds=replicas.seeds if replicas else (),
-        seed_rows=tuple(_seed_rows(results, replicas)) if replicas else (),
-        stopped=tuple((seed, visible(reason)) for seed, reason in replicas.stopped.items()) if replicas else (),
-        benchmarks=tuple(visible(key, 60) for key in keys),
-        points=tuple(
-            CurveRow(
-                share=f"{point.fraction:g}",
-                pairs=count(point.pairs),
-                scores=tuple(_triple(point.scores.get(key)) for key in keys),
-                loss=decimal(point.loss, 3),
-                stopped=visible(point.stopped),
-            )
-            for point in (curve.points if curve else ())
+    blocks = (
+        *((_seeds_block(results, replicas),) if replicas else ()),
+        *((_learning_curve_block(curve),) if curve else ()),
+    )
+    return Section("variants", "Seeds and data", blocks)
+
+
+def _seeds_block(results: Mapping[str, BenchmarkResult], record: ReplicasRecord) -> Block:
+    columns = (
+        Column("Benchmark", "name"),
+        Column("Subset", "words"),
+        Column("Score, %", strong=True),
+        Column("95 % interval"),
+        Column("Mean ± std over seeds"),
+        Column("Lowest to highest"),
+    )
+    rows = tuple(
+        _seed_row(results.get(key), key, name, found)
+        for key, spread in record.spread.items()
+        for name, found in spread.items()
+    )
+    caption = "Scores in per cent with their interval over rows and their spread over seeds"
+    return Block(
+        "The same spec with other seeds",
+        note=f"Trained with the seeds {', '.join(map(str, record.seeds))}; the first is this run’s model. The interval "
+        "says what other rows would change, the spread what another training would.",
+        grids=(Grid(caption, columns, rows, titled=False, look="plain"),),
+        lines=tuple(
+            Sign("warn", f"seed {seed} has no scores: {visible(reason)}") for seed, reason in record.stopped.items()
         ),
-        statement=visible(curve.statement, 1000) if curve else "",
-        state=_REPLICAS_STATES.get(curve.verdict, "open") if curve else "open",
+        source="replicas.json",
     )
 
 
-def as_lines(found: Variants) -> Iterator[str]:
-    """The section as Markdown."""
-    yield "## Seeds and data"
-    if found.seed_rows:
-        yield from ("", "### The same spec with other seeds", "", seeds_in_words(found.seeds), "")
-        yield from as_table(
-            ["Benchmark", "Subset", "Score, %", "95 % interval", "Mean ± std over seeds", "Lowest to highest"],
-            [_seed_cells(row) for row in found.seed_rows],
-            right=range(2, 6),
-        )
-        for seed, reason in found.stopped:
-            yield from ("", f"Seed {seed} has no scores: {prose(reason)}")
-    if found.points:
-        yield from ("", "### Learning curve", "", prose(found.statement), "")
-        yield from as_table(
-            ["Share", "Pairs", *(prose(name) for name in found.benchmarks), "Held-out loss"],
-            [_curve_cells(row) for row in found.points],
-            right=range(1, len(found.benchmarks) + 3),
-        )
-
-
-def _curve_cells(row: CurveRow) -> list[str]:
-    scores = ["stopped" if row.stopped else _with_interval(score) for score in row.scores]
-    return [row.share, row.pairs.text, *scores, row.loss.text]
-
-
-def seeds_in_words(seeds: tuple[int, ...]) -> str:
-    """Which seeds there are, and what the spread over them says."""
+def _seed_row(result: BenchmarkResult | None, key: str, name: str, found: SeedSpread) -> tuple[Cell, ...]:
+    low, high = _interval(result, name)
     return (
-        f"Trained with the seeds {', '.join(map(str, seeds))}; the first is this run’s model. The interval says what "
-        "other rows would change, the spread what another training would."
-    )
-
-
-def _seed_cells(row: SeedRow) -> list[str]:
-    return [
-        prose(row.benchmark),
-        prose(row.subset),
-        row.score.text,
-        f"{row.low} to {row.high}",
-        f"{row.mean} ± {row.std}",
-        f"{row.lowest} to {row.highest}",
-    ]
-
-
-def _with_interval(score: tuple[Number, Number, Number]) -> str:
-    own, low, high = score
-    return f"{own} ({low} to {high})" if own.value is not None else own.text
-
-
-def _seed_rows(results: Mapping[str, BenchmarkResult], record: ReplicasRecord) -> Iterator[SeedRow]:
-    for key, spread in record.spread.items():
-        for name, found in spread.items():
-            low, high = _interval(results.get(key), name)
-            yield _seed_row(key, name, found, low, high)
-
-
-def _seed_row(key: str, name: str, found: SeedSpread, low: float | None, high: float | None) -> SeedRow:
-    return SeedRow(
-        benchmark=visible(key, 60),
-        subset=visible(name, 60),
-        score=percent(found.scores[0]),
-        low=percent(low),
-        high=percent(high),
-        mean=percent(found.mean),
-        std=percent(found.std),
-        lowest=percent(found.low),
-        highest=percent(found.high),
+        visible(key, 60),
+        visible(name, 60),
+        percent(found.scores[0]),
+        Span(percent(low), percent(high)),
+        f"{percent(found.mean)} ± {percent(found.std)}",
+        Span(percent(found.low), percent(found.high)),
     )
 
 
@@ -510,7 +522,114 @@ def _interval(result: BenchmarkResult | None, name: str) -> tuple[float | None, 
     return result.average_ci or (None, None)
 
 
-def _triple(score: CurveScore | None) -> tuple[Number, Number, Number]:
+def _learning_curve_block(record: LearningCurveRecord) -> Block:
+    keys = sorted({key for point in record.points for key in point.scores})
+    columns = (
+        Column("Share"),
+        Column("Pairs"),
+        Column("Prompts"),
+        *(Column(visible(key, 60)) for key in keys),
+        Column("Held-out loss"),
+    )
+    rows = tuple(
+        (
+            f"{point.fraction:g}",
+            count(point.pairs),
+            count(point.prompts),
+            *(_score_of(point.scores.get(key), stopped=bool(point.stopped)) for key in keys),
+            decimal(point.loss, 3),
+        )
+        for point in record.points
+    )
+    caption = "Scores in per cent of models that were trained on a share of the prompts"
+    return Block(
+        "Learning curve",
+        reading=visible(record.statement, 1000),
+        state=_REPLICAS_STATES.get(record.verdict, "open"),
+        grids=(Grid(caption, columns, rows, titled=False, look="plain"),),
+        lines=tuple(
+            Sign("warn", f"share {point.fraction:g} has no scores: {visible(point.stopped)}")
+            for point in record.points
+            if point.stopped
+        ),
+        source="learning_curve.json",
+    )
+
+
+def _score_of(score: CurveScore | None, *, stopped: bool) -> Cell:
+    if stopped:
+        return "stopped"
     if score is None:
-        return percent(None), percent(None), percent(None)
-    return percent(score.score), percent(score.ci_low), percent(score.ci_high)
+        return percent(None)
+    return Noted(percent(score.score), (Span(percent(score.ci_low), percent(score.ci_high)),))
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """How one field of `StepMetrics` is drawn."""
+
+    field: str
+    title: str
+    caption: str
+    band: tuple[str, str] | None = None
+    references: tuple[tuple[str, float], ...] = ()
+    bounds: tuple[float, float] | None = None
+    smoothed: bool = True
+
+
+PLOTS = (
+    Plot(
+        "margin_mean",
+        "Margin",
+        "Chosen − rejected reward, mean of a step; the band holds the middle 80 % of its pairs.",
+        band=("margin_p10", "margin_p90"),
+        references=(("", 0.0),),
+    ),
+    Plot("loss", "Loss", "−log σ(margin), mean over pairs; a guess costs ln 2.", references=(("guess", math.log(2)),)),
+    Plot(
+        "accuracy",
+        "Accuracy",
+        "Share of pairs ranked as labelled, equal rewards as half.",
+        references=(("guess", 0.5),),
+        bounds=(0.0, 1.0),
+    ),
+    Plot(
+        "reward_mean",
+        "Reward",
+        "Raw rewards of a step: their mean, and one standard deviation either side.",
+        band=(LOW, HIGH),
+    ),
+    Plot("grad_norm", "Gradient norm", "Before clipping."),
+    Plot("learning_rate", "Learning rate", "As applied at each step.", smoothed=False),
+)
+
+
+def epoch_charts(training: TrainingView) -> tuple[Figure, ...]:
+    """All curves with at least one finite value."""
+    curves = training.curves
+    if curves is None:
+        return ()
+    return tuple(
+        Figure(plot.title, plot.caption, line_chart(_chart(plot, curves, training)), name=plot.title)
+        for plot in PLOTS
+        if np.isfinite(curves.series[plot.field]).any()
+    )
+
+
+def _chart(plot: Plot, curves: Curves, training: TrainingView) -> LineChart:
+    raw = curves.series[plot.field].tolist()
+    smooth = curves.smooth[plot.field].tolist() if plot.smoothed else raw
+    steps = curves.steps.tolist()
+    first, last = significant(curves.first(plot.field)), significant(curves.last(plot.field))
+    monitor = training.monitor
+    is_margin = plot.field == "margin_mean" and monitor is not None and monitor.trend.direction != "too short"
+    return LineChart(
+        label=f"{plot.title} over {curves.last_step} steps: from {first} to {last}",
+        steps=steps,
+        raw=raw,
+        smooth=smooth,
+        band=(curves.smooth[plot.band[0]].tolist(), curves.smooth[plot.band[1]].tolist()) if plot.band else None,
+        references=dict(plot.references),
+        trend=trend_line(steps, raw, monitor.trend.slope_per_step) if is_margin and monitor else None,
+        bounds=plot.bounds,
+    )

@@ -10,20 +10,21 @@ Worked out from the records alone, never from what a manifest claims: a report t
 
 Gates and warnings as rows: what was asked, what was found, the verdict.
 
-gate_rows(records.gates) → rows, gates before warnings, what does not pass first
+    gates_section(gates) → Section          gates before warnings, what does not pass first
+    gates_verdict(outcomes) → Sign          PASS where every gate does
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from rewardsmith.records.checks import Finding
 from rewardsmith.records.run import GateOutcome, GatesRecord
-from rewardsmith.report.formatting import Number, capitalised, percent, plural, significant, visible
+from rewardsmith.report.blocks import Block, Column, Grid, Noted, Section, Sign
+from rewardsmith.report.formatting import Number, State, capitalised, percent, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
-from rewardsmith.report.sections.scores import State
 
 REASONS_SHOWN = 8
 
@@ -236,6 +237,49 @@ class GateRow:
     verdict: str
     state: State
     message: str
+
+
+def gates_section(gates: GatesRecord | None) -> Section:
+    """Every gate and warning with what it asked and what it found."""
+    columns = (
+        Column("Verdict", "badge"),
+        Column("Rule", "name"),
+        Column("Of", "words"),
+        Column("Value"),
+        Column("Threshold"),
+        Column("In words", "words"),
+    )
+    rows = tuple(
+        (
+            Sign(row.state, row.verdict),
+            Noted(row.rule, ("warning",)) if row.kind == "warning" else row.rule,
+            Noted(row.subset, (row.benchmark,))
+            if row.subset and row.benchmark
+            else row.subset or row.benchmark or "training",
+            row.value,
+            row.threshold,
+            row.message,
+        )
+        for row in gate_rows(gates)
+    )
+    caption = "Gates and warnings with value, threshold and verdict"
+    return Section(
+        "gates",
+        "Gates",
+        (Block("", grids=(Grid(caption, columns, rows, titled=False, look="plain"),)),),
+        lead="A gate decides the exit code; a warning does not. Missing data never passes.",
+        verdicts=(gates_verdict(gates.outcomes),) if gates else (),
+        absent=None if gates and rows else ("Gates", "gates.json"),
+        sources=("gates.json",),
+    )
+
+
+def gates_verdict(outcomes: Iterable[GateOutcome]) -> Sign:
+    """PASS where every gate passes, and how many do."""
+    verdicts = [outcome.verdict for outcome in outcomes if outcome.kind == "gate"]
+    passing = verdicts.count("PASS")
+    word = "PASS" if passing == len(verdicts) else "FAIL"
+    return Sign("good" if word == "PASS" else "bad", f"{word}, {passing} of {len(verdicts)} gates pass")
 
 
 def gate_rows(gates: GatesRecord | None) -> tuple[GateRow, ...]:
