@@ -13,8 +13,8 @@ from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.run import GateOutcome, GatesRecord
 from rewardsmith.records.training import StepMetrics
 from rewardsmith.spec import Spec
-from rewardsmith.training.trackers import TRACKERS
-from rewardsmith.training.trackers.numbers import (
+from rewardsmith.training.trackers import (
+    TRACKERS,
     compared_settings,
     gate_numbers,
     metric_name,

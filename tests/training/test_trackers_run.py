@@ -60,7 +60,7 @@ def open_run(run: TrackedRun) -> Paper:
 def paper(monkeypatch: pytest.MonkeyPatch) -> type[Paper]:
     """Stands in for wandb, which the environment of the tests does not have."""
     Paper.told, Paper.opened, Paper.ended, Paper.fails_at = [], [], [], None
-    monkeypatch.setitem(TRACKERS, "wandb", TrackerKind("json", "wandb", __name__, "log in"))
+    monkeypatch.setitem(TRACKERS, "wandb", TrackerKind("json", "wandb", lambda run: open_run(run), "log in"))
     return Paper
 
 

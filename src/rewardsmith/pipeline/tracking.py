@@ -27,12 +27,15 @@ from rewardsmith.records.run import GatesRecord, TrackersRecord, TrackerState
 from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.spec import Spec, digest
 from rewardsmith.training.metrics import read_steps
-from rewardsmith.training.trackers import TRACKERS, TrackedRun, Tracker, require_trackers
-from rewardsmith.training.trackers.numbers import (
+from rewardsmith.training.trackers import (
+    TRACKERS,
     Numbers,
+    TrackedRun,
+    Tracker,
     compared_settings,
     gate_numbers,
     probe_numbers,
+    require_trackers,
     result_numbers,
     step_numbers,
 )

@@ -61,7 +61,7 @@ class PlannedMachine(Record):
     """What the numbers are for."""
 
     kind: Literal["cpu", "cuda", "mps"]
-    """Of device."""
+    """Kind of device."""
     name: str
     """Of one device."""
     nodes: int
