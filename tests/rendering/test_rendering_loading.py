@@ -166,3 +166,17 @@ def test_a_few_words_are_a_vocabulary(tmp_path):
     content["vocab"]["rhine"] = 4
     edited("tokenizer.json", lambda said: said.update(model=content))(tmp_path)
     assert load_renderer(tmp_path, max_length=99)
+
+
+def test_an_unknown_token_that_only_the_class_brings_is_not_missed(tmp_path):
+    """Qwen2's class says <|endoftext|>; a byte-level vocabulary without it (as DeepSeek-R1-Distill-Qwen's) is whole."""
+    whole = build([*CHATML_TOKENS, "<|pad|>"], CHATML, eos_token="<|im_end|>", pad_token="<|pad|>")
+    whole.save_pretrained(tmp_path)
+    edited("tokenizer.json", lambda content: take_out_token(content, "<|endoftext|>"))(tmp_path)
+    edited("tokenizer_config.json", lambda content: content.update(tokenizer_class="Qwen2Tokenizer"))(tmp_path)
+    assert load_renderer(tmp_path, max_length=99).ids(GOOD).size
+
+
+def take_out_token(content, token):
+    content["added_tokens"] = [one for one in content["added_tokens"] if one["content"] != token]
+    content["model"]["vocab"].pop(token, None)

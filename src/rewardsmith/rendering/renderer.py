@@ -677,7 +677,11 @@ def _lost_special(tokenizer: Any, vocabulary: dict[str, int], added: set[str], f
     if path.is_file():
         beside = (folder / name for name in ("added_tokens.json", "tokenizer_config.json"))
         held = path.read_text(encoding="utf-8") + "".join(_added_in(file) for file in beside)
-        for name in ("eos_token", "bos_token", "unk_token"):
+        # Classes bring an unk_token of their own (Qwen2: <|endoftext|>), which a byte-level vocabulary never writes:
+        # DeepSeek-R1-Distill-Qwen has none.
+        model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+        unknown = ("unk_token",) if getattr(model, "unk_token", None) is not None else ()
+        for name in ("eos_token", "bos_token", *unknown):
             token = getattr(tokenizer, name, None)
             forms = (json.dumps(token), json.dumps(token, ensure_ascii=False))
             if token and not any(form in held for form in forms):
