@@ -32,6 +32,8 @@ def test_lengths_are_the_checks_once_there_is_one(world: World) -> None:
     spec = world.write_spec()
     assert world("check", spec).code == 0
     plan = world("plan", spec, "--json").json()
+    assert plan["model"]["kernel"] == "calls"
+    assert "; attention: calls" in world("plan", spec).out
     check = world("check", spec, "--json").json()
     tokens = check["tokens"]
     assert plan["tokens"]["pairs"] == check["train_pairs"] == 40
@@ -49,6 +51,7 @@ def test_a_named_gpu_and_a_budget(world: World) -> None:
         "--pairs", "1000", "--latency-ms", "2000", "--cost-per-million", "5000", "--rewards", "1000000", "--json",
     )  # fmt: skip
     plan = answer.json()
+    assert plan["model"]["kernel"] == "varlen"
     assert answer.code == 0
     assert (plan["machine"]["name"], plan["machine"]["price"], plan["choice"]["strategy"]) == ("l4-24gb", 2.0, "ddp")
     assert (plan["advice"]["kind"], plan["advice"]["budget_seconds"]) == ("hybrid", 2.0)

@@ -10,12 +10,21 @@ from hypothesis import strategies as st
 
 from rewardsmith.errors import SpecError
 from rewardsmith.modeling.shapes import LinearMap, ModelShape
-from rewardsmith.planning.backend import ROOM, choose_backend, memory_table, strategies
+from rewardsmith.planning.backend import LONGEST_ROW, ROOM, auto_tokens, choose_backend, memory_table, strategies
 from rewardsmith.planning.hardware import ACCELERATORS, GIB, Machine, accelerator_machine, cpu_machine, plan_machine
-from rewardsmith.planning.memory import Adapter, MicroBatch, Numerics, TrainingSetup, training_memory, weight_bytes
+from rewardsmith.planning.memory import (
+    Adapter,
+    MicroBatch,
+    Numerics,
+    TrainingSetup,
+    activation_memory,
+    most_tokens,
+    training_memory,
+    weight_bytes,
+)
 from rewardsmith.planning.time import Lengths, assumed_lengths, attended_keys, lengths_of, micro_batch, passes
 from rewardsmith.records.tokens import LengthBin, TokenSummary, TokenWaste
-from rewardsmith.spec import HardwareSpec
+from rewardsmith.spec import HardwareSpec, Spec
 
 SHAPE = ModelShape(
     family="llama", parameters=1_000_000_000, embeddings=100_000_000, active=900_000_000, layers=30,
@@ -223,3 +232,40 @@ def test_an_unknown_accelerator_is_refused_with_the_nearest() -> None:
 
 def test_every_accelerator_names_its_sheet() -> None:
     assert all(device.sheet and device.tflops > 0 and device.price > 0 for device in ACCELERATORS.values())
+
+
+@pytest.mark.parametrize("setup", [FULL, LORA, BF16], ids=["float32", "lora", "bfloat16"])
+@pytest.mark.parametrize("strategy", ["single", "ddp", "fsdp"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_most_tokens_fill_the_memory_and_no_more(setup: TrainingSetup, strategy: str, checkpointing: bool) -> None:
+    setup, limit = replace(setup, checkpointing=checkpointing), 60e9
+    tokens = most_tokens(setup, limit, strategy, 4)
+    assert tokens > 1000
+
+    def peak(count: int) -> float:
+        return training_memory(replace(setup, batch=MicroBatch(count)), strategy, 4).peak
+
+    assert peak(tokens) <= limit < peak(tokens + 1)
+
+
+def test_what_auto_comes_to_by_hand() -> None:
+    """1B in bfloat16 on 40 GiB: 90 % of it less 2 bytes each of weights, gradients and two moments, over a token's."""
+    spec, machine = Spec(), gpu(40, per_node=1)
+    held = activation_memory(SHAPE, BF16.numerics, tokens=1.0)
+    by_hand = int((0.9 * 40 * GIB - 8e9) / (held.saved + held.working))
+    assert auto_tokens(spec, BF16, LENGTHS, machine) == by_hand // 128 * 128
+    assert auto_tokens(spec, BF16, LENGTHS, gpu(400, per_node=1)) == LONGEST_ROW
+    # Nothing fits: a pair of two texts of 300 tokens is still never parted.
+    assert auto_tokens(spec, BF16, LENGTHS, gpu(4, per_node=1)) == 600
+    # 18 GiB hold whole weights, buckets, and a row of few tokens; shares leave room for a useful one.
+    assert auto_tokens(spec, BF16, LENGTHS, gpu(18, per_node=4)) > 4096 > most_tokens(BF16, 0.9 * 18 * GIB, "ddp", 4)
+    assert auto_tokens(spec, BF16, LENGTHS, cpu_machine(40 * GIB, 2)) is None
+    stated = Spec.model_validate({"training": {"tokens_per_micro_batch": 512}})
+    assert auto_tokens(stated, BF16, LENGTHS, machine) is None
+
+
+def test_copies_of_keys_count() -> None:
+    """Twice the keys and values: 2 · 512 numbers of 2 bytes more a token and layer, the last one included."""
+    twice = replace(BF16.numerics, gathered=2.0)
+    more = activation_memory(SHAPE, twice, tokens=10).saved - activation_memory(SHAPE, BF16.numerics, tokens=10).saved
+    assert more == 10 * 30 * 2 * 512 * 2

@@ -18,7 +18,7 @@ from rewardsmith.report.reading import RowRewards, RunRecords, read_run
 from rewardsmith.report.sections.checklist import checklist
 from rewardsmith.report.sections.component_map import component_map
 from rewardsmith.report.sections.scores import reward_table, score_table
-from rewardsmith.report.sections.training import MAX_POINTS, training_curves, trend_in_words
+from rewardsmith.report.sections.training import MAX_POINTS, training_curves, training_view, trend_in_words
 from rewardsmith.report.sections.verdict import judge_run
 from rewardsmith.report.view import view
 
@@ -330,3 +330,19 @@ def test_a_view_of_nothing_and_of_hostile_names_is_whole(tmp_path: Path) -> None
     assert findings[0].title.startswith("Pairs over the length limit<script>")
     assert HOSTILE.startswith("<script>")
     assert len(shown["scores"].blocks[0].grids[0].rows) == len(SUBSETS)
+
+
+def test_forward_passes_are_counted_by_kernel_where_the_record_says() -> None:
+    older = train_record()
+    facts = dict(training_view(older, ()).facts)
+    assert not {"Attention", "Optimizer"} & facts.keys()
+    newer = older.model_copy(
+        update={
+            "optimizer": "adamw_torch_fused",
+            "tokens_per_micro_batch": 23936,
+            "kernels": {"flex": 3, "varlen": 1200},
+        }
+    )
+    facts = dict(training_view(newer, ()).facts)
+    assert facts["Optimizer"] == "adamw_torch_fused"
+    assert facts["Attention"] == "forward passes of at most 23,936 tokens by kernel: flex 3, varlen 1,200"

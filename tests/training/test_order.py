@@ -69,6 +69,11 @@ def test_the_device_says_how_large_a_micro_batch_is_unless_the_spec_does(
     for overrides, wanted in (([], tokens), (["training.tokens_per_micro_batch=512"], 512)):
         spec = load_spec(tmp_path / "spec.yaml", overrides)
         assert make_plan(spec, pairs=8, device=device, bf16_supported=False).token_budget == wanted
+        reckoned = make_plan(spec, pairs=8, device=device, bf16_supported=False, auto_tokens=640)
+        assert reckoned.token_budget == (640 if not overrides else wanted)
+    for word in ("auto", "null"):
+        spec = load_spec(tmp_path / "spec.yaml", [f"training.tokens_per_micro_batch={word}"])
+        assert spec.training.tokens_per_micro_batch == "auto"
 
 
 def test_another_order_is_refused(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from trl import RewardConfig
 
 from conftest import make_pairs
 from rewardsmith import bradley_terry
-from rewardsmith.modeling.layouts import PaddedBatches, PairIds, choose_layout
+from rewardsmith.modeling.layouts import PaddedBatches, PairIds, Part, choose_layout
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.plan import StepSampler, order_pairs
-from rewardsmith.training.trl_backend import WholeStepTrainer
+from rewardsmith.training.trl_backend import WholeStepTrainer, optimizer_of
 
 PAIRS = 24
 
@@ -140,3 +140,47 @@ def test_step_loss_is_the_bradley_terry_loss_of_its_rewards(world: SimpleNamespa
         assert metrics.loss == pytest.approx(bradley_terry.loss(margins, np.zeros_like(margins)), abs=1e-6)
         assert metrics.margin_mean == pytest.approx(float(np.mean(margins)), abs=1e-9)
         assert metrics.accuracy == pytest.approx(float(np.mean(margins > 0) + np.mean(margins == 0) / 2))
+
+
+def test_each_step_is_laid_out_while_the_one_before_is_computed(world: SimpleNamespace, tmp_path: Path) -> None:
+    """10, 10 and 4 pairs: three layouts in all, each of its own step's pairs; forward passes are counted by kernel."""
+    model = fresh_model(world, ours=True)
+    layout = choose_layout("tree", model, world.renderer.pad_token_id)
+    cuts: list[tuple[int, int]] = []
+    steps: list[int] = []
+
+    class Counted:
+        name = layout.name
+
+        def cut(self, pairs: list[PairIds], token_budget: int) -> list[Part]:
+            cuts.append((len(steps), len(pairs)))
+            return layout.cut(pairs, token_budget)
+
+    order = order_pairs(np.arange(PAIRS), "shuffled", 1)
+    trainer = WholeStepTrainer(
+        model=model,
+        args=config(tmp_path, PAIRS),
+        train_dataset=as_dataset(world.ids).with_format("numpy"),
+        processing_class=world.renderer.tokenizer,
+        sampler=StepSampler(order, 10),
+        prompts_P=np.arange(PAIRS),
+        layout=Counted(),
+        token_budget=400,
+        fingerprint="",
+        on_step=lambda metrics, indices, margins: bool(steps.append(sorted(indices))),
+    )
+    trainer.train()
+    assert cuts == [(0, 10), (0, 10), (1, 4)], "the second and the third before the first and the second are written"
+    assert steps == [sorted(order[start : start + 10].tolist()) for start in (0, 10, 20)]
+    parts = sum(len(layout.cut([world.ids[i] for i in step], 400)) for step in steps)
+    assert trainer.kernels == {"calls": parts}
+
+
+def test_a_step_knows_the_one_after_it() -> None:
+    sampler = StepSampler(np.array([4, 2, 0, 1, 3]), 2)
+    assert (sampler.after([4, 2]), sampler.after([0, 1]), sampler.after([3])) == ([0, 1], [3], [])
+
+
+def test_a_gpu_gets_the_fused_optimizer() -> None:
+    assert optimizer_of("cuda") == {"optim": "adamw_torch_fused"}
+    assert optimizer_of("cpu") == {}

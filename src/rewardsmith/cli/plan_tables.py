@@ -56,7 +56,8 @@ def _sizes(plan: PlanRecord) -> Table:
         "machine": f"{machine.nodes} × {machine.devices_per_node} × {machine.name}, {gib(machine.memory)} GiB each",
         "pair": f"{tokens.of_pair:,.0f} tokens as {model.layout}"
         + (f" ({model.why_padded})" if model.why_padded else ""),
-        "pass": f"{tokens.micro_batch:,.0f} tokens; {tokens.passes_per_step} a device and step",
+        "pass": f"{tokens.micro_batch:,.0f} tokens; {tokens.passes_per_step} a device and step"
+        + (f"; attention: {model.kernel}" if model.kernel else ""),
     }
     for name, value in rows.items():
         table.add_row(name, value)

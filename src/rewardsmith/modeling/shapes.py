@@ -187,6 +187,7 @@ class ModelShape:
         linears: the matrices of the layers, which adapters may go to.
         positions: most tokens of a text, where the config says so.
         no_tree: why it cannot share prefixes (see `tree_support`); None where it can.
+        softcap: bound of the attention scores (Gemma 2); None for most.
     """
 
     family: str
@@ -212,6 +213,7 @@ class ModelShape:
     linears: tuple[LinearMap, ...]
     positions: int | None
     no_tree: str | None
+    softcap: float | None = None
 
     def targets(self, modules: Literal["all-linear"] | Sequence[str]) -> tuple[LinearMap, ...]:
         """The matrices that adapters go to."""
@@ -291,6 +293,7 @@ def _measure(config: Any, model: nn.Module, layers: nn.ModuleList, no_tree: str 
         linears=tuple(linear._replace(copies=count) for linear, count in linears.items()),
         positions=getattr(config, "max_position_embeddings", None),
         no_tree=no_tree,
+        softcap=getattr(config, "attn_logit_softcapping", None),
     )
 
 

@@ -40,7 +40,7 @@ from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
 from rewardsmith.pipeline import probing
 from rewardsmith.pipeline.cluster import ray_cluster
-from rewardsmith.pipeline.commands.plan import copies_fit, trained_by
+from rewardsmith.pipeline.commands.plan import copies_fit, tokens_here, trained_by
 from rewardsmith.pipeline.context import Job, is_main_process, uses_embedded_data
 from rewardsmith.pipeline.directory import file_sha256, place_fingerprint, versions
 from rewardsmith.pipeline.evaluating import evaluate_renderings, prompt_blind_rewards
@@ -278,6 +278,7 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
                 announce=job.announce(fingerprint),
                 note=job.events.note,
                 held_out=prepared.held_out,
+                auto_tokens=tokens_here(job.spec, job.resources.base),
             ),
             job.events,
         )

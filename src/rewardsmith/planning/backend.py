@@ -10,12 +10,25 @@ network within a pass. Else OpenRLHF over all nodes: ZeRO-2 before ZeRO-3 for th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
+import torch
+
 from rewardsmith.modeling.shapes import ModelShape, Size
+from rewardsmith.modeling.tree_cuda import planned_kernel
 from rewardsmith.planning.hardware import GIB, Machine
-from rewardsmith.planning.memory import Adapter, Numerics, Strategy, TrainingSetup, training_memory
+from rewardsmith.planning.memory import (
+    Adapter,
+    MicroBatch,
+    Numerics,
+    Strategy,
+    TrainingSetup,
+    most_tokens,
+    training_memory,
+)
 from rewardsmith.planning.time import Lengths, micro_batch, passes
 from rewardsmith.records.plan import BackendPlan, MemoryPlan, MemoryUse, PlannedModel, PlannedTokens, TrainingWay
 from rewardsmith.spec import LoraAdapter, Spec
@@ -135,28 +148,66 @@ def training_setups(
     spec: Spec, shape: ModelShape, lengths: Lengths, machine: Machine
 ) -> dict[tuple[Backend, str], TrainingSetup]:
     """What TRL and OpenRLHF would train, with the spec's adapter and with those that it could have."""
-    numbers = planned_numbers(spec, lengths, machine)
-    tree = padded_reason(spec, shape) is None
     setups: dict[tuple[Backend, str], TrainingSetup] = {}
     for name, adapter in _adapters(spec).items():
-        batch = micro_batch(
-            lengths,
-            budget=numbers.token_budget,
-            pairs_per_step=spec.training.pairs_per_step,
-            devices=machine.devices_per_node,
-            tree=tree,
-        )
-        setups["trl", name] = TrainingSetup(
-            shape,
-            _numerics(spec, numbers, machine, adapter),
-            batch,
-            adapter,
-            spec.training.gradient_checkpointing,
-            on_host=machine.kind == "cpu",
-        )
+        setups["trl", name] = _trl_setup(spec, shape, lengths, machine, adapter)
         if adapter is None or not adapter.quantised:
             setups["openrlhf", name] = _openrlhf_setup(spec, shape, lengths, machine, adapter)
     return setups
+
+
+def _trl_setup(
+    spec: Spec, shape: ModelShape, lengths: Lengths, machine: Machine, adapter: Adapter | None
+) -> TrainingSetup:
+    numbers = planned_numbers(spec, lengths, machine)
+    tree = padded_reason(spec, shape) is None
+    setup = TrainingSetup(
+        shape,
+        _numerics(spec, numbers, machine, adapter, tree=tree),
+        MicroBatch(0.0, tree=tree),
+        adapter,
+        spec.training.gradient_checkpointing,
+        on_host=machine.kind == "cpu",
+    )
+    budget = auto_tokens(spec, setup, lengths, machine) or numbers.token_budget
+    batch = micro_batch(
+        lengths,
+        budget=budget,
+        pairs_per_step=spec.training.pairs_per_step,
+        devices=machine.devices_per_node,
+        tree=tree,
+    )
+    return replace(setup, batch=batch)
+
+
+LONGEST_ROW = 65536
+"""Tokens beyond which a longer row gains nothing: its matrices have long been large enough for a GPU. Reasoned."""
+
+SHORTEST_ROW = 4096
+"""Tokens below which a GPU's matrix products are short: rather shares of the weights (FSDP) than that. Reasoned."""
+
+
+def auto_tokens(spec: Spec, setup: TrainingSetup, lengths: Lengths, machine: Machine) -> int | None:
+    """What `training.tokens_per_micro_batch: auto` is on a GPU: as many tokens as its memory holds.
+
+    By the simplest strategy that leaves room for a useful row. A pair is never parted, so that two texts of the longest
+    length are the least. In whole blocks of 128, which is how kernels cut a row.
+
+    Returns:
+        None where the spec says a number, or the machine has no GPU.
+    """
+    if spec.training.tokens_per_micro_batch != "auto" or machine.kind != "cuda":
+        return None
+    pair = math.ceil(2 * lengths.longest)
+    step = spec.training.pairs_per_step * lengths.of_pair(tree=setup.batch.tree)
+    useful = max(pair, min(SHORTEST_ROW, step))
+    found = [
+        min(most_tokens(setup, ROOM * machine.memory, strategy, devices), LONGEST_ROW)
+        for strategy, devices in strategies("trl", machine)
+        if strategy != "fsdp" or setup.adapter is None or not setup.adapter.quantised
+    ]
+    tokens = next((tokens for tokens in found if tokens >= useful), max(found))
+    return max(tokens // 128 * 128, pair)
 
 
 def padded_reason(spec: Spec, shape: ModelShape) -> str | None:
@@ -181,10 +232,15 @@ def _adapters(spec: Spec) -> dict[str, Adapter | None]:
     return {"none": None, "lora": lora, "qlora": qlora}
 
 
-def _numerics(spec: Spec, numbers: TrainingPlan, machine: Machine, adapter: Adapter | None) -> Numerics:
+# Keys and values that varlen attention copies for a token of a pair: its prompt's once more, so less than this.
+GATHERED = 2.0
+
+
+def _numerics(spec: Spec, numbers: TrainingPlan, machine: Machine, adapter: Adapter | None, *, tree: bool) -> Numerics:
     weights = 2 if spec.base_model.dtype == "bfloat16" or (adapter is not None and adapter.quantised) else 4
     compute = 2 if numbers.bf16 or weights == 2 else 4
-    return Numerics(weights, compute, autocast=numbers.bf16, exact_attention=machine.kind == "cpu")
+    gathered = GATHERED if tree and machine.kind == "cuda" and compute == 2 else 1.0
+    return Numerics(weights, compute, autocast=numbers.bf16, exact_attention=machine.kind == "cpu", gathered=gathered)
 
 
 def planned_numbers(spec: Spec, lengths: Lengths, machine: Machine) -> TrainingPlan:
@@ -192,9 +248,11 @@ def planned_numbers(spec: Spec, lengths: Lengths, machine: Machine) -> TrainingP
     return make_plan(spec, pairs=lengths.pairs or 1, device=machine.kind, bf16_supported=machine.kind == "cuda")
 
 
-def model_record(spec: Spec, shape: ModelShape, setup: TrainingSetup, policy: Size) -> PlannedModel:
+def model_record(spec: Spec, shape: ModelShape, setup: TrainingSetup, policy: Size, machine: Machine) -> PlannedModel:
     """Sizes of base and policy."""
     reason = padded_reason(spec, shape)
+    dtype = torch.bfloat16 if setup.numerics.compute == 2 else torch.float32
+    kernel = planned_kernel(machine.kind, dtype, shape.attention // shape.heads, shape.softcap)
     return PlannedModel(
         id=spec.base_model.id,
         family=shape.family,
@@ -208,11 +266,14 @@ def model_record(spec: Spec, shape: ModelShape, setup: TrainingSetup, policy: Si
         why_padded=reason,
         policy_parameters=policy.parameters,
         policy_family=policy.family,
+        kernel=None if reason else kernel,
     )
 
 
-def tokens_record(lengths: Lengths, setup: TrainingSetup, numbers: TrainingPlan, choice: BackendPlan) -> PlannedTokens:
-    """Tokens of a pair, a pass and a step."""
+def tokens_record(
+    lengths: Lengths, setup: TrainingSetup, numbers: TrainingPlan, choice: BackendPlan, auto: int | None
+) -> PlannedTokens:
+    """Tokens of a pair, a pass and a step; `auto` is what a budget of `auto` comes to."""
     of_pair = lengths.of_pair(tree=setup.batch.tree)
     return PlannedTokens(
         pairs=lengths.pairs,
@@ -220,7 +281,7 @@ def tokens_record(lengths: Lengths, setup: TrainingSetup, numbers: TrainingPlan,
         text=lengths.text,
         longest=lengths.longest,
         attended=lengths.attended,
-        budget=numbers.token_budget,
+        budget=auto or numbers.token_budget,
         micro_batch=setup.batch.tokens,
         passes_per_step=passes(numbers.pairs_per_step * of_pair, setup.batch.tokens, choice.devices),
         steps=None if lengths.pairs is None else numbers.steps,

@@ -34,8 +34,9 @@ with its padding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rewardsmith.modeling.shapes import ModelShape
@@ -53,12 +54,14 @@ class Numerics:
         compute: of the matrix products.
         autocast: whether products are computed lower than the weights say, by copies.
         exact_attention: whether attention is computed in float32 all the same (the tree kernel on a CPU).
+        gathered: keys and values kept for each token: more than 1 where branches get copies of their trunk's.
     """
 
     weights: int = 4
     compute: int = 4
     autocast: bool = False
     exact_attention: bool = False
+    gathered: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,7 @@ def _read_bytes(shape: ModelShape, numerics: Numerics, adapter: Adapter | None) 
 
 def _attention_bytes(shape: ModelShape, numerics: Numerics, adapter: Adapter | None) -> float:
     exact = 4 if numerics.exact_attention else numerics.compute
-    held = (2 * shape.attention + 2 * shape.keys) * exact + 4 * shape.heads
+    held = (2 * shape.attention + 2 * shape.keys * numerics.gathered) * exact + 4 * shape.heads
     if adapter is not None and (numerics.autocast or numerics.weights != 4):
         held += shape.attention * (numerics.compute if numerics.autocast else 4)
     elif adapter is None and exact != numerics.compute:
@@ -184,7 +187,7 @@ def _last_layer_bytes(shape: ModelShape, numerics: Numerics, adapter: Adapter | 
     exact = 4 if numerics.exact_attention else numerics.compute
     norms = shape.norms * (shape.hidden * _norm_bytes(shape, numerics, adapter) + 4)
     read = _read_bytes(shape, numerics, adapter) * 2 / max(shape.readers, 2)
-    return norms + read + 2 * shape.keys * exact + _head_norm_bytes(shape, numerics, adapter)
+    return norms + read + 2 * shape.keys * numerics.gathered * exact + _head_norm_bytes(shape, numerics, adapter)
 
 
 def _rank_bytes(shape: ModelShape, adapter: Adapter | None, width: int) -> float:
@@ -243,6 +246,26 @@ class TrainingSetup:
 def training_memory(setup: TrainingSetup, strategy: Strategy = "single", devices: int = 1) -> MemoryUse:
     """The memory of each of `devices` devices under a strategy."""
     return _STRATEGIES[strategy](setup, max(devices, 1))
+
+
+def most_tokens(setup: TrainingSetup, limit: float, strategy: Strategy = "single", devices: int = 1) -> int:
+    """Tokens of a micro-batch with which a device's peak is `limit` bytes; 0 or less where nothing fits.
+
+    The inverse of `training_memory` for a step of several micro-batches: what is left beside weights, gradients,
+    optimizer and buffers, over the bytes of a token.
+    """
+    one = replace(setup, batch=MicroBatch(tokens=1.0, several=True, tree=setup.batch.tree))
+    use = training_memory(one, strategy, devices)
+    held = activation_memory(
+        setup.shape,
+        setup.numerics,
+        tokens=1.0,
+        adapter=setup.adapter,
+        checkpointing=setup.checkpointing,
+        tree=setup.batch.tree,
+    )
+    room = limit - use.weights - use.gradients - use.optimizer - use.buffers - held.casts
+    return math.floor(room / (held.saved + held.working))
 
 
 def _replicated(setup: TrainingSetup, devices: int, *, buckets: bool) -> MemoryUse:

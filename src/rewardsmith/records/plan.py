@@ -55,6 +55,9 @@ class PlannedModel(Record):
     """Of the policy; null where the spec does not say."""
     policy_family: str | None
     """Of the policy; null where it is not known."""
+    kernel: str | None = None
+    """Attention kernel of its rows on this machine: calls, varlen, flex or dense; null where padded, or in older
+    records."""
 
 
 class PlannedMachine(Record):

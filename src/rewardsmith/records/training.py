@@ -7,6 +7,7 @@ Several trainings of one spec: other seeds (`replicas.json`), other amounts of d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -178,6 +179,13 @@ class TrainRecord(Record):
     """What to know of this training."""
     base_notes: tuple[str, ...] = ()
     """What was done when the base was loaded: a wrapper's prefix taken off its weights, a head of its own kept."""
+    optimizer: str | None = None
+    """As transformers names it; null in older records and of OpenRLHF."""
+    tokens_per_micro_batch: int | None = None
+    """The most tokens of a forward pass, what `auto` came to; null in older records and of OpenRLHF."""
+    kernels: Mapping[str, int] = {}
+    """Forward passes since training last started, by attention kernel: calls, varlen, flex, dense, `flex + varlen`
+    where layers differ, padded without a tree. Empty in older records and of OpenRLHF."""
 
 
 class LeftOutPair(Record):

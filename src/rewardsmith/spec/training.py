@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from rewardsmith.spec.section import Fraction, Refusal, Section, only
 
@@ -47,8 +47,11 @@ class TrainingSpec(Section):
     """Pairs per optimizer step, over all processes."""
     order: Literal["shuffled", "by_prompt", "as_given"] = "shuffled"
     """`by_prompt` shuffles prompts and keeps the pairs of each together, to share more; `as_given` keeps the file's."""
-    tokens_per_micro_batch: int | None = Field(None, ge=64)
-    """Most tokens of a micro-batch: memory and speed, never the result. Left out: 2,048 on a CPU, else 16,384."""
+    tokens_per_micro_batch: Annotated[
+        Annotated[int, Field(ge=64)] | Literal["auto"],
+        BeforeValidator(lambda value: "auto" if value is None else value),
+    ] = "auto"
+    """Most tokens of a micro-batch: memory and speed, never the result. `auto`: 2,048 on a CPU, on a GPU what fits."""
     learning_rate: float = Field(1e-5, gt=0.0)
     """Highest learning rate. An adapter or a very small model bears ten times more."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"

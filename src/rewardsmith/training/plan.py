@@ -53,9 +53,18 @@ class StepSampler:
     def __init__(self, order_P: NDArray[np.int64], pairs_per_step: int) -> None:
         self.order_P = order_P
         self.pairs_per_step = pairs_per_step
+        self._start_of: dict[int, int] | None = None
 
     def __len__(self) -> int:
         return -(-len(self.order_P) // self.pairs_per_step)
+
+    def after(self, indices: list[int]) -> list[int]:
+        """The indices of the step that follows this one; empty after the last."""
+        if self._start_of is None:
+            self._start_of = {step[0]: place for place, step in enumerate(self)}
+        place = self._start_of[indices[0]] + 1
+        following: list[int] = self.order_P[place * self.pairs_per_step : (place + 1) * self.pairs_per_step].tolist()
+        return following
 
     def __iter__(self) -> Iterator[list[int]]:
         for start in range(0, len(self.order_P), self.pairs_per_step):
@@ -74,7 +83,10 @@ def deal(parts: list[Part], processes: int) -> list[list[Part | None]]:
 
 
 MICRO_BATCH_TOKENS = {"cpu": 2048}
-"""Tokens of a micro-batch that a device computes fastest: on a CPU its activations then stay in the cache."""
+"""Tokens of a micro-batch that a device computes fastest: on a CPU its activations then stay in the cache.
+
+On a GPU the planner's memory formula says how many fit (`planning.backend.auto_tokens`); 16,384 where nobody asked it.
+"""
 
 # What may change without changing the weights: a killed run resumes and a finished one is not trained again.
 _NOT_WEIGHTS = {"monitor", "checkpoint_every_steps", "reward_range", "seeds"}
@@ -97,9 +109,16 @@ class TrainingPlan:
     order: Order = "shuffled"
 
 
-def make_plan(spec: Spec, *, pairs: int, device: str, bf16_supported: bool) -> TrainingPlan:
-    """Resolve the training section for `pairs` kept pairs on a kind of device."""
+def make_plan(
+    spec: Spec, *, pairs: int, device: str, bf16_supported: bool, auto_tokens: int | None = None
+) -> TrainingPlan:
+    """Resolve the training section for `pairs` kept pairs on a kind of device.
+
+    Args:
+        auto_tokens: of a micro-batch where the spec says `auto`, as the planner reckoned; else the device's own.
+    """
     training = spec.training
+    tokens = training.tokens_per_micro_batch
     steps = math.ceil(pairs / training.pairs_per_step)
     wanted = spec.hardware.precision
     return TrainingPlan(
@@ -109,7 +128,7 @@ def make_plan(spec: Spec, *, pairs: int, device: str, bf16_supported: bool) -> T
         warmup_steps=math.ceil(training.warmup * steps),
         learning_rate=training.learning_rate,
         schedule=training.schedule,
-        token_budget=training.tokens_per_micro_batch or MICRO_BATCH_TOKENS.get(device, 16384),
+        token_budget=(auto_tokens or MICRO_BATCH_TOKENS.get(device, 16384)) if tokens == "auto" else tokens,
         bf16=wanted == "bfloat16" or (wanted == "auto" and bf16_supported and device != "cpu"),
         device=device,
         seed=spec.training_seed,
@@ -144,6 +163,8 @@ def weights_fingerprint(spec: Spec, *, data_fingerprint: str, base_fingerprint: 
     content["training"] = spec.training.model_dump(mode="json", exclude=_NOT_WEIGHTS)
     if spec.training.seeds:  # as a run of the first seed alone would say it: adding seeds trains nothing again
         content["training"]["seed"] = None if spec.training_seed == spec.seed else spec.training_seed
+    if spec.training.tokens_per_micro_batch == "auto":  # as it was written before it had a name
+        content["training"]["tokens_per_micro_batch"] = None
     content["export"] = spec.export.model_dump(mode="json")
     if spec.backend == "openrlhf":
         decides = {"version", "zero_stage", "pairs_per_micro_batch", "offload_optimizer", "packing"}

@@ -17,6 +17,8 @@ TRL's loss (`compute_loss`), optimizer, schedule, checkpoints and loop run uncha
   averages micro-batch means, which weighs pairs unequally when micro-batches differ in size; here every pair weighs
   the same whatever the cut and however many processes share the step.
 - Gradients are synchronised once a step, on the last micro-batch.
+- A GPU is not waited for between micro-batches, but for the numbers that TRL's `compute_loss` reads of each: rewards
+  are read when the step is written down, and the next step is laid out before that.
 - Each step is written down with the rewards of all its pairs, gathered from all processes.
 - A checkpoint is marked complete after its last file. The one before it stays until the next is to be written: it is
   what a resume falls back on, and there are never more than two on the disk.
@@ -41,6 +43,7 @@ import resource
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -59,11 +62,12 @@ from trl import RewardConfig, RewardTrainer
 import rewardsmith
 from rewardsmith.errors import MarginStop, ModelError
 from rewardsmith.modeling.checkpoint import save_checkpoint
-from rewardsmith.modeling.layouts import Layout, PairIds, Part, choose_layout
+from rewardsmith.modeling.layouts import Layout, PairIds, Part, choose_layout, send_inputs
 from rewardsmith.modeling.loading import choose_device, load_base
 from rewardsmith.modeling.regimes import Regimes, regimes_of
 from rewardsmith.modeling.shapes import Size
 from rewardsmith.modeling.stored import quiet_upstream
+from rewardsmith.modeling.token_tree import TreeLayout
 from rewardsmith.modeling.weights import check_saved
 from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.records.checks import Finding
@@ -262,11 +266,10 @@ class Step(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What one micro-batch showed: pairs, chosen and rejected rewards, tokens computed."""
+    """What one micro-batch showed: pairs, rewards (all chosen, then all rejected), tokens computed."""
 
     indices: list[int]
-    chosen: list[float]
-    rejected: list[float]
+    rewards: torch.Tensor
     tokens: int
 
 
@@ -282,6 +285,7 @@ class WholeStepTrainer(RewardTrainer):
         token_budget: int,
         fingerprint: str,
         on_step: OnStep,
+        note: Callable[[str], None] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -291,8 +295,12 @@ class WholeStepTrainer(RewardTrainer):
         self.token_budget = token_budget
         self.fingerprint = fingerprint
         self.on_step = on_step
+        self.note = note
+        self.kernels: Counter[str] = Counter()
         self._seen: list[Seen] = []
         self._started = 0.0
+        self._row: TreeLayout | None = None
+        self._next: tuple[list[int], list[Part]] | None = None
 
     def get_train_dataloader(self) -> DataLoader[Step]:
         """Whole steps, the same on every process: `training_step` deals them out, so accelerate must not shard them."""
@@ -304,29 +312,54 @@ class WholeStepTrainer(RewardTrainer):
         self._started = time.perf_counter()
         self._seen = []
         model.train()
-        parts = self.layout.cut(inputs.pairs, self.token_budget)
+        parts = self._parts_of(inputs)
         mine = deal(parts, self.accelerator.num_processes)[self.accelerator.process_index]
         total = torch.zeros((), device=self.args.device)
         for turn, part in enumerate(mine, start=1):
             with nullcontext() if turn == len(mine) else self.accelerator.no_sync(model):
                 total += self._micro_step(model, inputs, part or parts[-1], counts=part is not None)
+        self._lay_out_next(inputs)
         return total
+
+    def _parts_of(self, step: Step) -> list[Part]:
+        """The micro-batches of a step: laid out already while the one before was computed, or now."""
+        ahead, self._next = self._next, None
+        if ahead is not None and ahead[0] == step.indices:
+            return ahead[1]
+        return self.layout.cut(step.pairs, self.token_budget)
+
+    def _lay_out_next(self, step: Step) -> None:
+        """Cut the next step into micro-batches before this one's results are waited for."""
+        indices = self.sampler.after(step.indices)
+        if indices:
+            rows = _as_step([self.train_dataset[index] for index in indices])
+            self._next = (indices, self.layout.cut(rows.pairs, self.token_budget))
 
     def _micro_step(self, model: Any, step: Step, part: Part, *, counts: bool) -> torch.Tensor:
         """Forward and backward of some pairs of a step; at weight 0 where the turn does not count (see `deal`)."""
         share = len(part.indices) / len(step.pairs) if counts else 0.0
-        inputs = self._prepare_inputs(part.inputs())
+        inputs = send_inputs(part.inputs(), self.args.device)
         tokens = int(inputs["input_ids"].numel())
+        row: TreeLayout | None = inputs.get("tree_layout")
+        if row is not None and self._row is not None:
+            row.prepare_like(self._row)
+        self._row = row
         with self.compute_loss_context_manager(), self._without_gathering():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
         # Data-parallel training averages gradients over processes; the step's loss is a mean over all of its pairs.
         loss = loss * share * self.accelerator.num_processes
         self.accelerator.backward(loss)
         if counts:
-            chosen, rejected = outputs.logits.detach().float().squeeze(-1).chunk(2)
             indices = [step.indices[index] for index in part.indices]
-            self._seen.append(Seen(indices, chosen.tolist(), rejected.tolist(), tokens))
+            self._seen.append(Seen(indices, outputs.logits.detach().float().squeeze(-1), tokens))
+            self._count_kernels(row)
         return cast("torch.Tensor", loss.detach())
+
+    def _count_kernels(self, row: TreeLayout | None) -> None:
+        name = "padded" if row is None else " + ".join(sorted(row.kernels))
+        if name not in self.kernels and self.note is not None and self.args.device.type != "cpu":
+            self.note(f"attention: {name}")
+        self.kernels[name] += 1
 
     @contextmanager
     def _without_gathering(self) -> Iterator[None]:
@@ -348,7 +381,13 @@ class WholeStepTrainer(RewardTrainer):
             self._write_step(logs)
 
     def _write_step(self, logs: dict[str, float]) -> None:
-        seen: Sequence[Seen] = gather_object(self._seen) if self.accelerator.num_processes > 1 else self._seen
+        rewards = [one.rewards.cpu().chunk(2) for one in self._seen]  # the one wait of a step
+        seen = [
+            (one.indices, chosen.tolist(), rejected.tolist(), one.tokens)
+            for one, (chosen, rejected) in zip(self._seen, rewards, strict=True)
+        ]
+        if self.accelerator.num_processes > 1:
+            seen = gather_object(seen)
         self._seen = []
         if not math.isfinite(logs["loss"]):
             raise ModelError(
@@ -356,21 +395,21 @@ class WholeStepTrainer(RewardTrainer):
                 where="training.learning_rate",
                 fix="lower it, raise training.warmup, or train in float32; the last complete checkpoint is kept",
             )
-        indices = [index for part in seen for index in part.indices]
-        chosen = np.array([reward for part in seen for reward in part.chosen])
-        rejected = np.array([reward for part in seen for reward in part.rejected])
+        indices = [index for part, _, _, _ in seen for index in part]
+        chosen_P = np.array([reward for _, part, _, _ in seen for reward in part])
+        rejected_P = np.array([reward for _, _, part, _ in seen for reward in part])
         metrics = step_metrics(
             step=self.state.global_step,
-            chosen=chosen,
-            rejected=rejected,
+            chosen=chosen_P,
+            rejected=rejected_P,
             prompts=len(np.unique(self.prompts_P[indices])),
-            tokens=sum(part.tokens for part in seen),
+            tokens=sum(tokens for _, _, _, tokens in seen),
             loss=float(logs["loss"]),
             grad_norm=float(logs["grad_norm"]) if "grad_norm" in logs else None,
             learning_rate=float(logs["learning_rate"]),
             seconds=time.perf_counter() - self._started,
         )
-        if self.on_step(metrics, indices, chosen - rejected):
+        if self.on_step(metrics, indices, chosen_P - rejected_P):
             self.control.should_training_stop = True
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -423,6 +462,7 @@ class TrainJob:
         note: told what deserves a line on the terminal.
         held_out: pairs that are not trained on; OpenRLHF evaluates on some of them.
         sharded: each of several processes holds a share of weights, gradients and optimizer (FSDP).
+        auto_tokens: of a micro-batch where the spec says `auto`, as the planner reckoned them for this device.
     """
 
     spec: Spec
@@ -442,6 +482,7 @@ class TrainJob:
     note: Callable[[str], None] | None = None
     held_out: Sequence[PreferencePair] = ()
     sharded: bool = False
+    auto_tokens: int | None = None
 
 
 @quiet_upstream()
@@ -468,7 +509,13 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     device = choose_device(job.spec.hardware.device)
     if device.type == "cuda":
         refuse_data_parallel(torch.cuda.device_count(), processes=int(os.environ.get("WORLD_SIZE", "0")))
-    plan = make_plan(job.spec, pairs=len(job.pairs), device=device.type, bf16_supported=_supports_bf16(device))
+    plan = make_plan(
+        job.spec,
+        pairs=len(job.pairs),
+        device=device.type,
+        bf16_supported=_supports_bf16(device),
+        auto_tokens=job.auto_tokens,
+    )
     if job.spec.hardware.threads:
         torch.set_num_threads(job.spec.hardware.threads)
     log = StepLog(job.folder)
@@ -548,7 +595,13 @@ def _arguments(job: TrainJob, plan: TrainingPlan) -> RewardConfig:
         seed=plan.seed,
         data_seed=plan.seed,
         dataloader_pin_memory=False,
+        **optimizer_of(plan.device),
     )
+
+
+def optimizer_of(device: str) -> dict[str, str]:
+    """On a GPU one fused kernel updates all weights; elsewhere what transformers takes by itself."""
+    return {"optim": "adamw_torch_fused"} if device == "cuda" else {}
 
 
 def _build_trainer(
@@ -566,6 +619,7 @@ def _build_trainer(
         token_budget=plan.token_budget,
         fingerprint=job.fingerprint,
         on_step=on_step,
+        note=job.note if arguments.should_save else None,
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.is_fsdp_enabled:
@@ -619,6 +673,9 @@ def _summarise(
     outside = range_finding(job.spec.training.reward_range, steps)
     trainable = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
     resumed = step_of(resumable.checkpoint) if resumable.checkpoint else 0
+    counted = [trainer.kernels]
+    if trainer.accelerator.num_processes > 1:
+        counted = gather_object(counted)
     return TrainRecord(
         fingerprint=job.fingerprint,
         data_fingerprint=job.data_fingerprint,
@@ -648,6 +705,9 @@ def _summarise(
         reward_range=job.spec.training.reward_range,
         outside_reward_range=outside[0].count if outside else 0,
         findings=(*damage_finding(resumable.damaged, resumed), *outside, *monitor_finding(verdict)),
+        optimizer=getattr(trainer.args.optim, "value", trainer.args.optim),
+        tokens_per_micro_batch=plan.token_budget,
+        kernels=dict(sorted(sum(counted, Counter()).items())),
     )
 
 

@@ -26,6 +26,7 @@ from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.events import Events
 from rewardsmith.planning.backend import (
     Backend,
+    auto_tokens,
     choose_backend,
     fits,
     memory_table,
@@ -154,9 +155,9 @@ def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine 
         name=spec.name,
         spec_fingerprint=spec.fingerprint(),
         stages=planned_stages(spec, shape, choice),
-        model=model_record(spec, shape, setup, policy),
+        model=model_record(spec, shape, setup, policy, machine),
         machine=machine,
-        tokens=tokens_record(lengths, setup, numbers, choice),
+        tokens=tokens_record(lengths, setup, numbers, choice, auto_tokens(spec, setup, lengths, machine)),
         memory=rows,
         choice=choice,
         time=time,
@@ -205,6 +206,26 @@ def trained_by(spec: Spec, base: str) -> Backend:
         return "trl"
     choice = chosen_backend(spec, read_shape(base, spec.base_model.revision), known_lengths(spec)[0], here)
     return choice.backend if choice.fits else "trl"
+
+
+def tokens_here(spec: Spec, base: str) -> int | None:
+    """What `training.tokens_per_micro_batch: auto` is on this machine's GPU; None on a CPU, or for a stated number.
+
+    Args:
+        base: the folder or hub id that `spec.base_model` resolves to.
+    """
+    here = detect_machine()
+    if here.kind != "cuda" or choose_device(spec.hardware.device).type != "cuda":
+        return None
+    return tokens_on(spec, base, here)
+
+
+def tokens_on(spec: Spec, base: str, here: Machine) -> int | None:
+    """The same for another machine than this."""
+    machine = plan_machine(spec.hardware, here=here)
+    shape, lengths = read_shape(base, spec.base_model.revision), known_lengths(spec)[0]
+    setup = training_setups(spec, shape, lengths, machine)["trl", spec.adapter.kind]
+    return auto_tokens(spec, setup, lengths, machine)
 
 
 def copies_fit(spec: Spec, base: str, workers: int) -> bool:

@@ -309,6 +309,7 @@ def training_view(train: TrainRecord | None, steps: Sequence[Step], *, suspects:
                 "Device",
                 f"{visible(train.device, 60)}, {train.dtype}, {plural(train.processes, 'process', 'processes')}",
             ),
+            *_passes(train),
             ("Steps", f"{train.steps:,} of {plural(train.pairs_per_step, 'pair')}"),
             ("Prompts a step", f"{significant(train.prompts_per_step)}"),
             ("Peak memory", f"{significant(train.peak_memory / 2**30)} GiB"),
@@ -319,6 +320,18 @@ def training_view(train: TrainRecord | None, steps: Sequence[Step], *, suspects:
         findings=tuple(finding_view(finding) for finding in train.findings),
         suspects=tuple(_suspect(pair) for pair in monitor.suspects if suspects),
     )
+
+
+def _passes(train: TrainRecord) -> tuple[tuple[str, str], ...]:
+    """How the forward passes were computed; nothing for records that do not say."""
+    facts = []
+    if train.optimizer:
+        facts.append(("Optimizer", visible(train.optimizer, 40)))
+    if train.kernels:
+        counted = ", ".join(f"{visible(name, 40)} {number:,}" for name, number in train.kernels.items())
+        most = f" of at most {train.tokens_per_micro_batch:,} tokens" if train.tokens_per_micro_batch else ""
+        facts.append(("Attention", f"forward passes{most} by kernel: {counted}"))
+    return tuple(facts)
 
 
 def _suspect(pair: SuspectPair) -> SuspectView:

@@ -86,7 +86,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "training.tokens_per_micro_batch",
-        lambda spec: spec.training.tokens_per_micro_batch is not None,
+        lambda spec: spec.training.tokens_per_micro_batch != "auto",
         "would be ignored: OpenRLHF counts the pairs of a micro-batch, not their tokens",
         "leave it out and write openrlhf.pairs_per_micro_batch",
     ),
