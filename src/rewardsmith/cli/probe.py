@@ -74,7 +74,7 @@ def probe(
     raise typer.Exit(0 if passed else 1)
 
 
-def _policy(settings: Spec, source: str, out: Path, model: Path | None, *, cache: bool, as_json: bool) -> None:
+def _policy(settings: Spec, source: str, out: Path, model: str | None, *, cache: bool, as_json: bool) -> None:
     with live() as events:
         from rewardsmith.pipeline import policy_job
 
@@ -90,7 +90,7 @@ def _policy(settings: Spec, source: str, out: Path, model: Path | None, *, cache
 
 
 def _settings(
-    spec: Path | None, model: Path | None, overrides: list[str] | None, pairs: int | None, seed: int | None
+    spec: Path | None, model: str | None, overrides: list[str] | None, pairs: int | None, seed: int | None
 ) -> Spec:
     """The spec with the command's own options; without one, the defaults with every probe a gate."""
     from rewardsmith.spec import Spec

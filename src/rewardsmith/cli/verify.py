@@ -21,7 +21,10 @@ def verify(
     model: Annotated[str, typer.Option(metavar="DIR", help="A checkpoint folder or hub id.", show_default=False)],
     against: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="A running server too: http://HOST:PORT, …/models/NAME, or …/get_reward."),
+        typer.Option(
+            metavar="URL",
+            help="A running server or engine too: http://HOST:PORT, …/models/NAME, …/get_reward.",
+        ),
     ] = None,
     server_dtype: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="What that server keeps its weights in.")

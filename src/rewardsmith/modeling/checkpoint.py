@@ -246,6 +246,22 @@ def load_checkpoint(
     return Checkpoint(model, renderer, None, Path(folder), foreign)
 
 
+def load_rendering(folder: str | Path, *, max_length: int = 4096) -> tuple[Renderer, CheckpointRecord | None]:
+    """How a checkpoint's texts become ids, without its weights: they are on another machine.
+
+    Args:
+        folder: as of `open_checkpoint`.
+        max_length: as of `open_checkpoint`.
+
+    Raises:
+        ModelError, RenderingError: its configuration or its tokenizer cannot be used.
+    """
+    record = read_checkpoint_record(folder)
+    if record is not None:
+        return Renderer.from_checkpoint(Path(folder), record.rendering), record
+    return _foreign_renderer(folder, max_length)[0], None
+
+
 @cache
 def say_known_faults(folder: Path) -> None:
     """What an older version is known to have done to this checkpoint, once a process; rewards are verified apart."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from rewardsmith import data, evaluation, gates
+from rewardsmith.addresses import is_address
 from rewardsmith.benchmarks import rendered_upstream
 from rewardsmith.data import Side
 from rewardsmith.errors import MarginStop, NegativeVerdict, UserError
@@ -35,10 +36,10 @@ from rewardsmith.modeling.shapes import check_sizes, lineage_warning
 from rewardsmith.pipeline import probing, stages
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder, read_paths
-from rewardsmith.pipeline.evaluating import as_text, evaluate_renderings, load_benchmark
+from rewardsmith.pipeline.evaluating import as_text, evaluate_renderings, evaluate_with, load_benchmark
 from rewardsmith.pipeline.events import Events, followed
 from rewardsmith.pipeline.label_noise import NOISE_FILE
-from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
+from rewardsmith.pipeline.scorers import any_scorer, note_reuse
 from rewardsmith.pipeline.stages import (
     evaluate_fingerprint,
     labels_fingerprint,
@@ -54,6 +55,7 @@ from rewardsmith.records.files import guard_folder, read_record, write_json, wri
 from rewardsmith.records.run import DryRunRecord, DryRunStage, GatesRecord, StageState
 from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, TrainRecord
 from rewardsmith.rendering import Renderer
+from rewardsmith.scoring import CachedScorer, LocalScorer
 from rewardsmith.spec import BenchmarkSpec, SourceSpec, Spec, dump_spec
 from rewardsmith.spec.evaluation import HELD_OUT, RenderingProtocol
 from rewardsmith.training.trl_backend import find_resumable
@@ -249,7 +251,7 @@ def evaluate_job(
     out: Path,
     events: Events,
     *,
-    model: Path | None = None,
+    model: str | Path | None = None,
     rewards: str | None = None,
     cache: bool = True,
     protocol: RenderingProtocol | None = None,
@@ -257,9 +259,9 @@ def evaluate_job(
 ) -> BenchmarkResult:
     """Score one benchmark into `out`: a checkpoint, the model of a spec's run, or rewards computed elsewhere.
 
-    With `cache`, rewards that this checkpoint gave before are not computed again. `protocol` as in the spec's
-    benchmarks; `checkpoint` when None. With `missing="upstream"` a missing reward counts as the benchmark's own code
-    has it.
+    `model` is a checkpoint, or the URL of a server (`RemoteScorer`). With `cache`, rewards that this checkpoint gave
+    before are not computed again. `protocol` as in the spec's benchmarks; `checkpoint` when None. With
+    `missing="upstream"` a missing reward counts as the benchmark's own code has it.
 
     Raises:
         UserError: not exactly one of the three is given, or it does not fit.
@@ -277,6 +279,11 @@ def evaluate_job(
         )
     names = (evaluation.RESULTS_FILE, evaluation.ROWS_FILE, "gates.json", "summary.md")
     guard_folder(out, names, evaluation.RESULTS_FILE, (data, rewards or data))
+    if protocol == "upstream" and is_address(model):
+        raise UserError(
+            "--protocol upstream renders with the checkpoint's own files, and the model is served elsewhere",
+            fix="leave it out, or name the checkpoint's folder",
+        )
     kind, rows = load_benchmark(BenchmarkSpec(name=benchmark, data=data), data)
     if protocol == "upstream" and not kind.renders_upstream:
         raise UserError(
@@ -285,29 +292,36 @@ def evaluate_job(
         )
     kind = kind.as_upstream() if missing == "upstream" else kind
     settings = spec or Spec()
-    name = rewards or str(checkpoint_folder(settings, model))
+    name = rewards or str(model or checkpoint_folder(settings))
     if rewards is not None:
         found = evaluation.read_offline(rewards, rows.rows)
         noted = replace(rows, note=f"{rows.note} {found.note}".strip())
         done = evaluation.score_rows(kind, noted, found.rewards, seed=settings.seed, model=name, reasons=found.reasons)
     else:
-        done = _score_checkpoint(settings, Path(name), kind, rows, events, cache, protocol or "checkpoint")
+        done = _score_model(settings, name, kind, rows, events, cache, protocol or "checkpoint")
     evaluation.write_evaluation(done, out)
     return done.result
 
 
-def _score_checkpoint(
+def _score_model(
     spec: Spec,
-    model: Path,
+    model: str,
     kind: Benchmark,
     rows: BenchmarkRows,
     events: Events,
     cache: bool,
     protocol: RenderingProtocol,
 ) -> Evaluation:
-    scorer = checkpoint_scorer(spec, model, events, cache=cache)
-    if not scorer.checkpoint.renderer.record.conversational:
+    scorer, name, conversational = any_scorer(spec, model, events, cache=cache)
+    if not conversational:
         rows = as_text(rows)
+
+    def progress(done: int, total: int) -> None:
+        events.progress(f"scoring {rows.title}", done, total)
+
+    if not isinstance(scorer, LocalScorer | CachedScorer):
+        resamples = spec.evaluation.bootstrap
+        return evaluate_with(scorer, kind, rows, seed=spec.seed, resamples=resamples, model=name, progress=progress)
     done = evaluate_renderings(
         scorer,
         protocol,
@@ -315,8 +329,8 @@ def _score_checkpoint(
         rows,
         seed=spec.seed,
         resamples=spec.evaluation.bootstrap,
-        model=str(model),
-        progress=lambda done, total: events.progress(f"scoring {rows.title}", done, total),
+        model=name,
+        progress=progress,
     )
     note_reuse(scorer, events)
     return done

@@ -21,7 +21,7 @@ from rewardsmith.pipeline.context import EMBEDDED, Job
 from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.evaluating import as_text, held_out_rows
 from rewardsmith.pipeline.events import Events
-from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
+from rewardsmith.pipeline.scorers import any_scorer, note_reuse
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.files import guard_folder, write_json
 from rewardsmith.records.probes import PolicySamplesRecord, ProbesRecord
@@ -34,7 +34,7 @@ POLICY_FILE = "policy_samples.json"
 
 
 def probe_job(
-    spec: Spec, data: str | None, out: Path, events: Events, *, model: Path | None = None, cache: bool = True
+    spec: Spec, data: str | None, out: Path, events: Events, *, model: str | Path | None = None, cache: bool = True
 ) -> tuple[ProbesRecord, list[GateOutcome]]:
     """Probe a checkpoint into `out/probes.json`.
 
@@ -56,18 +56,17 @@ def probe_job(
         raise UserError("0 pairs leave nothing to probe", where="evaluation.probes.pairs", fix="write --pairs 200")
     guard_folder(out, (PROBES_FILE,), PROBES_FILE, (data,) if data else ())
     rows = load_rows(data or EMBEDDED, spec.seed)
-    place = checkpoint_folder(spec, model)
-    scorer = checkpoint_scorer(spec, place, events, cache=cache)
-    if not scorer.checkpoint.renderer.record.conversational:
+    scorer, place, conversational = any_scorer(spec, str(model or checkpoint_folder(spec)), events, cache=cache)
+    if not conversational:
         rows = as_text(rows)
-    record = probe_rows(scorer, rows, spec, str(place), lambda done, total: events.progress("probing", done, total))
+    record = probe_rows(scorer, rows, spec, place, lambda done, total: events.progress("probing", done, total))
     note_reuse(scorer, events)
     write_json(out / PROBES_FILE, record)
     return record, gates.probe_outcomes(record, spec.evaluation.gates.probes)
 
 
 def policy_job(
-    spec: Spec, source: str, out: Path, events: Events, *, model: Path | None = None, cache: bool = True
+    spec: Spec, source: str, out: Path, events: Events, *, model: str | Path | None = None, cache: bool = True
 ) -> PolicySamplesRecord:
     """Score a policy's own samples into `out/policy_samples.json`; arguments as in `probe_job`.
 
@@ -76,13 +75,12 @@ def policy_job(
     """
     guard_folder(out, (POLICY_FILE,), POLICY_FILE, (source,))
     found = read_policy_samples(source)
-    place = checkpoint_folder(spec, model)
-    scorer = checkpoint_scorer(spec, place, events, cache=cache)
-    if not scorer.checkpoint.renderer.record.conversational:
+    scorer, place, conversational = any_scorer(spec, str(model or checkpoint_folder(spec)), events, cache=cache)
+    if not conversational:
         found = as_plain_text(found)
     rewards = score_samples(found, scorer, lambda done, total: events.progress("scoring samples", done, total))
     note_reuse(scorer, events)
-    record = policy_record(found, rewards, seed=spec.seed, resamples=spec.evaluation.bootstrap, model=str(place))
+    record = policy_record(found, rewards, seed=spec.seed, resamples=spec.evaluation.bootstrap, model=place)
     record = record.model_copy(update={"missing": missing_samples(found, rewards, scorer)})
     write_json(out / POLICY_FILE, record)
     return record

@@ -28,13 +28,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith import samples
-from rewardsmith.addresses import fault_of_address, without_userinfo
 from rewardsmith.errors import DataError, ModelError, RewardsmithError, UserError
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.pipeline.events import Events
@@ -42,6 +40,7 @@ from rewardsmith.protocols import Scorer
 from rewardsmith.rendering import REASONS, Rendered
 from rewardsmith.scoring import CachedScorer, CheckpointScorer, open_scorer
 from rewardsmith.scoring.cached import model_identity
+from rewardsmith.scoring.connection import parse_address
 from rewardsmith.scoring.ensemble import (
     Combination,
     EnsembleScorer,
@@ -83,12 +82,27 @@ def checkpoint_scorer(spec: Spec, model: str | Path, events: Events, *, cache: b
     )
 
 
+def any_scorer(spec: Spec, model: str, events: Events, *, cache: bool = True) -> tuple[Scorer, str, bool]:
+    """A scorer for a checkpoint or for a server's URL, its name in records, and whether it takes chat messages.
+
+    A server's rewards are not cached: it may serve other weights tomorrow.
+
+    Raises:
+        ModelError: the checkpoint or the device cannot be used, or the server is not there.
+    """
+    if is_url(model):
+        remote = RemoteScorer(model)
+        return remote, remote.url, remote.describe().conversational
+    scorer = checkpoint_scorer(spec, model, events, cache=cache)
+    return scorer, model, scorer.checkpoint.renderer.record.conversational
+
+
 def reward_cache() -> Path:
     """The folder of cached rewards, beside the embedded samples: `$REWARDSMITH_CACHE/rewards`."""
     return samples.cache_folder() / "rewards"
 
 
-def note_reuse(scorer: CheckpointScorer, events: Events) -> None:
+def note_reuse(scorer: Scorer, events: Events) -> None:
     """Say how many rewards were not computed again."""
     if isinstance(scorer, CachedScorer) and scorer.reused:
         events.note(f"  {scorer.reused:,} rewards came from the cache")
@@ -320,14 +334,10 @@ def open_models(
 def _default_name(folder: str) -> str:
     """`runs/helpful/model` is called helpful, `some/folder` folder, `http://host:8000/models/safe` safe."""
     if is_url(folder):
-        if fault := fault_of_address(folder):
-            raise UserError(
-                f"is no address of a reward server: {fault}",
-                where=without_userinfo(folder),
-                fix="write http://HOST:PORT",
-            )
-        parts = urlsplit(folder)
-        return Path(parts.path).name or str(parts.hostname)
+        address = parse_address(folder)
+        return (
+            address.options.get("model", "").replace("/", "-") or Path(address.path).name or str(address.parts.hostname)
+        )
     path = Path(folder)
     return path.parent.name if path.name == "model" and path.parent.name else path.name
 

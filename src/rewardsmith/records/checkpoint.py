@@ -165,7 +165,9 @@ class ExportRecord(Record):
     """Commands that start the target program with these files."""
 
 
-PathName = Literal["recorded", "padded", "saved template", "transformers", "tree", "merged", "bfloat16", "server"]
+PathName = Literal[
+    "recorded", "padded", "saved template", "transformers", "tree", "merged", "bfloat16", "server", "server messages"
+]
 PathVerdict = Literal["PASS", "FAIL", "NO_DATA"]
 
 

@@ -168,11 +168,12 @@ def running_rewards(scorer: LocalScorer, ids_T: Ids) -> RunningRewards:
     regimes = regimes_of(scorer.checkpoint.model)
     one_regime = regimes is None or regimes.key(1) == regimes.key(len(ids_T))
     if supports_tree(scorer.checkpoint.model) is None and one_regime:
-        return RunningRewards(_one_pass(scorer.checkpoint.model, ids_T), "one forward pass, exact for a causal model")
+        return RunningRewards(one_pass(scorer.checkpoint.model, ids_T), "one forward pass, exact for a causal model")
     return _prefix_by_prefix(scorer, ids_T, "the model is not causal" if one_regime else "its positions grow with them")
 
 
-def _one_pass(model: torch.nn.Module, ids_T: Ids) -> NDArray[np.float64]:
+def one_pass(model: torch.nn.Module, ids_T: Ids) -> NDArray[np.float64]:
+    """The reward after each token of a text, shape (T,), of a causal decoder."""
     device = next(model.parameters()).device
     positions_T = torch.arange(len(ids_T), device=device)
     input_ids = torch.from_numpy(np.asarray(ids_T, dtype=np.int64))[None].to(device)

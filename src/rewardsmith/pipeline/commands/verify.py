@@ -7,32 +7,24 @@ bfloat16 within 0.03 standard deviations of the reward with the ranks of the gol
 section 5). Beside the golden conversations stand some made up here, so that a checkpoint cannot pass by heart, and long
 ones, where the maximum length allows: a reward may not depend on the texts beside it.
 
-A running server asked for rewards, natively or as OpenRLHF's client asks.
-
-    way = ask_server("http://127.0.0.1:8000", renderer, conversations)
-    way = ask_server("http://any:TOKEN@127.0.0.1:5000/get_reward", renderer, conversations)
-
-An address that ends in /get_reward is sent rendered texts, one a call, in OpenRLHF's protocol: so its own server can be
-verified as well. Any other address is a server of ours. The token comes from the address or from $REWARDSMITH_TOKEN.
+A running server is asked in its own dialect (`scoring/engines.py`): `rewardsmith serve` conversations, an engine the
+ids that we rendered, as any client asks and twice, because the second time its prefix cache is warm. Where it gives
+other rewards, the faults that are known are done to the model here, and the one that gives the server's rewards is
+named (`scoring/differences.py`). vLLM renders messages too: its template's ids and rewards are a path of their own.
 """
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
-import os
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.addresses import fault_of_address, fault_of_secret, userinfo, without_userinfo
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import (
     BFLOAT16_TOLERANCE,
@@ -48,86 +40,20 @@ from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.modeling.stored import listed
 from rewardsmith.modeling.weights import Compared
 from rewardsmith.pipeline.events import Events
-from rewardsmith.records.bounded import parse_json
 from rewardsmith.records.checkpoint import FileFinding, PathName, PathResult, VerifyRecord
 from rewardsmith.records.files import guard_folder, write_json
-from rewardsmith.rendering import Renderer
-from rewardsmith.scoring.remote import TOKEN_VARIABLE, RemoteScorer
+from rewardsmith.rendering import Ids, Renderer
+from rewardsmith.scoring.differences import Cause, name_cause, other_ids
+from rewardsmith.scoring.engines import Engine, Item, pair_of
+from rewardsmith.scoring.remote import RemoteScorer
 from rewardsmith.statistics import within
 from rewardsmith.types import Conversation, Message
 
-OPENRLHF_PATH = "/get_reward"
 NATIVE_PATH = "/v1/score"
 _SECONDS = 180.0
 _PATIENCE = 5.0
-
-
-def ask_server(url: str, renderer: Renderer, conversations: Sequence[Conversation]) -> Way:
-    """Rewards of a server, NaN where it has none.
-
-    Raises:
-        ModelError: it is not there, refuses the token, or answers something else.
-    """
-    if url.rstrip("/").endswith(OPENRLHF_PATH):
-        return Way(_as_openrlhf(url, [renderer.text(one) for one in conversations]))
-    scorer = RemoteScorer(url.rstrip("/").removesuffix(NATIVE_PATH), timeout=_SECONDS, patience=_PATIENCE)
-    rewards = scorer.score(conversations)
-    return Way(rewards, note=", ".join(f"{count} x {reason}" for reason, count in scorer.missing.items()))
-
-
-def _as_openrlhf(url: str, texts: Sequence[str]) -> Any:
-    shown = without_userinfo(url)
-    if fault := fault_of_address(url):
-        raise ModelError(f"is no address of a server: {fault}", where=shown, fix="write http://HOST:PORT/get_reward")
-    parts = urlsplit(url)
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    rewards = np.full(len(texts), np.nan)
-    for index, text in enumerate(texts):
-        status, content = _post(parts, {"query": [text], "prompts": [], "labels": []}, shown)
-        found = content.get("rewards") if isinstance(content, dict) else None
-        if status == 401:
-            raise ModelError("the server refuses the token", where=shown, fix=f"set ${TOKEN_VARIABLE}")
-        if status != 200 or not isinstance(found, list) or len(found) != 1:
-            raise ModelError(
-                f"the server answers {status} without one reward for the text",
-                where=shown,
-                fix="see the server's log; does it speak OpenRLHF's protocol?",
-            )
-        try:
-            rewards[index] = float(found[0])
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ModelError(
-                "the server answers with a reward that is no number", where=shown, fix="see the server's log"
-            ) from error
-    return rewards
-
-
-def _post(parts: SplitResult, body: dict[str, Any], shown: str) -> tuple[int, Any]:
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    try:
-        connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS)
-        try:
-            connection.request("POST", parts.path, json.dumps(body), _headers(parts))
-            answer = connection.getresponse()
-            return answer.status, parse_json(answer.read())
-        finally:
-            connection.close()
-    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-        raise ModelError(
-            f"no answer: {type(error).__name__}", where=shown, fix="start the server, or correct the address"
-        ) from error
-
-
-def _headers(parts: SplitResult) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if (given := userinfo(parts)) is not None:
-        headers["Authorization"] = f"Basic {base64.b64encode(':'.join(given).encode()).decode()}"
-    elif token:
-        if fault := fault_of_secret(token):
-            raise ModelError(f"the token {fault}", where=f"${TOKEN_VARIABLE}", fix="set it to the token alone")
-        headers["Authorization"] = f"Bearer {token}"
-    return headers
+SERVED_LONG = 2200
+"""Tokens of a text for a server alone: OpenRLHF's cuts at 2,048."""
 
 
 VERIFY_FILE = "verify.json"
@@ -146,6 +72,7 @@ _FIXES: dict[PathName, str] = {
     "tree": "write --layout padded, and report the architecture",
     "bfloat16": "serve and score this model in float32",
     "server": "start the server with this checkpoint and its own template",
+    "server messages": "serve the checkpoint's own chat_template.jinja: rewardsmith export --to vllm writes it",
 }
 _WORDS = ("river", "seven", "because", "never", "Paris", "water", "42", "the", "and", "is", "«zwölf»", "雨", "x=1")
 _PROMPTS = (
@@ -181,7 +108,7 @@ def verify_job(
     Args:
         model: folder or hub id.
         events: told how far it is.
-        against: a running server: `http://host:port`, `…/models/NAME`, or `…/get_reward` to ask as OpenRLHF does.
+        against: a running server, as `RemoteScorer` takes it; what is named behind `?tokenizer=` is not used.
         server_type: what the server keeps its weights in.
         out: folder for `verify.json`.
         device: as `hardware.device` of a spec.
@@ -194,18 +121,18 @@ def verify_job(
         guard_folder(out, (VERIFY_FILE,), VERIFY_FILE)
     opened = load_checkpoint(model, device=choose_device(device).type)
     compared = compare_with_its_files(opened)  # first: some paths below change the weights
-    case, golden = _render(opened, made_up)
+    scorer = _server(against, opened.renderer) if against else None
+    case, golden = _render(opened, made_up, _longest_served(scorer))
     beside = _without_bos(case)
     ways = len(WAYS) + (2 if against else 1)
     events.progress("verifying", 0, ways)
     reference = _Reference(case.conversations, case.alone, golden, _spread(opened, case.alone))
+    served, said = _ask_server(scorer, case, reference, server_type) if scorer else ((), ())
     paths = [_recorded(opened, reference)]
     for done, (name, way) in enumerate(WAYS.items(), start=1):
         events.progress("verifying", done, ways)
         paths.append(_judge(name, way(case), reference, rounded=name == "bfloat16"))
-    if against:
-        found = ask_server(against, opened.renderer, case.conversations)
-        paths.append(_server(found, reference, server_type))
+    paths += served
     events.progress("verifying", ways, ways)
     findings = (*_weight_findings(compared, opened), *config_findings(opened))
     record = VerifyRecord(
@@ -220,7 +147,7 @@ def verify_job(
         paths=tuple(paths),
         findings=findings,
         weights=compared.tensors,
-        notes=(*getattr(opened.model, "weight_notes", ()), *beside),
+        notes=(*getattr(opened.model, "weight_notes", ()), *beside, *said),
     )
     if out is not None:
         write_json(out / VERIFY_FILE, record)
@@ -255,15 +182,16 @@ def made_up_conversations(count: int, conversational: bool, seed: int = 17) -> l
     return found if conversational else [(Message("text", "\n\n".join(turn.content for turn in one)),) for one in found]
 
 
-def long_conversations(opened: Checkpoint) -> list[Conversation]:
+def long_conversations(opened: Checkpoint, longest: int = LONG) -> list[Conversation]:
     """Texts that a neighbour would change: longer than where the model's positions change, within its maximum length.
 
-    One of the longest for any model, at most `LONG` tokens, beside which short texts get a lot of padding.
+    One of the longest for any model, at most `LONG` tokens, beside which short texts get a lot of padding; and one of
+    at most `longest` tokens.
     """
     most, regimes = opened.renderer.max_length, regimes_of(opened.model)
     limits = (regimes.limits + regimes.growing) if regimes else ()
     targets = [limit + limit // 8 + 8 for limit in limits]
-    lengths = {min(target, most) for target in (*targets, LONG)}
+    lengths = {min(target, most) for target in (*targets, LONG, longest)}
     return [one for length in sorted(lengths) if (one := _of_length(opened.renderer, length)) is not None]
 
 
@@ -290,11 +218,11 @@ def _again(index: int) -> tuple[Message, ...]:
     return (Message("assistant", "Well."), Message("user", "Go on.")) if index % 8 in (0, 1, 7) else ()
 
 
-def _render(opened: Checkpoint, made_up: int) -> tuple[Verified, int]:
+def _render(opened: Checkpoint, made_up: int, longest: int) -> tuple[Verified, int]:
     """The conversations that have a rendering, golden ones first, and how many of those there are."""
     conversational = opened.renderer.record.conversational
     golden = golden_conversations(conversational)
-    wanted = golden + made_up_conversations(made_up, conversational) + long_conversations(opened)
+    wanted = golden + made_up_conversations(made_up, conversational) + long_conversations(opened, longest)
     rendered = [opened.renderer.render_many([conversation])[0] for conversation in wanted]
     kept = [(index, one.ids) for index, one in enumerate(rendered) if one.ids is not None and not one.cut]
     if not kept:
@@ -350,14 +278,178 @@ def _recorded(opened: Checkpoint, reference: _Reference) -> PathResult:
     return _judge("recorded", Way(rewards, note=note), golden)
 
 
-def _server(found: Way, reference: _Reference, server_type: ServerType) -> PathResult:
-    """The server's rewards; what bfloat16 would explain is said."""
-    result = _judge("server", found, reference, rounded=server_type == "bfloat16")
-    limit = BFLOAT16_TOLERANCE * reference.spread
-    if result.verdict == "FAIL" and result.largest is not None and within(result.largest, limit) and not found.note:
-        hint = "if the server runs in bfloat16, write --server-dtype bfloat16"
-        return result.model_copy(update={"fix": f"{hint}; else {_FIXES['server']}"})
-    return result
+def _server(url: str, renderer: Renderer) -> RemoteScorer:
+    """The server as one scorer, whatever it speaks."""
+    return RemoteScorer(
+        url.rstrip("/").removesuffix(NATIVE_PATH), timeout=_SECONDS, patience=_PATIENCE, renderer=renderer
+    )
+
+
+def _longest_served(scorer: RemoteScorer | None) -> int:
+    """Tokens of the longest text: a server may cut what is longer than it likes."""
+    if scorer is None:
+        return LONG
+    return min(SERVED_LONG, (scorer.engine.limit if scorer.engine else None) or SERVED_LONG)
+
+
+def _ask_server(
+    scorer: RemoteScorer, case: Verified, reference: _Reference, server_type: ServerType
+) -> tuple[list[PathResult], tuple[str, ...]]:
+    """What a server gives, as paths; and what is worth saying of it.
+
+    Raises:
+        ModelError: it is not there, refuses the token, or answers something else.
+    """
+    rounded = server_type == "bfloat16"
+    engine = scorer.engine
+    if engine is None:
+        rewards = scorer.score(case.conversations)
+        missing = ", ".join(f"{count} x {reason}" for reason, count in scorer.missing.items())
+        result = _judge("server", Way(rewards, note=missing), reference, rounded=rounded)
+        return [_explained(result, case, reference, rewards, "messages")], ()
+    kept = [index for index, one in enumerate(case.conversations) if _can_ask(engine, one, case.texts[index])]
+    if not kept:
+        raise ModelError(
+            f"{engine.name} can be asked about none of the conversations",
+            where=scorer.url,
+            fix="serve it with a longer text (vLLM: --max-model-len)",
+        )
+    part = _Reference(
+        [case.conversations[index] for index in kept],
+        reference.rewards[kept],
+        sum(index < reference.golden for index in kept),
+        reference.spread,
+    )
+    some = Verified(case.opened, part.conversations, [case.texts[index] for index in kept], part.rewards)
+    items = [_item(engine, some, index) for index in range(len(kept))]
+    paths = [_asked_ids(engine, items, some, part, rounded)]
+    if case.opened.renderer.record.conversational and (way := _asked_messages(engine, some)) is not None:
+        result = _judge("server messages", way, part, rounded=rounded)
+        paths.append(_explained(result, some, part, way.rewards, "messages") if not way.note else result)
+    return paths, tuple(_said_of(engine, len(case.conversations) - len(kept), case.opened.renderer))
+
+
+def _asked_ids(
+    engine: Engine, items: Sequence[Item], case: Verified, reference: _Reference, rounded: bool
+) -> PathResult:
+    """Asked twice, as a client asks that knows no field of vLLM's: the reward that is further from ours counts."""
+    plain = engine.dialect.engine == "vllm"
+    first, again = (engine.ask(items, plain=plain) for _ in range(2))
+    rewards, warm = (np.array([one.reward for one in found]) for found in (first, again))
+    nearer = np.abs(warm - reference.rewards) <= np.abs(rewards - reference.rewards)
+    worst = np.where(nearer, rewards, warm)
+    reasons = Counter(one.reason for one in first if one.reason)
+    other = _pair_ids(case) if engine.dialect.sends == "pair" else ""
+    notes = [*(f"{count} x {reason}" for reason, count in reasons.items()), *([other] if other else [])]
+    result = _judge("server", Way(worst, note="; ".join(notes)), reference, rounded=rounded)
+    limit = result.tolerance or FLOAT32_TOLERANCE
+    if (
+        result.verdict == "FAIL"
+        and not reasons
+        and (cause := _of_company(engine, items, rewards, warm, reference, limit))
+    ):
+        return result.model_copy(update={"why": f"{result.why}: {cause.what}", "fix": cause.fix})
+    return _explained(result, case, reference, worst, engine.dialect.sends)
+
+
+def _of_company(
+    engine: Engine, items: Sequence[Item], first: Rewards, warm: Rewards, reference: _Reference, limit: float
+) -> Cause | None:
+    """Whether a reward depends on what was asked before it, or beside it."""
+
+    def right(rewards: Rewards) -> bool:
+        return bool(within(float(np.abs(rewards - reference.rewards).max()), limit))
+
+    fix = "serve it without: vLLM --no-enable-prefix-caching, SGLang --disable-radix-cache; and report it to the engine"
+    if right(first):
+        return Cause("prefix caching: the first time every reward is right, and asked again it is not", fix)
+    # Half precision alone makes a text's reward depend a little on what is computed beside it.
+    if not within(float(np.abs(first - warm).max()), max(limit, BFLOAT16_TOLERANCE * reference.spread)):
+        return Cause("prefix caching: asked about again, a text has another reward", fix)
+    salted = engine.ask(items, plain=True, salt=f"verify-{id(items)}", together=False)
+    if not right(np.array([one.reward for one in salted])):
+        return None
+    alone_again = np.array([one.reward for one in engine.ask(items, plain=True, together=False)])
+    if right(alone_again):
+        return Cause(
+            "batching: each text alone has its own reward, and beside others it has not", "serve it with a batch of one"
+        )
+    return Cause("prefix caching: with a cache of its own each text has its own reward", fix)
+
+
+def _asked_messages(engine: Engine, case: Verified) -> Way | None:
+    """Messages, which the engine renders; None where it takes none, or does not say what it made of them."""
+    rewards = np.full(len(case.texts), np.nan)
+    others: list[str] = []
+    reasons: Counter[str] = Counter()
+    for index, conversation in enumerate(case.conversations):
+        ids_T = engine.template_ids(conversation)
+        if ids_T is None and index == 0:
+            return None
+        if ids_T is not None and (other := other_ids(ids_T, case.texts[index], case.opened.renderer.tokenizer)):
+            others.append(other)
+        found = engine.ask_messages(conversation, plain=True)
+        rewards[index] = found.reward
+        reasons.update([found.reason] if found.reason else [])
+    notes = [f"{count} x {reason}" for reason, count in reasons.items()]
+    if others:
+        notes.append(
+            f"its template makes other tokens of {len(others)} of {len(case.texts)} conversations: {others[0]}"
+        )
+    return Way(rewards, note="; ".join(notes))
+
+
+def _can_ask(engine: Engine, conversation: Conversation, ids_T: Ids) -> bool:
+    if engine.dialect.sends == "pair":
+        return pair_of(conversation) is not None
+    return engine.limit is None or len(ids_T) <= engine.limit
+
+
+def _item(engine: Engine, case: Verified, index: int) -> Item:
+    conversation = case.conversations[index]
+    if engine.dialect.sends == "pair":
+        return Item(pair=pair_of(conversation))
+    text = case.opened.renderer.text(conversation) if engine.dialect.sends == "text" else ""
+    return Item(tuple(case.texts[index].tolist()), text)
+
+
+def _pair_ids(case: Verified) -> str:
+    """How many texts `/rerank` reads otherwise: it joins question and answer by the tokenizer's rule for two texts."""
+    tokenizer = case.opened.renderer.tokenizer
+    pairs = [pair_of(one) for one in case.conversations]
+    found = [np.array(tokenizer(*pair)["input_ids"], dtype=np.int32) for pair in pairs if pair]
+    others = [
+        other for ids_T, ours in zip(found, case.texts, strict=True) if (other := other_ids(ids_T, ours, tokenizer))
+    ]
+    if not others:
+        return ""
+    return f"template: /rerank joins question and answer to other tokens in {len(others)} of {len(pairs)}: {others[0]}"
+
+
+def _said_of(engine: Engine, left_out: int, renderer: Renderer) -> Iterator[str]:
+    serves = f"serves {engine.model or 'a model'}" + (f" from {engine.root}" if engine.root else "")
+    yield f"the server is {engine.name}; it {serves} and was sent {_SENT[engine.dialect.sends]}"
+    if engine.limit is not None and engine.limit < renderer.max_length:
+        yield (
+            f"the server takes {engine.limit} tokens and the checkpoint {renderer.max_length}: longer texts have no "
+            f"reward there ({left_out} of these)"
+        )
+
+
+_SENT = {"ids": "token ids", "text": "rendered text", "pair": "a question and an answer"}
+
+
+def _explained(
+    result: PathResult, case: Verified, reference: _Reference, rewards: Rewards | None, sends: str
+) -> PathResult:
+    """A failed path with the fault that gives its rewards, where one is known."""
+    if result.verdict != "FAIL" or rewards is None:
+        return result
+    limit = result.tolerance or FLOAT32_TOLERANCE
+    cause = name_cause(case.opened, case.texts, reference.rewards, rewards, tolerance=limit, sends=sends)
+    if cause is None:
+        return result
+    return result.model_copy(update={"why": f"{result.why}: {cause.what}", "fix": cause.fix})
 
 
 def _judge(name: PathName, way: Way, reference: _Reference, *, rounded: bool = False) -> PathResult:
