@@ -26,7 +26,7 @@ from pathlib import Path
 import yaml
 from packaging.version import Version
 
-from rewardsmith.doctor import Rule, judging, load_rules, scan_text
+from rewardsmith.doctor import Rule, applied_rules, load_rules, scan_text
 from tables import about, bench_parser, markdown_table, publish
 
 SCANNED = {"trl": ("0.28.0", "trl/scripts/"), "openrlhf": ("0.9.5", "openrlhf/cli/")}
@@ -262,10 +262,10 @@ def finding_rows(found: dict[str, list[Wheel]], package: str, version: str, fold
     """What the doctor says of the scripts of one wheel, by the newest versions that it knows."""
     wheel = next(one for one in found[package] if one.version == Version(version))
     book = load_rules()
-    judged = judging(book.rules, book.newest)
+    applied = applied_rules(book.rules, book.newest)
     rows = []
     for file in sorted(name for name in wheel.files if name.startswith(folder) and name.endswith(".py")):
-        scanned = scan_text(Path(file), wheel.text(file), judged)
+        scanned = scan_text(Path(file), wheel.text(file), applied)
         rows += [
             [f"{file}:{scanned.line(cell, hit)}", hit.found, hit.severity, hit.rule.id] for cell, hit in scanned.hits
         ]

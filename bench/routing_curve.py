@@ -31,11 +31,11 @@ from rewardsmith.routing.curve import (
     accuracy,
     cross_fit,
     gain_of_everything,
-    judge_worth,
     mean_advantage,
     predict,
+    weigh,
 )
-from rewardsmith.types import Usage, Verdict
+from rewardsmith.types import JudgeAnswer, Usage
 from tables import bench_parser, machine, markdown_table, publish
 
 MODEL, JUDGE, PAIRS = 0.78, 0.85, 20_000
@@ -146,7 +146,7 @@ def real_section(
     band = predict(
         trial, margins.tolist(), temperature, interval, [one.limit for one in points], judge_accuracy=judge, seed=1
     )
-    worth = judge_worth(
+    worth = weigh(
         points,
         mean_advantage(trial, seed=1, resamples=RESAMPLES),
         gain_of_everything(trial, seed=1, resamples=RESAMPLES),
@@ -163,7 +163,7 @@ def real_section(
 def trial_of(margins: np.ndarray, temperature: float, judge_right: np.ndarray, units: np.ndarray) -> Trial:
     """Pairs with the chosen response first, routed by calibrated probability."""
     said = opinions(np.stack([margins, np.zeros(len(margins))], axis=1), temperature)
-    verdicts = [Verdict(float(right), usage=Usage(calls=2, cost=0.002)) for right in judge_right]
+    verdicts = [JudgeAnswer(float(right), usage=Usage(calls=2, cost=0.002)) for right in judge_right]
     return make_trial(Rules((Rule("probability"),)), said, [""] * len(margins), verdicts, units)
 
 

@@ -29,7 +29,7 @@ from rewardsmith.routing import AuditLog, HybridRouter, RouterSettings, Rule, Ru
 from rewardsmith.routing.audit import header_of
 from rewardsmith.samples import write_samples
 from rewardsmith.spec import Spec
-from rewardsmith.types import Comparison, Conversation, Message, Opinion, Usage, Verdict
+from rewardsmith.types import Comparison, Conversation, JudgeAnswer, Message, Opinion, Usage
 from tables import bench_parser, machine, markdown_table, publish
 
 PAIRS, TURNS = 600, 7
@@ -145,11 +145,11 @@ def decide(pairs: list[Comparison], opinions: list[Opinion], folder: Path) -> No
 class SlowJudge:
     """Takes `LATENCY` seconds."""
 
-    async def compare(self, comparison: Comparison) -> Verdict:
+    async def compare(self, comparison: Comparison) -> JudgeAnswer:
         """The first one, always."""
         del comparison
         await asyncio.sleep(LATENCY)
-        return Verdict(1.0, True, "", Usage(calls=1))
+        return JudgeAnswer(1.0, True, "", Usage(calls=1))
 
 
 def waiting_section() -> str:

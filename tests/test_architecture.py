@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -127,3 +130,55 @@ def test_no_path_of_one_machine_is_written_down() -> None:
         if path.suffix in {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ""} and path.is_file():
             text = path.read_text(encoding="utf-8")
             assert not any(part in text for part in machine), path.relative_to(ROOT)
+
+
+def definitions() -> Iterator[tuple[str, str]]:
+    """(module, name) of every class, function and type alias of ours."""
+    for path in sorted((ROOT / "src" / "rewardsmith").rglob("*.py")):
+        module = path.relative_to(ROOT / "src" / "rewardsmith").with_suffix("").as_posix()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield module, node.name
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                yield module, node.targets[0].id
+
+
+def test_a_verdict_is_the_outcome_of_a_gate_and_defined_once() -> None:
+    assert [module for module, name in definitions() if name == "Verdict"] == ["records/run"]
+
+
+WHERE_A_LANGUAGE_MODEL_JUDGES = (
+    "judging/",
+    "routing/",
+    "evaluation/judged",
+    "planning/grader",
+    "protocols",
+    "types",
+    "spec/judging",
+    "records/judging",
+    "records/routing",
+    "report/sections/judges",
+    "report/view",
+    "report/markdown",
+    "cli/judge",
+    "pipeline/commands/",
+    "evaluation/runner",
+    "evaluation/benchmarks/judgebench",
+)
+
+
+def test_only_a_language_model_judges() -> None:
+    named = [(module, name) for module, name in definitions() if "judg" in name.lower()]
+    assert ("judging/judge", "LanguageModelJudge") in named
+    assert [f"{module}:{name}" for module, name in named if not module.startswith(WHERE_A_LANGUAGE_MODEL_JUDGES)] == []
+
+
+def test_what_helps_is_called_a_fix() -> None:
+    rooms = [ROOT / room for room in ("src", "docs", "tools", "bench")]
+    files = [path for room in rooms for path in room.rglob("*") if path.suffix in (".py", ".md", ".toml")]
+    assert len(files) > 300
+    other = re.compile("(?i)(?<![a-z])m" + "end(s|ed|ing)?(?![a-z])")
+    assert [str(path) for path in files if other.search(path.read_text(encoding="utf-8"))] == []
+    assert other.search("how to " + "m" + "end it")

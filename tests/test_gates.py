@@ -49,7 +49,7 @@ def spec(**gates):
     return EvaluationSpec.model_validate({"benchmarks": [{"name": "rewardbench2", "data": "embedded"}], "gates": gates})
 
 
-def judge(benchmark=None, own=None, rules=None, train=None):
+def gate(benchmark=None, own=None, rules=None, train=None):
     results = {"rewardbench2": benchmark or result(), "held_out": own or held_out()}
     return evaluate_gates(results, rules or spec(), train)
 
@@ -61,7 +61,7 @@ def pick(record, name, benchmark="rewardbench2"):
 
 
 def test_a_sound_model_passes_everything():
-    record = judge()
+    record = gate()
     assert record.passed
     assert {outcome.verdict for outcome in record.outcomes} == {"PASS"}
     assert {o.name for o in record.outcomes} == {"computed", "baseline", "spread_std", "spread_distinct", "ood_gap"}
@@ -71,7 +71,7 @@ def test_a_sound_model_passes_everything():
 
 
 def test_an_interval_that_holds_chance_fails_and_the_others_pass():
-    record = judge(result({"Math": subset(), "Focus": subset(0.3, 0.24, 0.36)}))
+    record = gate(result({"Math": subset(), "Focus": subset(0.3, 0.24, 0.36)}))
     verdicts = {outcome.subset: outcome.verdict for outcome in pick(record, "baseline")}
     assert verdicts == {"Math": "PASS", "Focus": "FAIL"}
     focus = next(outcome for outcome in record.outcomes if outcome.subset == "Focus")
@@ -80,25 +80,25 @@ def test_an_interval_that_holds_chance_fails_and_the_others_pass():
 
 
 def test_an_interval_below_chance_is_called_that():
-    outcome = pick(judge(result({"Math": subset(0.1, 0.05, 0.2)})), "baseline")
+    outcome = pick(gate(result({"Math": subset(0.1, 0.05, 0.2)})), "baseline")
     assert outcome.verdict == "FAIL"
     assert "is below chance (25.0 %): the model prefers wrong responses" in outcome.message
 
 
 @pytest.mark.parametrize("low", [0.25, 0.25 + 1e-12])
 def test_an_interval_that_starts_at_chance_is_not_above_it(low):
-    assert pick(judge(result({"Math": subset(low=low)})), "baseline").verdict == "FAIL"
+    assert pick(gate(result({"Math": subset(low=low)})), "baseline").verdict == "FAIL"
 
 
 def test_the_baseline_gate_can_be_left_out():
-    record = judge(result({"Math": subset(0.2, 0.1, 0.3)}), rules=spec(above_baseline=False))
+    record = gate(result({"Math": subset(0.2, 0.1, 0.3)}), rules=spec(above_baseline=False))
     assert record.passed
     assert "baseline" not in {outcome.name for outcome in record.outcomes}
 
 
 def test_held_out_pairs_are_gated_on_their_average():
     own = held_out(average=0.52, average_ci=(0.48, 0.56))
-    outcome = pick(judge(own=own), "baseline", "held_out")
+    outcome = pick(gate(own=own), "baseline", "held_out")
     assert (outcome.subset, outcome.verdict, outcome.value, outcome.threshold) == ("average", "FAIL", 0.48, 0.5)
 
 
@@ -124,7 +124,7 @@ def test_nothing_evaluated_fails():
 
 def test_missing_rewards_fail_the_subset_whatever_its_score():
     rules = spec(minimum={"rewardbench2": {"Math": 0.4, "average": 0.4}})
-    record = judge(result({"Math": subset(0.99, 0.98, 1.0, n_missing=3)}, rewards=REWARDS), rules=rules)
+    record = gate(result({"Math": subset(0.99, 0.98, 1.0, n_missing=3)}, rewards=REWARDS), rules=rules)
     assert pick(record, "computed").message.startswith("3 of 403 rewards could not be computed (unknown 3)")
     assert pick(record, "computed").verdict == "FAIL"
     assert pick(record, "baseline").verdict == "FAIL"
@@ -132,14 +132,14 @@ def test_missing_rewards_fail_the_subset_whatever_its_score():
 
 
 def test_a_missing_subset_is_no_data():
-    outcome = pick(judge(rules=spec(minimum={"rewardbench2": {"Safety": 0.5}})), "minimum")
+    outcome = pick(gate(rules=spec(minimum={"rewardbench2": {"Safety": 0.5}})), "minimum")
     assert (outcome.verdict, outcome.value) == ("NO_DATA", None)
-    assert not judge(rules=spec(minimum={"rewardbench2": {"Safety": 0.5}})).passed
+    assert not gate(rules=spec(minimum={"rewardbench2": {"Safety": 0.5}})).passed
 
 
 def test_rewards_that_are_not_there_have_no_spread():
     empty = RewardSummary(n=0, mean=None, std=None, min=None, max=None, distinct=0, texts=400)
-    record = judge(result({"Math": subset(n_missing=400)}, rewards=empty))
+    record = gate(result({"Math": subset(n_missing=400)}, rewards=empty))
     assert pick(record, "spread_std").verdict == pick(record, "spread_distinct").verdict == "NO_DATA"
 
 
@@ -152,10 +152,10 @@ def test_a_run_without_held_out_pairs_has_no_gap():
 
 def test_an_average_without_number_is_no_data():
     rules = spec(minimum={"rewardbench2": {"average": 0.4}})
-    record = judge(result(average=None, average_ci=None), rules=rules)
+    record = gate(result(average=None, average_ci=None), rules=rules)
     assert pick(record, "minimum").verdict == "NO_DATA"
     assert pick(record, "ood_gap").verdict == "NO_DATA"
-    assert pick(judge(own=held_out(average_ci=None)), "baseline", "held_out").verdict == "NO_DATA"
+    assert pick(gate(own=held_out(average_ci=None)), "baseline", "held_out").verdict == "NO_DATA"
 
 
 # Minimum
@@ -164,13 +164,13 @@ def test_an_average_without_number_is_no_data():
 @pytest.mark.parametrize(("threshold", "verdict"), [(0.59, "PASS"), (0.6, "PASS"), (0.61, "FAIL")])
 def test_minimum_of_a_subset_and_of_the_average(threshold, verdict):
     rules = spec(minimum={"rewardbench2": {"Math": threshold, "average": threshold}})
-    outcomes = pick(judge(rules=rules), "minimum")
+    outcomes = pick(gate(rules=rules), "minimum")
     assert [(o.subset, o.verdict, o.value) for o in outcomes] == [("Math", verdict, 0.6), ("average", verdict, 0.6)]
 
 
 def test_minimum_of_the_held_out_pairs():
     rules = spec(minimum={"held_out": {"average": 0.75}})
-    outcome = pick(judge(rules=rules), "minimum", "held_out")
+    outcome = pick(gate(rules=rules), "minimum", "held_out")
     assert (outcome.verdict, outcome.message) == ("FAIL", "average 70.0 % is under the minimum of 75.0 %.")
 
 
@@ -178,23 +178,23 @@ def test_minimum_of_the_held_out_pairs():
 
 
 def test_collapsed_rewards_fail():
-    outcome = pick(judge(result(rewards=REWARDS.model_copy(update={"std": 0.01}))), "spread_std")
+    outcome = pick(gate(result(rewards=REWARDS.model_copy(update={"std": 0.01}))), "spread_std")
     assert (outcome.verdict, outcome.value, outcome.threshold) == ("FAIL", 0.01, 0.05)
     assert "tell a policy nothing" in outcome.message
 
 
 def test_few_distinct_rewards_fail():
-    outcome = pick(judge(result(rewards=REWARDS.model_copy(update={"distinct": 100}))), "spread_distinct")
+    outcome = pick(gate(result(rewards=REWARDS.model_copy(update={"distinct": 100}))), "spread_distinct")
     assert (outcome.verdict, outcome.value) == ("FAIL", 0.25)
 
 
 def test_equal_texts_do_not_count_against_distinct_rewards():
     shared = REWARDS.model_copy(update={"n": 4000})  # each text stands in ten rows
-    assert pick(judge(result(rewards=shared)), "spread_distinct").verdict == "PASS"
+    assert pick(gate(result(rewards=shared)), "spread_distinct").verdict == "PASS"
 
 
 def test_spread_can_be_left_out():
-    record = judge(rules=spec(spread={"min_std": None, "min_distinct": None}))
+    record = gate(rules=spec(spread={"min_std": None, "min_distinct": None}))
     assert not {"spread_std", "spread_distinct"} & {outcome.name for outcome in record.outcomes}
 
 
@@ -217,7 +217,7 @@ def test_skill_by_hand():
     ],
 )
 def test_the_gap_is_flagged_both_ways(own, other, verdict, words):
-    outcome = pick(judge(result(average=other), held_out(average=own)), "ood_gap")
+    outcome = pick(gate(result(average=other), held_out(average=own)), "ood_gap")
     assert outcome.verdict == verdict
     assert words in outcome.message
     assert outcome.value == pytest.approx(skill(own, 0.5) - skill(other, 0.25))
@@ -225,9 +225,9 @@ def test_the_gap_is_flagged_both_ways(own, other, verdict, words):
 
 def test_the_gap_warns_or_decides_as_the_spec_says():
     wide = (result(average=0.3), held_out(average=0.95))
-    assert judge(*wide).passed
-    assert not judge(*wide, rules=spec(ood={"kind": "gate"})).passed
-    assert "ood_gap" not in {o.name for o in judge(*wide, rules=spec(ood={"max_gap": None})).outcomes}
+    assert gate(*wide).passed
+    assert not gate(*wide, rules=spec(ood={"kind": "gate"})).passed
+    assert "ood_gap" not in {o.name for o in gate(*wide, rules=spec(ood={"max_gap": None})).outcomes}
 
 
 # Training
@@ -252,16 +252,20 @@ def train(verdict="learning", outside=0, reward_range=(-25.0, 25.0)):
     [("learning", "PASS"), ("stall", "FAIL"), ("collapse", "FAIL"), ("too short", "NO_DATA")],
 )
 def test_the_margin_is_a_warning(verdict, expected):
-    record = judge(train=train(verdict))
+    record = gate(train=train(verdict))
     outcome = pick(record, "margin")
     assert (outcome.verdict, outcome.kind, record.passed) == (expected, "warning", True)
     assert outcome.message.endswith("Look at the data.")
 
 
 def test_the_reward_range_is_a_warning():
-    assert pick(judge(train=train(outside=7)), "reward_range").message == "7 rewards in training outside -25 to 25."
-    assert pick(judge(train=train()), "reward_range").verdict == "PASS"
-    assert "reward_range" not in {o.name for o in judge(train=train(reward_range=None)).outcomes}
+    said = [pick(gate(train=train(outside=count)), "reward_range").message for count in (7, 1)]
+    assert said == [
+        "7 steps of training with a reward outside -25 to 25.",
+        "1 step of training with a reward outside -25 to 25.",
+    ]
+    assert pick(gate(train=train()), "reward_range").verdict == "PASS"
+    assert "reward_range" not in {o.name for o in gate(train=train(reward_range=None)).outcomes}
 
 
 # Thresholds before training

@@ -93,7 +93,7 @@ def test_a_probe_that_the_spec_names_as_a_gate_must_have_data() -> None:
 def test_gates_without_any_data_never_pass() -> None:
     outcomes = probe_outcomes(record(bold="NO_DATA", emoji="NO_DATA"), rules(kind="gate"))
     assert seen(outcomes)[-1] == ("", "gate", "NO_DATA")
-    assert outcomes[-1].message == "no bias probe has enough data to be judged."
+    assert outcomes[-1].message == "no bias probe has enough data for a verdict."
 
 
 def test_a_probe_may_be_ignored_or_only_warn() -> None:

@@ -25,7 +25,7 @@ from typing import Literal
 from rewardsmith.errors import SpecError
 from rewardsmith.records.evaluation import BenchmarkResult, SubsetResult, reasons_in_words
 from rewardsmith.records.probes import ProbeResult, ProbesRecord
-from rewardsmith.records.run import GateOutcome, GatesRecord
+from rewardsmith.records.run import GateOutcome, GatesRecord, Verdict
 from rewardsmith.records.training import TrainRecord
 from rewardsmith.spec import EvaluationSpec, GatesSpec, OodSpec
 from rewardsmith.spec.evaluation import HELD_OUT
@@ -47,7 +47,6 @@ BENCHMARK_FITTED = (
     "Benchmark-specific fitting: the model does better on the benchmark than on data like its own. Its training data "
     "may hold the benchmark's rows. Check the overlap, and the labels of the held-out pairs."
 )
-Verdict = Literal["PASS", "FAIL", "NO_DATA"]
 
 
 def check_thresholds(gates: GatesSpec, baselines: Mapping[str, Mapping[str, float]]) -> None:
@@ -89,7 +88,7 @@ def evaluate_gates(
         results: benchmark key (`BenchmarkSpec.key`; `held_out` for the spec's own held-out pairs) → its results.
         evaluation: the benchmarks that were asked for, and the rules.
         train: what training recorded; its warnings are left out when None.
-        probes: what the bias probes found, judged; None where they did not run.
+        probes: what the bias probes found, with verdicts; None where they did not run.
 
     Returns:
         Outcomes in a fixed order; `passed` when every gate passes. A benchmark without results is NO_DATA, which fails.
@@ -240,7 +239,7 @@ def probe_outcomes(record: ProbesRecord | None, rules: ProbeGatesSpec) -> list[G
     warning, because no data set has rows for every probe. If no gate has data at all, that is a gate without data.
 
     Args:
-        record: judged probes; None where they did not run.
+        record: probes with verdicts; None where they did not run.
         rules: `evaluation.gates.probes`.
     """
     if record is None:
@@ -250,7 +249,7 @@ def probe_outcomes(record: ProbesRecord | None, rules: ProbeGatesSpec) -> list[G
     kinds = {code: (rules.each[code].kind if code in rules.each else None) or rules.kind for code in record.probes}
     gates = [_probe_gate(code, record, rules) for code, kind in kinds.items() if kind == "gate"]
     if gates and all(outcome.verdict == "NO_DATA" for outcome in gates):
-        gates.append(_outcome("probe", PROBES, "NO_DATA", "no bias probe has enough data to be judged."))
+        gates.append(_outcome("probe", PROBES, "NO_DATA", "no bias probe has enough data for a verdict."))
     others = {code: record.probes[code] for code, kind in kinds.items() if kind == "warning"}
     return gates + ([_probe_warning(record, others)] if others else [])
 
@@ -267,13 +266,13 @@ def _probe_gate(code: str, record: ProbesRecord, rules: ProbeGatesSpec) -> GateO
 def _probe_warning(record: ProbesRecord, results: Mapping[str, ProbeResult]) -> GateOutcome:
     """All probes that are no gates, in one line: a warning for each would drown the gates."""
     failed = [code for code, result in results.items() if result.verdict == "FAIL"]
-    judged = [code for code, result in results.items() if result.verdict in ("PASS", "FAIL")]
-    verdict: Verdict = "FAIL" if failed else "PASS" if judged else "NO_DATA"
-    text = f"{len(failed)} of {len(judged)} bias probes fail" + (f": {', '.join(failed)}" if failed else "")
-    few = len(results) - len(judged)
+    decided = [code for code, result in results.items() if result.verdict in ("PASS", "FAIL")]
+    verdict: Verdict = "FAIL" if failed else "PASS" if decided else "NO_DATA"
+    text = f"{len(failed)} of {len(decided)} bias probes fail" + (f": {', '.join(failed)}" if failed else "")
+    few = len(results) - len(decided)
     text += f"; {few} more have too little data." if few else "."
     constant = " All rewards are equal." if record.constant else ""
-    value = float(len(failed)) if judged else None
+    value = float(len(failed)) if decided else None
     return _outcome("probes", PROBES, verdict, text + constant, value=value, threshold=0.0, kind="warning")
 
 
@@ -295,7 +294,7 @@ def _training_warnings(train: TrainRecord | None) -> Iterator[GateOutcome]:
         low, high = train.reward_range
         outside = train.outside_reward_range
         text = (
-            f"{outside} rewards in training outside {low:g} to {high:g}."
+            f"{outside} step{'s' * (outside != 1)} of training with a reward outside {low:g} to {high:g}."
             if outside
             else f"all within {low:g} to {high:g}."
         )

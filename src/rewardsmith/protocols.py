@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.types import Choice, Comparison, Conversation, Rating, Rewarded, Ruling, Verdict
+from rewardsmith.types import Choice, Comparison, Conversation, JudgeAnswer, Rating, Rewarded, Ruling
 
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` while long work goes on."""
@@ -36,7 +36,7 @@ class Explaining(Protocol):
 class Judge(Protocol):
     """Says which of two responses is the better one, by asking a language model. Slow, and each call is paid for."""
 
-    async def compare(self, comparison: Comparison) -> Verdict:
+    async def compare(self, comparison: Comparison) -> JudgeAnswer:
         """The verdict. What the endpoint does never raises: a verdict that could not be had is *missing*, with why."""
         ...
 

@@ -167,7 +167,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class JudgeAnswer:
     """What a judge says about a comparison, both orders and all samples taken together.
 
     `probability` is that of the first response being the better one, in [0, 1]; 0.5 is a tie and None is missing, for
@@ -246,7 +246,7 @@ class Decision:
     why: str
     fallback: Fallback
     opinion: Opinion
-    verdict: Verdict | None = None
+    verdict: JudgeAnswer | None = None
 
     @property
     def probability(self) -> float | None:

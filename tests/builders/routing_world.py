@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rewardsmith.routing import Rule, Rules, Trial, make_trial, opinions
-from rewardsmith.types import Comparison, Message, Missing, Usage, Verdict
+from rewardsmith.types import Comparison, JudgeAnswer, Message, Missing, Usage
 
 CALL = Usage(calls=2, prompt_tokens=100, completion_tokens=10, cost=0.01)
 
@@ -25,7 +25,7 @@ class ScriptedJudge:
     gate: asyncio.Event | None = None
     usage: Usage = CALL
 
-    async def compare(self, comparison: Comparison) -> Verdict:
+    async def compare(self, comparison: Comparison) -> JudgeAnswer:
         self.asked.append(comparison.id)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
@@ -35,8 +35,8 @@ class ScriptedJudge:
             self.running -= 1
         found = self.prefers(comparison)
         if isinstance(found, str):
-            return Verdict(None, missing=found, usage=self.usage)
-        return Verdict(found, consistent=found != 0.5, usage=self.usage)
+            return JudgeAnswer(None, missing=found, usage=self.usage)
+        return JudgeAnswer(found, consistent=found != 0.5, usage=self.usage)
 
 
 @dataclass
@@ -67,6 +67,6 @@ def planted(n: int, *, model: float = 0.78, judge: float = 0.85, seed: int = 1, 
     right = rng.random(n) < (confidence if calibrated else model)
     size = np.log(confidence / (1 - confidence))
     margins = np.where(right, size, -size)
-    verdicts = [Verdict(float(one), True, "", CALL) for one in rng.random(n) < judge]
+    verdicts = [JudgeAnswer(float(one), True, "", CALL) for one in rng.random(n) < judge]
     found = opinions(np.stack([margins, np.zeros(n)], axis=1), 1.0)
     return make_trial(Rules((Rule("probability"),)), found, [""] * n, verdicts)

@@ -1,4 +1,4 @@
-"""A checkpoint folder judged from its files: each known fault planted, and a sound folder that has none."""
+"""A checkpoint folder as its files show it: each known fault planted, and a sound folder that has none."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rewardsmith.doctor import fixes, judging, load_rules, scan_text
+from rewardsmith.doctor import applied_rules, fixes, load_rules, scan_text
 
 BOOK = load_rules()
 CASES = tomllib.loads((Path(__file__).with_name("corpus.toml")).read_text("utf-8"))["case"]
@@ -21,14 +21,14 @@ def text_of(case: dict[str, Any], name: str) -> str:
     return case[name].removeprefix("\n")
 
 
-def judged(case: dict[str, Any], version: str | None = None) -> list[Any]:
+def applied(case: dict[str, Any], version: str | None = None) -> list[Any]:
     own = {case["rule"].partition("-")[0]: version} if version else {}
-    return judging(BOOK.rules, {**BOOK.newest, **case["against"], **own})
+    return applied_rules(BOOK.rules, {**BOOK.newest, **case["against"], **own})
 
 
 def found(case: dict[str, Any], text: str, version: str | None = None) -> Counter[tuple[str, int]]:
     """(rule, line) of every finding; the flags of one command count once, as the command prints them."""
-    scanned = scan_text(Path(case["file"]), text, judged(case, version))
+    scanned = scan_text(Path(case["file"]), text, applied(case, version))
     assert not scanned.unreadable
     first: dict[Any, tuple[str, int]] = {}
     for number, (cell, hit) in enumerate(scanned.hits):
@@ -59,13 +59,13 @@ def test_the_same_text_is_sound_in_an_earlier_version(case: dict[str, Any]) -> N
 
 @each_case
 def test_its_severity_is_that_of_the_rule(case: dict[str, Any]) -> None:
-    scanned = scan_text(Path(case["file"]), text_of(case, "hit"), judged(case))
+    scanned = scan_text(Path(case["file"]), text_of(case, "hit"), applied(case))
     assert {hit.severity for _, hit in scanned.hits} == {case.get("severity", "error")}
 
 
 @each_case
 def test_the_fix_is_exactly_the_expected_text_and_finds_nothing_more_to_do(case: dict[str, Any]) -> None:
-    rules = judged(case)
+    rules = applied(case)
     text = text_of(case, "hit")
     done = list(fixes([scan_text(Path(case["file"]), text, rules)], rules))
     after = done[0].after if done else text

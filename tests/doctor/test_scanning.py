@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.doctor import fixes, judging, load_rules, scan_paths, scan_text
+from rewardsmith.doctor import applied_rules, fixes, load_rules, scan_paths, scan_text
 from rewardsmith.doctor.rules import Edit, apply_edits
 from rewardsmith.doctor.shell import commands_in
 from rewardsmith.errors import UserError
 
 BOOK = load_rules()
-JUDGED = judging(BOOK.rules, BOOK.newest)
+JUDGED = applied_rules(BOOK.rules, BOOK.newest)
 
 
 def notebook(*cells: str) -> dict[str, Any]:

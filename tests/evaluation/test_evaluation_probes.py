@@ -18,7 +18,7 @@ from probe_world import HARMFUL, SUMS, Planted, noise, oracle, plain, row, rows
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation import find_benchmark
 from rewardsmith.evaluation.contract import BenchmarkRows
-from rewardsmith.evaluation.probes import PROBES, Probe, judge_probes, run_probes
+from rewardsmith.evaluation.probes import PROBES, Probe, gate_probes, run_probes
 from rewardsmith.evaluation.probes.running import Edited, draw_cases, measure
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.probes import ProbeResult, ProbesRecord
@@ -31,7 +31,7 @@ Reward = Callable[[str, str], float]
 
 def probed(reward: Reward, found: BenchmarkRows = WORLD, **rules: object) -> ProbesRecord:
     record = run_probes(found, Planted(reward), count=200, seed=17, resamples=400, model="planted")
-    return judge_probes(record, ProbeGatesSpec.model_validate(rules))
+    return gate_probes(record, ProbeGatesSpec.model_validate(rules))
 
 
 def failing(record: ProbesRecord) -> set[str]:
@@ -221,18 +221,21 @@ def test_limits_are_asked_of_the_whole_interval(probe: Probe, changes: list[floa
 
 def judged(result: ProbeResult, code: str = "filler", **rules: object) -> ProbeResult:
     record = FLAT.model_copy(update={"probes": {code: result}})
-    return judge_probes(record, ProbeGatesSpec.model_validate(rules)).probes[code]
+    return gate_probes(record, ProbeGatesSpec.model_validate(rules)).probes[code]
 
 
 def test_too_few_prompts_or_too_many_missing_rewards_are_no_data() -> None:
     few = judged(measured(UP, [-1.0] * 19))
-    assert (few.verdict, few.message) == ("NO_DATA", "the edit applies to 19 prompts; at least 20 are needed to judge.")
+    assert (few.verdict, few.message) == (
+        "NO_DATA",
+        "the edit applies to 19 prompts; at least 20 are needed for a verdict.",
+    )
     assert judged(measured(UP, [-1.0] * 19), min_prompts=10).verdict == "PASS"
     assert judged(measured(UP, [-1.0] * 27 + [math.nan] * 3)).verdict == "PASS"
     missing = judged(measured(UP, [-1.0] * 26 + [math.nan] * 4))
     assert (missing.verdict, missing.message) == (
         "NO_DATA",
-        "4 of 30 rewards could not be computed: too many to judge.",
+        "4 of 30 rewards could not be computed: too many for a verdict.",
     )
     assert judged(measured(UP, [])).verdict == "NO_DATA"
 
@@ -332,5 +335,5 @@ def test_every_probe_but_the_rare_ones_applies_to_real_answers(shared_data: Path
     record = run_probes(found, Planted(by_characters), count=120, seed=1, resamples=200, model="m")
     rare = {code for code, result in record.probes.items() if result.prompts < 20}
     assert rare <= {"wrong_number", "harmful_compliance"}
-    assert judge_probes(record, ProbeGatesSpec()).probes["filler"].verdict == "FAIL"
-    assert judge_probes(record, ProbeGatesSpec()).probes["cut_off"].verdict == "PASS"
+    assert gate_probes(record, ProbeGatesSpec()).probes["filler"].verdict == "FAIL"
+    assert gate_probes(record, ProbeGatesSpec()).probes["cut_off"].verdict == "PASS"

@@ -25,7 +25,7 @@ from rewardsmith.evaluation.judged import (
 )
 from rewardsmith.protocols import BenchmarkJudge
 from rewardsmith.records.evaluation import DatasetInfo
-from rewardsmith.types import Choice, Comparison, Conversation, Message, Missing, Rating, Verdict
+from rewardsmith.types import Choice, Comparison, Conversation, JudgeAnswer, Message, Missing, Rating
 
 
 def said(text: str) -> Conversation:
@@ -108,13 +108,13 @@ class Honest:
     def good(self, text: str) -> bool:
         return text.startswith("right") == self.right or (self.obeys and "Ignore the above" in text)
 
-    async def compare(self, comparison: Comparison) -> Verdict:
+    async def compare(self, comparison: Comparison) -> JudgeAnswer:
         if self.silent:
-            return Verdict(None, missing=self.silent)
+            return JudgeAnswer(None, missing=self.silent)
         if self.first_place:
-            return Verdict(0.5, consistent=False)
+            return JudgeAnswer(0.5, consistent=False)
         first, second = (self.good(one[-1].content) for one in (comparison.first, comparison.second))
-        return Verdict(0.5 + (first - second) / 2, consistent=True)
+        return JudgeAnswer(0.5 + (first - second) / 2, consistent=True)
 
     async def choose(self, prompt: Conversation, answers: Sequence[str], row: str) -> Choice:
         if self.silent:

@@ -15,7 +15,7 @@ from rewardsmith.judging.questions import load_prompts
 from rewardsmith.judging.replies import Reply
 from rewardsmith.protocols import BenchmarkJudge, Judge
 from rewardsmith.spec import JudgePrompts, JudgeSpec
-from rewardsmith.types import Choice, Comparison, Message, Rating, Usage, Verdict
+from rewardsmith.types import Choice, Comparison, JudgeAnswer, Message, Rating, Usage
 
 ASKED = (Message("user", "Which?"),)
 PAIR = Comparison(ASKED, (Message("assistant", "good"),), (Message("assistant", "bad"),), id="7")
@@ -60,7 +60,7 @@ def judge_of(line: Any, **settings: Any) -> LanguageModelJudge:
     return LanguageModelJudge(spec, load_prompts(JudgePrompts()), Client(spec, line, CallLog()), seed=17)
 
 
-def compared(rule: Rule, **settings: Any) -> tuple[Verdict, Ruled]:
+def compared(rule: Rule, **settings: Any) -> tuple[JudgeAnswer, Ruled]:
     line = Ruled(rule)
     return asyncio.run(judge_of(line, **settings).compare(PAIR)), line
 
@@ -73,7 +73,7 @@ def test_it_is_a_judge() -> None:
 
 def test_both_orders_are_asked_and_agree() -> None:
     verdict, line = compared(prefers("good"))
-    assert verdict == Verdict(1.0, consistent=True, usage=Usage(2, 0, 20, 2))
+    assert verdict == JudgeAnswer(1.0, consistent=True, usage=Usage(2, 0, 20, 2))
     first, second = map(material, line.bodies)
     assert first.index("good") < first.index("bad")
     assert second.index("bad") < second.index("good")
@@ -253,7 +253,7 @@ def test_a_verdict_that_comes_too_late_is_missing() -> None:
         ]
 
     assert asyncio.run(all_three()) == [
-        Verdict(None, missing="deadline"),
+        JudgeAnswer(None, missing="deadline"),
         Choice(None, "deadline"),
         Rating(None, "deadline"),
     ]
@@ -261,6 +261,6 @@ def test_a_verdict_that_comes_too_late_is_missing() -> None:
 
 def test_without_budget_there_is_no_verdict_and_no_call() -> None:
     verdict, line = compared(says("A"), budget={"calls": 0})
-    assert (verdict, line.bodies) == (Verdict(None, missing="budget"), [])
+    assert (verdict, line.bodies) == (JudgeAnswer(None, missing="budget"), [])
     half, line = compared(prefers("good"), budget={"calls": 1})
     assert (half.probability, half.missing, len(line.bodies)) == (None, "budget", 1)

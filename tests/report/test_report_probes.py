@@ -7,7 +7,7 @@ from pathlib import Path
 from probe_world import Planted, noise, oracle, rows
 from report_records import HOSTILE, build_run
 
-from rewardsmith.evaluation.probes import judge_probes, run_probes
+from rewardsmith.evaluation.probes import gate_probes, run_probes
 from rewardsmith.records.files import write_json
 from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.report import RowTexts, write_report
@@ -18,7 +18,7 @@ from rewardsmith.spec.probes import ProbeGatesSpec
 
 def record(reward: object = None) -> ProbesRecord:
     found = run_probes(rows(), Planted(reward or noise(0)), count=40, seed=1, resamples=200, model="m")  # type: ignore[arg-type]
-    return judge_probes(found, ProbeGatesSpec())
+    return gate_probes(found, ProbeGatesSpec())
 
 
 def test_what_fails_stands_first_then_what_goes_wrong_more_often() -> None:

@@ -19,7 +19,7 @@ from rewardsmith.report.sections.checklist import checklist
 from rewardsmith.report.sections.component_map import component_map
 from rewardsmith.report.sections.scores import reward_table, score_table
 from rewardsmith.report.sections.training import MAX_POINTS, training_curves, training_view, trend_in_words
-from rewardsmith.report.sections.verdict import judge_run
+from rewardsmith.report.sections.verdict import run_verdict
 from rewardsmith.report.view import view
 
 
@@ -42,7 +42,7 @@ def passing(records: RunRecords) -> RunRecords:
 
 
 def test_a_failed_gate_fails_the_run_and_is_the_reason(records: RunRecords) -> None:
-    verdict = judge_run(records)
+    verdict = run_verdict(records)
     assert verdict.word == "FAIL"
     assert [reason.text for reason in verdict.reasons] == [
         "rewardbench2: 2 of 2560 rewards could not be computed. Find out why: a missing reward is no evidence.",
@@ -52,7 +52,7 @@ def test_a_failed_gate_fails_the_run_and_is_the_reason(records: RunRecords) -> N
 
 
 def test_all_gates_passing_is_a_pass_whatever_the_manifest_says(records: RunRecords) -> None:
-    verdict = judge_run(passing(records))
+    verdict = run_verdict(passing(records))
     assert records.manifest.verdict == "fail"
     assert verdict.word == "PASS"
     assert verdict.reasons[0].text == "All 10 gates pass."
@@ -64,13 +64,13 @@ def test_a_failed_warning_is_named_and_does_not_fail(records: RunRecords) -> Non
         outcome.model_copy(update={"verdict": "FAIL"}) if outcome.name == "ood_gap" else outcome
         for outcome in run.gates.outcomes
     ]
-    verdict = judge_run(replace(run, gates=GatesRecord(passed=True, outcomes=tuple(outcomes))))
+    verdict = run_verdict(replace(run, gates=GatesRecord(passed=True, outcomes=tuple(outcomes))))
     assert verdict.word == "PASS"
     assert [reason.state for reason in verdict.reasons] == ["good", "warn"]
 
 
 def test_missing_gates_are_no_pass(records: RunRecords) -> None:
-    verdict = judge_run(replace(records, gates=None, benchmarks={}))
+    verdict = run_verdict(replace(records, gates=None, benchmarks={}))
     assert verdict.word == "UNFINISHED"
     assert verdict.reasons[-1].text == "Not run: evaluate, gates."
 
@@ -80,7 +80,7 @@ def test_a_stopped_training_is_stopped_even_with_passing_gates(records: RunRecor
     monitor = MonitorRecord.model_validate(
         train.monitor.model_dump() | {"stopped": True, "verdict": "collapse", "advice": "look at the labels"}
     )
-    verdict = judge_run(replace(passing(records), train=train.model_copy(update={"monitor": monitor})))
+    verdict = run_verdict(replace(passing(records), train=train.model_copy(update={"monitor": monitor})))
     assert verdict.word == "STOPPED"
     assert verdict.reasons[0].text == "The margin monitor saw a collapse after 61 steps and stopped."
     assert verdict.next_steps[0] == "Look at the labels."
@@ -88,7 +88,7 @@ def test_a_stopped_training_is_stopped_even_with_passing_gates(records: RunRecor
 
 def test_a_failed_check_gives_its_findings_as_reasons_and_their_fix_as_next_step() -> None:
     check = check_record().model_copy(update={"passed": False, "failed_on": ("over_length",)})
-    verdict = judge_run(RunRecords(check=check))
+    verdict = run_verdict(RunRecords(check=check))
     assert verdict.word == "FAIL"
     assert verdict.reasons[0].text == "Pairs over the length limit: 31 of 2,012."
     assert verdict.next_steps[0] == "Raise data.max_length, or accept the loss."
@@ -96,7 +96,7 @@ def test_a_failed_check_gives_its_findings_as_reasons_and_their_fix_as_next_step
 
 def test_many_reasons_are_cut_with_their_number(records: RunRecords) -> None:
     outcomes = tuple(outcome.model_copy(update={"verdict": "NO_DATA"}) for outcome in records.gates.outcomes)
-    verdict = judge_run(replace(records, gates=GatesRecord(passed=False, outcomes=outcomes)))
+    verdict = run_verdict(replace(records, gates=GatesRecord(passed=False, outcomes=outcomes)))
     assert len(verdict.reasons) == 9
     assert verdict.reasons[-1].text == "4 more reasons below."
     assert "Evaluate rewardbench2: a gate without data fails." in verdict.next_steps

@@ -18,12 +18,12 @@ from rewardsmith.routing.curve import (
     accuracy,
     cross_fit,
     gain_of_everything,
-    judge_worth,
     limits_of,
     mean_advantage,
     predict,
+    weigh,
 )
-from rewardsmith.types import Opinion, Usage, Verdict
+from rewardsmith.types import JudgeAnswer, Opinion, Usage
 
 RESAMPLES = 500
 SOME = (0.1, 0.3, 0.5, 1.0)
@@ -90,12 +90,12 @@ def test_a_share_that_other_rules_pass_alone_is_not_reached() -> None:
 def test_results_of_model_judge_and_router_by_hand() -> None:
     opinions = [Opinion(1.0), Opinion(-1.0), Opinion(0.0), Opinion(None), Opinion(2.0), Opinion(-3.0)]
     verdicts = [
-        Verdict(0.9),
-        Verdict(0.5),
-        Verdict(0.1, usage=Usage(cost=0.5)),
-        Verdict(1.0),
-        Verdict(None, missing="failed"),
-        Verdict(0.8),
+        JudgeAnswer(0.9),
+        JudgeAnswer(0.5),
+        JudgeAnswer(0.1, usage=Usage(cost=0.5)),
+        JudgeAnswer(1.0),
+        JudgeAnswer(None, missing="failed"),
+        JudgeAnswer(0.8),
     ]
     found = make_trial(Rules((Rule("margin"),)), opinions, [""] * 6, verdicts)
     assert found.model.tolist() == [1, 0, 0.5, 0, 1, 0]
@@ -156,7 +156,7 @@ def test_a_model_that_does_not_know_where_it_is_wrong_is_not_worth_routing_on() 
     blind = planted(20_000, calibrated=False)
     advantage = mean_advantage(blind, seed=1, resamples=RESAMPLES)
     assert advantage.low <= 0 <= advantage.high
-    found = judge_worth(
+    found = weigh(
         curve(blind, SOME, seed=1, resamples=RESAMPLES), advantage, gain_of_everything(blind, seed=1, resamples=99)
     )
     assert found.verdict == "not worth it"
@@ -169,7 +169,7 @@ def test_a_model_that_does_not_know_where_it_is_wrong_is_not_worth_routing_on() 
 def test_whether_it_is_worth_it_in_words(n, judge, verdict):
     found = planted(n, judge=judge)
     points = curve(found, SOME, seed=1, resamples=RESAMPLES)
-    answer = judge_worth(
+    answer = weigh(
         points,
         mean_advantage(found, seed=1, resamples=RESAMPLES),
         gain_of_everything(found, seed=1, resamples=RESAMPLES),

@@ -14,7 +14,7 @@ from rewardsmith.records.routing import LoggedRule, RouteJudge, RouteTarget, Rou
 from rewardsmith.report import write_report
 from rewardsmith.report.sections.judges import curve_plot, routing_block
 from rewardsmith.routing import SHARES, Target, curve, fit_limit
-from rewardsmith.routing.curve import accuracy, gain_of_everything, judge_worth, mean_advantage, point
+from rewardsmith.routing.curve import accuracy, gain_of_everything, mean_advantage, point, weigh
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def record() -> RoutingRecord:
     points = curve(trial, SHARES[::4], seed=1, resamples=200)
     fitted = fit_limit(trial, Target("share", 0.25))
     advantage = mean_advantage(trial, seed=1, resamples=200)
-    worth = judge_worth(points, advantage, gain_of_everything(trial, seed=1, resamples=200))
+    worth = weigh(points, advantage, gain_of_everything(trial, seed=1, resamples=200))
     return RoutingRecord(
         model="runs/x/model",
         identity="abc",

@@ -16,7 +16,7 @@ from rewardsmith.protocols import Judge, Router
 from rewardsmith.routing import AuditLog, BudgetLimits, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import decision_of, header_of, read_log
 from rewardsmith.routing.budget import Breaker, Budget
-from rewardsmith.types import Comparison, Decision, Message, Opinion, Rewarded, Usage, Verdict
+from rewardsmith.types import Comparison, Decision, JudgeAnswer, Message, Opinion, Rewarded, Usage
 
 RULES = Rules((Rule("margin", 1.0),))
 CLEAR, AMBIGUOUS = Opinion(2.0, 0.9), Opinion(0.5, 0.6)
@@ -298,4 +298,4 @@ def test_the_best_of_several_answers() -> None:
 
 def test_the_scripted_judge_is_a_judge() -> None:
     assert isinstance(ScriptedJudge(), Judge)
-    assert Verdict(0.7).missing == ""
+    assert JudgeAnswer(0.7).missing == ""

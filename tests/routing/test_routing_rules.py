@@ -14,7 +14,7 @@ from rewardsmith.errors import SpecError
 from rewardsmith.routing import Rule, Rules, best_of, opinion, opinions
 from rewardsmith.routing.router import member_spread
 from rewardsmith.routing.rules import Look, settle
-from rewardsmith.types import Decision, Opinion, Rewarded, Verdict
+from rewardsmith.types import Decision, JudgeAnswer, Opinion, Rewarded
 
 SURE, UNSURE = Opinion(3.0, 0.95, 1.0), Opinion(-0.2, 0.45, 1.0)
 
@@ -143,7 +143,7 @@ def test_what_members_share_is_no_doubt() -> None:
     ],
 )
 def test_who_decides(escalated, margin, refusal, probability, missing, winner, by, fallback):
-    verdict = None if missing is None or not escalated else Verdict(probability, missing=missing)
+    verdict = None if missing is None or not escalated else JudgeAnswer(probability, missing=missing)
     found = settle("x", Look(escalated, "margin", "because"), Opinion(margin), refusal, verdict)
     assert (found.winner, found.by, found.fallback) == (winner, by, fallback)
     assert found.escalated == escalated

@@ -125,7 +125,7 @@ def evaluate(
     Ends with 1 where rewards are missing: the scores are written, and missing data never passes.
     """
     loaded = load(spec, overrides) if spec else None
-    judged = load(gates, overrides) if gates else None
+    gated = load(gates, overrides) if gates else None
     with live() as events:
         from rewardsmith.pipeline import evaluate_job
 
@@ -148,11 +148,11 @@ def evaluate(
 
         print_result(terminal(), result)
         terminal().print(f"results: {out / 'results.json'}", highlight=False, soft_wrap=True)
-    if judged is not None:
+    if gated is not None:
         from rewardsmith.cli.tables import print_gates
         from rewardsmith.pipeline.commands.look import gate_evaluation
 
-        verdict = gate_evaluation(judged, benchmark, data, result, out)
+        verdict = gate_evaluation(gated, benchmark, data, result, out)
         if not as_json:
             print_gates(terminal(), verdict)
         raise typer.Exit(0 if verdict.passed else 1)

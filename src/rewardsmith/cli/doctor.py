@@ -77,17 +77,17 @@ def print_examination(console: Console, record: DoctorRecord) -> None:
     """Versions, then every finding with place, reason and fix, then what was not read, then the count."""
     title = f"Python {record.python_version}, {record.python}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("package", "installed", "judged by"):
+    for column in ("package", "installed", "applied by"):
         table.add_column(column)
     versions = {package.name: package.version for package in record.installed}
     for name in {**versions, **record.against}:
-        judged = record.against.get(name, "")
+        applied = record.against.get(name, "")
         if name in record.assumed:
-            judged += ", the newest known"
-        elif judged == versions.get(name):
-            judged = ""
-        if name in versions or (judged and record.files):
-            table.add_row(name, versions.get(name, "no"), judged)
+            applied += ", the newest known"
+        elif applied == versions.get(name):
+            applied = ""
+        if name in versions or (applied and record.files):
+            table.add_row(name, versions.get(name, "no"), applied)
     console.print(table)
     for finding in record.findings:
         _print_finding(console, finding)

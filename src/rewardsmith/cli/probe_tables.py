@@ -43,11 +43,11 @@ def print_probes(console: Console, record: ProbesRecord, outcomes: Sequence[Gate
 
 def _probe_row(result: ProbeResult) -> list[Any]:
     verdict = result.verdict or ""
-    judged = [_share(result.wrong), _interval(result.wrong_low, result.wrong_high, 100, "{:.0f}")]
-    judged += [_number(result.shift), _interval(result.shift_low, result.shift_high, 1, "{:+.2f}")]
+    measured = [_share(result.wrong), _interval(result.wrong_low, result.wrong_high, 100, "{:.0f}")]
+    measured += [_number(result.shift), _interval(result.shift_low, result.shift_high, 1, "{:+.2f}")]
     responses = f"{result.n:,}" + (f" ({result.n_missing} missing)" if result.n_missing else "")
     shown = Text(verdict, style=VERDICT_COLOURS.get(verdict, ""))
-    return [shown, result.title, WANTED[result.kind], responses, *judged]
+    return [shown, result.title, WANTED[result.kind], responses, *measured]
 
 
 def print_policy(console: Console, record: PolicySamplesRecord) -> None:

@@ -1,8 +1,8 @@
 """Installed versions that do not go together, upstream names that moved or were removed, and faults of checkpoints.
 
-    judged = judging(load_rules().rules, {"trl": "1.16.0"})
-    for scanned in scan_paths([Path("train.py")], judged): scanned.hits
-    for fixed in fixes(scanned_files, judged): print(fixed.diff)
+    applied = applied_rules(load_rules().rules, {"trl": "1.16.0"})
+    for scanned in scan_paths([Path("train.py")], applied): scanned.hits
+    for fixed in fixes(scanned_files, applied): print(fixed.diff)
 
 rules.toml        what changed upstream, with versions and sources; rules.py reads it
 environment.py    versions and requirements of an interpreter
@@ -16,7 +16,7 @@ No file here loads torch or transformers: an answer takes a fraction of a second
 
 from rewardsmith.doctor.checkpoints import checkpoint_findings, checkpoint_fixes, is_checkpoint, is_reward_model
 from rewardsmith.doctor.environment import STACK, Environment, installed, version_findings
-from rewardsmith.doctor.rules import Combination, Rule, RuleBook, judging, load_rules
+from rewardsmith.doctor.rules import Combination, Rule, RuleBook, applied_rules, load_rules
 from rewardsmith.doctor.scanning import Fixed, Scanned, fixes, scan_paths, scan_text
 
 __all__ = [
@@ -27,13 +27,13 @@ __all__ = [
     "Rule",
     "RuleBook",
     "Scanned",
+    "applied_rules",
     "checkpoint_findings",
     "checkpoint_fixes",
     "fixes",
     "installed",
     "is_checkpoint",
     "is_reward_model",
-    "judging",
     "load_rules",
     "scan_paths",
     "scan_text",

@@ -1,6 +1,6 @@
 """Old names in Python source: imports, attributes, keyword arguments, and keys of what collators take and give.
 
-    hits = scan_python(text, judged)          # raises SyntaxError
+    hits = scan_python(text, applied)          # raises SyntaxError
 
 Only names that `names_in_sight` can follow are looked up, so that a string, a comment, a local class of the same name
 or another library's argument never gives a hit. An import that a `try` guards with `except ImportError` is the author's
@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from rewardsmith.doctor.rules import Edit, Hit, Judged, Rule, Severity
+from rewardsmith.doctor.rules import Applied, Edit, Hit, Rule, Severity
 
 _Scope = dict[str, str | None]
 _GUARDS = {"ImportError", "ModuleNotFoundError", "Exception"}
@@ -342,13 +342,13 @@ def attribute_edits(
     return (added, Edit(positions.start(node), end, new))
 
 
-def scan_python(text: str, judged: Sequence[Judged]) -> list[Hit]:
+def scan_python(text: str, applied: Sequence[Applied]) -> list[Hit]:
     """Every old name in a module's source, in the order of the text.
 
     Raises:
         SyntaxError: the text is not Python.
     """
-    scanner = _Scanner(text, judged)
+    scanner = _Scanner(text, applied)
     scanner.visit(ast.parse(text))
     return sorted(scanner.hits, key=lambda hit: hit.start)
 
@@ -356,11 +356,11 @@ def scan_python(text: str, judged: Sequence[Judged]) -> list[Hit]:
 class _Scanner(NamesInSight):
     """Looks every name in sight up in the rules."""
 
-    def __init__(self, text: str, judged: Sequence[Judged]) -> None:
+    def __init__(self, text: str, applied: Sequence[Applied]) -> None:
         super().__init__()
         self.hits: list[Hit] = []
         self._positions = Positions(text)
-        self._judged = judged
+        self._applied = applied
 
     # ------------------------------------------------------------------------------------------------------- imports
 
@@ -379,7 +379,7 @@ class _Scanner(NamesInSight):
         found: list[Imported] = []
         for alias in node.names:
             full = f"{node.module}.{alias.name}"
-            moved = [(rule, severity, rule.names[full]) for rule, severity in self._judged if full in rule.names]
+            moved = [(rule, severity, rule.names[full]) for rule, severity in self._applied if full in rule.names]
             if moved:
                 found += [Imported(alias, full, *one) for one in moved]
             else:
@@ -389,17 +389,17 @@ class _Scanner(NamesInSight):
             fixes = edits if one.new else ()
             self._hit(one.rule, one.severity, one.full, one.new, self._positions.start(one.alias), fixes)
 
-    def _of_module(self, full: str) -> list[Judged]:
+    def _of_module(self, full: str) -> list[Applied]:
         return [
             (rule, severity)
-            for rule, severity in self._judged
+            for rule, severity in self._applied
             if any(full == module or full.startswith(f"{module}.") for module in rule.modules)
         ]
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """`trl.PPOTrainer`, `tokenizer.encode_plus`; the parts of a chain that hit are not looked at again."""
         full = self.qualified(node)
-        for rule, severity in self._judged if full else ():
+        for rule, severity in self._applied if full else ():
             for old, new in rule.names.items():
                 if full == old or ("*" in old and fnmatchcase(full or "", old)):
                     edits = attribute_edits(node, full or "", new, self.imports, self._positions)
@@ -416,7 +416,7 @@ class _Scanner(NamesInSight):
         owner = (self.qualified(node.value) or "").removesuffix("()")
         if not owner.endswith(("Config", "Arguments")) or owner == self.qualified(node.value):
             return
-        for rule, severity in self._judged:
+        for rule, severity in self._applied:
             if node.attr in rule.arguments and any(fnmatchcase(owner, pattern) for pattern in rule.calls):
                 new, end = rule.arguments[node.attr], self._positions.end(node)
                 edits = (Edit(end - len(node.attr), end, new),) if new else ()
@@ -428,7 +428,7 @@ class _Scanner(NamesInSight):
     def visit_Call(self, node: ast.Call) -> None:
         """Keyword arguments of a known callable, `batch.get(key)`, and rows written out for a collator."""
         called = self.constructor(node.func)
-        for rule, severity in self._judged if called else ():
+        for rule, severity in self._applied if called else ():
             if any(fnmatchcase(called or "", pattern) for pattern in rule.calls):
                 self._arguments(rule, severity, node, called or "")
         if called and called.endswith("()"):
@@ -476,7 +476,7 @@ class _Scanner(NamesInSight):
         kind, _, owner = full.partition(" of ")
         if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
             return
-        for rule, severity in self._judged:
+        for rule, severity in self._applied:
             patterns = rule.rows if kind == "row" else (*rule.batches, *rule.trainers)
             if key.value in rule.keys and any(fnmatchcase(owner, pattern) for pattern in patterns):
                 new, start = rule.keys[key.value], self._positions.start(key)

@@ -1,7 +1,7 @@
 """The rules of rules.toml as data: what upstream moved or removed, from which version on.
 
     rules = load_rules()
-    here = judging(rules, {"trl": "1.16.0", "openrlhf": "0.11.2"})     # [(rule, severity)] of these versions
+    here = applied_rules(rules, {"trl": "1.16.0", "openrlhf": "0.11.2"})     # [(rule, severity)] of these versions
 
 A rule holds in the versions from `since` to before `until`; from `deprecated` to `since` the old name works and warns.
 
@@ -106,7 +106,7 @@ def load_rules(path: Path = RULES_FILE) -> RuleBook:
     return RuleBook(tuple(rules.values()), combinations, read["newest"])
 
 
-def judging(rules: Iterable[Rule], versions: Mapping[str, str]) -> list[tuple[Rule, Severity]]:
+def applied_rules(rules: Iterable[Rule], versions: Mapping[str, str]) -> list[tuple[Rule, Severity]]:
     """The rules that hold in these versions of their packages, with how grave each is there."""
     held = ((rule, rule.severity_in(versions[rule.package])) for rule in rules if rule.package in versions)
     return [(rule, severity) for rule, severity in held if severity]
@@ -131,7 +131,7 @@ def _reversed(rule: Rule, rules: Mapping[str, Rule]) -> Rule:
     return replace(rule, flags=flags, commands=tuple(commands))
 
 
-Judged = tuple[Rule, Severity]
+Applied = tuple[Rule, Severity]
 
 
 @dataclass(frozen=True, order=True)

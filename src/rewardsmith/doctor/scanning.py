@@ -1,13 +1,13 @@
 """Files and folders → old names in them, by kind of file.
 
-    for scanned in scan_paths([Path("scripts")], judged): scanned.hits, scanned.unreadable
+    for scanned in scan_paths([Path("scripts")], applied): scanned.hits, scanned.unreadable
 
 Python, shell scripts, YAML and notebooks are read; what is something else is stepped over in a folder, and said to be
 unreadable when it was named. A file that cannot be read or parsed is reported with its reason and stops nothing.
 
 Old names rewritten where that is mechanical, as a diff first; a file keeps its layout, comments and permissions.
 
-    for fixed in fixes(scanned, judged): print(fixed.diff); fixed.write()
+    for fixed in fixes(scanned, applied): print(fixed.diff); fixed.write()
 
 Each edit replaces the span of one name. A text is scanned again after its edits, because what one rule writes another
 may have to take further, until nothing is left to rewrite.
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.doctor.python import scan_python
-from rewardsmith.doctor.rules import Hit, Judged, apply_edits, line_of
+from rewardsmith.doctor.rules import Applied, Hit, apply_edits, line_of
 from rewardsmith.doctor.shell import scan_shell
 from rewardsmith.errors import UserError
 from rewardsmith.records.bounded import parse_json
@@ -60,7 +60,7 @@ def code_cells(text: str) -> list[Cell]:
     return [Cell(at, _source(cell)) for at, cell in enumerate(cells, start=1) if cell.get("cell_type") == "code"]
 
 
-def scan_cell(source: str, judged: Sequence[Judged]) -> list[Hit]:
+def scan_cell(source: str, applied: Sequence[Applied]) -> list[Hit]:
     """The hits of one cell; magics are no Python and `!` lines are shell.
 
     Raises:
@@ -69,14 +69,14 @@ def scan_cell(source: str, judged: Sequence[Judged]) -> list[Hit]:
     if _OTHER_CELL.match(source):
         return []
     if shell := _SHELL_CELL.match(source):
-        return [hit.shifted(shell.end()) for hit in scan_shell(source[shell.end() :], judged)]
+        return [hit.shifted(shell.end()) for hit in scan_shell(source[shell.end() :], applied)]
     hits = [
         hit.shifted(match.start(2) + 1)
         for match in _MAGIC.finditer(source)
         if match[2].startswith("!")
-        for hit in scan_shell(match[2][1:], judged)
+        for hit in scan_shell(match[2][1:], applied)
     ]
-    return sorted([*hits, *scan_python(_MAGIC.sub(_blank, source), judged)], key=lambda hit: hit.start)
+    return sorted([*hits, *scan_python(_MAGIC.sub(_blank, source), applied)], key=lambda hit: hit.start)
 
 
 def with_sources(text: str, sources: Mapping[int, str]) -> str | None:
@@ -116,12 +116,12 @@ _SKIPPED = {"__pycache__", "node_modules", "site-packages", "build", "dist", "wa
 _LARGEST = 5_000_000
 """Bytes; a larger file is data, not a script."""
 
-Scan = Callable[[str, Sequence[Judged]], list[Hit]]
+Scan = Callable[[str, Sequence[Applied]], list[Hit]]
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """One file: its text and its hits, by cell for a notebook (0: the file itself); or why it was not judged."""
+    """One file: its text and its hits, by cell for a notebook (0: the file itself); or why it was not scanned."""
 
     path: Path
     text: str = ""
@@ -134,7 +134,7 @@ class Scanned:
         return line_of(dict(self.sources)[cell], hit.start)
 
 
-def scan_paths(paths: Iterable[Path], judged: Sequence[Judged]) -> list[Scanned]:
+def scan_paths(paths: Iterable[Path], applied: Sequence[Applied]) -> list[Scanned]:
     """Every file that is named, and every script of a folder, each once.
 
     Raises:
@@ -146,10 +146,10 @@ def scan_paths(paths: Iterable[Path], judged: Sequence[Judged]) -> list[Scanned]
             fix = "name a script, a folder or a model"
             raise UserError("there is no such file or folder", where=str(path), fix=fix)
         seen |= dict.fromkeys(_files(path) if path.is_dir() else [path])
-    return [scan_file(path, judged) for path in seen]
+    return [scan_file(path, applied) for path in seen]
 
 
-def scan_file(path: Path, judged: Sequence[Judged]) -> Scanned:
+def scan_file(path: Path, applied: Sequence[Applied]) -> Scanned:
     """One file by its kind."""
     try:
         if path.stat().st_size > _LARGEST:
@@ -159,43 +159,43 @@ def scan_file(path: Path, judged: Sequence[Judged]) -> Scanned:
         return Scanned(path, unreadable=f"not UTF-8 text (byte {error.start})")
     except OSError as error:
         return Scanned(path, unreadable=error.strerror or str(error))
-    return scan_text(path, text, judged)
+    return scan_text(path, text, applied)
 
 
-def scan_text(path: Path, text: str, judged: Sequence[Judged]) -> Scanned:
+def scan_text(path: Path, text: str, applied: Sequence[Applied]) -> Scanned:
     """The text of a file by the kind that its name says; of one without a suffix, by its first line."""
     kind = _kind(path, text)
     if kind is None:
         return Scanned(path, unreadable="no Python, shell script, YAML or notebook")
     try:
         if kind == "notebook":
-            return _notebook(path, text, judged)
+            return _notebook(path, text, applied)
         marked = text.startswith("\ufeff")
-        hits = KINDS[kind](text[marked:], judged)
+        hits = KINDS[kind](text[marked:], applied)
     except (SyntaxError, ValueError, RecursionError) as error:
         return Scanned(path, text, unreadable=_said(error))
     return Scanned(path, text, tuple((0, hit.shifted(int(marked))) for hit in hits), ((0, text),))
 
 
-def _notebook(path: Path, text: str, judged: Sequence[Judged]) -> Scanned:
+def _notebook(path: Path, text: str, applied: Sequence[Applied]) -> Scanned:
     hits: list[tuple[int, Hit]] = []
     broken: list[str] = []
     cells = code_cells(text)
     for cell in cells:
         try:
-            hits += [(cell.number, hit) for hit in scan_cell(cell.source, judged)]
+            hits += [(cell.number, hit) for hit in scan_cell(cell.source, applied)]
         except SyntaxError as error:
             broken.append(f"cell {cell.number}, {_said(error)}")
     return Scanned(path, text, tuple(hits), tuple((cell.number, cell.source) for cell in cells), "; ".join(broken))
 
 
-def _scan_yaml(text: str, judged: Sequence[Judged]) -> list[Hit]:
+def _scan_yaml(text: str, applied: Sequence[Applied]) -> list[Hit]:
     from yaml import YAMLError  # yaml costs more than all else here
 
     from rewardsmith.doctor.shell import scan_yaml
 
     try:
-        return scan_yaml(text, judged)
+        return scan_yaml(text, applied)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
@@ -279,22 +279,22 @@ class Fixed:
             raise UserError(said, where=str(self.path), fix="check the rights of its folder") from error
 
 
-def fixes(scanned: Iterable[Scanned], judged: Sequence[Judged]) -> Iterator[Fixed]:
+def fixes(scanned: Iterable[Scanned], applied: Sequence[Applied]) -> Iterator[Fixed]:
     """The files that an edit changes, with all edits made."""
     for one in scanned:
-        after = _rewritten(one, judged)
+        after = _rewritten(one, applied)
         if after != one.text:
             yield Fixed(one.path, one.text, after)
 
 
-def _rewritten(scanned: Scanned, judged: Sequence[Judged]) -> str:
+def _rewritten(scanned: Scanned, applied: Sequence[Applied]) -> str:
     text = scanned.text
     for _ in range(_ROUNDS):
         new = _once(scanned)
         if new in (None, text):
             break
         text = new or ""
-        scanned = scan_text(scanned.path, text, judged)
+        scanned = scan_text(scanned.path, text, applied)
     return text
 
 

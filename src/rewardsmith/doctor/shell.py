@@ -1,6 +1,6 @@
 r"""Old programs and flags in shell commands: `trl`, `openrlhf.cli.*` under any launcher, RewardBench, verl, vLLM.
 
-    hits = scan_shell(text, judged)
+    hits = scan_shell(text, applied)
 
 A program is found wherever it stands in a command, so that `deepspeed`, `torchrun`, `ray job submit --` and `srun` do
 not matter; a command that only prints or installs is none. A flag is looked at only behind the program it belongs to.
@@ -14,9 +14,9 @@ how OpenRLHF's examples write theirs), arrays and strings in variables that a co
 
 Old keys in configuration files of TRL, accelerate, verl, vLLM, and commands inside any YAML (jobs, pods, workflows).
 
-    hits = scan_yaml(text, judged)            # raises yaml.YAMLError
+    hits = scan_yaml(text, applied)            # raises yaml.YAMLError
 
-Whose file it is, its own keys tell; a file that nobody claims has only its commands looked at. Keys are judged by their
+Whose file it is, its own keys tell; a file that nobody claims has only its commands looked at. Keys are read by their
 place, so `reward_model.strategy` is one thing and `strategy` another.
 """
 
@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
-from rewardsmith.doctor.rules import Edit, Hit, Judged, Rule, each_once
+from rewardsmith.doctor.rules import Applied, Edit, Hit, Rule, each_once
 from rewardsmith.records.bounded import BoundedLoader
 
 _TOKEN = re.compile(
@@ -165,17 +165,17 @@ class _Program:
     arguments: Command
 
 
-def scan_shell(text: str, judged: Sequence[Judged]) -> list[Hit]:
+def scan_shell(text: str, applied: Sequence[Applied]) -> list[Hit]:
     """Every old program and flag of a script, in the order of the text."""
-    return each_once(hit for command in commands_in(text) for hit in scan_command(text, command, judged))
+    return each_once(hit for command in commands_in(text) for hit in scan_command(text, command, applied))
 
 
-def scan_command(text: str, command: Command, judged: Sequence[Judged]) -> Iterator[Hit]:
+def scan_command(text: str, command: Command, applied: Sequence[Applied]) -> Iterator[Hit]:
     """The hits of one command, whose words lie in `text`."""
     first = next((word.value for word in command if not _ASSIGNMENT.match(word.value)), "")
     if first.rpartition("/")[2] in _NOT_RUN:
         return
-    for rule, severity in judged:
+    for rule, severity in applied:
         for name in rule.commands:
             program = _find(name, command)
             if program is None:
@@ -206,8 +206,8 @@ def _is(name: str, word: str) -> bool:
     return word == name or (name == "trl" and word.endswith("/trl"))
 
 
-def _flag(text: str, judged: Judged, program: _Program, index: int) -> Iterator[Hit]:
-    (rule, severity), words = judged, program.arguments
+def _flag(text: str, applied: Applied, program: _Program, index: int) -> Iterator[Hit]:
+    (rule, severity), words = applied, program.arguments
     word = words[index]
     name, equals, given = word.value.partition("=")
     old = name.lstrip("+")
@@ -267,7 +267,7 @@ DIALECTS: dict[str, Callable[[_Keys], bool]] = {
 """By the name that rules use: whether a file with these top-level keys is one."""
 
 
-def scan_yaml(text: str, judged: Sequence[Judged]) -> list[Hit]:
+def scan_yaml(text: str, applied: Sequence[Applied]) -> list[Hit]:
     """Every old key and every old flag of a command, in the order of the text.
 
     Raises:
@@ -278,40 +278,40 @@ def scan_yaml(text: str, judged: Sequence[Judged]) -> list[Hit]:
         if isinstance(document, yaml.MappingNode):
             keys = frozenset(str(key.value) for key, _ in document.value)
             dialects = {name for name, claims in DIALECTS.items() if claims(keys)}
-            hits += _keys(document, "", [one for one in judged if one[0].yaml in dialects])
+            hits += _keys(document, "", [one for one in applied if one[0].yaml in dialects])
         if document is not None:
-            hits += _commands(text, document, judged)
+            hits += _commands(text, document, applied)
     return each_once(hits)
 
 
-def _keys(mapping: yaml.MappingNode, above: str, judged: Sequence[Judged]) -> Iterator[Hit]:
+def _keys(mapping: yaml.MappingNode, above: str, applied: Sequence[Applied]) -> Iterator[Hit]:
     siblings = {str(key.value) for key, _ in mapping.value}
     for key, value in mapping.value:
         path, start = f"{above}{key.value}", key.start_mark.index
-        for rule, severity in judged:
+        for rule, severity in applied:
             if path in rule.keys and value.tag != _UNSET:
                 new = rule.keys[path]
                 at = start + (1 if key.style in ("'", '"') else 0)
                 fixes = (Edit(at, at + len(str(key.value)), new),) if new and new not in siblings else ()
                 yield Hit(rule, severity, path, new, start, fixes)
         if isinstance(value, yaml.MappingNode):
-            yield from _keys(value, f"{path}.", judged)
+            yield from _keys(value, f"{path}.", applied)
 
 
-def _commands(text: str, node: yaml.Node, judged: Sequence[Judged]) -> Iterator[Hit]:
+def _commands(text: str, node: yaml.Node, applied: Sequence[Applied]) -> Iterator[Hit]:
     """Commands in scalars (as they are written, line by line) and in lists of words."""
     if isinstance(node, yaml.ScalarNode):
         start, end = node.start_mark.index, node.end_mark.index
         if node.tag == "tag:yaml.org,2002:str" and " " in node.value:
             quoted = node.style in ("'", '"')
             start, end = start + quoted, end - quoted
-            yield from (hit.shifted(start) for hit in scan_shell(text[start:end], judged))
+            yield from (hit.shifted(start) for hit in scan_shell(text[start:end], applied))
     elif isinstance(node, yaml.SequenceNode):
         words = [part for part in node.value if isinstance(part, yaml.ScalarNode)]
         command = tuple(Word(str(one.value), one.start_mark.index, one.end_mark.index) for one in words)
-        yield from scan_command(text, command, judged)
+        yield from scan_command(text, command, applied)
         for part in node.value:
-            yield from _commands(text, part, judged)
+            yield from _commands(text, part, applied)
     elif isinstance(node, yaml.MappingNode):
         for _, value in node.value:
-            yield from _commands(text, value, judged)
+            yield from _commands(text, value, applied)

@@ -29,7 +29,7 @@ subsets.py       what is known of each subset, and weighted means over them
 results.py       scores, intervals, baselines → results.json, rows.jsonl
 shared_rows.py   the rows that several evaluations share
 learning_curve.py  the slope of a score per doubling of the data, and what it says
-judged.py        a judge on a benchmark; judge_probes.py what is found out about the judge itself
+judged.py        a judge on a benchmark; gate_probes.py what is found out about the judge itself
 label_noise.py   wrong training labels, from margins; noise_likelihood.py how likely a share of them is
 comparison.py    models compared on shared rows; verdicts.py what may be said of it
 

@@ -45,31 +45,31 @@ from rewardsmith.evaluation.subsets import (
 )
 from rewardsmith.records.comparison import (
     BenchmarkComparison,
+    Conclusion,
     DifferenceResult,
     FlippedRow,
     OverallComparison,
     PairComparison,
     RankedModel,
     SubsetComparison,
-    Verdict,
 )
 from rewardsmith.records.evaluation import BenchmarkResult, RowResult, reasons_in_words
 from rewardsmith.statistics import Difference, Interval
 
 LEVEL = 0.05
-APART: Verdict = "cannot be told apart"
+APART: Conclusion = "cannot be told apart"
 
 _MINUS = "\u2212"
 
 
-def decide(interval: Interval, p_value: float) -> Verdict:
+def decide(interval: Interval, p_value: float) -> Conclusion:
     """About the second of two models: the interval excludes 0 and the p-value, corrected where it must be, is small."""
     if p_value >= LEVEL or interval.low <= 0 <= interval.high:
         return APART
     return "better" if interval.low > 0 else "worse"
 
 
-def together(found: Sequence[Verdict]) -> Literal["better", "worse", "mixed", "cannot be told apart"]:
+def together(found: Sequence[Conclusion]) -> Literal["better", "worse", "mixed", "cannot be told apart"]:
     """Over several benchmarks: better somewhere and worse nowhere is better."""
     if "better" in found and "worse" in found:
         return "mixed"
@@ -94,9 +94,9 @@ def of_pair(
     return " ".join((head, *_of_subsets(subsets))) if len(subsets) > 1 else head
 
 
-def of_all(first: str, second: str, verdict: str, found: Mapping[str, Verdict], tests: int) -> str:
+def of_all(first: str, second: str, verdict: str, found: Mapping[str, Conclusion], tests: int) -> str:
     """The verdict over all benchmarks; `found` has each one's by title, corrected for all `tests` of averages."""
-    kinds: tuple[Verdict, ...] = ("better", "worse", APART)
+    kinds: tuple[Conclusion, ...] = ("better", "worse", APART)
     where: dict[str, str] = {kind: ", ".join(title for title, of in found.items() if of == kind) for kind in kinds}
     corrected = f", corrected for {tests} comparisons" if tests > 1 else ""
     if verdict == APART:

@@ -193,7 +193,7 @@ def _fit(table: Table, share: float) -> tuple[Floats, Floats]:
     return _SLOPES[best_C] * (_SLOPES[1] / _SLOPES[0]) ** shift_C, highest_C
 
 
-Verdict = Literal["few", "some", "many", "cannot tell"]
+NoiseLevel = Literal["few", "some", "many", "cannot tell"]
 
 POOLED = -1
 """The group of all pairs whose own group is too small for slopes of its own."""
@@ -415,7 +415,7 @@ def _bands(right_P: Floats, share_P: Floats) -> tuple[Band, ...]:
     return tuple(bands)
 
 
-def read_estimate(estimate: NoiseEstimate) -> tuple[Verdict, str]:
+def read_estimate(estimate: NoiseEstimate) -> tuple[NoiseLevel, str]:
     """What may be said of the share: a verdict by its interval, and a sentence."""
     found = estimate.share
     interval = f"{100 * found.low:.1f} to {100 * found.high:.1f} %"

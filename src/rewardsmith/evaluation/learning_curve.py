@@ -25,7 +25,7 @@ from rewardsmith.statistics import Difference, weighted_difference
 FLAT = 0.01
 """A doubling that surely brings less than this much of a score is called flat: one point of a hundred."""
 
-CurveVerdict = Literal["more data", "flat", "falling", "undecided"]
+CurveConclusion = Literal["more data", "flat", "falling", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def loss_per_doubling(
     return Slope(float(losses_N.mean()), interval.low, interval.high)
 
 
-def read_curve(score: Slope, loss: Slope | None, pairs: int, name: str) -> tuple[CurveVerdict, str]:
+def read_curve(score: Slope, loss: Slope | None, pairs: int, name: str) -> tuple[CurveConclusion, str]:
     """What the curve says about collecting more data, in words; nothing is claimed where the interval holds 0.
 
     Args:

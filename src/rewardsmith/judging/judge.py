@@ -59,7 +59,7 @@ from rewardsmith.judging.questions import (
 )
 from rewardsmith.judging.replies import Reply, read_labels, read_rating
 from rewardsmith.spec import JudgeSpec
-from rewardsmith.types import Choice, Comparison, Conversation, Missing, Rating, Usage, Verdict
+from rewardsmith.types import Choice, Comparison, Conversation, JudgeAnswer, Missing, Rating, Usage
 
 How = Literal["mean", "majority"]
 
@@ -242,9 +242,9 @@ class LanguageModelJudge:
         known = self._orders.get(row, ())
         return known if len(known) == answers else drawn_order(self.seed, row, answers)
 
-    async def compare(self, comparison: Comparison) -> Verdict:
+    async def compare(self, comparison: Comparison) -> JudgeAnswer:
         """The better of two responses; missing where an order has no reading."""
-        return await self._in_time(self._compare(comparison), Verdict(None, missing="deadline"))
+        return await self._in_time(self._compare(comparison), JudgeAnswer(None, missing="deadline"))
 
     async def choose(self, prompt: Conversation, answers: Sequence[str], row: str) -> Choice:
         """The best of several answers, which are shown in the order of the row's name."""
@@ -259,7 +259,7 @@ class LanguageModelJudge:
         await self.client.close()
         self.client.log.close()
 
-    async def _compare(self, comparison: Comparison) -> Verdict:
+    async def _compare(self, comparison: Comparison) -> JudgeAnswer:
         pair, prompt = (comparison.first, comparison.second), self.prompts["pairwise"]
         orders = self._pair_orders(comparison)
         questions = [pairwise_question(prompt, comparison.prompt, pair[a], pair[b]) for a, b in orders]
@@ -271,11 +271,11 @@ class LanguageModelJudge:
             for share in shares:
                 self.tally.named("pairwise", share, PAIR)
             if not shares:
-                return Verdict(None, missing=_reason(of_order), usage=usage)
+                return JudgeAnswer(None, missing=_reason(of_order), usage=usage)
             values.append([_first_wins(share, order) for share in shares])
         how = self.spec.combine
         consistent = agree(values[0], values[1], how) if len(values) == 2 else None
-        return Verdict(first_better(values, how), consistent, usage=usage)
+        return JudgeAnswer(first_better(values, how), consistent, usage=usage)
 
     def _pair_orders(self, comparison: Comparison) -> list[Order]:
         if self.spec.orders == "both":

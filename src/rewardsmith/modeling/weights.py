@@ -138,7 +138,8 @@ def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) ->
             key_mapping=settled.renames or None,
             **arguments,
         )
-    _judge(_report_of(report), loaded, settled.stored, model, head)
+    left_over = _left_over(_report_of(report), loaded, settled.stored, head)
+    _refuse(left_over, loaded, settled.stored, model, head)
     if settled.renames:
         loaded._weight_conversions = None  # noqa: SLF001 - saving would give the weights their foreign names back
     if head == "new":
@@ -392,10 +393,6 @@ def _refuse_lost_experts(stored: Mapping[str, StoredTensor], model: str) -> None
             where=model,
             fix="copy or download all files of one save again",
         )
-
-
-def _judge(report: _Report, loaded: Any, stored: Mapping[str, StoredTensor], model: str, head: Head) -> None:
-    _refuse(_left_over(report, loaded, stored, head), loaded, stored, model, head)
 
 
 def _refuse(report: _Report, skeleton: Any, stored: Mapping[str, StoredTensor], model: str, head: Head) -> None:

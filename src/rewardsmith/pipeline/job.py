@@ -120,10 +120,10 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     replicas = run_replicas(job, results)
     forget_stale_curve(job)
     curve = run_learning_curve(job, learning_curve, results) if learning_curve else None
-    verdict = stages.judge(job, results, trained, probes)
+    verdict = stages.gate(job, results, trained, probes)
     run.update(verdict="pass" if verdict.passed else "fail")
     if job.tracking:
-        job.tracking.judged(results, probes, verdict)
+        job.tracking.gated(results, probes, verdict)
     return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, replicas, curve)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from rewardsmith import gates, samples
 from rewardsmith.errors import UserError
 from rewardsmith.evaluation import BenchmarkRows, find_benchmark
-from rewardsmith.evaluation.probes import judge_probes, policy_record, read_policy_samples, run_probes
+from rewardsmith.evaluation.probes import gate_probes, policy_record, read_policy_samples, run_probes
 from rewardsmith.evaluation.probes.policy import as_plain_text, missing_samples, score_samples
 from rewardsmith.evaluation.rows import read_table
 from rewardsmith.pipeline.context import EMBEDDED, Job
@@ -99,7 +99,7 @@ def probe_rows(
         model=model,
         progress=progress,
     )
-    return judge_probes(record, spec.evaluation.gates.probes)
+    return gate_probes(record, spec.evaluation.gates.probes)
 
 
 def rows_of(job: Job) -> BenchmarkRows:

@@ -5,7 +5,7 @@
     labels     what its margins say of the labels       label_noise.json
     evaluate   benchmarks and held-out pairs            eval/*/results.json, rows.jsonl
     probe      edited responses                         probes.json
-    judge      results and rules                        gates.json, ood.json
+    gate       results and rules                        gates.json, ood.json
     publish    records                                  report.html, summary.md
 
 A stage whose inputs' fingerprint is unchanged, and whose files are there, is skipped.
@@ -34,7 +34,7 @@ from typing import TypeVar
 from rewardsmith import evaluation, gates
 from rewardsmith.errors import FindingsError, MarginStop, RunDirectoryError, SpecError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
-from rewardsmith.evaluation.probes import judge_probes
+from rewardsmith.evaluation.probes import gate_probes
 from rewardsmith.modeling.checkpoint import RECORD, read_checkpoint_record, refuse_second_epoch
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
@@ -337,7 +337,7 @@ def evaluate(job: Job) -> dict[str, BenchmarkResult]:
 
 
 def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
-    """Bias probes, judged by the spec's limits; None where the spec asks for none or no pairs are held out.
+    """Bias probes, with verdicts by the spec's limits; None where the spec asks for none or no pairs are held out.
 
     Raises:
         UserError: the rows that the spec names cannot be used.
@@ -358,13 +358,13 @@ def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
         return record
 
     found = _stage(job, "probe", fingerprint, work, lambda: read_record(path, ProbesRecord), path)
-    judged = judge_probes(found, job.spec.evaluation.gates.probes)
-    if judged != found:  # other limits over the same rewards
-        write_json(path, judged)
-    return judged
+    gated = gate_probes(found, job.spec.evaluation.gates.probes)
+    if gated != found:  # other limits over the same rewards
+        write_json(path, gated)
+    return gated
 
 
-def judge(
+def gate(
     job: Job,
     results: Mapping[str, BenchmarkResult],
     trained: TrainRecord | None,

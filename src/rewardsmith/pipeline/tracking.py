@@ -3,7 +3,7 @@
     with tracked(spec, run.path, events.note) as tracking:
         announce = tracking.steps(fingerprint, events.step)     called after each optimizer step
         tracking.catch_up()                                     steps that no tracker heard of
-        tracking.judged(results, probes, verdict)
+        tracking.gated(results, probes, verdict)
 
 `trackers.json` in the run directory says what each tracker calls the run and what it was told, so that a killed run
 goes on in the same place and says nothing twice (but for the steps of the last second before a kill). A tracker that
@@ -104,7 +104,7 @@ class Tracking:
             self._tell_step(metrics)
         self._write()
 
-    def judged(self, results: Mapping[str, BenchmarkResult], probes: ProbesRecord | None, verdict: GatesRecord) -> None:
+    def gated(self, results: Mapping[str, BenchmarkResult], probes: ProbesRecord | None, verdict: GatesRecord) -> None:
         """Tell what evaluation, probes and gates gave, after the last step; nothing that was told before."""
         self._passed = verdict.passed
         numbers = result_numbers(results) | probe_numbers(probes) | gate_numbers(verdict)

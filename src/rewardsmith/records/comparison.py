@@ -12,7 +12,7 @@ from pydantic import Field
 
 from rewardsmith.records.files import Record
 
-Verdict = Literal["better", "worse", "cannot be told apart"]
+Conclusion = Literal["better", "worse", "cannot be told apart"]
 
 
 class ComparedModel(Record):
@@ -45,7 +45,7 @@ class DifferenceResult(Record):
     """Test behind `p_value`."""
     smallest_shown: float
     """A difference smaller than this could not have been told from none by these rows."""
-    verdict: Verdict
+    verdict: Conclusion
     """Of the second model; never "better" or "worse" where the interval holds 0."""
 
 

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from rewardsmith.records.evaluation import BestOfNCurve, DatasetInfo
 from rewardsmith.records.files import Record
-
-ProbeVerdict = Literal["PASS", "FAIL", "NO_DATA"]
+from rewardsmith.records.run import Verdict
 
 
 class ProbeExample(Record):
@@ -72,7 +71,7 @@ class ProbeResult(Record):
     """Method of the interval of `wrong`."""
     examples: tuple[ProbeExample, ...] = ()
     """The responses whose reward went furthest the wrong way."""
-    verdict: ProbeVerdict | None = None
+    verdict: Verdict | None = None
     """By the spec's limits; null until they have been applied."""
     message: str = ""
     """The verdict in a sentence; empty until then."""

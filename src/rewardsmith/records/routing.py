@@ -39,7 +39,7 @@ class LoggedOpinion(Record):
     """Of an ensemble's margins; null for one model."""
 
 
-class LoggedVerdict(Record):
+class LoggedAnswer(Record):
     """What the judge answered, and what it cost."""
 
     probability: float | None
@@ -102,7 +102,7 @@ class AuditEntry(Record):
     """What the reward model said."""
     refusal: FallbackReason = ""
     """Why the judge was not asked though the rules asked for it; empty where it was asked or need not be."""
-    verdict: LoggedVerdict | None = None
+    verdict: LoggedAnswer | None = None
     """The judge's answer; null where it was not asked."""
     winner: Literal["first", "second", "tie"] | None
     """Null where nobody could decide."""
@@ -187,7 +187,7 @@ class RouteJudge(Record):
     """Empty without prices."""
 
 
-class RouteVerdict(Record):
+class RouteAnswer(Record):
     """One line of `verdicts.jsonl`: the judge's answer on a pair."""
 
     subset: str

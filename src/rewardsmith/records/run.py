@@ -19,6 +19,9 @@ from pydantic import Field
 
 from rewardsmith.records.files import Record
 
+Verdict = Literal["PASS", "FAIL", "NO_DATA"]
+"""What a gate, a probe's limit or a way to a reward gives; NO_DATA never passes."""
+
 
 class GateOutcome(Record):
     """One gate or warning. A `warning` does not decide the exit code; a gate that is not PASS does."""
@@ -27,7 +30,7 @@ class GateOutcome(Record):
     """Of the rule."""
     kind: Literal["gate", "warning"]
     """Whether it decides."""
-    verdict: Literal["PASS", "FAIL", "NO_DATA"]
+    verdict: Verdict
     """NO_DATA where there is nothing to apply the rule to."""
     benchmark: str = ""
     """Key that it is about; empty for training."""

@@ -277,7 +277,7 @@ def render_batch(
         if isinstance(text, Exception):
             done.append(Rendered(None, "template_refused", first_line(text)))
             continue
-        rendered = _judge(next(encoded), text, conversation, tokens, control)
+        rendered = _checked(next(encoded), text, conversation, tokens, control)
         if as_text and control is not None and rendered.reason in CONTROL_REASONS:
             rendered = _as_text(conversation, tokens, control) or rendered
         done.append(rendered)
@@ -290,11 +290,11 @@ def _as_text(conversation: Conversation, tokens: SpecialTokens, control: Control
         text, ids_T = control.as_text(conversation)
     except Exception:  # template and tokenizer are foreign code
         return None
-    rendered = _judge(ids_T, text, conversation, tokens, None)
+    rendered = _checked(ids_T, text, conversation, tokens, None)
     return rendered if not rendered.reason and control.is_the_template_s(conversation, ids_T) else None
 
 
-def _judge(
+def _checked(
     ids_T: Ids | Exception,
     text: str,
     conversation: Conversation,

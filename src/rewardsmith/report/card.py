@@ -63,7 +63,7 @@ from rewardsmith.report.markdown import SIGNS
 from rewardsmith.report.reading import RunRecords, read_run
 from rewardsmith.report.sections.probes import WANTED, by_harm
 from rewardsmith.report.sections.scores import AVERAGE, RANDOM, ScoreRow, ScoreTable, score_table, title_of
-from rewardsmith.report.sections.verdict import failing, judge_run, sentence
+from rewardsmith.report.sections.verdict import failing, run_verdict, sentence
 
 RECORD = "rewardsmith.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -457,7 +457,7 @@ def _head(source: CardSource) -> Iterator[str]:
         "A reward model: a conversation in, one number out, higher for the answer that people would prefer. "
         f"Trained{base}{size}{pairs}, one epoch of Bradley-Terry."
     )
-    verdict = judge_run(source.records)
+    verdict = run_verdict(source.records)
     if source.records.gates is None:
         return
     yield from ("", f"{SIGNS[verdict.state]} **{verdict.word}.** {prose(verdict.headline)}", "")

@@ -36,7 +36,7 @@ from rewardsmith.report.sections.probes import probes_section
 from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explorer
 from rewardsmith.report.sections.scores import rewards_section, score_table, scores_section
 from rewardsmith.report.sections.training import noise_section, training_section, variants_section
-from rewardsmith.report.sections.verdict import Verdict, gates_section, judge_run
+from rewardsmith.report.sections.verdict import RunVerdict, gates_section, run_verdict
 from rewardsmith.spec import Spec, dump_spec
 
 
@@ -56,7 +56,7 @@ class Report:
 
     title: str
     finished: str
-    verdict: Verdict
+    verdict: RunVerdict
     figures: tuple[KeyFigure, ...]
     sections: tuple[Section, ...]
     explorer: Explorer | None
@@ -94,7 +94,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
     return Report(
         title=visible(name, 80),
         finished=moment(max((stage.finished for stage in stages), default="")),
-        verdict=judge_run(records),
+        verdict=run_verdict(records),
         figures=tuple(_figures(records)),
         sections=tuple(section for section in sections if section),
         explorer=rows,

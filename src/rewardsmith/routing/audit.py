@@ -25,9 +25,9 @@ from pydantic import ValidationError
 from rewardsmith.errors import DataError
 from rewardsmith.records.bounded import parse_json
 from rewardsmith.records.files import to_json
-from rewardsmith.records.routing import AuditEntry, AuditHeader, LoggedOpinion, LoggedRule, LoggedVerdict
+from rewardsmith.records.routing import AuditEntry, AuditHeader, LoggedAnswer, LoggedOpinion, LoggedRule
 from rewardsmith.routing.rules import Rule, Rules, settle
-from rewardsmith.types import Comparison, Decision, Fallback, Opinion, Usage, Verdict
+from rewardsmith.types import Comparison, Decision, Fallback, JudgeAnswer, Opinion, Usage
 
 _DIFFERENCES_KEPT = 20
 
@@ -89,7 +89,7 @@ def entry_of(
             spread=decision.opinion.spread,
         ),
         refusal=refusal,
-        verdict=None if verdict is None else _logged_verdict(verdict),
+        verdict=None if verdict is None else _logged_answer(verdict),
         winner=decision.winner,
         by=decision.by,
         escalated=decision.escalated,
@@ -216,9 +216,9 @@ def _opinion(entry: AuditEntry) -> Opinion:
     return Opinion(entry.opinion.margin, entry.opinion.probability, entry.opinion.spread)
 
 
-def _logged_verdict(verdict: Verdict) -> LoggedVerdict:
+def _logged_answer(verdict: JudgeAnswer) -> LoggedAnswer:
     usage = verdict.usage
-    return LoggedVerdict(
+    return LoggedAnswer(
         probability=verdict.probability,
         consistent=verdict.consistent,
         missing=verdict.missing,
@@ -230,8 +230,8 @@ def _logged_verdict(verdict: Verdict) -> LoggedVerdict:
     )
 
 
-def _verdict(logged: LoggedVerdict | None) -> Verdict | None:
+def _verdict(logged: LoggedAnswer | None) -> JudgeAnswer | None:
     if logged is None:
         return None
     usage = Usage(logged.calls, logged.cached, logged.prompt_tokens, logged.completion_tokens, logged.cost)
-    return Verdict(logged.probability, logged.consistent, logged.missing, usage)
+    return JudgeAnswer(logged.probability, logged.consistent, logged.missing, usage)

@@ -44,7 +44,7 @@ quantile of the largest deviation anywhere on the curve.
 
 Whether a reward model's doubt is worth routing on, in words. Pure.
 
-    found = judge_worth(points, advantage, gain)       # .verdict, .statement
+    found = weigh(points, advantage, gain)       # .verdict, .statement
 
 *worth it*: over budgets of 5 to 50 % routing is surely better than asking the judge at random as often.
 *not worth it*: it is surely less than half a point better.
@@ -67,7 +67,7 @@ from rewardsmith import bradley_terry, statistics
 from rewardsmith.errors import SpecError
 from rewardsmith.records.routing import RoutedScore, RoutePoint
 from rewardsmith.routing.rules import Look, Rules, settle
-from rewardsmith.types import Opinion, Verdict
+from rewardsmith.types import JudgeAnswer, Opinion
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -107,7 +107,7 @@ def make_trial(
     rules: Rules,
     opinions: Sequence[Opinion],
     subsets: Sequence[str],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[JudgeAnswer],
     units: Sequence[int] | Ints | None = None,
 ) -> Trial:
     """Results of the model, the judge and the router on every pair.
@@ -403,7 +403,7 @@ class Answer:
     statement: str
 
 
-def judge_worth(points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScore) -> Answer:
+def weigh(points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScore) -> Answer:
     """Whether to route.
 
     Args:

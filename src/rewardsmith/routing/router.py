@@ -59,7 +59,7 @@ from rewardsmith.protocols import Judge
 from rewardsmith.routing.audit import AuditLog, entry_of
 from rewardsmith.routing.budget import Breaker, Budget, BudgetLimits
 from rewardsmith.routing.rules import Rules, settle
-from rewardsmith.types import Comparison, Conversation, Decision, Fallback, Opinion, Rewarded, Ruling, Verdict
+from rewardsmith.types import Comparison, Conversation, Decision, Fallback, JudgeAnswer, Opinion, Rewarded, Ruling
 
 Floats = NDArray[np.float64]
 
@@ -217,7 +217,7 @@ class HybridRouter:
         """
         self._budget.saw()
         look = self.rules.look_at(opinion, comparison.subset)
-        verdict: Verdict | None = None
+        verdict: JudgeAnswer | None = None
         if look.escalated and not refusal:
             refusal, verdict = await self._ask(comparison, patient)
         decision = settle(comparison.id, look, opinion, refusal if look.escalated else "", verdict)
@@ -253,7 +253,7 @@ class HybridRouter:
         if self._log is not None:
             self._log.close()
 
-    async def _ask(self, comparison: Comparison, patient: bool) -> tuple[Fallback, Verdict | None]:
+    async def _ask(self, comparison: Comparison, patient: bool) -> tuple[Fallback, JudgeAnswer | None]:
         """The judge's verdict, or why it was not asked."""
         if self._judge is None:
             return "no_judge", None
@@ -261,7 +261,7 @@ class HybridRouter:
             return "breaker", None
         if refusal := self._budget.claim():
             return refusal, None
-        verdict: Verdict | None = None
+        verdict: JudgeAnswer | None = None
         try:
             async with asyncio.timeout(None if patient else self.settings.seconds), self._slots:
                 await self._budget.turn()
@@ -274,7 +274,7 @@ class HybridRouter:
             self._budget.settle(None if verdict is None else verdict.usage)
         return "", verdict
 
-    async def _call(self, judge: Judge, comparison: Comparison) -> Verdict:
+    async def _call(self, judge: Judge, comparison: Comparison) -> JudgeAnswer:
         failed: bool | None = None
         try:
             async with asyncio.timeout(self.settings.seconds):
@@ -282,7 +282,7 @@ class HybridRouter:
             failed = verdict.missing in _DOWN
         except TimeoutError:
             failed = True
-            verdict = Verdict(None, missing="deadline")
+            verdict = JudgeAnswer(None, missing="deadline")
         finally:
             self._breaker.leave(failed)
         return verdict

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.errors import SpecError
-from rewardsmith.types import Decision, Fallback, Opinion, Verdict, Winner
+from rewardsmith.types import Decision, Fallback, JudgeAnswer, Opinion, Winner
 
 Floats = NDArray[np.float64]
 Kind = Literal["margin", "probability", "interval", "subset"]
@@ -227,7 +227,7 @@ _WORDS: dict[Fallback, str] = {
 }
 
 
-def settle(id: str, look: Look, opinion: Opinion, refusal: Fallback, verdict: Verdict | None) -> Decision:  # noqa: A002
+def settle(id: str, look: Look, opinion: Opinion, refusal: Fallback, verdict: JudgeAnswer | None) -> Decision:  # noqa: A002
     """Who decides a comparison.
 
     Args:
@@ -251,7 +251,7 @@ def settle(id: str, look: Look, opinion: Opinion, refusal: Fallback, verdict: Ve
     return Decision(id, mine, by, True, look.rule, why, fallback, opinion, verdict)  # type: ignore[arg-type]
 
 
-def _missing(verdict: Verdict | None) -> Fallback:
+def _missing(verdict: JudgeAnswer | None) -> Fallback:
     """Why a verdict names no winner, "" where it names one."""
     if verdict is None:
         return "no_judge"

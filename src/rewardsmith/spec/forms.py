@@ -35,7 +35,7 @@ class _Form(Section):
     """Blanks around answers that are texts are taken off."""
 
 
-class VerdictValues(Section):
+class LabelValues(Section):
     """Which values mean what; any other value is a rejected row."""
 
     first: tuple[Value, ...] = Field(min_length=1)
@@ -46,7 +46,7 @@ class VerdictValues(Section):
     """Neither is: the row is left out as `tie`."""
 
     @model_validator(mode="after")
-    def _told_apart(self) -> VerdictValues:
+    def _told_apart(self) -> LabelValues:
         seen: dict[str, str] = {}
         for name in ("first", "second", "tie"):
             for value in getattr(self, name):
@@ -55,16 +55,16 @@ class VerdictValues(Section):
         return self
 
 
-class Verdict(Section):
+class LabelColumn(Section):
     """A column that says which answer won."""
 
     column: str
     """Name of the column, or a path."""
-    values: VerdictValues
+    values: LabelValues
     """What its values mean. For example `{first: [model_a], second: [model_b], tie: [tie]}`."""
 
 
-class Votes(Verdict):
+class Votes(LabelColumn):
     """A list of such values, one for each annotator: the majority counts, a draw is a tie."""
 
     status: str | None = None
@@ -150,7 +150,7 @@ class ComparisonForm(_Form):
     """Column with the model that wrote the first answer; for the checks only."""
     second_model: str | None = None
     """Column with the model that wrote the second answer."""
-    verdict: Verdict | None = None
+    verdict: LabelColumn | None = None
     """A column that says which answer won."""
     strength: Strength | None = None
     """A signed number."""

@@ -125,7 +125,7 @@ def _whole_rows(path: Path) -> list[dict[str, Any]]:
     return list(read_jsonl(path, growing=True))  # the last line may have been being written when the process was killed
 
 
-Verdict = Literal["learning", "stall", "collapse", "too short"]
+Conclusion = Literal["learning", "stall", "collapse", "too short"]
 
 SUSPECTS = 20
 _EQUAL = 1e-6  # a reward spread below this is no spread at all, in float32
@@ -148,7 +148,7 @@ class MarginMonitor:
         if not due or len(self.steps) % every or len(self.steps) >= self.total_steps:
             return False
         actions = {"stall": self.rules.on_stall, "collapse": self.rules.on_collapse}
-        self.stopped = actions.get(judge(self.steps, self.rules)[0]) == "stop"
+        self.stopped = actions.get(conclusion(self.steps, self.rules)[0]) == "stop"
         return self.stopped
 
     def conclude(self, margins: Sequence[dict[str, Any]], pairs: Sequence[PreferencePair]) -> MonitorRecord:
@@ -158,7 +158,7 @@ class MarginMonitor:
             margins: rows of `margins.jsonl`.
             pairs: the kept training pairs that its indices point into.
         """
-        verdict, trend = judge(self.steps, self.rules)
+        verdict, trend = conclusion(self.steps, self.rules)
         means = np.array([step.margin_mean for step in self.steps])
         suspects = find_suspects(margins, pairs)
         return MonitorRecord(
@@ -172,7 +172,7 @@ class MarginMonitor:
         )
 
 
-def judge(steps: Sequence[StepMetrics], rules: MonitorSpec) -> tuple[Verdict, TrendTest]:
+def conclusion(steps: Sequence[StepMetrics], rules: MonitorSpec) -> tuple[Conclusion, TrendTest]:
     """The verdict on a series of steps, and the trend test behind it."""
     means = np.array([step.margin_mean for step in steps])
     found = trend_test(means, alpha=rules.alpha)
@@ -222,7 +222,7 @@ def _above_zero(values: np.ndarray[Any, np.dtype[np.float64]], alpha: float) -> 
     return bool(stats.ttest_1samp(values, 0.0, alternative="greater").pvalue < alpha)
 
 
-def _advice(verdict: Verdict, suspects: Sequence[SuspectPair]) -> str:
+def _advice(verdict: Conclusion, suspects: Sequence[SuspectPair]) -> str:
     what = "does not rise" if verdict == "stall" else "falls, or all rewards have become equal"
     sources = Counter(suspect.source or "an unnamed source" for suspect in suspects).most_common(3)
     whom = ", ".join(f"{count} from {source}" for source, count in sources)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of
 from rewardsmith.data.messages import RowFault, shown
 from rewardsmith.data.paths import Look, parsed, path_of
-from rewardsmith.spec.forms import ComparisonForm, OneHot, Rankings, Scores, Strength, VerdictValues, Votes, same
+from rewardsmith.spec.forms import ComparisonForm, LabelValues, OneHot, Rankings, Scores, Strength, Votes, same
 
 Winner = Literal["first", "second", "tie"]
 Decide = Callable[[Row], tuple[Winner, float | None]]
@@ -71,7 +71,7 @@ def _decider(form: ComparisonForm, names: Sequence[str]) -> Decide:
     if form.verdict is not None:
         return _by_value(path_of(form.verdict.column, names), form.verdict.column, form.verdict.values)
     if form.named is not None:
-        values = VerdictValues(first=_called(form.first), second=_called(form.second), tie=form.named.tie)
+        values = LabelValues(first=_called(form.first), second=_called(form.second), tie=form.named.tie)
         return _by_value(path_of(form.named.column, names), form.named.column, values)
     if form.strength is not None:
         return _by_strength(form.strength, path_of(form.strength.column, names))
@@ -92,7 +92,7 @@ def _called(path: str) -> tuple[str, ...]:
     return (path,) if last == path else (path, last)
 
 
-def _meaning(values: VerdictValues) -> dict[str, Winner]:
+def _meaning(values: LabelValues) -> dict[str, Winner]:
     meanings: dict[str, Winner] = {}
     winners: tuple[Winner, ...] = ("first", "second", "tie")
     for winner in winners:
@@ -100,7 +100,7 @@ def _meaning(values: VerdictValues) -> dict[str, Winner]:
     return meanings
 
 
-def _by_value(look: Look, column: str, values: VerdictValues) -> Decide:
+def _by_value(look: Look, column: str, values: LabelValues) -> Decide:
     meanings = _meaning(values)
 
     def decide(row: Row) -> tuple[Winner, float | None]:

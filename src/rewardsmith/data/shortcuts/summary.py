@@ -182,10 +182,10 @@ def blind_rules(record: ShortcutsRecord) -> list[Weighed]:
 def _model_rules(model: BlindModel, pairs: int) -> list[Weighed]:
     whole = SourceAccuracy(source="", pairs=pairs, accuracy=model.accuracy, grade=model.grade)
     parts = (whole, *(part for part in model.by_source if part.pairs < pairs))
-    return [_judged(model.reads, part) for part in parts]
+    return [_of_model(model.reads, part) for part in parts]
 
 
-def _judged(reads: str, part: SourceAccuracy) -> Weighed:
+def _of_model(reads: str, part: SourceAccuracy) -> Weighed:
     share, place = part.accuracy, f" of {_quoted(part.source)}" if part.source else ""
     words = (
         f"a classifier that reads {reads} is right in {share.value:.1%} "

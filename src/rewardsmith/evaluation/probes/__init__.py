@@ -24,6 +24,6 @@ policy_words.py       what they mean
 from rewardsmith.evaluation.probes.policy import policy_record, read_policy_samples
 from rewardsmith.evaluation.probes.probe import Probe, Subject
 from rewardsmith.evaluation.probes.registry import PROBES
-from rewardsmith.evaluation.probes.running import judge_probes, run_probes
+from rewardsmith.evaluation.probes.running import gate_probes, run_probes
 
-__all__ = ["PROBES", "Probe", "Subject", "judge_probes", "policy_record", "read_policy_samples", "run_probes"]
+__all__ = ["PROBES", "Probe", "Subject", "gate_probes", "policy_record", "read_policy_samples", "run_probes"]

@@ -243,45 +243,45 @@ def policy_record(
         model: name of the scored model, for the record.
     """
     present = [reward_N[~np.isnan(reward_N)] for reward_N in rewards]
-    judged = [reward_N for reward_N in present if len(reward_N) > 1]
+    several = [reward_N for reward_N in present if len(reward_N) > 1]
     every = np.concatenate([np.empty(0), *present])
     std = None if not every.size else 0.0 if np.ptp(every) == 0 else float(every.std())
-    flat = sum(float(np.ptp(reward_N)) <= FLAT * (std or 0.0) for reward_N in judged)
-    flat_interval = statistics.wilson_interval(flat, len(judged)) if judged else None
+    flat = sum(float(np.ptp(reward_N)) <= FLAT * (std or 0.0) for reward_N in several)
+    flat_interval = statistics.wilson_interval(flat, len(several)) if several else None
     record = PolicySamplesRecord(
         model=model,
         dataset=samples.dataset,
         prompts=len(samples.prompts),
         completions=sum(len(sample.completions) for sample in samples.prompts),
         n_missing=sum(int(np.isnan(reward_N).sum()) for reward_N in rewards),
-        judged=len(judged),
+        judged=len(several),
         reward_mean=float(every.mean()) if every.size else None,
         reward_std=std,
-        **_spread(judged, seed, resamples),
+        **_spread(several, seed, resamples),
         flat=flat,
-        flat_share=flat / len(judged) if judged else None,
+        flat_share=flat / len(several) if several else None,
         flat_low=flat_interval.low if flat_interval else None,
         flat_high=flat_interval.high if flat_interval else None,
         flat_below=None if std is None else FLAT * std,
         same_text=sum(len(sample.completions) > 1 and len(set(sample.completions)) == 1 for sample in samples.prompts),
-        gains=_gains(judged),
+        gains=_gains(several),
         labels=_group_labels(samples, rewards, seed, resamples),
         reading=(),
     )
     return record.model_copy(update={"reading": read_in_words(record)})
 
 
-def _spread(judged: Rewards, seed: int, resamples: int) -> dict[str, float | None]:
+def _spread(several: Rewards, seed: int, resamples: int) -> dict[str, float | None]:
     """Standard deviations within and between prompts, and the part of the variance that lies within."""
-    if not judged:
+    if not several:
         names = ("within_std", "within_std_low", "within_std_high", "between_std", "within_share")
         return dict.fromkeys(names)
-    variance_P = np.array([reward_N.var(ddof=1) if np.ptp(reward_N) else 0.0 for reward_N in judged])
+    variance_P = np.array([reward_N.var(ddof=1) if np.ptp(reward_N) else 0.0 for reward_N in several])
     samples = statistics.bootstrap_means(variance_P, seed=seed, resamples=resamples)
     interval = statistics.percentile_interval(samples)
-    mean_P = np.array([reward_N.mean() for reward_N in judged])
-    every = np.concatenate(list(judged))
-    within = sum(float(((reward_N - reward_N.mean()) ** 2).sum()) for reward_N in judged if np.ptp(reward_N))
+    mean_P = np.array([reward_N.mean() for reward_N in several])
+    every = np.concatenate(list(several))
+    within = sum(float(((reward_N - reward_N.mean()) ** 2).sum()) for reward_N in several if np.ptp(reward_N))
     whole = float(((every - every.mean()) ** 2).sum()) if np.ptp(every) else 0.0
     return {
         "within_std": math.sqrt(variance_P.mean()),
@@ -292,19 +292,19 @@ def _spread(judged: Rewards, seed: int, resamples: int) -> dict[str, float | Non
     }
 
 
-def _gains(judged: Rewards) -> dict[str, float]:
+def _gains(several: Rewards) -> dict[str, float]:
     """n → expected best reward of n completions minus their mean, for n = 2, 4, 8, … and all.
 
     Over the prompts with at least as many completions as most prompts have, so that all points are over the same ones.
     """
-    if not judged:
+    if not several:
         return {}
-    counts = Counter(len(reward_N) for reward_N in judged)
+    counts = Counter(len(reward_N) for reward_N in several)
     most = max(counts, key=lambda size: (counts[size], size))
     steps = sorted({most, *(2**power for power in range(1, most.bit_length()) if 2**power <= most)})
     gain_PN = [
         pick_probabilities(len(reward_N), steps) @ np.sort(reward_N) - reward_N.mean()
-        for reward_N in judged
+        for reward_N in several
         if len(reward_N) >= most
     ]
     return {str(n): float(gain) for n, gain in zip(steps, np.mean(gain_PN, axis=0), strict=True)}

@@ -1,7 +1,7 @@
 """Runs all probes: draws responses, edits them, has every distinct conversation scored once, measures.
 
 record = run_probes(rows, scorer, count=200, seed=17, resamples=2000, model="runs/x/model")
-judged = judge_probes(record, spec.evaluation.gates.probes)          # verdicts.py
+gated = gate_probes(record, spec.evaluation.gates.probes)          # verdicts.py
 
 From rewards before and after an edit to how often, and how far, they go the wrong way.
 
@@ -53,7 +53,8 @@ from rewardsmith.evaluation.probes.registry import PROBES
 from rewardsmith.evaluation.runner import score_once, why_missing
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import reason_code
-from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord, ProbeVerdict
+from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord
+from rewardsmith.records.run import Verdict
 from rewardsmith.spec.probes import ProbeGatesSpec
 from rewardsmith.types import Conversation
 
@@ -164,23 +165,23 @@ def measure(
         seed: of the bootstrap.
         resamples: bootstrap resamples.
     """
-    judged = [one for one in edited if np.isfinite(one.change)]
+    measured = [one for one in edited if np.isfinite(one.change)]
     counts = ProbeResult(
         kind=probe.kind,
         title=probe.title,
         meaning=probe.meaning,
         why=probe.why,
         responses=responses,
-        n=len(judged),
-        n_missing=len(edited) - len(judged),
+        n=len(measured),
+        n_missing=len(edited) - len(measured),
         n_not_applicable=responses - len(edited),
         prompts=0,
     )
-    if not judged:
+    if not measured:
         return counts
-    change_N = np.array([one.change for one in judged])
+    change_N = np.array([one.change for one in measured])
     wrong_N = _goes_wrong(probe, change_N, std or 0.0)
-    groups_N = _groups([one.case for one in judged])
+    groups_N = _groups([one.case for one in measured])
     share, share_interval, method = _share(wrong_N, groups_N, seed, resamples)
     shift = _shift(change_N, groups_N, std, seed, resamples)
     return counts.model_copy(
@@ -194,7 +195,7 @@ def measure(
             "shift_low": shift[1].low if shift else None,
             "shift_high": shift[1].high if shift else None,
             "interval": method,
-            "examples": _worst([one for one, wrong in zip(judged, wrong_N.tolist(), strict=True) if wrong], std),
+            "examples": _worst([one for one, wrong in zip(measured, wrong_N.tolist(), strict=True) if wrong], std),
         }
     )
 
@@ -279,7 +280,7 @@ def run_probes(
     model: str,
     progress: Progress | None = None,
 ) -> ProbesRecord:
-    """Measure every probe on up to `count` rows; verdicts are given by `verdicts.judge_probes`.
+    """Measure every probe on up to `count` rows; verdicts are given by `verdicts.gate_probes`.
 
     Raises:
         BenchmarkError: no row has a response.
@@ -353,7 +354,7 @@ def _finite(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float
 
 
 MOST_MISSING = 0.1
-"""Largest share of missing rewards, of the responses that an edit applies to, with which a probe is judged."""
+"""Largest share of missing rewards, of the responses that an edit applies to, with which a probe has a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,13 +365,13 @@ class Limits:
     max_shift: float | None
 
 
-def judge_probes(record: ProbesRecord, rules: ProbeGatesSpec) -> ProbesRecord:
+def gate_probes(record: ProbesRecord, rules: ProbeGatesSpec) -> ProbesRecord:
     """The record with a verdict and its reason, in words, for every probe."""
-    judged = {}
+    gated = {}
     for code, result in record.probes.items():
-        verdict, message = judge_probe(result, limits_of(code, result, rules), rules.min_prompts)
-        judged[code] = result.model_copy(update={"verdict": verdict, "message": message})
-    return record.model_copy(update={"probes": judged})
+        verdict, message = gate_probe(result, limits_of(code, result, rules), rules.min_prompts)
+        gated[code] = result.model_copy(update={"verdict": verdict, "message": message})
+    return record.model_copy(update={"probes": gated})
 
 
 def limits_of(code: str, result: ProbeResult, rules: ProbeGatesSpec) -> Limits:
@@ -382,23 +383,26 @@ def limits_of(code: str, result: ProbeResult, rules: ProbeGatesSpec) -> Limits:
     return Limits(wrong, shift)
 
 
-def judge_probe(result: ProbeResult, limits: Limits, min_prompts: int) -> tuple[ProbeVerdict, str]:
+def gate_probe(result: ProbeResult, limits: Limits, min_prompts: int) -> tuple[Verdict, str]:
     """Verdict and message of one probe."""
     applicable = result.n + result.n_missing
     if result.n_missing > MOST_MISSING * applicable:
-        return "NO_DATA", f"{result.n_missing} of {applicable} rewards could not be computed: too many to judge."
+        return "NO_DATA", f"{result.n_missing} of {applicable} rewards could not be computed: too many for a verdict."
     if result.prompts < min_prompts or result.wrong is None:
-        return "NO_DATA", f"the edit applies to {result.prompts} prompts; at least {min_prompts} are needed to judge."
+        return (
+            "NO_DATA",
+            f"the edit applies to {result.prompts} prompts; at least {min_prompts} are needed for a verdict.",
+        )
     numbers = (result.wrong, result.wrong_low, result.wrong_high, result.shift_low, result.shift_high)
     if not all(number is None or math.isfinite(number) for number in numbers):
-        return "NO_DATA", "its share or shift is no finite number: nothing can be judged by it."
+        return "NO_DATA", "its share or shift is no finite number: there is no verdict on it."
     rule = _surface if result.kind == "surface" else _destroyed
     verdict, reason = rule(result, limits)
     missing = f" {result.n_missing} rewards are missing." if result.n_missing else ""
     return verdict, f"{_found(result)}: {reason}{missing}"
 
 
-def _surface(result: ProbeResult, limits: Limits) -> tuple[ProbeVerdict, str]:
+def _surface(result: ProbeResult, limits: Limits) -> tuple[Verdict, str]:
     """FAIL when a bias is sure."""
     wrong, shift = limits.max_wrong, limits.max_shift
     often = wrong is not None and result.wrong_low is not None and result.wrong_low > wrong
@@ -412,7 +416,7 @@ def _surface(result: ProbeResult, limits: Limits) -> tuple[ProbeVerdict, str]:
     return "PASS", "no preference for this surface is shown."
 
 
-def _destroyed(result: ProbeResult, limits: Limits) -> tuple[ProbeVerdict, str]:
+def _destroyed(result: ProbeResult, limits: Limits) -> tuple[Verdict, str]:
     """PASS when the damage is surely seen."""
     wrong, shift = limits.max_wrong, limits.max_shift
     seldom = wrong is None or (result.wrong_high is not None and result.wrong_high < wrong)

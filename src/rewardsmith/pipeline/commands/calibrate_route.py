@@ -53,11 +53,11 @@ from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.files import guard_files, guard_folder, read_record, write_json, write_jsonl
 from rewardsmith.records.routing import (
     LoggedRule,
+    RouteAnswer,
     RoutedScore,
     RouteJudge,
     RoutePoint,
     RouteTarget,
-    RouteVerdict,
     RoutingRecord,
 )
 from rewardsmith.routing import SHARES, Rules, Target, Trial, curve, fit_limit, make_trial
@@ -66,15 +66,15 @@ from rewardsmith.routing.curve import (
     accuracy,
     cross_fit,
     gain_of_everything,
-    judge_worth,
     mean_advantage,
     point,
     predict,
+    weigh,
 )
 from rewardsmith.routing.laplace import fit_laplace, save_posterior
 from rewardsmith.scoring import Combination
 from rewardsmith.spec import BenchmarkSpec, Spec
-from rewardsmith.types import Comparison, Conversation, Opinion, Usage, Verdict
+from rewardsmith.types import Comparison, Conversation, JudgeAnswer, Opinion, Usage
 
 _FIX = "calibrate on held-out pairs that no gate looks at"
 
@@ -200,7 +200,7 @@ class _Evidence:
     rows: BenchmarkRows
     margins: NDArray[np.float64]
     opinions: list[Opinion]
-    verdicts: list[Verdict]
+    verdicts: list[JudgeAnswer]
 
 
 def calibrate_job(
@@ -239,7 +239,7 @@ def calibrate_job(
     return record
 
 
-def read_verdicts(path: Path, rows: Sequence[EvalRow]) -> list[Verdict]:
+def read_verdicts(path: Path, rows: Sequence[EvalRow]) -> list[JudgeAnswer]:
     """Verdicts of an earlier calibration, one for each row.
 
     Raises:
@@ -248,7 +248,7 @@ def read_verdicts(path: Path, rows: Sequence[EvalRow]) -> list[Verdict]:
     found = {}
     for number, row in read_rows(path):
         try:
-            line = RouteVerdict.model_validate(row)
+            line = RouteAnswer.model_validate(row)
         except ValueError as error:
             raise DataError(
                 f"is no verdict: {str(error).splitlines()[0]}",
@@ -256,7 +256,7 @@ def read_verdicts(path: Path, rows: Sequence[EvalRow]) -> list[Verdict]:
                 fix=f"give the {VERDICTS_FILE} of an earlier `route calibrate`",
             ) from error
         usage = Usage(line.calls, 0, 0, 0, line.cost)
-        found[line.subset, line.id] = Verdict(line.probability, line.consistent, line.missing, usage)
+        found[line.subset, line.id] = JudgeAnswer(line.probability, line.consistent, line.missing, usage)
     absent = [row for row in rows if row.key not in found]
     if absent:
         raise DataError(
@@ -267,8 +267,8 @@ def read_verdicts(path: Path, rows: Sequence[EvalRow]) -> list[Verdict]:
     return [found[row.key] for row in rows]
 
 
-def _line(row: EvalRow, verdict: Verdict) -> RouteVerdict:
-    return RouteVerdict(
+def _line(row: EvalRow, verdict: JudgeAnswer) -> RouteAnswer:
+    return RouteAnswer(
         subset=row.subset,
         id=row.id,
         probability=verdict.probability,
@@ -318,10 +318,10 @@ def _fit_doubt(spec: Spec, model: RouteModel, rows: BenchmarkRows, out: Path) ->
     model.posterior = posterior
 
 
-def _ask(judge: Judge, spec: Spec, rows: BenchmarkRows, events: Events) -> list[Verdict]:
+def _ask(judge: Judge, spec: Spec, rows: BenchmarkRows, events: Events) -> list[JudgeAnswer]:
     """The judge's verdicts on all pairs, as if the chosen response were first."""
     flipped = np.random.default_rng([spec.seed, 7]).random(len(rows.rows)) < 0.5
-    found: list[Verdict | None] = [None] * len(rows.rows)
+    found: list[JudgeAnswer | None] = [None] * len(rows.rows)
     done = 0
 
     async def ask(place: int, row: EvalRow, slots: asyncio.Semaphore) -> None:
@@ -350,11 +350,11 @@ def _ask(judge: Judge, spec: Spec, rows: BenchmarkRows, events: Events) -> list[
     return [one for one in found if one is not None]
 
 
-def _turned(verdict: Verdict) -> Verdict:
+def _turned(verdict: JudgeAnswer) -> JudgeAnswer:
     """The same verdict with the responses in the other order."""
     if verdict.probability is None:
         return verdict
-    return Verdict(1 - verdict.probability, verdict.consistent, verdict.missing, verdict.usage)
+    return JudgeAnswer(1 - verdict.probability, verdict.consistent, verdict.missing, verdict.usage)
 
 
 def _record(
@@ -368,7 +368,7 @@ def _record(
     fitted = fit_limit(trial, target)
     points = curve(trial, SHARES, seed=seed, resamples=resamples)
     advantage = mean_advantage(trial, seed=seed, resamples=resamples)
-    worth = judge_worth(points, advantage, gain_of_everything(trial, seed=seed, resamples=resamples))
+    worth = weigh(points, advantage, gain_of_everything(trial, seed=seed, resamples=resamples))
     points, holds = _with_prediction(points, trial, model, evidence.margins, seed)
     checked = cross_fit(trial, target, seed=seed, resamples=resamples)
 
@@ -440,7 +440,7 @@ def _calibration_in_words(holds: bool | None) -> str:
     return " The curve leaves the band that the model's calibration predicts: on these pairs it is miscalibrated."
 
 
-def _judge(spec: Spec, options: CalibrateOptions, verdicts: Sequence[Verdict]) -> RouteJudge:
+def _judge(spec: Spec, options: CalibrateOptions, verdicts: Sequence[JudgeAnswer]) -> RouteJudge:
     there = [one.probability for one in verdicts if one.probability is not None]
     both = [one.consistent for one in verdicts if one.consistent is not None]
     usage = sum((one.usage for one in verdicts), Usage())

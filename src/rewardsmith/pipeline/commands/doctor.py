@@ -1,9 +1,9 @@
-"""`rewardsmith doctor`: versions, scripts and checkpoints, judged together.
+"""`rewardsmith doctor`: versions, scripts and checkpoints, looked at together.
 
     examination = doctor_job([Path("scripts")], against=["trl==1.16"], python=None)
     examination.record, examination.fixes()
 
-What a script is judged by: the version that `against` names, else the installed one, else the newest that the rules
+What a script is held against: the version that `against` names, else the installed one, else the newest that the rules
 know, which the record then calls assumed.
 """
 
@@ -21,33 +21,33 @@ from rewardsmith.doctor import (
     Environment,
     Fixed,
     Scanned,
+    applied_rules,
     checkpoint_findings,
     checkpoint_fixes,
     fixes,
     installed,
     is_checkpoint,
     is_reward_model,
-    judging,
     load_rules,
     scan_paths,
     version_findings,
 )
-from rewardsmith.doctor.rules import Hit, Judged
+from rewardsmith.doctor.rules import Applied, Hit
 from rewardsmith.errors import ModelError, UserError
 from rewardsmith.records.doctor import DoctorFinding, DoctorRecord, InstalledPackage, UnreadableFile
 
 
 @dataclass(frozen=True)
 class Examination:
-    """The record, and what the fixes need: the files as they were read and the rules that judged them."""
+    """The record, and what the fixes need: the files as they were read and the rules that were applied."""
 
     record: DoctorRecord
     scanned: tuple[Scanned, ...]
-    judged: tuple[Judged, ...]
+    applied: tuple[Applied, ...]
 
     def fixes(self) -> Iterator[Fixed]:
         """The files that can be rewritten, with their diffs; nothing is written yet."""
-        yield from fixes(self.scanned, self.judged)
+        yield from fixes(self.scanned, self.applied)
         for folder in self.record.checkpoints:
             yield from checkpoint_fixes(Path(folder))
 
@@ -67,9 +67,9 @@ def doctor_job(paths: Sequence[Path], *, against: Iterable[str] = (), python: st
     asked = dict(_asked(one, book.newest) for one in against)
     known = {name: environment.versions[name] for name in book.newest if name in environment.versions}
     versions = {**book.newest, **known, **asked}
-    judged = judging(book.rules, versions)
+    applied = applied_rules(book.rules, versions)
     checkpoints = sorted({folder for path in paths for folder in _checkpoints(path)})
-    scanned = scan_paths([path for path in paths if not (path in checkpoints and _only_model(path))], judged)
+    scanned = scan_paths([path for path in paths if not (path in checkpoints and _only_model(path))], applied)
     if paths and not checkpoints and scanned and all(one.unreadable and not one.sources for one in scanned):
         first, fix = scanned[0], "name a Python file, a shell script, YAML or a notebook"
         raise UserError(first.unreadable, where=str(first.path), fix=fix)
@@ -80,7 +80,7 @@ def doctor_job(paths: Sequence[Path], *, against: Iterable[str] = (), python: st
     ]
     assumed = [name for name in book.newest if name not in environment.versions and name not in asked]
     record = _record(environment, versions, assumed, scanned, checkpoints, findings)
-    return Examination(record, tuple(scanned), tuple(judged))
+    return Examination(record, tuple(scanned), tuple(applied))
 
 
 def _asked(text: str, known: Iterable[str]) -> tuple[str, str]:

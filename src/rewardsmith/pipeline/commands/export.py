@@ -36,7 +36,7 @@ from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord, check
 from rewardsmith.records.run import PushedFile, PushRecord
 from rewardsmith.report.card import CARD, CardSource, hub_id, model_card, read_card_source
 from rewardsmith.report.html import REPORT, SUMMARY, pages
-from rewardsmith.report.sections.verdict import judge_run
+from rewardsmith.report.sections.verdict import run_verdict
 
 
 def export_job(
@@ -170,7 +170,7 @@ def _pack(model: Path, run: Path | None, repository: str, texts: bool, events: E
         files |= {REPORT: page.encode(), SUMMARY: summary.encode()}
     _refuse_local_base(model, source)
     check_checkpoint(model)
-    verdict = judge_run(source.records).word if run else NOT_JUDGED
+    verdict = run_verdict(source.records).word if run else NOT_JUDGED
     return _Parcel(files, verdict, (*_notes(source), *_left_behind(left)))
 
 

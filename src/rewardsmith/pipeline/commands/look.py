@@ -54,7 +54,7 @@ from rewardsmith.report.formatting import written_out
 from rewardsmith.report.live import live_charts, live_state
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords
-from rewardsmith.report.sections.verdict import judge_run
+from rewardsmith.report.sections.verdict import run_verdict
 from rewardsmith.report.view import view
 from rewardsmith.serving.access import Access
 from rewardsmith.serving.refusals import Refusal
@@ -335,7 +335,7 @@ def known_faults_of(run: Path) -> tuple[str, ...]:
 
 def _verdict(manifest: Manifest, train: TrainRecord | None, gates: GatesRecord | None) -> str:
     """By the records; the manifest alone knows of a check that ended a run."""
-    word = judge_run(RunRecords(train=train, gates=gates)).word
+    word = run_verdict(RunRecords(train=train, gates=gates)).word
     return "STOPPED" if word == "UNFINISHED" and manifest.verdict == "stopped" else word
 
 

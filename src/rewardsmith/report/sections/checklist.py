@@ -217,7 +217,7 @@ def _reward_range(records: RunRecords) -> Evidence:
     if train.reward_range is None:
         return Evidence("open", "the spec states no range", "nothing to compare")
     low, high = (significant(bound).text for bound in train.reward_range)
-    found = f"{train.outside_reward_range:,} outside {low} to {high}"
+    found = f"{plural(train.outside_reward_range, 'step')} outside {low} to {high}"
     return Evidence("warn" if train.outside_reward_range else "good", found, "counted in training")
 
 

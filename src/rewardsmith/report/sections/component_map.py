@@ -24,7 +24,7 @@ from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section,
 from rewardsmith.report.formatting import State, duration, parameters, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.checklist import Evidence, checklist
-from rewardsmith.report.sections.verdict import failing, judge_run
+from rewardsmith.report.sections.verdict import failing, run_verdict
 from rewardsmith.report.svg import drawing, element, line, sign, text
 
 
@@ -294,7 +294,7 @@ def _gates(records: RunRecords) -> Progress:
 
 
 def _report(records: RunRecords) -> Progress:
-    return Progress("good", "written", (f"verdict: {judge_run(records).word}",))
+    return Progress("good", "written", (f"verdict: {run_verdict(records).word}",))
 
 
 def _checkpoint(records: RunRecords) -> Progress:

@@ -58,7 +58,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunVerdict:
     """What a reader sees first."""
 
     word: Word
@@ -73,14 +73,14 @@ class Verdict:
         return states.get(self.word, "open")
 
 
-def judge_run(records: RunRecords) -> Verdict:
+def run_verdict(records: RunRecords) -> RunVerdict:
     """The verdict on whatever stages have run."""
     word = _word(records)
     reasons = [*_data_reasons(records), *_training_reasons(records), *_gate_reasons(records), *_absent(records)]
     shown = reasons[:REASONS_SHOWN]
     if len(reasons) > len(shown):
         shown.append(Reason("open", f"{plural(len(reasons) - len(shown), 'more reason')} below."))
-    return Verdict(word, _HEADLINES[word], tuple(shown), tuple(_next_steps(records, word)))
+    return RunVerdict(word, _HEADLINES[word], tuple(shown), tuple(_next_steps(records, word)))
 
 
 def failing(records: RunRecords, kind: Literal["gate", "warning"]) -> list[GateOutcome]:

@@ -226,10 +226,10 @@ def compare_rewards(source: Path, renderer: Renderer, evaluation: Sequence[PairI
             fix="delete the folder above it and train again",
         )
     ours = _our_rewards(source, renderer, [texts[key] for key in known])
-    return judge(ours, np.array([theirs[key] for key in known]), where=str(source))
+    return compared(ours, np.array([theirs[key] for key in known]), where=str(source))
 
 
-def judge(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], *, where: str) -> Compared:
+def compared(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], *, where: str) -> Compared:
     """Compare two sets of rewards of the same texts.
 
     Raises:
