@@ -25,7 +25,7 @@ from pages import PAGES, page
 from pages.__main__ import main
 from pages.commands import commands_page
 from pages.http import http_page
-from pages.records import FILES
+from pages.records import FILES, field_docs
 from pages.words import schema_words
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, score_rows
 from rewardsmith.records.evaluation import DatasetInfo
@@ -95,8 +95,9 @@ def test_no_two_records_share_a_name() -> None:
 
 def unexplained(kind: type[Record]) -> list[str]:
     """Fields without a sentence of their own under them."""
-    said = {name: field.description or "" for name, field in kind.model_fields.items()}
-    return [f"{kind.__name__}.{name}" for name, words in said.items() if not re.fullmatch(r"(?s)[^a-z].*\.", words)]
+    said = field_docs(kind)
+    fields = (field.alias or name for name, field in kind.model_fields.items())
+    return [f"{kind.__name__}.{name}" for name in fields if not re.fullmatch(r"(?s)[^a-z].*\.", said.get(name, ""))]
 
 
 def test_every_field_of_every_record_says_what_it_is() -> None:

@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
+import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import cast
 
 from pages.words import Schema, heading_link, schema_words, table_cell
 from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord, VerifyRecord
@@ -108,12 +112,25 @@ def _every(kind: type[Record]) -> Iterator[type[Record]]:
         yield from _every(below)
 
 
+def field_docs(kind: type[Record]) -> dict[str, str]:
+    """Name on disk → the docstring under the field in the source of the record, or of the record that it extends."""
+    told = {}
+    for base in reversed([base for base in kind.__mro__ if issubclass(base, Record)]):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        for field, below in pairwise(cast("ast.ClassDef", tree.body[0]).body):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    told[kind.model_fields[name].alias or name] = " ".join(text.split())
+    return told
+
+
 def _record(kind: type[Record]) -> str:
     schema: Schema = kind.model_json_schema(mode="serialization")
     told = inspect.cleandoc(kind.__doc__ or "")
     fields: Schema = schema["properties"] if "properties" in schema else schema["$defs"][kind.__name__]["properties"]
+    docs = field_docs(kind)
     rows = "".join(
-        f"| `{name}` | {table_cell(schema_words(field, heading_link))} | {table_cell(field.get('description', ''))} |\n"
+        f"| `{name}` | {table_cell(schema_words(field, heading_link))} | {table_cell(docs.get(name, ''))} |\n"
         for name, field in fields.items()
     )
     return f"\n## {kind.__name__}\n\n{told}\n\n| field | holds | meaning |\n| --- | --- | --- |\n{rows}"
@@ -121,7 +138,12 @@ def _record(kind: type[Record]) -> str:
 
 def results_schema() -> Schema:
     """JSON schema (draft 2020-12) of `results.json`; what older versions did not write is not required."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **BenchmarkResult.model_json_schema()}
+    schema = BenchmarkResult.model_json_schema()
+    known = {kind.__name__: kind for kind in _every(Record)}
+    for name, part in {BenchmarkResult.__name__: schema, **schema["$defs"]}.items():
+        for field, text in field_docs(known[name]).items():
+            part["properties"][field]["description"] = text
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def results_schema_page() -> str:
