@@ -16,6 +16,7 @@ from pydantic import Field
 from rewardsmith.errors import ModelError
 from rewardsmith.records.checks import RenderingRecord
 from rewardsmith.records.files import Record
+from rewardsmith.records.run import Verdict
 
 
 class GoldenReward(Record):
@@ -168,7 +169,6 @@ class ExportRecord(Record):
 PathName = Literal[
     "recorded", "padded", "saved template", "transformers", "tree", "merged", "bfloat16", "server", "server messages"
 ]
-PathVerdict = Literal["PASS", "FAIL", "NO_DATA"]
 
 
 class PathResult(Record):
@@ -176,7 +176,7 @@ class PathResult(Record):
 
     path: PathName
     """The way."""
-    verdict: PathVerdict
+    verdict: Verdict
     """NO_DATA where there is nothing to compare, such as an adapter's path for a model without one."""
     why: str = ""
     """What failed, or why there is nothing to compare; empty for PASS."""

@@ -131,7 +131,7 @@ def verify_job(
     paths = [_recorded(opened, reference)]
     for done, (name, way) in enumerate(WAYS.items(), start=1):
         events.progress("verifying", done, ways)
-        paths.append(_judge(name, way(case), reference, rounded=name == "bfloat16"))
+        paths.append(_compare(name, way(case), reference, rounded=name == "bfloat16"))
     paths += served
     events.progress("verifying", ways, ways)
     findings = (*_weight_findings(compared, opened), *config_findings(opened))
@@ -275,7 +275,7 @@ def _recorded(opened: Checkpoint, reference: _Reference) -> PathResult:
     )
     lost = len(wanted) - sum(key in wanted for key in keys[: reference.golden])
     note = f"{lost} of {len(wanted)} golden conversations no longer render" if lost else ""
-    return _judge("recorded", Way(rewards, note=note), golden)
+    return _compare("recorded", Way(rewards, note=note), golden)
 
 
 def _server(url: str, renderer: Renderer) -> RemoteScorer:
@@ -305,7 +305,7 @@ def _ask_server(
     if engine is None:
         rewards = scorer.score(case.conversations)
         missing = ", ".join(f"{count} x {reason}" for reason, count in scorer.missing.items())
-        result = _judge("server", Way(rewards, note=missing), reference, rounded=rounded)
+        result = _compare("server", Way(rewards, note=missing), reference, rounded=rounded)
         return [_explained(result, case, reference, rewards, "messages")], ()
     kept = [index for index, one in enumerate(case.conversations) if _can_ask(engine, one, case.texts[index])]
     if not kept:
@@ -324,7 +324,7 @@ def _ask_server(
     items = [_item(engine, some, index) for index in range(len(kept))]
     paths = [_asked_ids(engine, items, some, part, rounded)]
     if case.opened.renderer.record.conversational and (way := _asked_messages(engine, some)) is not None:
-        result = _judge("server messages", way, part, rounded=rounded)
+        result = _compare("server messages", way, part, rounded=rounded)
         paths.append(_explained(result, some, part, way.rewards, "messages") if not way.note else result)
     return paths, tuple(_said_of(engine, len(case.conversations) - len(kept), case.opened.renderer))
 
@@ -341,7 +341,7 @@ def _asked_ids(
     reasons = Counter(one.reason for one in first if one.reason)
     other = _pair_ids(case) if engine.dialect.sends == "pair" else ""
     notes = [*(f"{count} x {reason}" for reason, count in reasons.items()), *([other] if other else [])]
-    result = _judge("server", Way(worst, note="; ".join(notes)), reference, rounded=rounded)
+    result = _compare("server", Way(worst, note="; ".join(notes)), reference, rounded=rounded)
     limit = result.tolerance or FLOAT32_TOLERANCE
     if (
         result.verdict == "FAIL"
@@ -452,7 +452,7 @@ def _explained(
     return result.model_copy(update={"why": f"{result.why}: {cause.what}", "fix": cause.fix})
 
 
-def _judge(name: PathName, way: Way, reference: _Reference, *, rounded: bool = False) -> PathResult:
+def _compare(name: PathName, way: Way, reference: _Reference, *, rounded: bool = False) -> PathResult:
     if way.rewards is None:
         return PathResult(path=name, verdict="NO_DATA", why=way.why)
     tolerance = BFLOAT16_TOLERANCE * reference.spread if rounded else FLOAT32_TOLERANCE
