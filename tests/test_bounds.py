@@ -55,6 +55,7 @@ def seconds(start: float) -> float:
         ("x: 0x" + "f" * 5000, "a number or date of 5,002 characters (limit 100)"),
         ("x: " + ":".join(["1"] * 3000), "a number or date of 5,999 characters (limit 100)"),
         ("x: 2001-99-99", "month must be in 1..12"),
+        ("x: !!timestamp noon", "no timestamp, as its tag says"),
         ("a" * 600_000, "600,000 characters (limit 524,288)"),
     ],
 )

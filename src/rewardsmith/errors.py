@@ -80,6 +80,8 @@ class MarginStop(NegativeVerdict):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says, in a line; the kind of error where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    """What a library says, in a line; the kind of error where it says nothing. After a colon the next line belongs."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])[:300]

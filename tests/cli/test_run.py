@@ -206,12 +206,12 @@ def test_a_killed_job_continues_and_ends_as_an_unbroken_one(world: World, tmp_pa
     assert world("run", spec, "--set", "name=whole").code in (0, 1)
     killer = (
         "import os, signal, sys\n"
-        "from rewardsmith.cli import live, main\n"
-        "step = live.Live.step\n"
+        "from rewardsmith.cli import main, options\n"
+        "step = options.Live.step\n"
         "def die(self, metrics, steps):\n"
         "    step(self, metrics, steps)\n"
         "    if metrics.step == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "live.Live.step = die\n"
+        "options.Live.step = die\n"
         f"sys.argv = ['rewardsmith', 'run', {spec!r}, '--set', 'name=killed']\n"
         "main()\n"
     )

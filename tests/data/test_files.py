@@ -154,10 +154,40 @@ def bad_line_file(tmp_path, line: bytes):
     return path
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", '{"a": 1}\n{"a": 2, "b": 1, "a": 3}\n', r"a\.jsonl:2: an object has 'a' twice"),
+        (
+            "a.jsonl",
+            '{"a": [{"role": "user", "content": "x", "content": "y"}]}\n',
+            r":1: an object has 'content' twice",
+        ),
+        ("a.json", '[{"a": 1, "a": 1}]', "an object has 'a' twice"),
+        ("a.csv", "prompt,chosen,chosen,rejected\na,b,c,d\n", r"a\.csv:1: has the column 'chosen' twice"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(name, content, said, tmp_path):
+    with pytest.raises(DataError, match=said):
+        list(read_rows(write(tmp_path, name, content)))
+
+
+def test_a_parquet_column_that_stands_twice_is_refused(tmp_path):
+    table = pa.table([["a"], ["b"], ["c"]], names=["prompt", "chosen", "chosen"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="has the column 'chosen' twice"):
+        list(read_rows(tmp_path / "a.parquet"))
+
+
+def test_columns_without_a_name_may_be_several(tmp_path):
+    assert list(read_rows(write(tmp_path, "a.csv", ",a,\n0,x,1\n"))) == [(1, {"": "1", "a": "x"})]
+
+
 BAD_LINES = {
     "broken": (b'{"a": 2', "broken JSON at column 8: Expecting ',' delimiter"),
     "latin1": ('{"a": "é"}'.encode("latin1"), "is not UTF-8"),
     "binary": (bytes(range(128, 256)), "is not UTF-8"),
+    "twice": (b'{"a": 2, "a": 3}', "an object has 'a' twice"),
     "no object": (b"[1, 2]", "is a list, not an object"),
     "too long": (b'{"a": "' + b"x" * 300 + b'"}', "the line is longer than 0 MiB"),
 }

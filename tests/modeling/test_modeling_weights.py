@@ -182,6 +182,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
         ),
         "is no file of this folder",
     ),
+    "an embedding of zeros": (
+        tensors(lambda found: {name: one * ("embed" not in name) for name, one in found.items()}),
+        "the embedding of the tokens holds nothing but zeros",
+    ),
     "an index beyond the folder": (
         config(transformers_weights="../base/model.safetensors"),
         r"field 'transformers_weights': is '\.\./base/model\.safetensors', which is no file of this folder",
@@ -294,6 +298,12 @@ def test_a_head_that_can_be_held_is_kept_or_dropped(reward_model: Path) -> None:
     drawn = load(reward_model, base_model={"head": "new"}).score.weight
     assert not torch.equal(drawn, own)
     torch.testing.assert_close(drawn, load(reward_model, base_model={"head": "new"}).score.weight, atol=0, rtol=0)
+
+
+def test_a_reward_head_of_zeros_is_refused(reward_model: Path) -> None:
+    tensors(lambda found: {name: one * (name != "score.weight") for name, one in found.items()})(reward_model)
+    with pytest.raises(ModelError, match="the reward head holds nothing but zeros: every text"):
+        open_checkpoint(reward_model)
 
 
 def test_a_fingerprint_without_the_new_field_stays(tmp_path: Path) -> None:
@@ -429,6 +439,19 @@ BAD_ADAPTERS: dict[str, tuple[Change, str]] = {
     "prompt tuning": (
         lambda folder: settings(folder, peft_type="PROMPT_TUNING", num_virtual_tokens=3),
         r"field 'peft_type': is 'PROMPT_TUNING': only adapters that add to the weights",
+    ),
+    "no scale": (lambda folder: settings(folder, lora_alpha=None), "field 'lora_alpha': is None"),
+    "a scale of zero": (lambda folder: settings(folder, lora_alpha=0), "field 'lora_alpha': is 0"),
+    "no base": (lambda folder: settings(folder, base_model_name_or_path=None), "does not say which base"),
+    "a head of zeros": (
+        lambda folder: save_file(
+            {
+                name: one * ("score" not in name)
+                for name, one in load_file(folder / "adapter_model.safetensors").items()
+            },
+            folder / "adapter_model.safetensors",
+        ),
+        "the reward head holds nothing but zeros",
     ),
     "no kind said": (lambda folder: settings(folder, peft_type=None), "field 'peft_type': is None"),
     "a setting of a newer peft": (

@@ -180,3 +180,19 @@ def test_an_unknown_token_that_only_the_class_brings_is_not_missed(tmp_path):
 def take_out_token(content, token):
     content["added_tokens"] = [one for one in content["added_tokens"] if one["content"] != token]
     content["model"]["vocab"].pop(token, None)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"num_hidden_layers": "two"}, r"config\.json is read before it, and cannot be: Validation error for field"),
+        ({"dtype": "float7"}, r"config\.json is read before it, and cannot be: .*float7"),
+    ],
+)
+def test_a_fault_of_the_configuration_is_not_the_tokenizer_s(edit, said, tmp_path):
+    chatml().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3"} | edit))
+    with pytest.raises(RenderingError, match=said) as caught:
+        load_renderer(tmp_path, max_length=99)
+    assert "num_hidden_layers" not in edit or "two" in str(caught.value)
+    assert "restore the config.json" in str(caught.value)

@@ -306,3 +306,18 @@ def test_a_resolved_spec_is_read_back_as_it_was(tmp_path: Path) -> None:
         text = dump_spec(spec)
         assert accepted(tmp_path, text) == spec
         assert list(yaml.safe_load(text)) == list(Spec.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "said"),
+    [
+        ("data: {max_length: 99999999999999999999}", "data.max_length", "is too large to count"),
+        ("seed: 5000000000", "seed", "write a number of at most 4294967295"),
+        ("hardware: {threads: 99999999}", "hardware.threads", "write a number of at most 4096"),
+        ('output_dir: "a\\0b"', "output_dir", "holds a NUL character"),
+    ],
+)
+def test_what_the_libraries_below_cannot_hold_is_refused(tmp_path: Path, text: str, field: str, said: str) -> None:
+    told = str(refusal(tmp_path, text))
+    assert f"spec.yaml:1: {field}" in told
+    assert said in told

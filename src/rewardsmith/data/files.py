@@ -27,14 +27,22 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from rewardsmith.errors import DataError
 from rewardsmith.hub import ask_hub
-from rewardsmith.records.bounded import GZIP_FREE, GZIP_RATIO, MIB, BeyondLimitError, inflated, parse_json
+from rewardsmith.records.bounded import (
+    GZIP_FREE,
+    GZIP_RATIO,
+    MIB,
+    BeyondLimitError,
+    RepeatedNameError,
+    inflated,
+    parse_json,
+)
 from rewardsmith.spec import SourceSpec
 
 BadLines = list[tuple[int, str]] | None
@@ -117,6 +125,7 @@ def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple
     lines = _Lines(handle, where)
     reader = csv.DictReader(codecs.iterdecode(lines, "utf-8-sig"), strict=True)
     try:
+        _refuse_repeated(reader.fieldnames or (), f"{where}:1")
         for number, row in enumerate(reader, start=1):
             if None in row:
                 raise DataError(
@@ -134,6 +143,16 @@ def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple
         ) from error
     except UnicodeDecodeError as error:
         raise _not_utf8(error, f"{where}:{reader.line_num + 1}") from error
+
+
+def _refuse_repeated(names: Sequence[str], where: str) -> None:
+    twice = [name for place, name in enumerate(names) if name.strip() and name in names[:place]]
+    if twice:
+        raise DataError(
+            f"has the column {twice[0]!r} twice: which of the two counts is not said",
+            where=where,
+            fix="rename one of the two columns",
+        )
 
 
 class _Lines:
@@ -161,6 +180,7 @@ def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[t
     number = 0
     try:
         file = pq.ParquetFile(handle)
+        _refuse_repeated(file.schema_arrow.names, where)
         for batch in file.iter_batches(batch_size=_batch_size(file.metadata, where)):
             for row in _rows_of(batch, where, number):
                 number += 1
@@ -225,7 +245,13 @@ def _not_utf8(error: UnicodeDecodeError, where: str) -> DataError:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return parse_json(text)
+        return parse_json(text, unique=True)
+    except RepeatedNameError as error:
+        raise DataError(
+            f"an object has {str(error)!r} twice: which of the two counts is not said",
+            where=where,
+            fix="delete one of the two, or step over this line: --skip-bad-lines",
+        ) from error
     except json.JSONDecodeError as error:
         near = text[max(0, error.pos - 20) : error.pos + 20]
         column = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"

@@ -259,13 +259,16 @@ def adapter_base(adapter_file: Path) -> str:
         ModelError: it names none.
     """
     try:
-        return str(json.loads(adapter_file.read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        base = json.loads(adapter_file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        base = None
+    if not isinstance(base, str) or not base.strip():
         raise ModelError(
             "it does not say which base the adapter belongs to",
             where=f"{adapter_file}, field 'base_model_name_or_path'",
             fix="write the folder or hub id of the base there",
-        ) from error
+        )
+    return base
 
 
 def _load_adapter(folder: Path, adapter_file: Path, dtype: Any) -> Any:

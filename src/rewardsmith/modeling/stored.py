@@ -46,7 +46,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import safetensors
-from transformers.utils import logging
 
 from rewardsmith.errors import ModelError
 from rewardsmith.rendering.template import Closing
@@ -362,6 +361,8 @@ _OF_PEFT = (
 @contextmanager
 def quiet_upstream() -> Iterator[None]:
     """Raise transformers' log level to errors, hide its bars and the named warnings; put all back afterwards."""
+    from transformers.utils import logging  # here, because `doctor` reads headers without transformers
+
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

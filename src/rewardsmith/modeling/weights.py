@@ -16,6 +16,7 @@ for, a pooler that its architecture does not read, and what transformers itself 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -145,6 +146,7 @@ def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) ->
     if head == "new":
         _draw_head(loaded, drawn={*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
     refuse_not_finite(loaded, model)
+    _refuse_zeros(loaded, model, with_head=head == "needed")
     for note in settled.notes:
         _LOG.warning("note: %s: %s", model, note)
     outside = (name.partition(".")[0] for name in report["missing_keys"])
@@ -195,6 +197,25 @@ def refuse_not_finite(model: torch.nn.Module, where: str | Path) -> None:
             where=str(where),
             fix="go back to a checkpoint from before the training diverged, or copy the files again",
         )
+
+
+def _refuse_zeros(model: Any, where: str | Path, *, with_head: bool) -> None:
+    """Refuse an embedding or a reward head of zeros (a file of holes, say): every text would get the same reward."""
+    owner = model.get_base_model() if hasattr(model, "peft_config") else model
+    looked_at = []
+    with contextlib.suppress(NotImplementedError, AttributeError):
+        looked_at.append(("the embedding of the tokens", owner.get_input_embeddings().weight))
+    if with_head:
+        heads = [module for name, module in owner.named_modules() if name in head_modules(owner)]
+        weights = [one for head in heads for name, one in head.named_parameters() if name.endswith("weight")]
+        looked_at += [("the reward head", one) for one in weights if one.ndim > 1]
+    for what, weight in looked_at:
+        if not weight.is_meta and weight.numel() and not bool(weight.any()):
+            raise ModelError(
+                f"{what} holds nothing but zeros: every text would get the same reward",
+                where=str(where),
+                fix="copy or download the weights again, or save the model again",
+            )
 
 
 def _finite(tensor: Tensor) -> bool:
@@ -522,11 +543,27 @@ def adapter_config(folder: Path) -> Any:
             where=f"{path}, field {odd[0]!r}",
             fix="update peft to the version that saved it",
         )
+    if kind == "LORA":
+        _refuse_scale(said, path)
     with _plain_adapter_errors(path), quiet_upstream(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unexpected keyword arguments")  # those left are empty
         config = peft.PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True
     return config
+
+
+def _refuse_scale(said: Mapping[str, Any], path: Path) -> None:
+    """Refuse a LoRA without its scale: peft would take 8 for a missing one, and with 0 the adapter does nothing."""
+    for field in ("r", "lora_alpha"):
+        value = said.get(field)
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+        if not sound:
+            odd = f"is {value!r}: an adapter is scaled by lora_alpha / r"
+            raise ModelError(
+                odd if field in said else "is missing: peft would guess it",
+                where=f"{path}, field {field!r}",
+                fix="restore the file as peft saved it",
+            )
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
@@ -545,6 +582,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     if missing or result.unexpected_keys:
         raise _adapter_unlike(missing, list(result.unexpected_keys), [], folder)
     refuse_not_finite(wrapped, folder / ADAPTER)
+    _refuse_zeros(wrapped, folder / ADAPTER, with_head=True)
     for note in notes:
         _LOG.warning("note: %s: %s", folder, note)
     wrapped.weight_notes = (*getattr(model, "weight_notes", ()), *notes)

@@ -64,7 +64,7 @@ def _hash_file(path: str, size: int, modified: int) -> str:
 
 def folder_sha256(folder: Path) -> str:
     """SHA-256 over names and contents of a checkpoint's weights, configs, tokenizer and template."""
-    files = sorted({path for pattern in _WEIGHTS_AND_TEXT for path in folder.glob(pattern)})
+    files = sorted({path for pattern in _WEIGHTS_AND_TEXT for path in folder.glob(pattern) if path.is_file()})
     return digest([[path.name, file_sha256(path)] for path in files])
 
 

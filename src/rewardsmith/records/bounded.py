@@ -49,23 +49,40 @@ class BeyondLimitError(ValueError):
     """Well-formed, and too much: the message names the limit."""
 
 
-def parse_json(raw: str | bytes) -> Any:
+class RepeatedNameError(ValueError):
+    """An object has a name twice: which value counts is not said. `args[0]` is the name."""
+
+
+def parse_json(raw: str | bytes, *, unique: bool = False) -> Any:
     """JSON within limits.
+
+    Args:
+        raw: the text.
+        unique: refuse an object that has a name twice; else the last one counts, as in Python.
 
     Raises:
         json.JSONDecodeError, UnicodeDecodeError: it is not JSON.
         BeyondLimitError: nested too deeply, a number with too many digits, or too many lists and objects.
+        RepeatedNameError: with `unique`, a name stands twice in an object.
     """
     opened = raw.count("[") + raw.count("{") if isinstance(raw, str) else raw.count(b"[") + raw.count(b"{")
     if opened > JSON_CONTAINERS:
         raise BeyondLimitError(f"{opened:,} opening brackets (limit {JSON_CONTAINERS:,})")
     try:
-        value = json.loads(raw, parse_int=_whole_number)
+        value = json.loads(raw, parse_int=_whole_number, object_pairs_hook=_once if unique else None)
     except RecursionError as error:
         raise BeyondLimitError(f"nested deeper than {JSON_DEPTH} levels") from error
     if opened > JSON_DEPTH:  # else it cannot be deeper
         _check_depth(value)
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise RepeatedNameError(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _whole_number(digits: str) -> int:
@@ -218,6 +235,9 @@ class BoundedLoader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, OverflowError, TypeError) as error:
             raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
+        except (AttributeError, LookupError) as error:  # `!!timestamp word`: PyYAML uses what it did not find
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(problem=f"no {kind}, as its tag says", problem_mark=node.start_mark) from error
 
 
 def parse_yaml(text: str, loader: type[BoundedLoader] = BoundedLoader) -> Any:

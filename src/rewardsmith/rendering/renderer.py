@@ -44,7 +44,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from rewardsmith.errors import DataError, RenderingError
+from rewardsmith.errors import DataError, RenderingError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.protocols import Progress
 from rewardsmith.records.checks import RenderingRecord
@@ -560,6 +560,7 @@ def load_tokenizer(base: str | Path, *, revision: str | None = None) -> Any:
 
 
 _COPY = "a folder needs tokenizer.json and tokenizer_config.json: copy them from the base model, whole and together"
+_CONFIG = "restore the config.json that the model was saved with"
 _OTHER = "name another model, or a folder with the tokenizer's files"
 _FILES = (
     "tokenizer.json",
@@ -612,7 +613,23 @@ def _why_not(error: Exception, folder: Path) -> tuple[str, str]:
             return "vocab.json is there, and merges.txt and tokenizer.json are missing", _COPY
     elif isinstance(error, json.JSONDecodeError | KeyError) or "tokenizer.json" in str(error):
         return f"tokenizer.json is damaged ({_first_sentence(error)})", _COPY
+    said = _config_fault(folder)
+    if said:
+        return f"config.json is read before it, and cannot be: {said}", _CONFIG
     return _first_sentence(error), ""
+
+
+def _config_fault(folder: Path) -> str:
+    """What is wrong with the model's configuration, which transformers asks for the kind of tokenizer."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        return ""
+    try:
+        AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # what a broken file raises depends on the field that is broken
+        return first_line(error)
+    return ""
 
 
 def _is_installed(module: str) -> bool:
@@ -712,8 +729,8 @@ def _read_template(path: Path) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    said = first_line(error)
+    return said if said == type(error).__name__ else f"{type(error).__name__}: {said}"
 
 
 def _fix(folder: Path) -> str:

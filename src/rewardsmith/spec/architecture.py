@@ -116,7 +116,7 @@ class HardwareSpec(Section):
     """How often workers are started again from the last complete checkpoint when one of them dies."""
     memory_gib: float | None = Field(None, gt=0)
     """Memory of one device in GiB, for planning."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=4096)
     """CPU threads; the library's own choice when left out."""
 
 

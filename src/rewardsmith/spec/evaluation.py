@@ -98,7 +98,7 @@ class EvaluationSpec(Section):
     gates: GatesSpec = Field(default_factory=GatesSpec)
     tokens_per_batch: int = Field(16384, ge=64)
     """Tokens scored at a time, padding counted."""
-    bootstrap: int = Field(2000, ge=200)
+    bootstrap: int = Field(2000, ge=200, le=1_000_000)
     """Bootstrap resamples."""
 
     @model_validator(mode="after")

@@ -19,6 +19,9 @@ Keys = tuple[str | int, ...]
 """Where a field stands: the keys and list indices that lead to it."""
 
 
+_LARGEST = 2**53
+
+
 class Refusal(ValueError):  # noqa: N818 - a rule's answer, as its users read it
     """A value that breaks a rule of the method.
 
@@ -45,13 +48,20 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_written(cls, content: Any) -> Any:
-        """A section with nothing under it keeps its defaults; yes and no are not numbers (pydantic reads 1 and 0)."""
+        """A section with nothing under it keeps its defaults; yes and no are not numbers (pydantic reads 1 and 0).
+
+        No file name holds NUL, and whole numbers that float64 cannot hold overflow in the libraries below.
+        """
         if content is None:
             return {}
         for name, field in cls.model_fields.items():
             found = content.get(name) if isinstance(content, dict) else None
             if isinstance(found, bool) and {int, float} & _parts(field.annotation):
                 raise Refusal(f"{str(found).lower()} is not a number", "write a number", field=(name,))
+            if isinstance(found, int) and abs(found) > _LARGEST:
+                raise Refusal("is too large to count", f"write a number up to {_LARGEST:,}", field=(name,))
+            if isinstance(found, str) and "\0" in found:
+                raise Refusal("holds a NUL character", "delete it", field=(name,))
         return content
 
 

@@ -71,9 +71,9 @@ class TrainingSpec(Section):
     monitor: MonitorSpec = Field(default_factory=MonitorSpec)
     checkpoint_every_steps: int | None = Field(200, ge=1)
     """A killed run continues from its last checkpoint. `null`: none."""
-    seed: int | None = Field(None, ge=0)
+    seed: int | None = Field(None, ge=0, le=2**32 - 1)
     """Order of pairs and initial head; the spec's seed when left out."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    seeds: tuple[Annotated[int, Field(ge=0, le=2**32 - 1)], ...] = ()
     """Train once for each seed and show how far scores differ. The first is the run's own model. Empty: one model."""
 
     @model_validator(mode="after")

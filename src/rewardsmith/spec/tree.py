@@ -82,7 +82,7 @@ class Spec(Section):
     """Folder of the run under `output_dir`."""
     output_dir: str = Field("runs", min_length=1)
     """Folder in which runs are kept."""
-    seed: int = Field(17, ge=0)
+    seed: int = Field(17, ge=0, le=2**32 - 1)
     """Seed of everything that is drawn, unless a section has its own."""
     backend: Literal["trl", "openrlhf", "auto"] = "auto"
     """What trains. `auto` takes TRL where the model fits this node."""
