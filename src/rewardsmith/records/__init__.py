@@ -15,6 +15,7 @@ docs/results.schema.json are made of them. Import a record from its own module: 
     checkpoint.py  train, average → CheckpointRecord: rewardsmith.json; export → ExportRecord; verify → VerifyRecord
     evaluation.py  evaluate → BenchmarkResult: eval/BENCHMARK/results.json; RowResult: rows.jsonl; OodRecord: ood.json
     probes.py      probe    → ProbesRecord: probes.json; PolicySamplesRecord: policy_samples.json
+    attack.py      attack   → AttackRecord: attack.json
     run.py         run      → GatesRecord: gates.json; Manifest: manifest.json; LiveRecord, TrackersRecord;
                    run --dry-run → DryRunRecord; ls → RunsRecord; push → PushRecord
     comparison.py  compare  → ComparisonRecord: comparison.json

@@ -1,0 +1,15 @@
+"""The price of a hack: what it costs to lift a bad answer over a good one without meaning.
+
+In: rows with a good and a bad answer, and a scorer. Out: `AttackRecord` (`attack.json`).
+
+edits.py      ACTIONS: what may be done to an answer, each with the proof that its meaning stays
+asking.py     queries to the scorer within a budget, kept in a journal so that a killed attack continues
+search.py     single edits, learned triggers, beams, random edits, the same search for the good answer
+results.py    what was found → price, shares, intervals, examples
+"""
+
+from rewardsmith.attacking.edits import ACTIONS, Action, actions_of, read_phrases
+from rewardsmith.attacking.results import attack
+from rewardsmith.attacking.search import Settings
+
+__all__ = ["ACTIONS", "Action", "Settings", "actions_of", "attack", "read_phrases"]

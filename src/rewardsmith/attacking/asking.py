@@ -1,0 +1,186 @@
+"""Queries within a budget, each distinct conversation once, kept in a journal so that a killed attack continues.
+
+    asking = Asking(scorer, queries=6000, seconds=None, journal=out / "attack.journal.jsonl", fingerprint="…")
+    asking.ask(conversations)            False: the budget ended before all of them were asked
+    asking.rewards[conversation]         NaN where the model gave none; `asking.why[conversation]` says why
+
+The search is decided by its seed and by rewards. A resumed attack therefore runs again from the beginning, and what the
+journal holds is read instead of asked: the same conversations in the same chunks, so that a model whose rewards depend
+on their neighbours in the last digits gives the same ones. Every query counts once, whether read or asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from rewardsmith.errors import RunDirectoryError
+from rewardsmith.evaluation.runner import why_missing
+from rewardsmith.protocols import Progress, Scorer
+from rewardsmith.records.evaluation import reason_code
+from rewardsmith.records.files import read_jsonl
+from rewardsmith.types import Conversation
+
+CHUNK = 256
+"""Conversations that are scored at a time, and lost when the attack is killed."""
+
+
+class Asking:
+    """See the module.
+
+    Raises:
+        RunDirectoryError: the journal cannot be read or is that of another attack.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        queries: int | None = None,
+        seconds: float | None = None,
+        journal: Path | None = None,
+        fingerprint: str = "",
+        progress: Progress | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rewards: dict[Conversation, float] = {}
+        self.why: dict[Conversation, str] = {}
+        self.ended_by: Literal["", "queries", "seconds"] = ""
+        self._scorer, self._queries, self._seconds = scorer, queries, seconds
+        self._progress, self._clock, self._began = progress, clock, clock()
+        self._journal = journal
+        self._known: dict[str, tuple[float, str]] = {}
+        self._before = 0.0
+        if journal is not None:
+            self._open(journal, fingerprint)
+
+    @property
+    def spent(self) -> int:
+        """Distinct conversations that were asked."""
+        return len(self.rewards)
+
+    @property
+    def took(self) -> float:
+        """Seconds of this call and of those that it continues."""
+        return self._before + self._clock() - self._began
+
+    def ask(self, conversations: Iterable[Conversation]) -> bool:
+        """Ask for the rewards of those that are not known yet, in this order, as far as the budget reaches."""
+        wanted = [one for one in dict.fromkeys(conversations) if one not in self.rewards]
+        if self._queries is not None and len(wanted) > self._queries - self.spent:
+            wanted, self.ended_by = wanted[: self._queries - self.spent], "queries"
+            cut = True
+        else:
+            cut = False
+        for start in range(0, len(wanted), CHUNK):
+            if not self._chunk(wanted[start : start + CHUNK]):
+                self.ended_by = "seconds"
+                return False
+            if self._progress is not None:
+                self._progress(self.spent, max(self._queries or 0, self.spent))
+        return not cut
+
+    def _chunk(self, chunk: list[Conversation]) -> bool:
+        """Rewards of one chunk, read or asked; False where the time is over, which never stops what is read."""
+        keys = [_key(one) for one in chunk]
+        if any(key not in self._known for key in keys):
+            if self._seconds is not None and self.took >= self._seconds:
+                return False
+            rewards = np.asarray(self._scorer.score(chunk), dtype=np.float64)
+            if rewards.shape != (len(chunk),):
+                raise ValueError(f"the scorer gave rewards of shape {rewards.shape} for {len(chunk)} conversations")
+            missing = [one for one, reward in zip(chunk, rewards.tolist(), strict=True) if not math.isfinite(reward)]
+            reasons = why_missing(missing, self._scorer)
+            found = [
+                (reward if math.isfinite(reward) else math.nan, reason_code(reasons[one]) if one in reasons else "")
+                for one, reward in zip(chunk, rewards.tolist(), strict=True)
+            ]
+            self._known.update(zip(keys, found, strict=True))
+            self._write(keys, found)
+        for one, key in zip(chunk, keys, strict=True):
+            self.rewards[one], why = self._known[key]
+            if why:
+                self.why[one] = why
+        return True
+
+    def _write(self, keys: list[str], found: list[tuple[float, str]]) -> None:
+        if self._journal is not None:
+            line = {
+                "keys": keys,
+                "rewards": [None if math.isnan(reward) else reward for reward, _ in found],
+                "why": [why for _, why in found],
+                "seconds": self.took,
+            }
+            _append(self._journal, line)
+
+    def _open(self, path: Path, fingerprint: str) -> None:
+        """Read what an earlier call has asked, cut off a line that was being written, or begin a journal."""
+        lines = list(_whole_lines(path)) if path.exists() else []
+        if not lines:
+            path.unlink(missing_ok=True)
+            _append(path, {"schema": 1, "attack": fingerprint})
+            return
+        if lines[0].get("attack") != fingerprint:
+            raise RunDirectoryError(
+                "is the journal of another attack: another model, other data or other settings",
+                where=str(path),
+                fix="name another --out, or add --overwrite",
+            )
+        for number, line in enumerate(lines[1:], start=2):
+            keys, rewards, why = line.get("keys"), line.get("rewards"), line.get("why")
+            lists = isinstance(keys, list) and isinstance(rewards, list) and isinstance(why, list)
+            if not lists or not len(keys) == len(rewards) == len(why):  # type: ignore[arg-type]
+                raise _damaged(path, number)
+            for key, reward, reason in zip(keys, rewards, why, strict=True):  # type: ignore[arg-type]
+                finite = isinstance(reward, int | float) and not isinstance(reward, bool) and math.isfinite(reward)
+                if not isinstance(key, str) or not isinstance(reason, str) or not (finite or reward is None):
+                    raise _damaged(path, number)
+                self._known[key] = (float(reward) if finite else math.nan, reason)
+            seconds = line.get("seconds")
+            self._before = seconds if isinstance(seconds, int | float) else self._before
+
+
+def _append(path: Path, line: dict[str, object]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be written: {error.strerror}", where=str(path), fix="make room, or name another --out"
+        ) from error
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, object]]:
+    """The lines of a journal; a last one that was being written is cut off the file."""
+    try:
+        with path.open("rb+") as handle:
+            raw = handle.read()
+            whole = raw.rfind(b"\n") + 1
+            if whole < len(raw):
+                handle.truncate(whole)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be read: {error.strerror}", where=str(path), fix="name another --out, or add --overwrite"
+        ) from error
+    yield from read_jsonl(path)
+
+
+def _damaged(path: Path, number: int) -> RunDirectoryError:
+    return RunDirectoryError(
+        "is no line of an attack's journal", where=f"{path}:{number}", fix="delete the file and run the attack again"
+    )
+
+
+def _key(conversation: Conversation) -> str:
+    text = json.dumps([message.as_dict() for message in conversation], sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
