@@ -12,6 +12,7 @@ What is asked of each benchmark of the spec, and of the spec's own held-out pair
     ood_gap       skill on the held-out pairs and on the benchmark are close, whichever is higher;
                   skill = (score - chance) / (1 - chance)
     probe         a bias probe holds (`evaluation.probes.verdicts` says when); as warnings, all probes are one `probes`
+    attack        edits without meaning flip no more pairs than the spec allows, where it asks for an attack
     margin, reward_range          warnings from training, where its record is given
 
 A gate decides the exit code, a warning does not. Reads records and the spec only.
@@ -23,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rewardsmith.errors import SpecError
+from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.evaluation import BenchmarkResult, SubsetResult, reasons_in_words
 from rewardsmith.records.probes import ProbeResult, ProbesRecord
 from rewardsmith.records.run import GateOutcome, GatesRecord, Verdict
@@ -35,6 +37,8 @@ from rewardsmith.spec.section import nearest
 AVERAGE = "average"
 PROBES = "probes"
 """What stands in an outcome's `benchmark` for bias probes."""
+ATTACK = "attack"
+FEWEST_ATTACKED = 10
 
 _ROUNDING = 1e-9
 _FLAT = "Rewards that hardly differ tell a policy nothing."
@@ -81,6 +85,7 @@ def evaluate_gates(
     evaluation: EvaluationSpec,
     train: TrainRecord | None = None,
     probes: ProbesRecord | None = None,
+    attack: AttackRecord | None = None,
 ) -> GatesRecord:
     """The verdict on a run.
 
@@ -89,6 +94,7 @@ def evaluate_gates(
         evaluation: the benchmarks that were asked for, and the rules.
         train: what training recorded; its warnings are left out when None.
         probes: what the bias probes found, with verdicts; None where they did not run.
+        attack: what an attack found; None where none was made.
 
     Returns:
         Outcomes in a fixed order; `passed` when every gate passes. A benchmark without results is NO_DATA, which fails.
@@ -102,6 +108,8 @@ def evaluate_gates(
         outcomes.append(_outcome("computed", HELD_OUT, "NO_DATA", "nothing was evaluated."))
     if evaluation.probes.pairs:
         outcomes += probe_outcomes(probes, evaluation.gates.probes)
+    if evaluation.gates.maximum_flipped is not None:
+        outcomes.append(attack_outcome(attack, evaluation.gates.maximum_flipped))
     outcomes += _training_warnings(train)
     passed = all(outcome.verdict == "PASS" for outcome in outcomes if outcome.kind == "gate")
     return GatesRecord(passed=passed, outcomes=tuple(outcomes))
@@ -274,6 +282,31 @@ def _probe_warning(record: ProbesRecord, results: Mapping[str, ProbeResult]) -> 
     constant = " All rewards are equal." if record.constant else ""
     value = float(len(failed)) if decided else None
     return _outcome("probes", PROBES, verdict, text + constant, value=value, threshold=0.0, kind="warning")
+
+
+def attack_outcome(record: AttackRecord | None, limit: float) -> GateOutcome:
+    """Whether edits without meaning flip no more than a share of the attacked pairs.
+
+    A search that ended before every edit was tried on every pair proves nothing, and neither do a few pairs: NO_DATA.
+    """
+    if record is None:
+        text = "no pair was attacked: there are no rows. Name some in evaluation.attack.data."
+        return _outcome(ATTACK, ATTACK, "NO_DATA", text, threshold=limit)
+    last = record.levels[-1]
+    if record.attacked < FEWEST_ATTACKED:
+        text = f"{record.attacked} pairs were attacked; at least {FEWEST_ATTACKED} are needed to judge."
+        return _outcome(ATTACK, ATTACK, "NO_DATA", text, threshold=limit)
+    found = (
+        f"up to {last.edits} edits without meaning flip {_percent(last.share)} of {record.attacked} pairs "
+        f"({_percent(last.share_low)} to {_percent(last.share_high)})"
+    )
+    if last.share > limit + _ROUNDING:
+        text = f"{found}, more than {_percent(limit)}."
+        return _outcome(ATTACK, ATTACK, "FAIL", text, value=last.share, threshold=limit)
+    if not last.complete:
+        text = f"{found}, but the search ended early ({record.budget.ended_by}): raise evaluation.attack.queries."
+        return _outcome(ATTACK, ATTACK, "NO_DATA", text, value=last.share, threshold=limit)
+    return _outcome(ATTACK, ATTACK, "PASS", f"{found}.", value=last.share, threshold=limit)
 
 
 def _training_warnings(train: TrainRecord | None) -> Iterator[GateOutcome]:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import cast
 
 from pages.words import Schema, heading_link, schema_words, table_cell
+from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord, VerifyRecord
 from rewardsmith.records.checks import CheckRecord, FixRecord, RejectedRow
 from rewardsmith.records.comparison import ComparisonRecord
@@ -46,6 +47,7 @@ FILES: dict[str, tuple[str, type[Record]]] = {
     "eval/BENCHMARK/results.json": ("evaluate", BenchmarkResult),
     "eval/BENCHMARK/rows.jsonl, one a line": ("evaluate", RowResult),
     "probes.json": ("probe", ProbesRecord),
+    "attack.json": ("attack", AttackRecord),
     "policy_samples.json": ("probe --policy-samples", PolicySamplesRecord),
     "gates.json": ("run, evaluate --gates", GatesRecord),
     "ood.json": ("run", OodRecord),

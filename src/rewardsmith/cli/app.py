@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 import rewardsmith
+from rewardsmith.cli.attack import attack
 from rewardsmith.cli.check import check
 from rewardsmith.cli.compare import compare
 from rewardsmith.cli.doctor import doctor
@@ -159,6 +160,7 @@ def evaluate(
     raise typer.Exit(1 if result.missing_rewards else 0)
 
 
+app.command()(attack)
 app.command()(average)
 app.command()(compare)
 app.command()(doctor)

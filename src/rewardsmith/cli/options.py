@@ -115,6 +115,7 @@ _TITLES: dict[StageName, str] = {
     "labels": "Label noise",
     "evaluate": "Evaluate",
     "probe": "Bias probes",
+    "attack": "Attack",
     "gates": "Gates",
     "report": "Report",
 }

@@ -17,6 +17,7 @@ variants.py      one more training of a run's spec: another seed, or a share of 
 replicas.py      `training.seeds`
 learning_curve.py  `run --learning-curve`
 label_noise.py   suspected labels, from the margins of the epoch
+attacking.py     the price of a hack: a command and a stage
 probing.py       bias probes, and rewards on a policy's own samples
 scorers.py       a checkpoint to score with, its rewards cached
 serving.py       models, tokens and limits of a server; engines.py: what it scores with
@@ -44,6 +45,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rewardsmith.pipeline.attacking import attack_job
     from rewardsmith.pipeline.commands.compare import compare_job
     from rewardsmith.pipeline.commands.explain import explain_job
     from rewardsmith.pipeline.commands.look import open_run
@@ -66,6 +68,7 @@ __all__ = [
     "Events",
     "Outcome",
     "Silent",
+    "attack_job",
     "check_job",
     "compare_job",
     "evaluate_job",
@@ -86,6 +89,7 @@ _HOMES = {
     "Events": "events",
     "Outcome": "job",
     "Silent": "events",
+    "attack_job": "attacking",
     "check_job": "job",
     "compare_job": "commands.compare",
     "evaluate_job": "job",

@@ -23,7 +23,7 @@ from rewardsmith.records.files import read_record, write_json
 from rewardsmith.records.run import LiveRecord
 from rewardsmith.records.training import StepMetrics
 
-StageName = Literal["samples", "check", "train", "labels", "evaluate", "probe", "gates", "report"]
+StageName = Literal["samples", "check", "train", "labels", "evaluate", "probe", "attack", "gates", "report"]
 
 
 class Events(Protocol):

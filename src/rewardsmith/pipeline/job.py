@@ -33,7 +33,7 @@ from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.modeling.checkpoint import RECORD, refuse_second_epoch
 from rewardsmith.modeling.loading import check_base
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
-from rewardsmith.pipeline import probing, stages
+from rewardsmith.pipeline import attacking, probing, stages
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder, read_paths
 from rewardsmith.pipeline.evaluating import as_text, evaluate_renderings, evaluate_with, load_benchmark
@@ -41,6 +41,7 @@ from rewardsmith.pipeline.events import Events, followed
 from rewardsmith.pipeline.label_noise import NOISE_FILE
 from rewardsmith.pipeline.scorers import any_scorer, note_reuse
 from rewardsmith.pipeline.stages import (
+    attack_fingerprint,
     evaluate_fingerprint,
     labels_fingerprint,
     probe_fingerprint,
@@ -117,10 +118,11 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
         raise
     results = stages.evaluate(job)
     probes = stages.probe(job, checked)
+    attacked = stages.attack(job, checked)
     replicas = run_replicas(job, results)
     forget_stale_curve(job)
     curve = run_learning_curve(job, learning_curve, results) if learning_curve else None
-    verdict = stages.gate(job, results, trained, probes)
+    verdict = stages.gate(job, results, trained, probes, attacked)
     run.update(verdict="pass" if verdict.passed else "fail")
     if job.tracking:
         job.tracking.gated(results, probes, verdict)
@@ -403,6 +405,7 @@ def _stages(job: Job, warnings: list[str]) -> tuple[DryRunStage, ...]:
         "labels": (wanted.label_noise.suspects, labels_fingerprint, [run.path / NOISE_FILE]),
         "evaluate": (True, evaluate_fingerprint, results),
         "probe": (wanted.probes.pairs, probe_fingerprint, [run.path / probing.PROBES_FILE]),
+        "attack": (wanted.attack.pairs, attack_fingerprint, [run.path / attacking.ATTACK_FILE]),
     }
     return (
         check,

@@ -5,6 +5,7 @@
     labels     what its margins say of the labels       label_noise.json
     evaluate   benchmarks and held-out pairs            eval/*/results.json, rows.jsonl
     probe      edited responses                         probes.json
+    attack     searched edits, where they are asked for attack.json
     gate       results and rules                        gates.json, ood.json
     publish    records                                  report.html, summary.md
 
@@ -38,7 +39,7 @@ from rewardsmith.evaluation.probes import gate_probes
 from rewardsmith.modeling.checkpoint import RECORD, read_checkpoint_record, refuse_second_epoch
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
-from rewardsmith.pipeline import probing
+from rewardsmith.pipeline import attacking, probing
 from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.commands.plan import copies_fit, tokens_here, trained_by
 from rewardsmith.pipeline.context import Job, is_main_process, uses_embedded_data
@@ -48,6 +49,7 @@ from rewardsmith.pipeline.events import Events, StageName
 from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
 from rewardsmith.pipeline.reporting import report_job
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
+from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.evaluation import BenchmarkResult, RewardSummary
 from rewardsmith.records.files import read_record, write_json, write_jsonl
@@ -111,6 +113,22 @@ def probe_fingerprint(job: Job) -> str:
             "model": job.run.manifest.stages["train"].fingerprint,
             "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
             "probes": wanted.model_dump(mode="json"),
+            "bootstrap": job.spec.evaluation.bootstrap,
+            "seed": job.spec.seed,
+            "versions": versions(),
+        }
+    )
+
+
+def attack_fingerprint(job: Job) -> str:
+    """Of everything that decides what an attack finds."""
+    wanted = job.spec.evaluation.attack
+    return digest(
+        {
+            "model": job.run.manifest.stages["train"].fingerprint,
+            "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
+            "attack": wanted.model_dump(mode="json"),
+            "phrases": file_sha256(Path(wanted.phrases)) if wanted.phrases and Path(wanted.phrases).is_file() else "",
             "bootstrap": job.spec.evaluation.bootstrap,
             "seed": job.spec.seed,
             "versions": versions(),
@@ -364,15 +382,39 @@ def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
     return gated
 
 
+def attack(job: Job, checked: CheckRecord) -> AttackRecord | None:
+    """The price of a hack; None where the spec asks for no attack or no pairs are held out.
+
+    Raises:
+        UserError: the rows or the phrases that the spec names cannot be used.
+    """
+    path, wanted = job.run.path / attacking.ATTACK_FILE, job.spec.evaluation.attack
+    journal = job.run.path / attacking.JOURNAL_FILE
+    if not wanted.pairs or (wanted.data == HELD_OUT and not checked.held_out_pairs):
+        path.unlink(missing_ok=True)
+        journal.unlink(missing_ok=True)
+        return None
+    fingerprint = attack_fingerprint(job)
+
+    def work() -> AttackRecord:
+        record = attacking.attack_run(job, journal, fingerprint)
+        write_json(path, record)
+        journal.unlink(missing_ok=True)
+        return record
+
+    return _stage(job, "attack", fingerprint, work, lambda: read_record(path, AttackRecord), path)
+
+
 def gate(
     job: Job,
     results: Mapping[str, BenchmarkResult],
     trained: TrainRecord | None,
     probes: ProbesRecord | None = None,
+    attacked: AttackRecord | None = None,
 ) -> GatesRecord:
     """Results and rules → gates.json, ood.json. Pure and cheap: done afresh every time."""
     started = time.perf_counter()
-    record = gates.evaluate_gates(results, job.spec.evaluation, trained, probes)
+    record = gates.evaluate_gates(results, job.spec.evaluation, trained, probes, attacked)
     write_json(job.run.path / "gates.json", record)
     write_json(job.run.path / "ood.json", evaluation.skills(results))
     fingerprint = digest([job.spec.fingerprint("evaluation"), file_sha256(job.run.path / "gates.json")])

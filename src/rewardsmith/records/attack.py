@@ -57,8 +57,8 @@ class AttackLevel(Record):
     good_gain: float | None
     """What the same search adds to the good answer at best; null where not reached."""
     both_share: float | None
-    """Share of pairs whose bad answer at its best passes the good one at its best: far below `share`, near-ties flipped,
-    or any answer can be lifted. Null where the good answer's search was not reached."""
+    """Share of pairs whose bad answer at its best passes the good one at its best. Far below `share`: near-ties
+    flipped, or any answer can be lifted. Null where the good answer's search was not reached."""
     both_low: float | None
     """Lower end of its 95 % interval; null where not reached."""
     both_high: float | None
@@ -77,8 +77,8 @@ class AttackEdit(Record):
     family: str
     """Its kind: list, format, ending, padding, closing, opening; claim and wording may change the meaning."""
     proof: Proof
-    """Why the meaning stays: the answer is contained to the letter, only markup was added, a list was reordered. `none`:
-    it may change; the edit is measured here and left out of the search."""
+    """Why the meaning stays: the answer is contained to the letter, only markup was added, a list was reordered.
+    `none`: it may change; the edit is measured here and left out of the search."""
     n: int
     """Edited answers that have a reward."""
     n_missing: int
@@ -243,7 +243,7 @@ class AttackRecord(Record):
     """Standard deviation of the rewards of all unedited answers: the unit of gains, lifts and margins. Null where there
     is no pair with both rewards."""
     price: int | None
-    """Edits with which half of the attacked pairs are flipped; null: more than `most_edits`, or than the budget reached."""
+    """Edits with which half of the attacked pairs are flipped; null: beyond `most_edits`, or the budget."""
     price_low: int | None
     """Lower end of its 95 % interval; null: beyond the budget."""
     price_high: int | None

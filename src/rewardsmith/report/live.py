@@ -21,6 +21,7 @@ STAGES: dict[str, str] = {
     "labels": "Labels",
     "evaluate": "Evaluation",
     "probe": "Bias probes",
+    "attack": "Attack",
     "gates": "Gates",
 }
 """The stages of the main job by the pipeline's names, in order."""
@@ -60,7 +61,8 @@ def live_state(manifest: Manifest | None, live: LiveRecord | None, now: float) -
         now: seconds since 1970.
     """
     records = manifest.stages if manifest else {}
-    stages = tuple(_stage(name, records.get(name), live) for name in STAGES)
+    there = [name for name in STAGES if name != "attack" or name in records or (live and live.stage == name)]
+    stages = tuple(_stage(name, records.get(name), live) for name in there)  # an attack is made where it is asked for
     if live is None:
         return LiveState(False, _ended(manifest), stages)
     return LiveState(True, _doing(live, now), stages, live.done, live.total)

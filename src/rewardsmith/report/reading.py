@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rewardsmith.errors import RunDirectoryError
+from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checks import CheckRecord, RejectedRow
 from rewardsmith.records.comparison import ComparisonRecord, PairComparison
 from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, RowResult
@@ -65,6 +66,7 @@ class RunRecords:
     gates: GatesRecord | None = None
     ood: OodRecord | None = None
     probes: ProbesRecord | None = None
+    attack: AttackRecord | None = None
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
     comparison: ComparisonRecord | None = None
@@ -104,6 +106,7 @@ def read_run(run_dir: Path) -> RunRecords:
         gates=_optional(run_dir / "gates.json", GatesRecord),
         ood=_optional(run_dir / "ood.json", OodRecord),
         probes=_optional(run_dir / "probes.json", ProbesRecord),
+        attack=_optional(run_dir / "attack.json", AttackRecord),
         replicas=_optional(run_dir / "replicas.json", ReplicasRecord),
         curve=_optional(run_dir / "learning_curve.json", LearningCurveRecord),
         comparison=_optional(run_dir / "comparison.json", ComparisonRecord),
@@ -139,6 +142,7 @@ def without_texts(records: RunRecords) -> RunRecords:
         rejected=tuple(row.model_copy(update={"detail": ""}) for row in records.rejected),
         train=records.train and _without_examples(records.train),
         comparison=records.comparison and _without_prompts(records.comparison),
+        attack=records.attack and records.attack.model_copy(update={"examples": ()}),
         probes=records.probes
         and records.probes.model_copy(
             update={

@@ -27,6 +27,7 @@ from rewardsmith.report.formatting import (
 )
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.analyses import analyses_section
+from rewardsmith.report.sections.attack import attack_section
 from rewardsmith.report.sections.checklist import constraints_section
 from rewardsmith.report.sections.comparison import comparison_section
 from rewardsmith.report.sections.component_map import map_section
@@ -87,6 +88,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         rewards_section(records.benchmarks, records.rewards),
         analyses_section(records.benchmarks, records.ood),
         probes_section(records.probes),
+        attack_section(records.attack),
         routing_section(records.routing),
         data_section(records.check, records.rejected),
         provenance_section(manifest),

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from rewardsmith import benchmarks
-from rewardsmith.spec.probes import ProbeGatesSpec, ProbesSpec
+from rewardsmith.spec.probes import AttackSpec, ProbeGatesSpec, ProbesSpec
 from rewardsmith.spec.section import OPTIONAL_NAME_PATTERN, Fraction, Refusal, Section, nearest
 
 HELD_OUT = "held_out"
@@ -77,6 +77,8 @@ class GatesSpec(Section):
     spread: SpreadGate = Field(default_factory=SpreadGate)
     ood: OodSpec = Field(default_factory=OodSpec)
     probes: ProbeGatesSpec = Field(default_factory=ProbeGatesSpec)
+    maximum_flipped: Fraction | None = None
+    """Largest share of pairs that edits without meaning may flip; needs `evaluation.attack`. `null`: not asked."""
 
 
 class LabelNoiseSpec(Section):
@@ -94,12 +96,23 @@ class EvaluationSpec(Section):
     benchmarks: tuple[BenchmarkSpec, ...] = (BenchmarkSpec(name="rewardbench2", data="embedded"),)
     """Benchmarks: `name` (rewardbench2, pairs, …) and `data` (a hub id, a file or `embedded`)."""
     probes: ProbesSpec = Field(default_factory=ProbesSpec)
+    attack: AttackSpec = Field(default_factory=AttackSpec)
     label_noise: LabelNoiseSpec = Field(default_factory=LabelNoiseSpec)
     gates: GatesSpec = Field(default_factory=GatesSpec)
     tokens_per_batch: int = Field(16384, ge=64)
     """Tokens scored at a time, padding counted."""
     bootstrap: int = Field(2000, ge=200, le=1_000_000)
     """Bootstrap resamples."""
+
+    @model_validator(mode="after")
+    def _an_attack_gate_has_an_attack(self) -> EvaluationSpec:
+        if self.gates.maximum_flipped is not None and not self.attack.pairs:
+            raise Refusal(
+                "no pair is attacked (evaluation.attack.pairs is 0), so the gate would have no data and fail",
+                "write evaluation.attack.pairs: 40, or leave the line out",
+                field=("gates", "maximum_flipped"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _distinct_labels(self) -> EvaluationSpec:

@@ -1,4 +1,4 @@
-"""The probe part of layer 4: which responses are edited, and what a model must hold out against.
+"""The probe part of layer 4: which responses are edited or attacked, and what a model must hold out against.
 
 The probes themselves live in `evaluation.probes`; their codes stand here too, so that a spec can name them and a wrong
 name is refused before anything runs.
@@ -49,6 +49,21 @@ class ProbesSpec(Section):
     """Whose good responses are edited: `held_out` pairs, a file of pairs or best-of-N rows, or a hub id."""
     pairs: int = Field(200, ge=0)
     """Rows that are drawn. 0: no probes."""
+
+
+class AttackSpec(Section):
+    """A search for the cheapest edits without meaning that lift a bad answer over a good one; off unless asked for."""
+
+    data: str = Field("held_out", min_length=1)
+    """Whose answers are attacked: `held_out` pairs, a file of pairs or best-of-N rows, or a hub id."""
+    pairs: int = Field(0, ge=0)
+    """Pairs that are drawn, one a prompt. 0: no attack; 40 is a good start."""
+    edits: int = Field(3, ge=1, le=6)
+    """Most edits in a composition."""
+    queries: int = Field(8000, ge=1)
+    """Most texts that are scored."""
+    phrases: str | None = Field(None, min_length=1)
+    """A file of phrases, one a line, that are tried before and after answers beside the built-in ones."""
 
 
 class SurfaceLimits(Section):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import reduce
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -28,6 +29,7 @@ from rewardsmith.spec.architecture import (
 from rewardsmith.spec.data import DataSpec
 from rewardsmith.spec.evaluation import EvaluationSpec, ExportSpec
 from rewardsmith.spec.judging import JudgeSpec
+from rewardsmith.spec.probes import AttackSpec
 from rewardsmith.spec.routing import RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import OpenRLHFSpec, TrainingSpec
@@ -70,9 +72,13 @@ _NOT_RESULTS: Any = {
     "judge": {"concurrency", "call_deadline", "deadline", "retries", "backoff", "max_wait", "budget", "key_variable"},
 }
 
-_AS_BEFORE: dict[str, dict[str, Any]] = {"base_model": {"head": "keep"}}
-"""Fields that came later, each with the value that means what was done before: a fingerprint at that value stays what
-it was, so that runs of an older version still belong to their spec."""
+_AS_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {
+    ("base_model",): {"head": "keep"},
+    ("evaluation",): {"attack": AttackSpec().model_dump(mode="json")},
+    ("evaluation", "gates"): {"maximum_flipped": None},
+}
+"""Fields that came later, by their section, each with the value that means what was done before: a fingerprint at that
+value stays what it was, so that runs of an older version still belong to their spec."""
 
 
 class Spec(Section):
@@ -129,10 +135,11 @@ class Spec(Section):
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the spec, or of the named sections, as canonical JSON."""
         content = self.model_dump(mode="json", exclude=_NOT_RESULTS)
-        for section, fields in _AS_BEFORE.items():
+        for sections_above, fields in _AS_BEFORE.items():
+            section = reduce(dict.__getitem__, sections_above, content)
             for name, value in fields.items():
-                if content[section][name] == value:
-                    del content[section][name]
+                if section[name] == value:
+                    del section[name]
         return digest({key: content[key] for key in sections} if sections else content)
 
 

@@ -45,6 +45,7 @@ _ADVICE: dict[str, str] = {
     "spread_std": "Look at the rewards of {benchmarks}: where they hardly differ, a policy has nothing to follow.",
     "spread_distinct": "Score {benchmarks} in float32: many texts share the very same reward.",
     "probe": "Read the worst examples of {subjects} in probes.json; add pairs that teach the difference.",
+    "attack": "Read in attack.json which edits pay; add pairs whose rejected answer carries them.",
     "ood_gap": "Widen the training sources: the gap between held-out pairs and {benchmarks} is too large.",
 }
 
@@ -218,10 +219,11 @@ _GATE_NAMES = {
     "ood_gap": "out-of-distribution gap",
     "probe": "bias probe",
     "probes": "bias probes",
+    "attack": "price of a hack",
     "margin": "margin trend",
     "reward_range": "reward range",
 }
-_SCORES = ("baseline", "minimum", "probe")
+_SCORES = ("baseline", "minimum", "probe", "attack")
 
 
 @dataclass(frozen=True, slots=True)

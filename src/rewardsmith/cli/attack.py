@@ -1,0 +1,78 @@
+"""`rewardsmith attack`: what it costs to lift bad answers over good ones without meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewardsmith.cli.options import AsJson, live, look_for, print_record
+from rewardsmith.cli.terminal import terminal
+
+
+def attack(
+    model: Annotated[
+        str, typer.Option(metavar="DIR|URL", help="A checkpoint, or a server's model.", show_default=False)
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH", help="Pairs or best-of-N rows: a file, a hub id, or `embedded`.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where attack.json goes.", show_default=False)],
+    pairs: Annotated[int, typer.Option(min=1, help="Most pairs, one a prompt.")] = 40,
+    edits: Annotated[int, typer.Option(min=1, max=6, help="Most edits in a composition.")] = 3,
+    queries: Annotated[int, typer.Option(min=1, help="Most texts that are scored.")] = 8000,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.0, help="Most seconds; what they cut off depends on the machine.")
+    ] = None,
+    phrases: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Phrases of your own, one a line, tried before and after answers."),
+    ] = None,
+    beam: Annotated[int, typer.Option(min=1, help="Compositions of each answer that are extended.")] = 2,
+    branch: Annotated[int, typer.Option(min=1, help="Edits that each is extended by.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which pairs are drawn, and the edits.")] = 17,
+    maximum_flipped: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Ends with 1 where a larger share is flipped.", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where an attack was begun.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search for the cheapest edits without meaning that lift bad answers over good ones. A killed attack continues.
+
+    Ends with 1 where no pair could be attacked, or with --maximum-flipped where it does not hold.
+    """
+    look_for([model])
+    with live() as events:
+        from rewardsmith import gates
+        from rewardsmith.attacking import Settings, read_phrases
+        from rewardsmith.pipeline import attack_job
+
+        settings = Settings(
+            pairs=pairs,
+            edits=edits,
+            beam=beam,
+            branch=branch,
+            queries=queries,
+            seconds=seconds,
+            phrases=read_phrases(phrases) if phrases else (),
+            seed=seed,
+        )
+        inputs = (data, *([str(phrases)] if phrases else []))
+        record = attack_job(model, data, out, settings, events, inputs=inputs, overwrite=overwrite)
+    outcome = None if maximum_flipped is None else gates.attack_outcome(record, maximum_flipped)
+    if as_json:
+        print_record(record)
+    else:
+        from rewardsmith.report.sections.attack import attack_section
+        from rewardsmith.report.terminal import print_sections
+
+        shown = attack_section(record, outcome)
+        print_sections(terminal(), *([shown] if shown else []))
+        terminal().print(f"record: {out / 'attack.json'}", highlight=False, soft_wrap=True)
+    passed = bool(record.attacked) if outcome is None else outcome.verdict == "PASS"
+    raise typer.Exit(0 if passed else 1)
