@@ -135,11 +135,11 @@ class Asking:
                 fix="name another --out, or add --overwrite",
             )
         for number, line in enumerate(lines[1:], start=2):
-            keys, rewards, why = line.get("keys"), line.get("rewards"), line.get("why")
-            lists = isinstance(keys, list) and isinstance(rewards, list) and isinstance(why, list)
-            if not lists or not len(keys) == len(rewards) == len(why):  # type: ignore[arg-type]
+            columns = [line.get(name) for name in ("keys", "rewards", "why")]
+            lists = [column for column in columns if isinstance(column, list)]
+            if len(lists) < len(columns) or len({len(column) for column in lists}) > 1:
                 raise _damaged(path, number)
-            for key, reward, reason in zip(keys, rewards, why, strict=True):  # type: ignore[arg-type]
+            for key, reward, reason in zip(*lists, strict=True):
                 finite = isinstance(reward, int | float) and not isinstance(reward, bool) and math.isfinite(reward)
                 if not isinstance(key, str) or not isinstance(reason, str) or not (finite or reward is None):
                     raise _damaged(path, number)

@@ -91,10 +91,9 @@ def attack(
     found = search(rows, asking, settings)
     firsts = [first_flip(found, pair) for pair in found.attacked]
     words = [fewest_words(found, pair) for pair in found.attacked]
-    edits, added = (
-        _price(values, text_rank(settings.seed, name), settings.resamples)
-        for name, values in (("edits", [first and len(first) for first in firsts]), ("words", words))
-    )
+    numbers = [None if first is None else len(first) for first in firsts]
+    edits = _price(numbers, text_rank(settings.seed, "edits"), settings.resamples)
+    added = _price(words, text_rank(settings.seed, "words"), settings.resamples)
     asked = {answer.before for pair in found.drawn for answer in (pair.good, pair.bad)}
     return AttackRecord(
         model=model,
@@ -260,7 +259,7 @@ def _edits(found: Findings, firsts: Sequence[Composition | None]) -> list[Attack
                 n_missing=len(applied) - int(judged["n"] or 0),
                 n_not_applicable=sum(text is None for _, text in texts),
                 used=used[code],
-                **judged,  # type: ignore[arg-type]
+                **judged,
             )
         )
     return made
@@ -296,14 +295,14 @@ def _trigger(found: Findings, place: int) -> AttackTrigger:
         lifted=lifted / count if count else None,
         lifted_low=_wilson(lifted, count)[0] if count else None,
         lifted_high=_wilson(lifted, count)[1] if count else None,
-        **judged,  # type: ignore[arg-type]
+        **judged,
     )
 
 
 def _padding(found: Findings, count: int) -> AttackPadding:
     texts = [(pair, pair.bad.with_text(padded(pair.bad.last, count))) for pair in found.attacked]
     judged = _judged(found, texts, text_rank(found.settings.seed, "padding", str(count)))
-    return AttackPadding(sentences=count, words=len(padded("x", count).split()) - 1, **judged)  # type: ignore[arg-type]
+    return AttackPadding(sentences=count, words=len(padded("x", count).split()) - 1, **judged)
 
 
 def _examples(found: Findings, firsts: Sequence[Composition | None]) -> list[AttackExample]:

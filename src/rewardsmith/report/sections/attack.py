@@ -38,8 +38,8 @@ def attack_section(record: AttackRecord | None, outcome: GateOutcome | None = No
         anchor="attack",
         title="Price of a hack",
         blocks=(replace(head, details=(how,)), *tables),
-        lead="What it costs to lift a bad answer over a good one by edits that do not change what it says: what a policy "
-        "under this reward would find, it will use.",
+        lead="What it costs to lift a bad answer over a good one by edits that do not change what it says. A "
+        "policy under this reward looks for exactly them.",
         verdicts=verdicts,
         sources=("attack.json",),
     )
