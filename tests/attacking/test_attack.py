@@ -392,7 +392,7 @@ def test_padding_goes_on_where_it_stopped() -> None:
 def test_pieces_joined_are_the_edited_text_and_mark_what_was_added() -> None:
     for before, after, added in (
         ("So it is.", "Sure! So it is. Bye.", ["Sure! ", " Bye."]),
-        ("So it is.", "**So** it is.", ["**So**"]),
+        ("So it is.", "**So** it is.", ["**", "**"]),
     ):
         pieces = marked(before, after)
         assert "".join(piece.text for piece in pieces) == after

@@ -51,7 +51,7 @@ PROTOCOL = (
 
 _CUT = 240
 _DIFFED = 4000
-_TOKENS = re.compile(r"\s+|\S+")
+_TOKENS = re.compile(r"\s+|\w+|[^\w\s]")
 Price = tuple[int | None, int | None, int | None]
 
 
@@ -338,7 +338,9 @@ def marked(before: str, after: str) -> list[AttackPiece]:
         start = after.index(core)
         parts = [(after[:start], True), (core, False), (after[start + len(core) :], True)]
     else:
-        old, new = (_TOKENS.findall(text)[:_DIFFED] for text in (before, after))
+        old, new = (_TOKENS.findall(text) for text in (before, after))
+        if len(old) + len(new) > _DIFFED:  # the time of a diff grows with the square
+            return [AttackPiece(text=_cut(after), added=True)]
         steps = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
         parts = [("".join(new[low:high]), kind != "equal") for kind, _, _, low, high in steps]
     return [AttackPiece(text=_clean(text) if added else _cut(text), added=added) for text, added in parts if text]
