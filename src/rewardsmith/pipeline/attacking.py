@@ -25,6 +25,7 @@ from rewardsmith.pipeline.scorers import LoadOptions, checkpoint_scorer, model_f
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.files import guard_files, guard_folder, read_jsonl, write_json
 from rewardsmith.scoring.local import LocalScorer
+from rewardsmith.scoring.remote import is_url
 from rewardsmith.spec import digest
 from rewardsmith.spec.evaluation import HELD_OUT
 
@@ -76,7 +77,7 @@ def attack_job(
         rows,
         member.scorer,
         settings,
-        model=model,
+        model=info.base_model if is_url(source) else source,  # an address without what it may say of its user
         journal=journal,
         fingerprint=_fingerprint(rows, settings, f"{info.identity} {rendering}"),
         progress=lambda done, total: events.progress("queries", done, total),
