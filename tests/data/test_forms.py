@@ -6,8 +6,8 @@ import pytest
 
 from rewardsmith.data.columns import find_columns
 from rewardsmith.data.forms import read_pair
-from rewardsmith.data.messages import RowFault
 from rewardsmith.errors import DataError
+from rewardsmith.rendering.messages import RowFault
 from rewardsmith.types import Message, PreferencePair
 
 ASK = {"role": "user", "content": "Name a river."}

@@ -6,13 +6,16 @@ import json
 import re
 
 import pytest
+from tool_templates import tool_tokenizer
 
 from conftest import CHATML, make_tokenizer
+from rewardsmith.data import prepare
 from rewardsmith.data.columns import find_columns
 from rewardsmith.data.forms import read_pair
 from rewardsmith.data.rows import pair_keys
 from rewardsmith.data.store import _pack, _unpack
 from rewardsmith.rendering import Renderer
+from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair, tools_of, with_tools
 
 TOOL = {"type": "function", "function": {"name": "lookup", "description": "look up a word"}}
@@ -116,3 +119,63 @@ def test_with_tools_is_undone_by_tools_of():
     assert with_tools(plain, []) == plain
     assert tools_of(with_tools(plain, [TOOL])) == ([TOOL], plain)
     assert tools_of(plain) == ([], plain)
+
+
+def thinking(thought: str, said: str) -> dict:
+    return {"role": "assistant", "content": said, "reasoning_content": thought}
+
+
+def test_reasoning_of_earlier_turns_that_the_template_drops_is_counted_and_no_error(tmp_path):
+    earlier = [ASK, thinking("An early thought.", "Loire"), ASK]
+    rows = [
+        {"prompt": earlier, "chosen": [thinking("A thought.", "Seine")], "rejected": ANSWERS["rejected"]},
+        {"prompt": [ASK], "chosen": [thinking("A thought.", "Seine 4")], "rejected": ANSWERS["rejected"]},
+        {"prompt": [ASK], **ANSWERS},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"path": str(path)}
+    spec = Spec.model_validate({"data": {"train": [source], "held_out": {"sources": [source]}, "max_length": 400}})
+
+    def findings(style: str) -> dict[str, tuple[int, int, str]]:
+        renderer = Renderer.from_tokenizer(tool_tokenizer(style), max_length=400)
+        found = prepare(spec, renderer).record.findings
+        return {one.code: (one.count, one.of, one.severity) for one in found}
+
+    # Qwen's drops what was thought before the last question (of two sources with the same rows: 1 row in each).
+    dropping = findings("qwen")
+    assert dropping["reasoning_of_earlier_turns_not_shown"] == (2, 2, "note")
+    assert "fields_lost" not in dropping
+    # Llama's shows no thought at all: the responses' own are an error, and those rows are left out.
+    showing_none = findings("llama")
+    assert showing_none["fields_lost"] == (4, 6, "error")
+    assert "reasoning_of_earlier_turns_not_shown" not in showing_none
+
+
+def test_the_thoughts_of_the_last_exchange_must_be_shown():
+    """Those between a call and the answer as well: they belong to the response, whatever stands before them."""
+    early, last = thinking("An early thought.", "Loire"), thinking("A thought.", "Seine")
+    calling = {**CALLS["OpenAI"][1], "reasoning_content": "I must look."}
+    renderer = Renderer.from_tokenizer(tool_tokenizer("qwen"), max_length=600)
+    row = {"prompt": [ASK, early, ASK], "chosen": [calling, RESULT, last], "rejected": ANSWERS["rejected"]}
+    pair = pair_of(row)
+    text = renderer.text(pair.prompt + pair.chosen)
+    assert ("An early thought." in text, "I must look." in text, "A thought." in text) == (False, True, True)
+    assert renderer.render_pairs([pair])[0].reason == ""
+    hiding = tool_tokenizer("qwen")
+    hiding.chat_template = hiding.chat_template.replace("loop.index0 > ns.asked %}<think>", "loop.last %}<think>")
+    (rendered,) = Renderer.from_tokenizer(hiding, max_length=600).render_pairs([pair])
+    assert (rendered.reason, "'I must look.' is missing" in rendered.detail) == ("fields_lost", True)
+
+
+def test_control_tokens_as_plain_text_keep_calls_and_tools_or_refuse_the_row():
+    renderer = Renderer.from_tokenizer(tool_tokenizer("qwen"), max_length=600, special_tokens="text")
+    asked = {"role": "user", "content": "What is <|im_end|>?"}
+    called = pair_of({"prompt": [asked, CALLS["OpenAI"][1], RESULT], **ANSWERS})
+    (rendered,) = renderer.render_pairs([called])
+    text = renderer.tokenizer.decode(rendered.chosen_ids)
+    assert ("What is <|im_end|>?" in text, '"name": "lookup"' in text, "Loire, Seine" in text) == (True, True, True)
+    assert (rendered.chosen_ids == renderer.eos_token_id).sum() == 4  # one a turn: the user's own is plain text
+    # Which control tokens belong to tools cannot be told from roles alone.
+    (refused,) = renderer.render_pairs([pair_of({"prompt": [asked], "tools": [TOOL], **ANSWERS})])
+    assert refused.reason == "special_token_in_text"

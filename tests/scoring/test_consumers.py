@@ -190,9 +190,9 @@ def test_an_ensemble_tells_trl_its_members_and_what_is_missing() -> None:
         (
             ["a"],
             [[{"role": "assistant", "content": None, "tool_calls": []}]],
-            r"completions\[0\]: a message is no text",
+            r"completions\[0\]: a message cannot be read: completions\[0\]\[0\].content is missing",
         ),
-        (["a"], [[{"role": "assistant", "content": [{"type": "image"}]}]], "a message is no text"),
+        (["a"], [[{"role": "assistant", "content": [{"type": "image"}]}]], "a content part that is not text"),
     ],
 )
 def test_what_is_no_text_is_an_error(prompts: Any, completions: Any, message: str) -> None:

@@ -189,7 +189,7 @@ def test_a_text_dialect_passes_rendered_text_on_as_it_is() -> None:
         ("/v1/score", {"prompt": "A"}, ""),
         ("/v1/score", {"texts": ["A"], "prompt": "A", "responses": ["B"]}, ""),
         ("/v1/score", {"texts": ["A"], "allow_missing": "yes"}, "allow_missing"),
-        ("/v1/score", {"conversations": [[{"role": "developer", "content": "A"}]]}, "conversations.0.0.role"),
+        ("/v1/score", {"conversations": [[{"role": "narrator", "content": "A"}]]}, "conversations.0.messages.0.role"),
         ("/v1/score", {"conversations": [[{"role": "user", "content": "A"}]]}, "conversations[0]"),
         ("/v1/compare", {"prompt": "A", "responses": ["B"]}, "responses"),
     ],

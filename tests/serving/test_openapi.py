@@ -22,8 +22,9 @@ def world() -> Iterator[World]:
         yield world
 
 
-UNSAYABLE = {"no_response", "unscorable"}
-"""What JSON Schema cannot say of a request: that a conversation ends with a response, that a text can be rendered."""
+UNSAYABLE = {"no_response", "unscorable", "unreadable_message"}
+"""What JSON Schema cannot say of a request: that a conversation ends with a response, that a text can be rendered; nor
+says of a message, that it has content or calls, and calls a name."""
 
 
 @schema.parametrize()

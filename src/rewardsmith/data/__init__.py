@@ -6,7 +6,7 @@ sources.py    one source of the spec → pairs and rejected rows
 guess.py      which column of a file seems to be which, for `init`
 files.py      one file → numbered rows; formats.py has a reader per format; hub.py reads the hub
 columns.py    which column is which
-forms.py      one row → one preference pair; messages.py reads its turns
+forms.py      one row → one preference pair; rendering/messages.py reads its turns
 responses.py  one row → the conversations that are to be rewarded
 rows.py       what the checks see, and digests of texts
 store.py      the kept rows on disk; spool.py is the file underneath

@@ -464,7 +464,8 @@ FIELDS_LOST = Check(
     code="fields_lost",
     severity="error",
     title="Tools, calls or reasoning missing from the rendered text",
-    meaning="A row has tools, tool calls, reasoning or names that the chat template does not write.",
+    meaning="A row has tools, tool calls, reasoning or names that the chat template does not write. Reasoning before "
+    "the last user turn may be left out, as templates of reasoning models do: it is counted as a note.",
     why="The label may rest on a call or a thought that the model would not see.",
     fix="name a template that writes them under base_model.chat_template; or leave them out of the file knowingly",
 )

@@ -56,6 +56,7 @@ CHECKS: dict[str, Check] = {
         token_survey.ROLE_MARKER_IN_TEXT,
         token_survey.PROMPT_REWRITTEN,
         token_survey.PROMPT_SEAM,
+        token_survey.REASONING_NOT_SHOWN,
         token_survey.UNKNOWN_TOKEN,
         token_survey.TEMPLATE_DEPENDS_ON_DATE,
         token_survey.PAD_IS_EOS,

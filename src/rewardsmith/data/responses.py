@@ -11,6 +11,8 @@
 | `chosen` and `rejected`, with `prompt` or without | two: chosen, then rejected |
 | `text` | one: plain text that is rendered already |
 
+`tools` beside any of the first four are what these may call.
+
 The first that fits counts. A prompt is text or messages, a response likewise; with `strings="text"` a prompt and a
 response that are both texts are joined as they are, without a template.
 """
@@ -23,12 +25,13 @@ from typing import Any
 
 from rewardsmith.data.columns import Columns
 from rewardsmith.data.forms import GroupedReader, Reader, Strings, read_pair
-from rewardsmith.data.messages import RowFault, read_messages, read_text
-from rewardsmith.types import Conversation, Message
+from rewardsmith.rendering.messages import RowFault, Turns, read_messages, read_text
+from rewardsmith.types import TOOLS, Conversation, Message, with_tools
 
 _PROMPTS = ("prompt", "input")
 _LISTS = ("responses", "completions")
 _SINGLES = ("response", "completion")
+_TURNS = Turns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Unreadable:
 def read_responses(row: Mapping[str, Any], strings: Strings) -> Responses | Unreadable:
     """The conversations of a row, each ending with the response to be rewarded."""
     try:
-        found = _conversations(row, strings)
+        found = tooled(row, _conversations(row, strings))
         for conversation in found:
             if conversation[-1].role not in ("assistant", "text"):
                 return Unreadable("no_response", f"a conversation ends with the role {conversation[-1].role}")
@@ -76,6 +79,18 @@ def formed_conversations(reader: Reader, row: Mapping[str, Any], number: int) ->
         return (reader.conversation(row),)
     pairs = reader.read(row, number).pairs
     return tuple(pair.prompt + side for pair in pairs for side in (pair.chosen, pair.rejected))
+
+
+def tooled(row: Mapping[str, Any], conversations: tuple[Conversation, ...]) -> tuple[Conversation, ...]:
+    """The conversations of a row with the row's own tools.
+
+    Raises:
+        RowFault: the tools are none, or stand beside text that no template renders.
+    """
+    tools = _TURNS.read_tools(row.get("tools"), "tools")
+    if tools and any(one[0].role == "text" for one in conversations):
+        raise RowFault("not_text", "tools stand beside plain text, which no template renders")
+    return tuple(one if one[0].role == TOOLS else with_tools(one, tools) for one in conversations)
 
 
 def _conversations(row: Mapping[str, Any], strings: Strings) -> tuple[Conversation, ...]:

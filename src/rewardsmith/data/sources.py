@@ -23,12 +23,12 @@ from rewardsmith.data.files import BadLines, Position, hub_revision, read_hub, r
 from rewardsmith.data.forms import Formed, GroupedReader, Reader, Strings, Tie, columns_read, open_form
 from rewardsmith.data.forms.doubts import looks_like_context, refuse_doubtful
 from rewardsmith.data.forms.recognise import recognise
-from rewardsmith.data.messages import RowFault
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.rows import DIGEST, digest_of, pair_keys
 from rewardsmith.data.store import Rejections
 from rewardsmith.errors import DataError
 from rewardsmith.records.checks import RejectedRow
+from rewardsmith.rendering.messages import RowFault
 from rewardsmith.spec import DataSpec, SourceSpec, Spec, load_spec
 from rewardsmith.types import Message, PreferencePair
 

@@ -42,7 +42,7 @@ from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, F
 from rewardsmith.evaluation.results import Evaluation, score_rows
 from rewardsmith.protocols import BenchmarkJudge, Progress
 from rewardsmith.records.judging import InjectionProbe, JudgeProtocol, ShareWithInterval
-from rewardsmith.types import Comparison, Conversation, Message, Missing, Rating
+from rewardsmith.types import Comparison, Conversation, Missing, Rating
 
 MOST_RANKED = 26
 """Answers that one question can hold: the letters."""
@@ -390,7 +390,7 @@ def _target(judge: BenchmarkJudge, row: EvalRow, own: RowAnswer) -> int | None:
 
 def _with(response: Conversation, sentence: str) -> Conversation:
     last = response[-1]
-    return (*response[:-1], Message(last.role, f"{last.content}\n\n{sentence}"))
+    return (*response[:-1], replace(last, content=f"{last.content}\n\n{sentence}"))
 
 
 def _is(answer: RowAnswer, protocol: JudgeProtocol) -> bool:

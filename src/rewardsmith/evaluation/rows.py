@@ -32,6 +32,7 @@ from rewardsmith.data.files import FORMATS, hub_revision, read_hub, read_rows, s
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import EvalRow
 from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.rendering.messages import RowFault, read_messages
 from rewardsmith.spec import SourceSpec
 from rewardsmith.spec.section import nearest
 from rewardsmith.types import Conversation, Message
@@ -268,8 +269,11 @@ def prompt_group(conversation: Conversation) -> str:
 
 
 def _message(row: TableRow, place: str, turn: object) -> Message:
-    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
-    if role not in ROLES or not isinstance(content, str):
-        problem = f"is {reprlib.repr(turn)}, not a message"
-        raise bad(row, place, problem, f'write {{"role": …, "content": "text"}} with a role of {", ".join(ROLES)}')
-    return Message(str(role), content)
+    role = turn.get("role") if isinstance(turn, dict) else None
+    fix = f'write {{"role": …, "content": "text"}} with a role of {", ".join(ROLES)}'
+    if role not in ROLES:
+        raise bad(row, place, f"is {reprlib.repr(turn)}, not a message", fix)
+    try:
+        return read_messages(turn, place)[0]
+    except RowFault as fault:
+        raise bad(row, place, f"is {reprlib.repr(turn)}, not a message: {fault.detail}", fix) from fault

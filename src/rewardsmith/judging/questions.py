@@ -188,14 +188,14 @@ def pairwise_question(
 
 def rating_question(prompt: Prompt, conversation: Conversation) -> Question:
     """How good the last message is."""
-    shown = [("RESPONSE", conversation[-1].content)]
+    shown = [("RESPONSE", conversation[-1].text)]
     return _question("rating", prompt, conversation[:-1], shown, RATINGS)
 
 
 def as_text(response: Conversation) -> str:
     """A response as one text: a lone message as it is, several with their roles."""
     if len(response) == 1:
-        return response[0].content
+        return response[0].text
     return "\n\n".join(f"[{message.role}]\n{message.text}" for message in response)
 
 

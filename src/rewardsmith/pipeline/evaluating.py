@@ -109,7 +109,7 @@ def prompt_blind_rewards(rows: BenchmarkRows, train: Sequence[PreferencePair]) -
 
 
 def _text(conversation: Conversation) -> str:
-    return "\n".join(message.content for message in conversation)
+    return "\n".join(message.text for message in conversation)
 
 
 _WORDS: dict[RenderingProtocol, str] = {"checkpoint": "training", "upstream": "RewardBench's own script"}

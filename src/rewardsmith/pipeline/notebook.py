@@ -30,7 +30,7 @@ from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.run import GatesRecord
 from rewardsmith.report.notebook import scores_html, verdict_html
 from rewardsmith.scoring import LocalScorer, RemoteScorer
-from rewardsmith.scoring.consumers import Turns, answers_to
+from rewardsmith.scoring.consumers import Said, answers_to
 from rewardsmith.scoring.remote import is_url
 from rewardsmith.spec import Spec, load_spec, parse_spec
 
@@ -139,7 +139,7 @@ def load(model: str | Path, *, device: str = "cpu", token: str | None = None) ->
     return RemoteScorer(str(model), token=token) if is_url(model) else LocalScorer.load(model, device=device)
 
 
-def score(model: str | Path | Scorer, prompt: Turns, responses: Sequence[Turns]) -> NDArray[np.float64]:
+def score(model: str | Path | Scorer, prompt: Said, responses: Sequence[Said]) -> NDArray[np.float64]:
     """Raw rewards of several responses to one prompt, shape (responses,); NaN where one has no sound rendering.
 
     Args:

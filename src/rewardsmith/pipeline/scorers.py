@@ -206,11 +206,11 @@ def describe(scorer: LocalScorer) -> ModelInfo:
 
 
 def _as_text(conversation: Conversation) -> Conversation:
-    return tuple(Message("text", turn.content) for turn in conversation)
+    return tuple(Message("text", turn.text) for turn in conversation)
 
 
 def _guess(conversation: Conversation) -> int:
-    return 1 + sum(len(turn.content) for turn in conversation) // _CHARACTERS_A_TOKEN
+    return 1 + sum(len(turn.text) for turn in conversation) // _CHARACTERS_A_TOKEN
 
 
 Note = Callable[[str], None]

@@ -1,6 +1,7 @@
 """The only place where text becomes tokens. transformers is loaded when a tokenizer is, not before.
 
 loading.py         a tokenizer from the hub or a folder → Renderer
+messages.py        what files and requests hold → messages, with calls, tools and reasoning
 renderer.py        conversations → token ids, or the reason why there are none
 ahead.py           pairs rendered by other processes while this one works on
 preparation.py     a tokenizer as it ships → the tokenizer of a reward model

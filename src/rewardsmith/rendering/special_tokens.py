@@ -168,17 +168,33 @@ def lost_fields(text: str, conversation: Conversation) -> str:
     """Which of tools, calls, their results, reasoning and names are missing from the rendered text, "" where none is.
 
     A template decides how it writes a call; that each name and each value of it stands in the text is proof enough.
-    Ids of calls are left to the template: they link a result to its call, which the order does as well.
+    Ids of calls are left to the template: they link a result to its call, which the order does as well. So is reasoning
+    before the last user turn, which reasoning models (Qwen3, DeepSeek R1, gpt-oss) leave out by design: it was not
+    there when the response was written, nor will it be (`hidden_reasoning`).
     """
     if all(message.is_plain and message.role not in (TOOLS, "tool") for message in conversation):
         return ""
+    asked = _last_question(conversation)
     for place, message in enumerate(conversation):
         for what, values in _to_show(message):
+            if what == "reasoning" and place < asked:
+                continue
             missing = next((value for value in values if not _shows(text, value)), None)
             if missing is not None:
                 where = "" if message.role == TOOLS else f" of turn {place + 1} ({message.role})"
                 return f"the template does not show the {what}{where}: {missing[:60]!r} is missing"
     return ""
+
+
+def _last_question(conversation: Conversation) -> int:
+    """The place of the last user turn, -1 where there is none."""
+    return max((place for place, turn in enumerate(conversation) if turn.role == "user"), default=-1)
+
+
+def hidden_reasoning(text: str, conversation: Conversation) -> int:
+    """How many turns before the last user turn have reasoning that the rendered text does not show."""
+    before = conversation[: max(0, _last_question(conversation))]
+    return sum(bool(turn.reasoning_content) and not _shows(text, turn.reasoning_content.strip()) for turn in before)
 
 
 def _to_show(message: Message) -> Iterator[tuple[str, Iterator[str]]]:

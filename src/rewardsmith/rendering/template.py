@@ -62,7 +62,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -339,7 +339,7 @@ class ControlTokens:
 
         As `encode_marked_chat` of transformers 5.24: the text is parted at such tokens, each part is encoded alone.
         """
-        marked = tuple(Message(message.role, self._marked(message.content)) for message in conversation)
+        marked = tuple(replace(message, content=self._marked(message.content)) for message in conversation)
         (written,) = apply_template(self._tokenizer, [marked], add_generation_prompt=add_generation_prompt)
         pieces = re.split(f"{_OPEN}(.*?){_CLOSE}|[{_OPEN}{_CLOSE}]", written, flags=re.DOTALL)
         if self._plain is None:
@@ -369,7 +369,7 @@ class ControlTokens:
     def _wanted_of(self, roles: tuple[str, ...]) -> Ids | None:
         """Control ids that the template writes for messages of these roles; None where it refuses to say."""
         if roles not in self._wanted:
-            neutral = tuple(Message(role, _PLACEHOLDER) for role in roles)
+            neutral = tuple(Message(role, "[]" if role == TOOLS else _PLACEHOLDER) for role in roles)
             (text,) = template_texts(self._tokenizer, [neutral])
             found = None if isinstance(text, Exception) else self._control(encode(self._tokenizer, [text])[0])
             if any(self._pattern.search(role) for role in roles):

@@ -102,7 +102,7 @@ def entry_of(
 def comparison_digest(comparison: Comparison) -> str:
     """SHA-256 of a comparison's texts; the id plays no part."""
     parts = [
-        [[turn.role, turn.content] for turn in side]
+        [[turn.role, turn.content] if turn.is_plain else turn.as_dict() for turn in side]
         for side in (comparison.prompt, comparison.first, comparison.second)
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -59,7 +59,17 @@ from rewardsmith.protocols import Judge
 from rewardsmith.routing.audit import AuditLog, entry_of
 from rewardsmith.routing.budget import Breaker, Budget, BudgetLimits
 from rewardsmith.routing.rules import Rules, settle
-from rewardsmith.types import Comparison, Conversation, Decision, Fallback, JudgeAnswer, Opinion, Rewarded, Ruling
+from rewardsmith.types import (
+    Comparison,
+    Conversation,
+    Decision,
+    Fallback,
+    JudgeAnswer,
+    Opinion,
+    Rewarded,
+    Ruling,
+    tools_of,
+)
 
 Floats = NDArray[np.float64]
 
@@ -307,10 +317,12 @@ def labelled_pair(comparison: Comparison, decision: Decision, source: LabelSourc
     sides = (comparison.second, comparison.first) if flipped else (comparison.first, comparison.second)
     probability = decision.verdict.probability or 0.0
     margin = decision.opinion.margin
+    tools, prompt = tools_of(comparison.prompt)
     return {
-        "prompt": _turns(comparison.prompt),
+        "prompt": _turns(prompt),
         "chosen": _turns(sides[0]),
         "rejected": _turns(sides[1]),
+        **({"tools": tools} if tools else {}),
         "id": comparison.id,
         "source": comparison.source or "judge",
         "subset": comparison.subset,

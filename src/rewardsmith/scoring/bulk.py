@@ -48,7 +48,7 @@ def windows(
     window: list[BulkRow] = []
     count = size = 0
     for row in rows:
-        length = sum(len(turn.content) for one in row.conversations for turn in one)
+        length = sum(len(turn.text) for one in row.conversations for turn in one)
         # A row without anything to score counts too: a file of bad rows must not pile up.
         more = max(1, len(row.conversations))
         if window and (count + more > conversations or size + length > characters):

@@ -15,24 +15,28 @@ rendered already: its tokens are meant.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from rewardsmith.errors import DataError, ModelError
 from rewardsmith.protocols import Explaining, Scorer
+from rewardsmith.rendering.messages import RowFault, Turns
 from rewardsmith.scoring.cached import CachedScorer
 from rewardsmith.scoring.ensemble import EnsembleScorer
 from rewardsmith.scoring.local import NO_REWARD, LocalScorer
 from rewardsmith.scoring.remote import RemoteScorer, is_url
-from rewardsmith.types import Conversation, Message
+from rewardsmith.types import Conversation, Message, with_tools
 
-Turns = str | Sequence[Message | Mapping[str, Any]]
-"""A text, or messages: ours, or dicts with role and content."""
+Said = str | Sequence[Message | Mapping[str, Any]]
+"""A text, or messages: ours, or dicts as OpenAI's, with calls, results of tools and reasoning."""
+
+Answer = TypeVar("Answer", bound=Said)
+
+_TURNS = Turns()
 
 
 class RewardFunction:
@@ -51,9 +55,10 @@ class RewardFunction:
 
         Args:
             prompts: texts, or lists of messages.
-            completions: texts, or lists of messages, one for each prompt.
+            completions: texts, or lists of messages (calls and results of tools among them), one for each prompt.
             completion_ids: not looked at: the policy's tokens are not the reward model's.
-            columns: `log_metric`, where TRL gives it, is told the share of missing rewards and, of an ensemble, each
+            columns: `tools`, a column of the data, holds what each prompt may call (a list, or its JSON text).
+                `log_metric`, where TRL gives it, is told the share of missing rewards and, of an ensemble, each
                 member's mean and the spread; `log_extra` the reasons, where a reward is missing. The rest is not
                 looked at.
 
@@ -68,9 +73,16 @@ class RewardFunction:
                 where="reward function",
                 fix="give one prompt for each completion",
             )
+        tools = columns.get("tools") or [None] * len(prompts)
+        if len(tools) != len(prompts):
+            raise DataError(
+                f"{len(prompts)} prompts and {len(tools)} lists of tools",
+                where="reward function",
+                fix="give the tools of each prompt, [] where it has none",
+            )
         conversations = [
-            _conversation(prompt, completion, f"completions[{index}]")
-            for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+            _conversation(prompt, completion, own, f"completions[{index}]")
+            for index, (prompt, completion, own) in enumerate(zip(prompts, completions, tools, strict=True))
         ]
         written = _control_tokens(self.scorer, conversations, completions)
         rewards = self._rewards(conversations, written, columns.get("log_metric"))
@@ -137,33 +149,36 @@ def reward_function(
 
 
 @dataclass(frozen=True, slots=True)
-class BestResponse:
-    """The response with the highest reward: its index, its text, its reward, and the rewards of all (NaN: none).
+class BestResponse(Generic[Answer]):
+    """The response with the highest reward, its index, its reward, and the rewards of all (NaN: none).
 
     `reasons` say why a response has none; "" where it has one.
     """
 
     index: int
-    response: str
+    response: Answer
     reward: float
     rewards: tuple[float, ...]
     reasons: tuple[str, ...] = ()
 
 
-def best_of_n(scorer: Scorer, prompt: Turns, responses: Sequence[str]) -> BestResponse:
+def best_of_n(
+    scorer: Scorer, prompt: Said, responses: Sequence[Answer], *, tools: Sequence[Any] = ()
+) -> BestResponse[Answer]:
     """The response that the scorer prefers; of equal ones the first.
 
     Args:
         scorer: any scorer.
         prompt: what the user says, or messages.
-        responses: texts of one assistant turn each.
+        responses: texts of one assistant turn each, or messages.
+        tools: what the responses may call, as chat templates take it.
 
     Raises:
-        DataError: there is no response, or none has a reward.
+        DataError: there is no response, a message is none, or no response has a reward.
     """
     if not responses:
         raise DataError("there is no response to choose from", where="responses", fix="give at least one")
-    conversations = answers_to(prompt, responses)
+    conversations = answers_to(prompt, responses, tools=tools)
     rewards = scorer.score(conversations)
     reasons = reasons_of(scorer, conversations, rewards)
     if not np.isfinite(rewards).any():
@@ -201,49 +216,56 @@ def _control_tokens(scorer: Scorer, conversations: Sequence[Conversation], compl
     return said
 
 
-def answers_to(prompt: Turns, responses: Sequence[Turns]) -> list[Conversation]:
+def answers_to(prompt: Said, responses: Sequence[Said], *, tools: Sequence[Any] = ()) -> list[Conversation]:
     """Each response as the end of a conversation: a text is one assistant turn, and a prompt of text the user's.
 
     Raises:
-        DataError: a message is no text.
+        DataError: a message or a tool is none.
     """
     asked = (Message("user", prompt),) if isinstance(prompt, str) else _messages(prompt, "prompt")
+    asked = with_tools(asked, _tools(list(tools), "tools"))
 
-    def turns(response: Turns, where: str) -> Conversation:
+    def turns(response: Said, where: str) -> Conversation:
         return (Message("assistant", response),) if isinstance(response, str) else _messages(response, where)
 
     return [(*asked, *turns(response, f"responses[{index}]")) for index, response in enumerate(responses)]
 
 
-def _conversation(prompt: Any, completion: Any, where: str) -> Conversation:
+def _conversation(prompt: Any, completion: Any, tools: Any, where: str) -> Conversation:
     """Prompt and completion as TRL hands them over: both texts, or messages."""
+    own = _tools(tools, where)
     if isinstance(prompt, str) and isinstance(completion, str):
+        if own:
+            raise DataError(
+                "tools with a prompt and a completion as plain text, which no template renders",
+                where=where,
+                fix="give both as messages; or leave the tools out, where the prompt shows them already",
+            )
         return (Message("text", prompt + completion),)
     before = (Message("user", prompt),) if isinstance(prompt, str) else _messages(prompt, where)
     after = (Message("assistant", completion),) if isinstance(completion, str) else _messages(completion, where)
-    return (*before, *after)
+    return with_tools((*before, *after), own)
+
+
+def _tools(value: Any, where: str) -> list[Any]:
+    try:
+        return _TURNS.read_tools(value, "tools")
+    except RowFault as fault:
+        raise DataError(fault.detail, where=where, fix="give a list of tools, as chat templates take it") from fault
 
 
 def _messages(turns: Any, where: str) -> Conversation:
-    return tuple(_message(turn, where) for turn in turns)
-
-
-def _message(turn: Any, where: str) -> Message:
-    if isinstance(turn, Message):
-        return turn
-    if isinstance(turn, Mapping) and isinstance(turn.get("role"), str):
-        content = turn.get("content")
-        more = {name: str(turn[name]) for name in ("tool_call_id", "name", "reasoning_content") if turn.get(name)}
-        if turn.get("tool_calls"):
-            more["tool_calls"] = json.dumps(turn["tool_calls"], ensure_ascii=False)
-            content = "" if content is None else content
-        if isinstance(content, str):
-            return Message(turn["role"], content, **more)
-        if isinstance(content, list) and all(
-            isinstance(part, Mapping) and part.get("type") == "text" for part in content
-        ):
-            return Message(turn["role"], "".join(str(part.get("text", "")) for part in content), **more)
-    raise DataError("a message is no text (an image, perhaps)", where=where, fix="reward text only, or drop such turns")
+    """Messages as the data are read, so that a completion gets the ids that training saw."""
+    if isinstance(turns, Mapping | Message):
+        turns = [turns]
+    try:
+        return _TURNS.read([dict(turn) if isinstance(turn, Mapping) else turn for turn in turns], where)
+    except RowFault as fault:
+        raise DataError(
+            f"a message cannot be read: {fault.detail}",
+            where=where,
+            fix="give role and content; reward text only, or drop such turns",
+        ) from fault
 
 
 def _mean(values: Any) -> float:

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.errors import ModelError
 from rewardsmith.scoring.connection import Connection, Reply
-from rewardsmith.types import Conversation
+from rewardsmith.types import Conversation, tools_of
 
 NOT_FINITE = "not_finite"
 _TOKENS = 2**17
@@ -249,7 +249,7 @@ class Engine:
         """The token ids that the engine's own template makes of messages; None where it does not say (vLLM does)."""
         if self.dialect.engine != "vllm":
             return None
-        body = {"model": self.model, "messages": _messages(conversation), "add_generation_prompt": False}
+        body = {"model": self.model, **_messages(conversation), "add_generation_prompt": False}
         reply = self._call("/tokenize", body)
         tokens = reply.content.get("tokens") if reply.status == 200 and isinstance(reply.content, dict) else None
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
@@ -258,7 +258,7 @@ class Engine:
 
     def ask_messages(self, conversation: Conversation, *, plain: bool = False) -> Answered:
         """The reward of messages that the engine renders by its own template (vLLM only)."""
-        body: dict[str, Any] = {"model": self.model, "messages": _messages(conversation)}
+        body: dict[str, Any] = {"model": self.model, **_messages(conversation)}
         body |= {} if plain else {"use_activation": False}
         body |= {"task": "classify"} if self.dialect.path == VLLM_POOLING.path else {}
         return self._read(self._call(self.dialect.path, body), 1)[0]
@@ -393,14 +393,16 @@ def _asked_model(card: Mapping[str, Any], wanted: str | None) -> str | None:
 
 def pair_of(conversation: Conversation) -> tuple[str, str] | None:
     """Question and answer of a conversation that is nothing else."""
-    turns = [(turn.role, turn.content) for turn in conversation]
-    if [role for role, _ in turns] != ["user", "assistant"]:
+    if [turn.role for turn in conversation] != ["user", "assistant"] or not all(turn.is_plain for turn in conversation):
         return None
-    return turns[0][1], turns[1][1]
+    return conversation[0].content, conversation[1].content
 
 
-def _messages(conversation: Conversation) -> list[dict[str, Any]]:
-    return [turn.as_dict() for turn in conversation]
+def _messages(conversation: Conversation) -> dict[str, Any]:
+    """Messages, and the tools that they may call, as vLLM takes them."""
+    tools, turns = tools_of(conversation)
+    messages = [turn.as_dict() for turn in turns]
+    return {"messages": messages, "tools": tools} if tools else {"messages": messages}
 
 
 def _answered(value: Any) -> Answered:

@@ -39,7 +39,7 @@ from rewardsmith.scoring.connection import TOKEN_VARIABLE, Connection, parse_add
 from rewardsmith.scoring.engines import Engine, Item, find_engine, is_finite, pair_of
 from rewardsmith.scoring.ensemble import Scale
 from rewardsmith.scoring.local import NO_REWARD
-from rewardsmith.types import Conversation, Message
+from rewardsmith.types import Conversation, Message, tools_of
 
 __all__ = ["TOKEN_VARIABLE", "RemoteModel", "RemoteScorer", "is_url"]
 
@@ -298,12 +298,19 @@ def _request(conversations: list[Conversation]) -> dict[str, Any]:
     if _is_text(conversations[0]):
         body["texts"] = ["".join(turn.content for turn in one) for one in conversations]
     else:
-        body["conversations"] = [[turn.as_dict() for turn in one] for one in conversations]
+        body["conversations"] = [_chat(one) for one in conversations]
     return body
 
 
 def _as_text(conversation: Conversation) -> Conversation:
-    return tuple(Message("text", turn.content) for turn in conversation)
+    return tuple(Message("text", turn.text) for turn in conversation)
+
+
+def _chat(conversation: Conversation) -> Any:
+    """Messages, and with them the tools that they may call."""
+    tools, turns = tools_of(conversation)
+    messages = [turn.as_dict() for turn in turns]
+    return {"messages": messages, "tools": tools} if tools else messages
 
 
 def _in_words(code: str) -> str:

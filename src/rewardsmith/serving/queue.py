@@ -409,7 +409,7 @@ class MicroBatcher:
         if not conversations:
             return Answer([], self.engine.info)
         until = time.monotonic() + seconds
-        size = sum(len(turn.content) for conversation in conversations for turn in conversation)
+        size = sum(len(turn.text) for conversation in conversations for turn in conversation)
         await self.admission.enter(len(conversations), size, min(patience, seconds))
         try:
             return await self._wait(conversations, until)

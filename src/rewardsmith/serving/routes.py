@@ -224,7 +224,7 @@ class Routes:
                 limit=("items", limits.items),
             )
         for index, conversation in enumerate(ask.conversations):
-            size = sum(len(turn.content) for turn in conversation)
+            size = sum(len(turn.text) for turn in conversation)
             if size > limits.characters:
                 raise Refusal(
                     422,

@@ -29,9 +29,9 @@ from rewardsmith.data.forms.form import Basis, Formed, Row, Strings, Tie
 from rewardsmith.data.forms.grouped import Group, GroupedReader, open_grouped
 from rewardsmith.data.forms.lists import ListReader, open_list
 from rewardsmith.data.forms.pair import PairReader, looks_of, open_pair, read_pair
-from rewardsmith.data.messages import Turns
 from rewardsmith.data.paths import column_of
 from rewardsmith.errors import DataError
+from rewardsmith.rendering.messages import Turns
 from rewardsmith.spec import SourceSpec
 from rewardsmith.spec.forms import PairForm
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of
-from rewardsmith.data.messages import RowFault, shown
 from rewardsmith.data.paths import Look, parsed, path_of
+from rewardsmith.rendering.messages import RowFault, shown
 from rewardsmith.spec.forms import ComparisonForm, LabelValues, OneHot, Rankings, Scores, Strength, Votes, same
 
 Winner = Literal["first", "second", "tie"]

@@ -25,8 +25,8 @@ from rewardsmith.data.forms.transcripts import (
     read_transcript,
     style_of,
 )
-from rewardsmith.data.messages import RowFault, Turns, read_text
 from rewardsmith.data.paths import Look, parsed
+from rewardsmith.rendering.messages import RowFault, Turns, read_text
 from rewardsmith.types import Conversation, Message, PreferencePair, with_tools
 
 Strings = Literal["chat", "text"]

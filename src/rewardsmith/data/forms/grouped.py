@@ -18,10 +18,10 @@ import numpy as np
 
 from rewardsmith.data.forms.form import Basis, Formed, Parts, Row, number_of
 from rewardsmith.data.forms.lists import Answer, compared, text_key
-from rewardsmith.data.messages import RowFault, shown
 from rewardsmith.data.paths import Look, path_of
 from rewardsmith.data.rows import DIGEST, digest_of
 from rewardsmith.data.store import Spool
+from rewardsmith.rendering.messages import RowFault, shown
 from rewardsmith.spec.forms import GroupedForm
 from rewardsmith.types import Conversation
 

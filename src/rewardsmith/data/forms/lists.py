@@ -13,8 +13,8 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of
-from rewardsmith.data.messages import RowFault, shown
 from rewardsmith.data.paths import Look, parsed, path_of
+from rewardsmith.rendering.messages import RowFault, shown
 from rewardsmith.spec.forms import GroupedForm, ListForm
 
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from rewardsmith.data.columns import Columns
 from rewardsmith.data.forms.form import Basis, Formed, Row, Strings, Tie, number_of
-from rewardsmith.data.messages import RowFault
 from rewardsmith.data.paths import Look, path_of
 from rewardsmith.records.evaluation import LARGEST_REWARD
+from rewardsmith.rendering.messages import RowFault
 from rewardsmith.spec.forms import OpenAIForm, PairForm, TranscriptForm, same
 from rewardsmith.types import PreferencePair
 

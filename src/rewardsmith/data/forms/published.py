@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewardsmith.data.forms.transcripts import style_of
-from rewardsmith.data.messages import ROLES
 from rewardsmith.data.paths import parsed
+from rewardsmith.rendering.messages import ROLES
 
 Rows = Sequence[Mapping[str, Any]]
 Content = Mapping[str, Any]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from os.path import commonprefix
 from typing import Any
 
-from rewardsmith.data.messages import RowFault, check_text
+from rewardsmith.rendering.messages import RowFault, check_text
 from rewardsmith.types import Conversation, Message
 
 

@@ -172,7 +172,7 @@ class Reading:
 
 def read_response(response: Conversation) -> Reading:
     """The texts of a response's messages, a line break between them."""
-    return read_text(response[0].content if len(response) == 1 else "\n".join(turn.content for turn in response))
+    return read_text(response[0].text if len(response) == 1 else "\n".join(turn.text for turn in response))
 
 
 def read_text(text: str) -> Reading:

@@ -68,6 +68,7 @@ from rewardsmith.records.tokens import MarkerCount, PrefixStability, TokenSummar
 from rewardsmith.rendering import FOREIGN_MARKERS, Ids, Markers, Renderer, length_said
 from rewardsmith.rendering.encoding import encode, shared_prefix
 from rewardsmith.rendering.renderer import unknown_parts
+from rewardsmith.rendering.special_tokens import hidden_reasoning
 from rewardsmith.statistics import wilson_interval
 from rewardsmith.types import Conversation, PreferencePair
 
@@ -321,6 +322,38 @@ class UnknownWatch:
         return np.diff(ends, prepend=0).reshape(-1, 2)
 
 
+class ReasoningWatch:
+    """Reasoning of earlier turns that the template leaves out, in the order of the rows' places."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._seen = 0
+        self._places = array("q")
+        self.pairs = 0
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Places of pairs of whose prompt a thought is not shown."""
+        return np.array(self._places, dtype=np.int64)
+
+    def see(self, rows: Sequence[TokenizedPair]) -> None:
+        """The next rows."""
+        for place, row in enumerate(rows, start=self._seen):
+            if any(turn.reasoning_content for turn in row.pair.prompt):
+                self.pairs += 1
+                if self._hidden(row.pair):
+                    self._places.append(place)
+        self._seen += len(rows)
+
+    def describe(self, pair: PreferencePair) -> str:
+        """How many turns it is."""
+        return f"the reasoning of {self._hidden(pair)} earlier turns is not in the rendered text"
+
+    def _hidden(self, pair: PreferencePair) -> int:
+        conversation = pair.prompt + pair.chosen
+        return hidden_reasoning(self._renderer.text(conversation), conversation)
+
+
 _NAMED = 3
 _AS_TEXT = "; plain text in the ids of this training, special tokens in those of TRL and vLLM"
 
@@ -336,6 +369,7 @@ class Tokens:
         self._markers = MarkerWatch(setting.renderer.markers())
         self._prefixes = PrefixWatch(setting.renderer)
         self._unknown = UnknownWatch(setting.renderer)
+        self._reasoning = ReasoningWatch(setting.renderer)
 
     def see(self, rows: Sequence[TokenizedPair]) -> None:
         """The next kept rows, best in the chunks in which they were rendered (`Renderer.prompt_ids`)."""
@@ -343,6 +377,7 @@ class Tokens:
         self._markers.see(rows)
         self._prefixes.see(rows)
         self._unknown.see(rows)
+        self._reasoning.see(rows)
 
     def finish(self, table: Table) -> Surveyed:
         """Findings, and the section."""
@@ -375,6 +410,12 @@ class Tokens:
         )
         yield Found(
             "prompt_seam", prefixes.seams, lambda place: prefixes.describe(table.pairs[place]), of=prefixes.pairs
+        )
+        yield Found(
+            "reasoning_of_earlier_turns_not_shown",
+            self._reasoning.places,
+            lambda place: self._reasoning.describe(table.pairs[place]),
+            of=self._reasoning.pairs,
         )
         if unknown.loses_text:
             summary = unknown.summary() if len(lost) else ""
@@ -474,6 +515,16 @@ PROMPT_SEAM = Check(
     meaning="The prompt's last tokens become others when the response follows, often at a line break or a space.",
     why="A program that joins the tokens of prompt and response, instead of their texts, gets another reward.",
     fix="strip the responses' leading whitespace, and score texts, not joined tokens",
+    of="kept",
+)
+REASONING_NOT_SHOWN = Check(
+    code="reasoning_of_earlier_turns_not_shown",
+    severity="note",
+    title="Reasoning of earlier turns that the template leaves out",
+    meaning="A prompt has reasoning before its last user turn, and the template does not write it; a response's own "
+    "reasoning must be shown, or the row is left out.",
+    why="Templates of reasoning models (Qwen3, DeepSeek R1) do so by design, and the policy will not see it either.",
+    fix="nothing; where the label rests on earlier thoughts, name a template that shows them",
     of="kept",
 )
 UNKNOWN_TOKEN = Check(

@@ -168,7 +168,7 @@ def _gate(spec: Spec, benchmark: BenchmarkSpec) -> str:
 
 def _words(prompt: Conversation) -> str:
     """A prompt as it is compared: case and white space are nothing."""
-    return "\0".join(" ".join(turn.content.casefold().split()) for turn in prompt)
+    return "\0".join(" ".join(turn.text.casefold().split()) for turn in prompt)
 
 
 METHOD = (

@@ -187,7 +187,7 @@ def _filled(flip: FlippedRow, texts: dict[str, EvalRow]) -> FlippedRow:
 def text_of(conversation: Conversation) -> str:
     """One message as it is; more of them with who speaks."""
     if len(conversation) == 1:
-        return conversation[0].content
+        return conversation[0].text
     return "\n\n".join(f"{message.role}: {message.text}" for message in conversation)
 
 

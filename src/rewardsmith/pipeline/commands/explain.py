@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from rewardsmith.data.columns import find_columns
 from rewardsmith.data.files import check_file, read_rows
 from rewardsmith.data.forms import read_pair
-from rewardsmith.data.messages import RowFault, read_messages, read_text
-from rewardsmith.data.responses import formed_conversations
+from rewardsmith.data.responses import formed_conversations, tooled
 from rewardsmith.data.sources import named_source, open_reader
 from rewardsmith.errors import DataError
 from rewardsmith.evaluation.rows import plain_text
@@ -29,6 +28,7 @@ from rewardsmith.records.bounded import parse_json
 from rewardsmith.records.scoring import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer
 from rewardsmith.rendering.encoding import encode, shared_prefix
+from rewardsmith.rendering.messages import RowFault, read_messages, read_text
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.scoring.local import running_rewards
 from rewardsmith.spec import SourceSpec
@@ -112,9 +112,11 @@ def _conversations(
             names: tuple[Name, ...] = ("chosen", "rejected") if len(texts) > 1 else ("conversation",)
             return {name: _as(strings, text) for name, text in zip(names, texts, strict=False)}
         if row.get("messages") is not None:
-            return {"conversation": _as(strings, _ends_with_assistant(read_messages(row["messages"], "messages")))}
+            (told,) = tooled(row, (_ends_with_assistant(read_messages(row["messages"], "messages")),))
+            return {"conversation": _as(strings, told)}
         if row.get("response") is not None:
-            return {"conversation": _as(strings, _prompt_and_response(row))}
+            (told,) = tooled(row, (_prompt_and_response(row),))
+            return {"conversation": _as(strings, told)}
         if not {"chosen", "rejected"} <= row.keys():
             there = ", ".join(map(repr, row)) or "none"
             raise DataError(f"holds no conversation; its fields are {there}", where=where, fix=_FORMS)

@@ -22,7 +22,18 @@ from pydantic import BaseModel, Field
 
 from rewardsmith.bradley_terry import preference_probability
 from rewardsmith.protocols import Router
-from rewardsmith.serving.dialects.contract import Ask, Dialect, Messages, RequestBody, Rewards, responses_to
+from rewardsmith.serving.dialects.contract import (
+    Ask,
+    Dialect,
+    JsonObjects,
+    Messages,
+    RequestBody,
+    Response,
+    Rewards,
+    prompt_of,
+    responses_to,
+    side_of,
+)
 from rewardsmith.types import Conversation, Decider, Decision, Fallback, Rewarded
 
 
@@ -57,14 +68,16 @@ class Routed(BaseModel):
     decisions: list[RoutedPair]
 
 
-async def routed(conversations: list[Conversation], rewards: Rewards, router: Router | None) -> Routed:
+async def routed(
+    prompt: Conversation, responses: list[Conversation], rewards: Rewards, router: Router | None
+) -> Routed:
     """The router's ruling on responses to one prompt, whose rewards are known."""
     if router is None:
         return _by_reward(rewards)
     members = list(rewards.members.values())
     found = await router.rule(
-        conversations[0][:-1],
-        [one[-1:] for one in conversations],
+        prompt,
+        responses,
         [
             Rewarded(value, tuple(own for of_member in members if (own := of_member[place]) is not None))
             for place, value in enumerate(rewards.values)
@@ -111,14 +124,15 @@ Floats = NDArray[np.float64]
 
 
 class CompareRequest(RequestBody):
-    """A prompt, as text or as messages, and at least two responses.
+    """A prompt, as text or as messages, and at least two responses: texts, or messages that end with the assistant's.
 
     With `route: auto` ambiguous comparisons go to the server's judge.
     """
 
     model: str | None = None
     prompt: str | Messages
-    responses: Annotated[list[str], Field(min_length=2, fail_fast=True)]
+    responses: Annotated[list[Response], Field(min_length=2, fail_fast=True)]
+    tools: JsonObjects | None = None
     route: Literal["reward_model", "auto"] = "reward_model"
 
 
@@ -148,7 +162,7 @@ class CompareAnswer(BaseModel):
 
 def read(request: CompareRequest) -> Ask:
     """One conversation for each response."""
-    return Ask(responses_to(request.prompt, request.responses), request.model)
+    return Ask(responses_to(request.prompt, request.responses, request.tools), request.model)
 
 
 def write(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
@@ -185,7 +199,8 @@ async def settle(request: CompareRequest, rewards: Rewards, router: Router | Non
     answer = write(request, rewards)
     if request.route == "reward_model":
         return answer
-    found = await routed(responses_to(request.prompt, request.responses), rewards, router)
+    sides = [side_of(response, f"responses[{index}]") for index, response in enumerate(request.responses)]
+    found = await routed(prompt_of(request.prompt, request.tools), sides, rewards, router)
     return answer.model_copy(update={"routed": found})
 
 

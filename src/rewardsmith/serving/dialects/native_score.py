@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from rewardsmith.serving.dialects.contract import (
     Ask,
-    ChatMessage,
     Dialect,
+    JsonObjects,
     Messages,
     RequestBody,
+    Responses,
     Rewards,
     conversation,
     one_form,
@@ -21,20 +22,42 @@ from rewardsmith.serving.dialects.contract import (
 from rewardsmith.types import Conversation
 
 
+class Chat(RequestBody):
+    """A conversation with the tools that it may call."""
+
+    messages: Messages
+    tools: JsonObjects | None = None
+
+
+def _which(value: Any) -> str:
+    return "with_tools" if isinstance(value, dict | Chat) else "messages"
+
+
+OneConversation = Annotated[
+    Annotated[Messages, Tag("messages")] | Annotated[Chat, Tag("with_tools")], Discriminator(_which)
+]
+"""Messages, or an object of messages and tools."""
+
+
 class ScoreRequest(RequestBody):
     """Exactly one of `conversations`, `prompt` with `responses`, and `texts`.
 
-    `texts` are rendered already, special tokens written out. With `allow_missing` a conversation that cannot be scored
-    gets null and a reason; without it the request is refused.
+    A conversation is a list of messages, or an object of `messages` and `tools`; `tools` beside them are those of all
+    conversations that name none. A response is a text, or messages that end with the assistant's. `texts` are rendered
+    already, special tokens written out. With `allow_missing` a conversation that cannot be scored gets null and a
+    reason; without it the request is refused.
     """
 
-    model_config = ConfigDict(json_schema_extra=one_form(("conversations",), ("prompt", "responses"), ("texts",)))
+    model_config = ConfigDict(
+        json_schema_extra=one_form(("conversations",), ("prompt", "responses"), ("texts",), rendered="texts")
+    )
 
     model: str | None = None
-    conversations: Annotated[list[Messages], Field(min_length=1, fail_fast=True)] | None = None
+    conversations: Annotated[list[OneConversation], Field(min_length=1, fail_fast=True)] | None = None
     prompt: str | Messages | None = None
-    responses: Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
+    responses: Responses | None = None
     texts: Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
+    tools: JsonObjects | None = None
     allow_missing: bool = False
 
     @model_validator(mode="after")
@@ -43,6 +66,8 @@ class ScoreRequest(RequestBody):
             raise ValueError("prompt and responses belong together")
         if sum(form is not None for form in (self.conversations, self.prompt, self.texts)) != 1:
             raise ValueError("give exactly one of conversations, prompt with responses, and texts")
+        if self.texts is not None and self.tools:
+            raise ValueError("texts are rendered already: tools belong to conversations or a prompt")
         return self
 
 
@@ -71,11 +96,14 @@ def read(request: ScoreRequest) -> Ask:
 
 def _conversations(request: ScoreRequest) -> list[Conversation]:
     if request.conversations is not None:
-        turns: list[list[ChatMessage]] = request.conversations
-        return [conversation(one, f"conversations[{index}]") for index, one in enumerate(turns)]
+        chats = [one if isinstance(one, Chat) else Chat(messages=one) for one in request.conversations]
+        return [
+            conversation(one.messages, f"conversations[{index}]", one.tools or request.tools)
+            for index, one in enumerate(chats)
+        ]
     if request.texts is not None:
         return [text(one) for one in request.texts]
-    return responses_to(request.prompt or "", request.responses or [])
+    return responses_to(request.prompt or "", request.responses or [], request.tools)
 
 
 def write(request: ScoreRequest, rewards: Rewards) -> ScoreAnswer:

@@ -10,23 +10,35 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rewardsmith.serving.dialects.contract import Ask, Messages, RequestBody, Rewards, conversation, one_form, text
+from rewardsmith.serving.dialects.contract import (
+    Ask,
+    JsonObjects,
+    Messages,
+    RequestBody,
+    Rewards,
+    conversation,
+    one_form,
+    text,
+)
 
 
 class VllmRequest(RequestBody):
-    """Exactly one of `input` and `messages`."""
+    """Exactly one of `input` and `messages`; `tools` are those that the messages may call."""
 
-    model_config = ConfigDict(json_schema_extra=one_form(("input",), ("messages",)))
+    model_config = ConfigDict(json_schema_extra=one_form(("input",), ("messages",), rendered="input"))
 
     model: str | None = None
     input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
     messages: Messages | None = None
+    tools: JsonObjects | None = None
     use_activation: bool | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if (self.input is None) == (self.messages is None):
             raise ValueError("give exactly one of input and messages")
+        if self.input is not None and self.tools:
+            raise ValueError("input is rendered already: tools belong to messages")
         return self
 
 
@@ -41,7 +53,7 @@ class Usage(BaseModel):
 def read(request: VllmRequest) -> Ask:
     """Texts, or one conversation."""
     if request.messages is not None:
-        return Ask([conversation(request.messages, "messages")], request.model)
+        return Ask([conversation(request.messages, "messages", request.tools)], request.model)
     texts = [request.input] if isinstance(request.input, str) else request.input or []
     return Ask([text(one) for one in texts], request.model)
 

@@ -71,13 +71,13 @@ class Turns:
     ignored: Collection[str] = ()
 
     def read(self, value: Any, where: str) -> Conversation:
-        """Messages of one field; a single message counts as a list of one.
+        """Messages of one field, ours among them; a single message counts as a list of one.
 
         Raises:
             RowFault: the field is missing, is not text, or has a role or a key that nobody knows.
         """
-        turns = [value] if isinstance(value, dict) else value
-        if not isinstance(turns, list):
+        turns = [value] if isinstance(value, dict | Message) else value
+        if not isinstance(turns, list | tuple):
             raise RowFault("not_text", f"{where} is {shown(value)}, neither text nor messages")
         if not turns:
             raise RowFault("missing_field", f"{where} is an empty list")
@@ -99,6 +99,8 @@ class Turns:
         return tools
 
     def _message(self, turn: Any, where: str) -> Message:
+        if isinstance(turn, Message):
+            return turn
         if not isinstance(turn, dict):
             raise RowFault("not_text", f"{where} is {shown(turn)}, not a message with role and content")
         if self.ignored:
@@ -174,10 +176,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+def is_unread(name: str, value: Any) -> bool:
+    """Whether a key of a message holds something that nothing reads, and that is of the message and not about it."""
+    is_known = name in _READ or name in _REASONING or name in _ABOUT
+    return not is_known and value not in (None, "", [], {}, False)
+
+
 def _refuse_unread(turn: Mapping[str, Any], where: str) -> None:
     for name, value in turn.items():
-        is_known = name in _READ or name in _REASONING or name in _ABOUT
-        if not is_known and value not in (None, "", [], {}, False):
+        if is_unread(name, value):
             detail = f"{where} has the key {name!r} ({shown(value)}), which nothing reads; to leave it out, list it"
             raise RowFault("unread_key", f"{detail} under ignore: [{name}]")
 
