@@ -20,7 +20,7 @@ the same. Index tensors are made once for a pack and a kind of layer, and travel
 while this one is computed (`TreeLayout.prepare_like`).
 
 `REWARDSMITH_TREE_KERNEL=varlen` or `flex` (or `dense`, in `tree_attention`) takes that kernel for every pack: for
-measurements. On a CPU these run too, in plain torch: slow, and the same code around them.
+measurements. On a CPU these run too, in plain torch: slow, FlexAttention without gradients, the same code around them.
 
 Shape suffixes: H query heads, K key heads, T tokens of the row, G gathered tokens, D head width.
 """
