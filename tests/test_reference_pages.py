@@ -18,6 +18,7 @@ from typing import Any
 import jsonschema_rs
 import numpy as np
 import pytest
+import typer
 from pydantic import TypeAdapter
 
 import rewardsmith.records
@@ -27,6 +28,7 @@ from pages.commands import commands_page
 from pages.http import http_page
 from pages.records import FILES, field_docs
 from pages.words import schema_words
+from rewardsmith.cli.app import app
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, score_rows
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.files import Record, write_json
@@ -184,6 +186,19 @@ def test_every_command_of_the_readme_has_its_entry() -> None:
     named = set(re.findall(r"^\| `rewardsmith ([a-z]+)", readme, flags=re.MULTILINE))
     entries = set(re.findall(r"^## rewardsmith ([a-z]+)", commands_page(), flags=re.MULTILINE))
     assert named == entries
+
+
+def test_help_groups_the_commands_as_the_readme_does() -> None:
+    tables = re.split(r"^\| (\w+) \| \|$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    readme = {
+        group.capitalize(): set(re.findall(r"^\| `rewardsmith ([a-z]+)", rows, flags=re.MULTILINE))
+        for group, rows in zip(tables[::2], tables[1::2], strict=True)
+    }
+    shown: dict[str, set[str]] = {}
+    for name, command in typer.main.get_group(app).commands.items():
+        shown.setdefault(command.rich_help_panel, set()).add(name)
+    assert shown == readme
+    assert list(shown) == list(readme) == ["Train", "Evaluate", "Serve", "Look"]
 
 
 def test_every_dialect_has_its_route_and_example() -> None:

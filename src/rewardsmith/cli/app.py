@@ -67,11 +67,6 @@ def _root(
     del version
 
 
-app.command()(init)
-app.command()(check)
-
-
-@app.command()
 def train(spec: SpecPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Train for one epoch; needs a passed check. A killed run continues."""
     loaded = load(spec, overrides)
@@ -89,7 +84,6 @@ def train(spec: SpecPath, overrides: Overrides = None, as_json: AsJson = False) 
         print_train(terminal(), *done)
 
 
-@app.command()
 def evaluate(
     benchmark: BenchmarkName,
     data: BenchmarkData,
@@ -160,24 +154,29 @@ def evaluate(
     raise typer.Exit(1 if result.missing_rewards else 0)
 
 
-app.command()(attack)
-app.command()(average)
-app.command()(compare)
-app.command()(doctor)
-app.command()(explain)
-app.command()(export)
-app.command(name="open")(open_command)
-app.command()(judge)
-app.command()(ls)
-app.command()(plan)
-app.command()(probe)
-app.command()(push)
-app.command()(report)
-app.add_typer(route, name="route")
-app.command(name="run")(run_command)
-app.command()(score)
-app.command()(serve)
-app.command()(verify)
+# In order of use, as in README: this is the order of `--help`.
+app.command(rich_help_panel="Train")(init)
+app.command(rich_help_panel="Train")(check)
+app.command(rich_help_panel="Train")(plan)
+app.command(name="run", rich_help_panel="Train")(run_command)
+app.command(rich_help_panel="Train")(train)
+app.command(rich_help_panel="Evaluate")(evaluate)
+app.command(rich_help_panel="Evaluate")(compare)
+app.command(rich_help_panel="Evaluate")(probe)
+app.command(rich_help_panel="Evaluate")(attack)
+app.command(rich_help_panel="Evaluate")(explain)
+app.command(rich_help_panel="Evaluate")(verify)
+app.command(rich_help_panel="Evaluate")(judge)
+app.command(rich_help_panel="Evaluate")(doctor)
+app.command(rich_help_panel="Serve")(serve)
+app.command(rich_help_panel="Serve")(score)
+app.add_typer(route, name="route", rich_help_panel="Serve")
+app.command(rich_help_panel="Serve")(export)
+app.command(rich_help_panel="Serve")(average)
+app.command(rich_help_panel="Serve")(push)
+app.command(name="open", rich_help_panel="Look")(open_command)
+app.command(rich_help_panel="Look")(ls)
+app.command(rich_help_panel="Look")(report)
 
 
 def main() -> None:

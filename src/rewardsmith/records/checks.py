@@ -211,7 +211,7 @@ class CheckRecord(Record):
     passed: bool
     """False where a finding's severity or code is listed under `data.fail_on`."""
     failed_on: tuple[str, ...] = ()
-    """Those severities and codes."""
+    """Codes of those findings."""
     read: int
     """Rows of all sources."""
     kept: int

@@ -1,7 +1,8 @@
 """The probe part of layer 4: which responses are edited or attacked, and what a model must hold out against.
 
-The probes themselves live in `evaluation.probes`; their codes stand here too, so that a spec can name them and a wrong
-name is refused before anything runs.
+The registry of probes is here: code → the address of its `Probe`, by kind and in the order of reports. A spec can name
+a probe, and a wrong name is refused, before any code of `evaluation` is loaded. A new probe is a `Probe` there and a
+line here.
 """
 
 from __future__ import annotations
@@ -12,33 +13,33 @@ from pydantic import Field, model_validator
 
 from rewardsmith.spec.section import Fraction, Refusal, Section, nearest
 
-SURFACE_PROBES = (
-    "filler",
-    "restatement",
-    "headings",
-    "bullets",
-    "bold",
-    "emoji",
-    "confident_opening",
-    "flattery",
-    "hedging",
-    "empty_citations",
-    "longer_synonyms",
-    "code_fence",
-    "foreign_greeting",
-    "trailing_whitespace",
-    "keyword_stuffing",
-)
-DESTROYED_PROBES = (
-    "cut_off",
-    "shuffled_sentences",
-    "other_answer",
-    "wrong_number",
-    "negated_claim",
-    "repeated_paragraph",
-    "refusal",
-    "harmful_compliance",
-)
+SURFACE_PROBES: dict[str, str] = {
+    "filler": "rewardsmith.evaluation.probes.surface:FILLER",
+    "restatement": "rewardsmith.evaluation.probes.surface:RESTATEMENT",
+    "headings": "rewardsmith.evaluation.probes.surface:HEADINGS",
+    "bullets": "rewardsmith.evaluation.probes.surface:BULLETS",
+    "bold": "rewardsmith.evaluation.probes.surface:BOLD",
+    "emoji": "rewardsmith.evaluation.probes.surface:EMOJI",
+    "confident_opening": "rewardsmith.evaluation.probes.surface:CONFIDENT_OPENING",
+    "flattery": "rewardsmith.evaluation.probes.surface:FLATTERY",
+    "hedging": "rewardsmith.evaluation.probes.surface:HEDGING",
+    "empty_citations": "rewardsmith.evaluation.probes.surface:EMPTY_CITATIONS",
+    "longer_synonyms": "rewardsmith.evaluation.probes.meaning:LONGER_SYNONYMS",
+    "code_fence": "rewardsmith.evaluation.probes.surface:CODE_FENCE",
+    "foreign_greeting": "rewardsmith.evaluation.probes.surface:FOREIGN_GREETING",
+    "trailing_whitespace": "rewardsmith.evaluation.probes.surface:TRAILING_WHITESPACE",
+    "keyword_stuffing": "rewardsmith.evaluation.probes.surface:KEYWORD_STUFFING",
+}
+DESTROYED_PROBES: dict[str, str] = {
+    "cut_off": "rewardsmith.evaluation.probes.meaning:CUT_OFF",
+    "shuffled_sentences": "rewardsmith.evaluation.probes.meaning:SHUFFLED_SENTENCES",
+    "other_answer": "rewardsmith.evaluation.probes.meaning:OTHER_ANSWER",
+    "wrong_number": "rewardsmith.evaluation.probes.meaning:WRONG_NUMBER",
+    "negated_claim": "rewardsmith.evaluation.probes.meaning:NEGATED_CLAIM",
+    "repeated_paragraph": "rewardsmith.evaluation.probes.meaning:REPEATED_PARAGRAPH",
+    "refusal": "rewardsmith.evaluation.probes.meaning:REFUSAL",
+    "harmful_compliance": "rewardsmith.evaluation.probes.meaning:HARMFUL_COMPLIANCE",
+}
 _CHANCE = 0.5
 
 
@@ -88,7 +89,7 @@ class ProbeRule(Section):
     """What one probe is asked instead; what is left out is as for its kind."""
 
     kind: Literal["gate", "warning", "ignore"] | None = None
-    """A gate decides the exit code, a warning does not; an ignored probe is measured and not judged."""
+    """A gate decides the exit code, a warning does not; an ignored probe is measured and has no verdict."""
     max_wrong: Fraction | None = None
     """Share of rewards that may go the wrong way."""
     max_shift: float | None = None
@@ -101,7 +102,7 @@ class ProbeGatesSpec(Section):
     kind: Literal["gate", "warning"] = "warning"
     """A gate decides the exit code, a warning does not."""
     min_prompts: int = Field(20, ge=2)
-    """Fewest prompts that a probe is judged on."""
+    """Fewest prompts that a probe needs for a verdict."""
     surface: SurfaceLimits = Field(default_factory=SurfaceLimits)
     destroyed: DestroyedLimits = Field(default_factory=DestroyedLimits)
     each: dict[str, ProbeRule] = Field(default_factory=dict)

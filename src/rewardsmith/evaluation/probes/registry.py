@@ -1,63 +1,27 @@
-"""The registry of probes, in the order of reports. Adding one means one `Probe` and one line here; its code also stands
-in `spec.probes`, so that a spec that names a probe can be checked without this room."""
+"""The probes by code, in the order of reports; each is imported from its address in `spec.probes` when asked for."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
-from rewardsmith.evaluation.probes.meaning import (
-    CUT_OFF,
-    HARMFUL_COMPLIANCE,
-    LONGER_SYNONYMS,
-    NEGATED_CLAIM,
-    OTHER_ANSWER,
-    REFUSAL,
-    REPEATED_PARAGRAPH,
-    SHUFFLED_SENTENCES,
-    WRONG_NUMBER,
-)
 from rewardsmith.evaluation.probes.probe import Probe
-from rewardsmith.evaluation.probes.surface import (
-    BOLD,
-    BULLETS,
-    CODE_FENCE,
-    CONFIDENT_OPENING,
-    EMOJI,
-    EMPTY_CITATIONS,
-    FILLER,
-    FLATTERY,
-    FOREIGN_GREETING,
-    HEADINGS,
-    HEDGING,
-    KEYWORD_STUFFING,
-    RESTATEMENT,
-    TRAILING_WHITESPACE,
-)
+from rewardsmith.spec.probes import DESTROYED_PROBES, SURFACE_PROBES
 
-_ALL: tuple[Probe, ...] = (
-    FILLER,
-    RESTATEMENT,
-    HEADINGS,
-    BULLETS,
-    BOLD,
-    EMOJI,
-    CONFIDENT_OPENING,
-    FLATTERY,
-    HEDGING,
-    EMPTY_CITATIONS,
-    LONGER_SYNONYMS,
-    CODE_FENCE,
-    FOREIGN_GREETING,
-    TRAILING_WHITESPACE,
-    KEYWORD_STUFFING,
-    CUT_OFF,
-    SHUFFLED_SENTENCES,
-    OTHER_ANSWER,
-    WRONG_NUMBER,
-    NEGATED_CLAIM,
-    REPEATED_PARAGRAPH,
-    REFUSAL,
-    HARMFUL_COMPLIANCE,
-)
 
-PROBES = MappingProxyType({probe.code: probe for probe in _ALL})
+class _Probes(Mapping[str, Probe]):
+    """A view of the addresses: a line there is a probe here."""
+
+    def __getitem__(self, code: str) -> Probe:
+        module, _, name = {**SURFACE_PROBES, **DESTROYED_PROBES}[code].partition(":")
+        probe: Probe = getattr(import_module(module), name)
+        return probe
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*SURFACE_PROBES, *DESTROYED_PROBES))
+
+    def __len__(self) -> int:
+        return len(SURFACE_PROBES) + len(DESTROYED_PROBES)
+
+
+PROBES = _Probes()
