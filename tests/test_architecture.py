@@ -36,7 +36,7 @@ def test_every_layer_imports_only_from_layers_below_it() -> None:
     [
         "import rewardsmith",
         "import rewardsmith.cli",
-        "import rewardsmith.spec.starter",
+        "import rewardsmith.spec.tree",
         "import sys; sys.argv = ['rewardsmith', '--help']; from rewardsmith.cli import main; main()",
     ],
 )

@@ -51,7 +51,7 @@ def test_a_planted_fault_is_found(
     def planted(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr("rewardsmith.judging.replies._in_text", planted)
+    monkeypatch.setattr("rewardsmith.judging.questions._in_text", planted)
     cases = [("reply", "planted", {"text": b"[[A]]"})]
     _, found = fuzz.fuzz(iter(cases), *world)
     assert [case["problem"].startswith(says) for case in found.values()] == [True]
@@ -62,7 +62,7 @@ def test_a_planted_hang_is_found(world: tuple[dict[str, fuzz.Files], Path], monk
         while True:
             pass
 
-    monkeypatch.setattr("rewardsmith.judging.replies._in_text", planted)
+    monkeypatch.setattr("rewardsmith.judging.questions._in_text", planted)
     monkeypatch.setattr(fuzz, "SLOWEST", 0.3)
     _, found = fuzz.fuzz(iter([("reply", "planted", {"text": b"[[A]]"})]), *world)
     assert [case["problem"].split(":")[0] for case in found.values()] == ["hang"]

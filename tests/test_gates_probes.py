@@ -10,7 +10,7 @@ from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.probes import ProbeResult, ProbesRecord
 from rewardsmith.records.run import GateOutcome
 from rewardsmith.spec import EvaluationSpec
-from rewardsmith.spec.probes import ProbeGatesSpec
+from rewardsmith.spec.evaluation import ProbeGatesSpec
 
 
 def record(constant: bool = False, **verdicts: str | None) -> ProbesRecord:

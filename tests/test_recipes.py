@@ -32,7 +32,7 @@ from rewardsmith.report.sections.probes import probes_section
 from rewardsmith.serving.dialects import DIALECTS, Ask, Dialect, Rewards
 from rewardsmith.serving.dialects.contract import RequestBody, text
 from rewardsmith.spec import Spec
-from rewardsmith.spec.probes import SURFACE_PROBES, ProbeGatesSpec
+from rewardsmith.spec.evaluation import SURFACE_PROBES, ProbeGatesSpec
 from rewardsmith.types import PreferencePair
 
 

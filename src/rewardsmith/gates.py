@@ -30,8 +30,7 @@ from rewardsmith.records.probes import ProbeResult, ProbesRecord
 from rewardsmith.records.run import GateOutcome, GatesRecord, Verdict
 from rewardsmith.records.training import TrainRecord
 from rewardsmith.spec import EvaluationSpec, GatesSpec, OodSpec
-from rewardsmith.spec.evaluation import HELD_OUT
-from rewardsmith.spec.probes import ProbeGatesSpec
+from rewardsmith.spec.evaluation import HELD_OUT, ProbeGatesSpec
 from rewardsmith.spec.section import nearest
 
 AVERAGE = "average"

@@ -12,7 +12,7 @@ import pytest
 from cli_world import World
 
 from rewardsmith.spec import Spec, load_spec
-from rewardsmith.spec.starter import starter_spec
+from rewardsmith.spec.tree import starter_spec
 
 ROW = {"prompt": "Which river?"}
 RIVERS = ("Loire", "Rhône", "Seine", "Garonne", "Meuse", "Marne", "Lot", "Tarn", "Isère", "Oise")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from overlap_world import edited, text
 
-from rewardsmith.data.overlap.benchmark_index import RULES, BenchmarkIndex, Matches
-from rewardsmith.data.overlap.words import hash_words
+from rewardsmith.data.surveys.contamination import RULES, BenchmarkIndex, Matches
+from rewardsmith.data.words import hash_words
 
 
 def search(prompts: list[str], texts: list[str]) -> Matches:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from overlap_world import edited, prefixed, reordered, text
 
-from rewardsmith.data.overlap.minhash import SketchBook, Sketches, cluster_texts, connect, merge
-from rewardsmith.data.overlap.words import hash_words
+from rewardsmith.data.minhash import SketchBook, Sketches, cluster_texts, connect, merge
+from rewardsmith.data.words import hash_words
 
 EDITS: dict[str, tuple[Callable[[Random, str], str], float]] = {
     "one word in twenty": (lambda rng, original: edited(rng, original, 0.05), 0.95),

@@ -10,16 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from overlap_world import text
 
-from rewardsmith.data.overlap.minhash import EMPTY, MinHash, similarity
-from rewardsmith.data.overlap.words import (
-    CommonShingles,
-    ShingleSets,
-    hash_words,
-    ngrams,
-    ranges,
-    shingle_sets,
-    starts_of,
-)
+from rewardsmith.data.minhash import EMPTY, MinHash, similarity
+from rewardsmith.data.words import CommonShingles, ShingleSets, hash_words, ngrams, ranges, shingle_sets, starts_of
 
 TEXTS = st.lists(st.text(max_size=60), max_size=8)
 

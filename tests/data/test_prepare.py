@@ -13,9 +13,9 @@ import pytest
 from rendering_tokenizers import chatml, plain
 
 from rewardsmith.data import data_fingerprint, prepare, source_digests
+from rewardsmith.data.checks import TokenizedPair
 from rewardsmith.data.files import sha256_of
 from rewardsmith.data.lengths import summarize_tokens
-from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.data.sources import _draw
 from rewardsmith.errors import DataError, RenderingError, SpecError
 from rewardsmith.records.files import to_json

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rendering_tokenizers import chatml
 
 from rewardsmith.data import CHECKS, prepare
-from rewardsmith.data.rows import pair_keys
+from rewardsmith.data.checks import pair_keys
 from rewardsmith.data.sources import read_source
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.records.files import to_json

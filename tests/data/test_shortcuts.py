@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from rewardsmith.data.checks import TokenizedPair, pair_keys
 from rewardsmith.data.registry import CHECKS
-from rewardsmith.data.rows import TokenizedPair, pair_keys
 from rewardsmith.data.shortcuts.findings import Shortcuts
 from rewardsmith.data.surveys.survey import Setting, Surveyed, Table
 from rewardsmith.records.checks import SourceCount

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.data.rows import TokenizedPair, pair_keys
+from rewardsmith.data.checks import TokenizedPair, pair_keys
 from rewardsmith.data.shortcuts.features import (
     FEATURES,
     join,

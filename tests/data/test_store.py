@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.data.rows import TokenizedPair, pair_keys
+from rewardsmith.data.checks import TokenizedPair, pair_keys
 from rewardsmith.data.store import Rejections, RowStore, Spool
 from rewardsmith.errors import DataError
 from rewardsmith.records.checks import RejectedRow

@@ -22,7 +22,7 @@ from rewardsmith.evaluation.probes import PROBES, Probe, gate_probes, run_probes
 from rewardsmith.evaluation.probes.running import Edited, draw_cases, measure
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.probes import ProbeResult, ProbesRecord
-from rewardsmith.spec.probes import DESTROYED_PROBES, SURFACE_PROBES, ProbeGatesSpec
+from rewardsmith.spec.evaluation import DESTROYED_PROBES, SURFACE_PROBES, ProbeGatesSpec
 from rewardsmith.types import Message
 
 WORLD = rows()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rewardsmith.evaluation.ood import NOTABLE, skills
+from rewardsmith.evaluation.results import NOTABLE, skills
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, SubsetResult
 
 

@@ -355,8 +355,7 @@ def _opened() -> None:
 
 def _replies() -> Iterator[Command]:
     from rewardsmith.judging import CallLog, load_prompts
-    from rewardsmith.judging.questions import pairwise_question, rating_question
-    from rewardsmith.judging.replies import Reply, read_labels, read_rating
+    from rewardsmith.judging.questions import Reply, pairwise_question, rating_question, read_labels, read_rating
     from rewardsmith.spec import Spec
     from rewardsmith.types import Message
 

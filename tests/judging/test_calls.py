@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.judging.client import CALLS_FILE, CallLog, Charge, request_key
-from rewardsmith.judging.replies import Reply
+from rewardsmith.judging.questions import Reply
 
 WORST = Charge(1, 900, 64)
 REPLY = Reply("So.\n[[B]] é \ud800", 100, 7, ((("A", -0.5), ("B", -1.5)),))

@@ -11,7 +11,7 @@ import pytest
 
 from rewardsmith.judging.client import Answer, CallLog, Charge, Client
 from rewardsmith.judging.endpoint import CallFailed, Failure
-from rewardsmith.judging.replies import Reply
+from rewardsmith.judging.questions import Reply
 from rewardsmith.spec import JudgeSpec
 from rewardsmith.types import Usage
 

@@ -20,7 +20,7 @@ from scripted_judge import scripted_judge
 from rewardsmith.errors import SpecError
 from rewardsmith.judging import endpoint as endpoint_module
 from rewardsmith.judging.endpoint import CallFailed, Endpoint, Failure, too_long, unsuitable
-from rewardsmith.judging.replies import Reply
+from rewardsmith.judging.questions import Reply
 from rewardsmith.spec import JudgeSpec
 
 KEY = "sk-secret-1234567890"

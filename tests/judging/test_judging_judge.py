@@ -11,8 +11,7 @@ import pytest
 from rewardsmith.judging.client import CallLog, Client
 from rewardsmith.judging.endpoint import CallFailed, Failure
 from rewardsmith.judging.judge import LanguageModelJudge
-from rewardsmith.judging.questions import load_prompts
-from rewardsmith.judging.replies import Reply
+from rewardsmith.judging.questions import Reply, load_prompts
 from rewardsmith.protocols import BenchmarkJudge, Judge
 from rewardsmith.spec import JudgePrompts, JudgeSpec
 from rewardsmith.types import Choice, Comparison, JudgeAnswer, Message, Rating, Usage

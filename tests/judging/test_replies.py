@@ -13,12 +13,14 @@ from rewardsmith.judging.questions import (
     PAIR,
     RATINGS,
     Question,
+    Reply,
     load_prompts,
     pairwise_question,
     ranking_question,
     rating_question,
+    read_labels,
+    read_rating,
 )
-from rewardsmith.judging.replies import Reply, read_labels, read_rating
 from rewardsmith.spec import JudgePrompts
 from rewardsmith.types import Message
 

@@ -25,7 +25,7 @@ import rewardsmith
 from conftest import make_base
 from rewardsmith.doctor import checkpoint_findings
 from rewardsmith.modeling.checkpoint import open_checkpoint, say_known_faults
-from rewardsmith.modeling.known_faults import known_faults
+from rewardsmith.modeling.faults import known_faults
 from rewardsmith.pipeline.commands.look import list_runs
 from rewardsmith.pipeline.directory import RunDirectory
 from rewardsmith.scoring import LocalScorer

@@ -13,7 +13,7 @@ from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.report import RowTexts, write_report
 from rewardsmith.report.markdown import section_lines
 from rewardsmith.report.sections.probes import probe_strip, probe_table, probes_section
-from rewardsmith.spec.probes import ProbeGatesSpec
+from rewardsmith.spec.evaluation import ProbeGatesSpec
 
 
 def record(reward: object = None) -> ProbesRecord:

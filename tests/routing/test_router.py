@@ -15,7 +15,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.protocols import Judge, Router
 from rewardsmith.routing import AuditLog, BudgetLimits, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import decision_of, header_of, read_log
-from rewardsmith.routing.budget import Breaker, Budget
+from rewardsmith.routing.router import Breaker, Budget
 from rewardsmith.types import Comparison, Decision, JudgeAnswer, Message, Opinion, Rewarded, Usage
 
 RULES = Rules((Rule("margin", 1.0),))

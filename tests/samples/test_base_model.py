@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from rewardsmith import samples
 from rewardsmith.samples import Sizes, base_model
 from rewardsmith.samples.base_model import SPECIAL_TOKENS, Recipe, Shape, build_base_model, build_tokenizer, warm_up
-from rewardsmith.samples.factuality import RELATIONS
+from rewardsmith.samples.facts import CATEGORIES as GROUPS
+from rewardsmith.samples.facts import RELATIONS
 from rewardsmith.samples.generator import best_of_n_rows, warm_up_texts
-from rewardsmith.samples.ties import CATEGORIES as GROUPS
 
 SIZES = Sizes(train_blocks=2, held_out_blocks=2, row_blocks=2, ties=4, warm_up_blocks=24)
 SHAPE = Shape(vocabulary=600, width=32, inner_width=64, layers=2, heads=2)

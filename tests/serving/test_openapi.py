@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serving_world import TOKEN, WAIT, World, serving
 
 from rewardsmith.serving.dialects import DIALECTS
-from rewardsmith.serving.openapi import openapi_document
+from rewardsmith.serving.routes import openapi_document
 
 schema = schemathesis.openapi.from_dict(openapi_document(DIALECTS.values()))
 

@@ -13,6 +13,7 @@ import pytest
 from serving_world import WAIT, CountingEngine, chat, reward_of
 
 from rewardsmith.serving.engine import ModelInfo
+from rewardsmith.serving.limits import Refusal
 from rewardsmith.serving.queue import (
     Admission,
     Answer,
@@ -23,7 +24,6 @@ from rewardsmith.serving.queue import (
     Reward,
     Unscorable,
 )
-from rewardsmith.serving.refusals import Refusal
 
 Play = Callable[[MicroBatcher, CountingEngine], Awaitable[None]]
 

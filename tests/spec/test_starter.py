@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pages.spec import json_schema, spec_page
 from rewardsmith.spec import NoAdapter, Spec, load_spec
 from rewardsmith.spec.section import Section
-from rewardsmith.spec.starter import commented, starter_spec
+from rewardsmith.spec.tree import commented, starter_spec
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pages.words import Schema, heading_link, schema_words, table_cell
 from rewardsmith.serving.dialects import DIALECTS
-from rewardsmith.serving.openapi import openapi_document
+from rewardsmith.serving.routes import openapi_document
 
 _HEAD = """\
 # HTTP: every route

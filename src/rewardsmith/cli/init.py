@@ -99,7 +99,7 @@ def init(
 
 def written(answers: Answers) -> str:
     """The spec for some answers."""
-    from rewardsmith.spec.starter import starter_spec
+    from rewardsmith.spec.tree import starter_spec
 
     choices: dict[str, Any] = {"name": _name(answers.data)}
     if answers.base != _EMBEDDED:

@@ -22,11 +22,10 @@ overlap/      how texts overlap: near-duplicates and n-grams
 tokens/       what the survey of tokens watches while rows pass
 """
 
-from rewardsmith.data.checks import Check
+from rewardsmith.data.checks import Check, TokenizedPair, data_fingerprint
 from rewardsmith.data.fix import FIXED_FILES, Side, write_fixed
 from rewardsmith.data.prepare import PreparedData, prepare, take_share
 from rewardsmith.data.registry import CHECKS, SURVEYS
-from rewardsmith.data.rows import TokenizedPair, data_fingerprint
 from rewardsmith.data.sources import first_pairs, source_digests
 from rewardsmith.data.surveys.survey import BenchmarkPrompt
 

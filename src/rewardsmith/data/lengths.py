@@ -19,7 +19,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.checks import TokenizedPair
 from rewardsmith.records.tokens import LengthBin, LengthPolicy, LimitEffect, TextEnd, TokenSummary, TokenWaste
 from rewardsmith.rendering.encoding import shared_prefix
 from rewardsmith.statistics import wilson_interval

@@ -45,9 +45,9 @@ from typing import Protocol, TypeVar, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardsmith.data.checks import TokenizedPair, data_fingerprint, pair_keys
 from rewardsmith.data.lengths import summarize_tokens
 from rewardsmith.data.registry import CHECKS, SURVEYS
-from rewardsmith.data.rows import TokenizedPair, data_fingerprint, pair_keys
 from rewardsmith.data.sources import Embedded, Intake, Mixed, Role, mixture, open_source
 from rewardsmith.data.store import Rejections, RowStore
 from rewardsmith.data.surveys.leakage import PromptGroups

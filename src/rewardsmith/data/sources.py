@@ -19,12 +19,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardsmith.data.checks import DIGEST, digest_of, pair_keys
 from rewardsmith.data.files import BadLines, Position, hub_revision, read_hub, read_rows, sha256_of
 from rewardsmith.data.forms import Formed, GroupedReader, Reader, Strings, Tie, columns_read, open_form
 from rewardsmith.data.forms.doubts import looks_like_context, refuse_doubtful
 from rewardsmith.data.forms.recognise import recognise
 from rewardsmith.data.registry import CHECKS
-from rewardsmith.data.rows import DIGEST, digest_of, pair_keys
 from rewardsmith.data.store import Rejections
 from rewardsmith.errors import DataError
 from rewardsmith.records.checks import RejectedRow

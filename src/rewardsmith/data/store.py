@@ -34,7 +34,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.rows import DIGEST, Keys, TokenizedPair
+from rewardsmith.data.checks import DIGEST, Keys, TokenizedPair
 from rewardsmith.errors import DataError
 from rewardsmith.records.checks import RejectedRow
 from rewardsmith.records.files import to_json

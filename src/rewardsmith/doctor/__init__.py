@@ -15,8 +15,17 @@ No file here loads torch or transformers: an answer takes a fraction of a second
 """
 
 from rewardsmith.doctor.checkpoints import checkpoint_findings, checkpoint_fixes, is_checkpoint, is_reward_model
-from rewardsmith.doctor.environment import STACK, Environment, installed, version_findings
-from rewardsmith.doctor.rules import Combination, Rule, RuleBook, applied_rules, load_rules
+from rewardsmith.doctor.rules import (
+    STACK,
+    Combination,
+    Environment,
+    Rule,
+    RuleBook,
+    applied_rules,
+    installed,
+    load_rules,
+    version_findings,
+)
 from rewardsmith.doctor.scanning import Fixed, Scanned, fixes, scan_paths, scan_text
 
 __all__ = [

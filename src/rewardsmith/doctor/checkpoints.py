@@ -24,8 +24,7 @@ from typing import Any
 
 from rewardsmith.doctor.scanning import Fixed
 from rewardsmith.errors import first_line
-from rewardsmith.modeling.config_faults import config_faults
-from rewardsmith.modeling.known_faults import known_faults
+from rewardsmith.modeling.faults import config_faults, known_faults
 from rewardsmith.modeling.spellings import SPELLERS, gaps, respelled, tokenizer_for_both
 from rewardsmith.records.bounded import parse_json, read_bounded
 from rewardsmith.records.doctor import DoctorFinding

@@ -44,8 +44,7 @@ from rewardsmith.evaluation.benchmarks import BENCHMARKS, find_benchmark
 from rewardsmith.evaluation.benchmarks.pairs import pair_rows
 from rewardsmith.evaluation.calibration import checkpoint_calibration
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Tally
-from rewardsmith.evaluation.ood import skills
-from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows
+from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows, skills
 from rewardsmith.evaluation.runner import (
     RESULTS_FILE,
     ROWS_FILE,

@@ -56,7 +56,7 @@ from filelock import FileLock, Timeout
 
 from rewardsmith.errors import RunDirectoryError, SpecError
 from rewardsmith.judging.endpoint import CallFailed, Failure, refusal
-from rewardsmith.judging.replies import Reply
+from rewardsmith.judging.questions import Reply
 from rewardsmith.records.bounded import parse_json
 from rewardsmith.spec import JudgeBudget, JudgePrices, JudgeSpec
 from rewardsmith.types import Missing, Usage

@@ -30,7 +30,7 @@ from typing import Any
 
 from rewardsmith.addresses import fault_of_secret, keep_hidden, redacted, without_userinfo
 from rewardsmith.errors import SpecError, UserError
-from rewardsmith.judging.replies import Reply
+from rewardsmith.judging.questions import Reply
 from rewardsmith.records.bounded import parse_json
 from rewardsmith.spec import JudgeSpec
 

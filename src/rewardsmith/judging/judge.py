@@ -49,15 +49,17 @@ from rewardsmith.judging.questions import (
     Kind,
     Prompt,
     Question,
+    Reply,
     droppable,
     pairwise_question,
     ranking_question,
     rating_question,
+    read_labels,
+    read_rating,
     reply_form,
     request_body,
     sample_seed,
 )
-from rewardsmith.judging.replies import Reply, read_labels, read_rating
 from rewardsmith.spec import JudgeSpec
 from rewardsmith.types import Choice, Comparison, Conversation, JudgeAnswer, Missing, Rating, Usage
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.errors import DataError, ModelError, RewardsmithError
+from rewardsmith.modeling.faults import known_faults
 from rewardsmith.modeling.inference import compute_rewards
-from rewardsmith.modeling.known_faults import known_faults
 from rewardsmith.modeling.layouts import PaddedBatches
 from rewardsmith.modeling.loading import (
     adapter_base,

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 
 from rewardsmith.errors import ModelError, RenderingError
 from rewardsmith.modeling.checkpoint import Checkpoint, load_checkpoint
-from rewardsmith.modeling.config_faults import config_faults
 from rewardsmith.modeling.exports import merge_adapter
+from rewardsmith.modeling.faults import config_faults
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, choose_layout
 from rewardsmith.modeling.loading import load_config

@@ -28,7 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rewardsmith.errors import ModelError, SpecError, first_line
 from rewardsmith.hub import ask_hub
-from rewardsmith.modeling.config_faults import refuse_pad_beyond
+from rewardsmith.modeling.faults import refuse_pad_beyond
 from rewardsmith.modeling.layouts import supports_tree
 
 if TYPE_CHECKING:

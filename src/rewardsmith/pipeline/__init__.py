@@ -46,9 +46,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rewardsmith.pipeline.attacking import attack_job
-    from rewardsmith.pipeline.commands.compare import compare_job
     from rewardsmith.pipeline.commands.explain import explain_job
     from rewardsmith.pipeline.commands.look import open_run
+    from rewardsmith.pipeline.commands.report import compare_job, report_job
     from rewardsmith.pipeline.events import Events, Silent
     from rewardsmith.pipeline.job import (
         Outcome,
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
         train_job,
     )
     from rewardsmith.pipeline.probing import policy_job, probe_job
-    from rewardsmith.pipeline.reporting import report_job
     from rewardsmith.pipeline.variants import parse_fractions
 
 __all__ = [
@@ -91,7 +90,7 @@ _HOMES = {
     "Silent": "events",
     "attack_job": "attacking",
     "check_job": "job",
-    "compare_job": "commands.compare",
+    "compare_job": "commands.report",
     "evaluate_job": "job",
     "explain_job": "commands.explain",
     "fix_job": "job",
@@ -99,7 +98,7 @@ _HOMES = {
     "parse_fractions": "variants",
     "policy_job": "probing",
     "probe_job": "probing",
-    "report_job": "reporting",
+    "report_job": "commands.report",
     "run_job": "job",
     "sample_job": "job",
     "shown_job": "job",

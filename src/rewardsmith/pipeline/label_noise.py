@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.checks import TokenizedPair
 from rewardsmith.evaluation import label_noise
 from rewardsmith.evaluation.label_noise import POOLED, Band, NoiseEstimate
 from rewardsmith.modeling.checkpoint import RECORD

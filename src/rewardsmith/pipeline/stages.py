@@ -42,12 +42,12 @@ from rewardsmith.modeling.shapes import check_sizes, lineage_warning
 from rewardsmith.pipeline import attacking, probing
 from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.commands.plan import copies_fit, tokens_here, trained_by
+from rewardsmith.pipeline.commands.report import report_job
 from rewardsmith.pipeline.context import Job, is_main_process, uses_embedded_data
 from rewardsmith.pipeline.directory import file_sha256, place_fingerprint, versions
 from rewardsmith.pipeline.evaluating import evaluate_renderings, prompt_blind_rewards
 from rewardsmith.pipeline.events import Events, StageName
 from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
-from rewardsmith.pipeline.reporting import report_job
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checks import CheckRecord

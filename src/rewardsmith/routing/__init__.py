@@ -19,9 +19,8 @@ Receives rewards and a judge (`protocols.Judge`); knows no endpoint, no checkpoi
 """
 
 from rewardsmith.routing.audit import AuditLog, Replay, replay
-from rewardsmith.routing.budget import BudgetLimits
 from rewardsmith.routing.curve import SHARES, Target, Trial, curve, fit_limit, make_trial
-from rewardsmith.routing.router import HybridRouter, RouterSettings, best_of, opinion, opinions
+from rewardsmith.routing.router import BudgetLimits, HybridRouter, RouterSettings, best_of, opinion, opinions
 from rewardsmith.routing.rules import Rule, Rules
 
 __all__ = [

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from rewardsmith.samples import factuality, focus, mathematics, precise_if, safety, ties
+from rewardsmith.samples import facts, tasks
 from rewardsmith.samples.blocks import BLOCK_SIZE, Block, Part, Verifier, swap_pairs, swap_rows
 
 Row = dict[str, Any]
@@ -30,12 +30,12 @@ class Category:
 
 
 CATEGORIES: dict[str, Category] = {
-    "Factuality": Category(factuality.block, factuality.verify),
-    "Precise IF": Category(precise_if.block, precise_if.verify),
-    "Math": Category(mathematics.block, mathematics.verify),
-    "Safety": Category(safety.block, safety.verify),
-    "Focus": Category(focus.block, focus.verify),
-    "Ties": Category(ties.block, ties.verify),
+    "Factuality": Category(facts.factuality_block, facts.verify_factuality),
+    "Precise IF": Category(tasks.precise_if_block, tasks.verify_precise_if),
+    "Math": Category(tasks.mathematics_block, tasks.verify_mathematics),
+    "Safety": Category(tasks.safety_block, tasks.verify_safety),
+    "Focus": Category(tasks.focus_block, tasks.verify_focus),
+    "Ties": Category(facts.ties_block, facts.verify_ties),
 }
 
 
@@ -82,7 +82,7 @@ def best_of_n_rows(*, seed: int, sizes: Sizes = DEFAULT_SIZES) -> list[Row]:
     for subset, category in CATEGORIES.items():
         rng = _stream(seed, "rows", subset)
         if subset == "Ties":
-            rows.extend(_ties_rows(ties.couples(rng, sizes.ties)))
+            rows.extend(_ties_rows(facts.couples(rng, sizes.ties)))
         else:
             blocks = _blocks_with_new_prompts(rng, category, sizes.row_blocks)
             answers = [answer for block in blocks for answer in swap_rows(block)]
@@ -150,7 +150,7 @@ def _best_of_n_row(name: str, subset: str, prompt: str, chosen: tuple[str, ...],
     }
 
 
-def _ties_rows(couples: list[tuple[ties.Question, ties.Question]]) -> list[Row]:
+def _ties_rows(couples: list[tuple[facts.Question, facts.Question]]) -> list[Row]:
     return [
         _best_of_n_row(f"{kind}:{k}", "Ties", question.prompt, question.correct, question.incorrect)
         for k, couple in enumerate(couples)

@@ -21,9 +21,9 @@ from typing import Protocol
 
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.serving.engine import Engine, ModelInfo
+from rewardsmith.serving.limits import Refusal
 from rewardsmith.serving.logs import log
 from rewardsmith.serving.queue import Answer, Observer
-from rewardsmith.serving.refusals import Refusal
 from rewardsmith.types import Conversation
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"

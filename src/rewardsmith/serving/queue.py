@@ -47,8 +47,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Unscorable
+from rewardsmith.serving.limits import Refusal, overloaded
 from rewardsmith.serving.logs import log
-from rewardsmith.serving.refusals import Refusal, overloaded
 from rewardsmith.types import Conversation
 
 _LINE_TIMES = 4

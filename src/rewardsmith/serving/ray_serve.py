@@ -37,14 +37,13 @@ from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation, Requ
 from ray.serve.handle import DeploymentHandle
 
 from rewardsmith.errors import ModelError, RewardsmithError
-from rewardsmith.serving.access import Access, is_loopback
 from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Scored, Unscorable
-from rewardsmith.serving.limits import Limits
+from rewardsmith.serving.gate import Access, is_loopback
+from rewardsmith.serving.limits import Limits, Refusal, overloaded
 from rewardsmith.serving.logs import log, server_log
 from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.models import Models, ServedModel
 from rewardsmith.serving.queue import Answer, BatchReport, MicroBatcher, Observer, Outcome, QueueSettings
-from rewardsmith.serving.refusals import Refusal, overloaded
 from rewardsmith.serving.server import DRAIN_SECONDS, State, reward_app
 from rewardsmith.types import Conversation
 

@@ -24,8 +24,8 @@ from pydantic_core import to_json
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from rewardsmith.serving.limits import Refusal
 from rewardsmith.serving.logs import log
-from rewardsmith.serving.refusals import Refusal
 
 _END = b"\r\n\r\n"
 """Ends a head and, after the last chunk, a chunked body: nothing of the next request stands before it."""

@@ -21,7 +21,6 @@ Every random draw comes from a seed that the caller gives; memory stays under ab
 rows. Coverage and error rates are measured by bench/coverage.py and bench/compare_aa.py.
 """
 
-from rewardsmith.statistics.agreement import Agreement, auc, best_accuracy, effective_number, label_agreement
 from rewardsmith.statistics.intervals import (
     CONFIDENCE,
     RESAMPLES,
@@ -39,8 +38,13 @@ from rewardsmith.statistics.intervals import (
     wilson_interval,
 )
 from rewardsmith.statistics.paired import (
+    Agreement,
     Difference,
     Ranking,
+    auc,
+    best_accuracy,
+    effective_number,
+    label_agreement,
     largest_difference,
     mcnemar_p_value,
     rank_scores,

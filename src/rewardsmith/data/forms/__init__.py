@@ -23,13 +23,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.columns import Columns, find_columns
+from rewardsmith.data.columns import Columns, column_of, find_columns
 from rewardsmith.data.forms.comparison import ComparisonReader, open_comparison
 from rewardsmith.data.forms.form import Basis, Formed, Row, Strings, Tie
 from rewardsmith.data.forms.grouped import Group, GroupedReader, open_grouped
 from rewardsmith.data.forms.lists import ListReader, open_list
 from rewardsmith.data.forms.pair import PairReader, looks_of, open_pair, read_pair
-from rewardsmith.data.paths import column_of
 from rewardsmith.errors import DataError
 from rewardsmith.rendering.messages import Turns
 from rewardsmith.spec import SourceSpec

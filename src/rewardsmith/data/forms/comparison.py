@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rewardsmith.data.columns import Look, parsed, path_of
 from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of
-from rewardsmith.data.paths import Look, parsed, path_of
 from rewardsmith.rendering.messages import RowFault, shown
 from rewardsmith.spec.forms import ComparisonForm, LabelValues, OneHot, Rankings, Scores, Strength, Votes, same
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from rewardsmith.data.columns import parsed
 from rewardsmith.data.forms.form import Basis, number_of
 from rewardsmith.data.forms.transcripts import style_of
-from rewardsmith.data.paths import parsed
 from rewardsmith.errors import DataError
 from rewardsmith.spec import SourceSpec
 from rewardsmith.spec.forms import same

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rewardsmith.data.columns import Columns
+from rewardsmith.data.columns import Columns, Look, parsed
 from rewardsmith.data.forms.transcripts import (
     closed_answer,
     prompt_end,
@@ -25,7 +25,6 @@ from rewardsmith.data.forms.transcripts import (
     read_transcript,
     style_of,
 )
-from rewardsmith.data.paths import Look, parsed
 from rewardsmith.rendering.messages import RowFault, Turns, read_text
 from rewardsmith.types import Conversation, Message, PreferencePair, with_tools
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from rewardsmith.data.checks import DIGEST, digest_of
+from rewardsmith.data.columns import Look, path_of
 from rewardsmith.data.forms.form import Basis, Formed, Parts, Row, number_of
 from rewardsmith.data.forms.lists import Answer, compared, text_key
-from rewardsmith.data.paths import Look, path_of
-from rewardsmith.data.rows import DIGEST, digest_of
 from rewardsmith.data.store import Spool
 from rewardsmith.rendering.messages import RowFault, shown
 from rewardsmith.spec.forms import GroupedForm

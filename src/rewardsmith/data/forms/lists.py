@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
+from rewardsmith.data.columns import Look, parsed, path_of
 from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of
-from rewardsmith.data.paths import Look, parsed, path_of
 from rewardsmith.rendering.messages import RowFault, shown
 from rewardsmith.spec.forms import GroupedForm, ListForm
 

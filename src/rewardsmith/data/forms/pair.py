@@ -19,9 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewardsmith.data.columns import Columns
+from rewardsmith.data.columns import Columns, Look, path_of
 from rewardsmith.data.forms.form import Basis, Formed, Row, Strings, Tie, number_of
-from rewardsmith.data.paths import Look, path_of
 from rewardsmith.records.evaluation import LARGEST_REWARD
 from rewardsmith.rendering.messages import RowFault
 from rewardsmith.spec.forms import OpenAIForm, PairForm, TranscriptForm, same

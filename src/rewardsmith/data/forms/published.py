@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rewardsmith.data.columns import parsed
 from rewardsmith.data.forms.transcripts import style_of
-from rewardsmith.data.paths import parsed
 from rewardsmith.rendering.messages import ROLES
 
 Rows = Sequence[Mapping[str, Any]]

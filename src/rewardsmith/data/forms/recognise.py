@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from rewardsmith.data.columns import BESIDE_THE_TEXTS, known, score_pair
+from rewardsmith.data.columns import BESIDE_THE_TEXTS, known, parsed, score_pair
 from rewardsmith.data.forms.doubts import MOST
 from rewardsmith.data.forms.form import number_of
 from rewardsmith.data.forms.published import find_published
 from rewardsmith.data.forms.transcripts import style_of
-from rewardsmith.data.paths import parsed
 from rewardsmith.spec.forms import same
 
 Rows = Sequence[Mapping[str, Any]]

@@ -48,7 +48,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.checks import TokenizedPair
 from rewardsmith.rendering import Ids
 from rewardsmith.rendering.encoding import shared_prefix
 from rewardsmith.types import Conversation

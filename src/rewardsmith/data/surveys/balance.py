@@ -36,8 +36,7 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.checks import Check, TokenizedPair
 from rewardsmith.data.surveys.private import find_private, suspected
 from rewardsmith.data.surveys.survey import (
     NOWHERE,

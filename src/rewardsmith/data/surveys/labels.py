@@ -35,8 +35,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.checks import Check, TokenizedPair
 from rewardsmith.data.surveys.survey import (
     Comparisons,
     Found,

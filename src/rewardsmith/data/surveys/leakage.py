@@ -22,11 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check
-from rewardsmith.data.overlap.minhash import Labels, SketchBook, Sketches, cluster_texts, merge
-from rewardsmith.data.overlap.words import LEAST, SHARE, Hashes, Words, hash_words, ranges, starts_of
-from rewardsmith.data.rows import TokenizedPair, halves
+from rewardsmith.data.checks import Check, TokenizedPair, halves
+from rewardsmith.data.minhash import Labels, SketchBook, Sketches, cluster_texts, merge
 from rewardsmith.data.surveys.survey import Found, Places, Table
+from rewardsmith.data.words import LEAST, SHARE, Hashes, Words, hash_words, ranges, starts_of
 from rewardsmith.types import Conversation
 
 SLOTS = 56

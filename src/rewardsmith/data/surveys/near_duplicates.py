@@ -21,13 +21,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check
-from rewardsmith.data.overlap.minhash import Labels, SketchBook, Sketches, connect
-from rewardsmith.data.overlap.words import CommonShingles, Hashes, hash_words, starts_of
-from rewardsmith.data.rows import TokenizedPair, whole
+from rewardsmith.data.checks import Check, TokenizedPair, whole
+from rewardsmith.data.minhash import Labels, SketchBook, Sketches, connect
 from rewardsmith.data.surveys import leakage
 from rewardsmith.data.surveys.leakage import PromptGroups, Prompts, digests_of, prompt_ids
 from rewardsmith.data.surveys.survey import Found, Places, Setting, Surveyed, Table
+from rewardsmith.data.words import CommonShingles, Hashes, hash_words, starts_of
 from rewardsmith.records.data import ClusterExample, ClusterSizes, OverlapRecord
 from rewardsmith.statistics import effective_number, wilson_interval
 from rewardsmith.types import Conversation

@@ -31,8 +31,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check
-from rewardsmith.data.rows import TokenizedPair
+from rewardsmith.data.checks import Check, TokenizedPair
 from rewardsmith.data.surveys.survey import Found, Setting, Surveyed, Table
 from rewardsmith.records.data import DataPrivate, PrivateKind
 from rewardsmith.types import Conversation, PreferencePair

@@ -25,7 +25,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.rows import TokenizedPair, halves
+from rewardsmith.data.checks import TokenizedPair, halves
 from rewardsmith.data.store import Rejections
 from rewardsmith.records.checks import ExampleRow, Severity, SourceCount
 from rewardsmith.records.files import Record

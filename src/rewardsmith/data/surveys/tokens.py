@@ -58,10 +58,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check
+from rewardsmith.data.checks import Check, TokenizedPair
 from rewardsmith.data.forms.doubts import MOST
 from rewardsmith.data.lengths import LeftOut, TokenColumns, summarize
-from rewardsmith.data.rows import TokenizedPair
 from rewardsmith.data.surveys.survey import NOWHERE, Found, Setting, Surveyed, Table
 from rewardsmith.records.checks import Severity
 from rewardsmith.records.tokens import MarkerCount, PrefixStability, TokenSummary, UnknownTokens

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 
 from rewardsmith.evaluation.probes.probe import Probe
-from rewardsmith.spec.probes import DESTROYED_PROBES, SURFACE_PROBES
+from rewardsmith.spec.evaluation import DESTROYED_PROBES, SURFACE_PROBES
 
 
 class _Probes(Mapping[str, Probe]):

@@ -55,7 +55,7 @@ from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import reason_code
 from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord
 from rewardsmith.records.run import Verdict
-from rewardsmith.spec.probes import ProbeGatesSpec
+from rewardsmith.spec.evaluation import ProbeGatesSpec
 from rewardsmith.types import Conversation
 
 _DONORS_TRIED = 20

@@ -28,9 +28,9 @@ from rewardsmith.errors import ModelError, NegativeVerdict, UserError
 from rewardsmith.modeling.averaging import average_checkpoints
 from rewardsmith.modeling.exports import StoredAs, Target, export_checkpoint
 from rewardsmith.modeling.loading import check_checkpoint
+from rewardsmith.pipeline.commands.report import texts_of_run
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
-from rewardsmith.pipeline.reporting import texts_of_run
 from rewardsmith.records.bounded import parse_json
 from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord, checkpoint_files
 from rewardsmith.records.run import PushedFile, PushRecord

@@ -41,9 +41,9 @@ from rewardsmith.evaluation.judged import (
 )
 from rewardsmith.judging import CALLS_FILE, CallLog, Client, Endpoint, LanguageModelJudge, load_prompts
 from rewardsmith.judging.client import Charge
+from rewardsmith.pipeline.commands.report import report_job
 from rewardsmith.pipeline.evaluating import load_benchmark
 from rewardsmith.pipeline.events import Events
-from rewardsmith.pipeline.reporting import report_job
 from rewardsmith.protocols import Progress
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import guard_files, guard_folder, write_json

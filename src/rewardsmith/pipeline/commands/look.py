@@ -41,10 +41,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from rewardsmith import gates
 from rewardsmith.errors import RewardsmithError, RunDirectoryError, SpecError, UserError
-from rewardsmith.modeling.known_faults import known_faults
+from rewardsmith.modeling.faults import known_faults
+from rewardsmith.pipeline.commands.report import texts_of_run, wants_texts
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import LIVE_FILE, Silent, read_live
-from rewardsmith.pipeline.reporting import texts_of_run, wants_texts
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import Record, read_record, write_json, write_text
 from rewardsmith.records.run import GatesRecord, Manifest, RunsRecord, RunSummary
@@ -56,8 +56,8 @@ from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.verdict import run_verdict
 from rewardsmith.report.view import view
-from rewardsmith.serving.access import Access
-from rewardsmith.serving.refusals import Refusal
+from rewardsmith.serving.gate import Access
+from rewardsmith.serving.limits import Refusal
 from rewardsmith.spec import BenchmarkSpec, EvaluationSpec, Spec, load_spec
 from rewardsmith.spec.evaluation import HELD_OUT
 

@@ -1,44 +1,30 @@
-"""How each framework asks for rewards and what it wants to hear. Adding one means one file and one line.
+"""How each framework asks for rewards, and what it expects back. A dialect is a file and an entry of `DIALECTS`.
 
-contract.py         what a dialect is
-messages.py         chat messages
-native_score.py     POST /v1/score
-native_compare.py   POST /v1/compare; routed.py: who decided, with `route: auto`
+contract.py         what a dialect is; chat messages
+native.py           POST /v1/score; POST /v1/compare, with who decided under `route: auto`
 openrlhf.py         POST /get_reward
-vllm_classify.py    POST /classify with `input` or `messages`; also verl on vLLM
-vllm_pooling.py     POST /pooling
-vllm_input.py       what these two read
+vllm.py             POST /classify with `input` or `messages`, also verl on vLLM; POST /pooling
 sglang_classify.py  POST /classify with `text`
 verl.py             POST /v1/embeddings
 slime.py            POST /slime
 llamafactory.py     POST /v1/score/evaluation
 """
 
-from rewardsmith.serving.dialects import (
-    llamafactory,
-    native_compare,
-    native_score,
-    openrlhf,
-    sglang_classify,
-    slime,
-    verl,
-    vllm_classify,
-    vllm_pooling,
-)
+from rewardsmith.serving.dialects import llamafactory, native, openrlhf, sglang_classify, slime, verl, vllm
 from rewardsmith.serving.dialects.contract import Ask, Dialect, Rewards
 
 DIALECTS: dict[str, Dialect] = {
-    module.DIALECT.name: module.DIALECT
-    for module in (
-        native_score,
-        native_compare,
-        openrlhf,
-        vllm_classify,
-        vllm_pooling,
-        sglang_classify,
-        verl,
-        slime,
-        llamafactory,
+    dialect.name: dialect
+    for dialect in (
+        native.SCORE,
+        native.COMPARE,
+        openrlhf.DIALECT,
+        vllm.CLASSIFY,
+        vllm.POOLING,
+        sglang_classify.DIALECT,
+        verl.DIALECT,
+        slime.DIALECT,
+        llamafactory.DIALECT,
     )
 }
 

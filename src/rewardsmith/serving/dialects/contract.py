@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rewardsmith.protocols import Router
 from rewardsmith.rendering.messages import RowFault, Turns, is_unread
 from rewardsmith.serving.engine import ModelInfo
-from rewardsmith.serving.refusals import ItemFault, Refusal
+from rewardsmith.serving.limits import ItemFault, Refusal
 from rewardsmith.types import Conversation, Message, with_tools
 
 

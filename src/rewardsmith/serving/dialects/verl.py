@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from rewardsmith.serving.dialects.contract import Ask, Dialect, RequestBody, Rewards, text
-from rewardsmith.serving.dialects.vllm_input import Usage, usage
+from rewardsmith.serving.dialects.vllm import Usage, usage
 
 
 class EmbeddingsRequest(RequestBody):

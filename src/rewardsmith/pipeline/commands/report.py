@@ -15,6 +15,15 @@ The texts of rows that an evaluation names by id: read again from where they cam
 An evaluation keeps rewards, not texts. They come from the benchmark's file or hub data set, from what Rewardsmith
 generates, or, for held-out pairs, from the sources in the run's spec. A row's text is shown only where its digest is
 the one that was scored; else the record says that the texts are not at hand.
+
+`rewardsmith report`: the records of a run and the texts of its rows → report.html, summary.md, the model card.
+
+    page = report_job(Path("runs/demo"), events)
+    page = report_job(Path("runs/demo"), events, against=Path("runs/last"))     with what changed since that run
+
+Evaluations keep no texts: they are read again from where they came from (`row_texts`). What cannot be found, a data set
+of the hub without network for instance, is a note on the page, never an error. `report.texts: false` in the spec, or
+`texts=False`, leaves all texts of users out.
 """
 
 from __future__ import annotations
@@ -26,6 +35,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from rewardsmith import report
 from rewardsmith.data.sources import Embedded, Intake, Role, open_source
 from rewardsmith.errors import RunDirectoryError, UserError
 from rewardsmith.evaluation import EvalRow, find_benchmark, pair_rows
@@ -40,12 +50,17 @@ from rewardsmith.evaluation.comparison import (
 from rewardsmith.evaluation.contract import row_digest
 from rewardsmith.evaluation.runner import RESULTS_FILE, ROWS_FILE
 from rewardsmith.pipeline.context import EMBEDDED, Resources
+from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
 from rewardsmith.records.comparison import BenchmarkComparison, ComparedModel, ComparisonRecord, FlippedRow
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RowResult
-from rewardsmith.records.files import guard_folder, read_record, write_json, write_text
+from rewardsmith.records.files import guard_folder, read_jsonl, read_record, write_json, write_text
+from rewardsmith.records.training import LabelNoiseRecord
+from rewardsmith.report import RowText, RowTexts
+from rewardsmith.report.card import RECORD, write_card
 from rewardsmith.report.markdown import section_page
 from rewardsmith.report.sections.comparison import comparison_section
+from rewardsmith.report.sections.rows import pair_place
 from rewardsmith.spec import SourceSpec, Spec, load_spec
 from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.types import Conversation, PreferencePair
@@ -357,3 +372,65 @@ def _row(line: str, where: str) -> RowResult:
 
 def _origin(folder: ComparedFolder, key: str) -> Origin:
     return Origin(_result(folder, key), folder.path if folder.run else None)
+
+
+_NOISE_FILE = "label_noise.json"
+COMPARED_ROWS = 5
+"""Flipped rows that a comparison with another run shows, each way."""
+
+
+def report_job(run: Path, events: Events, *, texts: bool | None = None, against: Path | None = None) -> Path:
+    """Write report.html and summary.md; returns the former.
+
+    Args:
+        texts: whether texts of users stand in them; None as the run's spec says.
+        against: another run or evaluation; what changed since is written to comparison.json first.
+
+    Raises:
+        UserError: there is no run, a record cannot be read, or the two share no rows.
+    """
+    if against is not None:
+        # dropped import
+
+        compare_job([against, run], events, seed=17, resamples=10_000, shown=COMPARED_ROWS, out=run)
+    if (run / MODEL / RECORD).is_file():
+        write_card(run / MODEL, run)
+    wanted = wants_texts(run) if texts is None else texts
+    return report.write_report(run, texts_of_run(run, events) if wanted else None)
+
+
+def texts_of_run(run: Path, events: Events) -> RowTexts:
+    """Texts of all evaluated rows and of the training pairs in doubt, as far as they are at hand."""
+    origins, wanted = [], set()
+    for file in sorted((run / "eval").glob(f"*/{RESULTS_FILE}")):
+        origins.append(Origin(read_record(file, BenchmarkResult), run))
+        rows = file.with_name(ROWS_FILE)
+        wanted |= {row["digest"] for row in read_jsonl(rows) if row.get("digest")} if rows.exists() else set()
+    rows_found, reasons = find_rows(wanted, origins, events) if wanted else ({}, [])
+    found = {
+        digest: RowText(text_of(row.prompt), tuple(map(text_of, row.chosen)), tuple(map(text_of, row.rejected)))
+        for digest, row in rows_found.items()
+    }
+    pairs, why = _pairs_in_doubt(run, events)
+    return RowTexts({**found, **pairs}, tuple(dict.fromkeys([*reasons, *why])))
+
+
+def _pairs_in_doubt(run: Path, events: Events) -> tuple[dict[str, RowText], list[str]]:
+    path = run / _NOISE_FILE
+    if not path.exists():
+        return {}, []
+    places = {(pair.file, pair.row, pair.id) for pair in read_record(path, LabelNoiseRecord).suspects}
+    try:
+        pairs = training_pairs(run, places, events)
+    except UserError as error:
+        return {}, [f"{error.where}: {error.problem}" if error.where else error.problem]
+    return {
+        pair_place(*where): RowText(text_of(pair.prompt), (text_of(pair.chosen),), (text_of(pair.rejected),))
+        for where, pair in pairs.items()
+    }, []
+
+
+def wants_texts(run: Path) -> bool:
+    """Whether the run's spec lets texts of users into its report."""
+    path = run / "spec.yaml"
+    return load_spec(path).report.texts if path.is_file() else True

@@ -1,4 +1,6 @@
-"""`POST /v1/compare`: responses to one prompt, ranked, with calibrated probabilities where the checkpoint has them.
+"""`POST /v1/score`: rewards of conversations, of responses to one prompt, or of rendered texts.
+
+`POST /v1/compare`: responses to one prompt, ranked, with calibrated probabilities where the checkpoint has them.
 
     P(i is preferred to j) = sigmoid((reward_i - reward_j) / temperature)
     P(i is the best)       = softmax(reward / temperature)_i         (Luce's rule, of which the first is a case)
@@ -14,11 +16,11 @@ The router is handed in (`protocols.Router`). A server without one answers as th
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from rewardsmith.bradley_terry import preference_probability
 from rewardsmith.protocols import Router
@@ -29,12 +31,128 @@ from rewardsmith.serving.dialects.contract import (
     Messages,
     RequestBody,
     Response,
+    Responses,
     Rewards,
+    conversation,
+    one_form,
     prompt_of,
     responses_to,
     side_of,
+    text,
 )
 from rewardsmith.types import Conversation, Decider, Decision, Fallback, Rewarded
+
+
+class Chat(RequestBody):
+    """A conversation with the tools that it may call."""
+
+    messages: Messages
+    tools: JsonObjects | None = None
+
+
+def _which(value: Any) -> str:
+    return "with_tools" if isinstance(value, dict | Chat) else "messages"
+
+
+OneConversation = Annotated[
+    Annotated[Messages, Tag("messages")] | Annotated[Chat, Tag("with_tools")], Discriminator(_which)
+]
+"""Messages, or an object of messages and tools."""
+
+
+class ScoreRequest(RequestBody):
+    """Exactly one of `conversations`, `prompt` with `responses`, and `texts`.
+
+    A conversation is a list of messages, or an object of `messages` and `tools`; `tools` beside them are those of all
+    conversations that name none. A response is a text, or messages that end with the assistant's. `texts` are rendered
+    already, special tokens written out. With `allow_missing` a conversation that cannot be scored gets null and a
+    reason; without it the request is refused.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra=one_form(("conversations",), ("prompt", "responses"), ("texts",), rendered="texts")
+    )
+
+    model: str | None = None
+    conversations: Annotated[list[OneConversation], Field(min_length=1, fail_fast=True)] | None = None
+    prompt: str | Messages | None = None
+    responses: Responses | None = None
+    texts: Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
+    tools: JsonObjects | None = None
+    allow_missing: bool = False
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.prompt is None) != (self.responses is None):
+            raise ValueError("prompt and responses belong together")
+        if sum(form is not None for form in (self.conversations, self.prompt, self.texts)) != 1:
+            raise ValueError("give exactly one of conversations, prompt with responses, and texts")
+        if self.texts is not None and self.tools:
+            raise ValueError("texts are rendered already: tools belong to conversations or a prompt")
+        return self
+
+
+class ScoreAnswer(BaseModel):
+    """Raw rewards in the order of the request. `cut` counts prompt tokens that the length policy took away.
+
+    Of an ensemble: `members` are the rewards that were combined, `spread` their standard deviations, `left_out` the
+    members that failed for some conversation (null in `members`).
+    """
+
+    model: str
+    identity: str
+    rewards: list[float | None]
+    tokens: list[int]
+    cut: list[int]
+    reasons: list[str]
+    members: dict[str, list[float | None]]
+    spread: list[float | None]
+    left_out: list[str]
+
+
+def read_score(request: ScoreRequest) -> Ask:
+    """The conversations of whichever form was used."""
+    return Ask(_conversations(request), request.model, request.allow_missing)
+
+
+def _conversations(request: ScoreRequest) -> list[Conversation]:
+    if request.conversations is not None:
+        chats = [one if isinstance(one, Chat) else Chat(messages=one) for one in request.conversations]
+        return [
+            conversation(one.messages, f"conversations[{index}]", one.tools or request.tools)
+            for index, one in enumerate(chats)
+        ]
+    if request.texts is not None:
+        return [text(one) for one in request.texts]
+    return responses_to(request.prompt or "", request.responses or [], request.tools)
+
+
+def write_score(request: ScoreRequest, rewards: Rewards) -> ScoreAnswer:
+    """Everything that is known."""
+    del request
+    return ScoreAnswer(
+        model=rewards.model,
+        identity=rewards.info.identity,
+        rewards=rewards.values,
+        tokens=rewards.tokens,
+        cut=rewards.cut,
+        reasons=rewards.reasons,
+        members=rewards.members,
+        spread=rewards.spread,
+        left_out=rewards.left_out,
+    )
+
+
+SCORE = Dialect(
+    name="score",
+    path="/v1/score",
+    summary="Rewards of conversations, of responses to one prompt, or of rendered texts",
+    request=ScoreRequest,
+    answer=ScoreAnswer,
+    read=read_score,
+    write=write_score,
+    example={"prompt": "What is 17 + 25?", "responses": ["42", "41"]},
+)
 
 
 class RoutedPair(BaseModel):
@@ -160,12 +278,12 @@ class CompareAnswer(BaseModel):
     routed: Routed | None = None
 
 
-def read(request: CompareRequest) -> Ask:
+def read_compare(request: CompareRequest) -> Ask:
     """One conversation for each response."""
     return Ask(responses_to(request.prompt, request.responses, request.tools), request.model)
 
 
-def write(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
+def write_compare(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
     """Rank, and say how sure the model is."""
     del request
     values = np.array(rewards.present)
@@ -196,7 +314,7 @@ def write(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
 
 async def settle(request: CompareRequest, rewards: Rewards, router: Router | None) -> CompareAnswer:
     """The ranking, and with `route: auto` the router's ruling."""
-    answer = write(request, rewards)
+    answer = write_compare(request, rewards)
     if request.route == "reward_model":
         return answer
     sides = [side_of(response, f"responses[{index}]") for index, response in enumerate(request.responses)]
@@ -210,14 +328,14 @@ def _softmax(values: Floats, temperature: float) -> Floats:
     return np.asarray(weights / weights.sum())
 
 
-DIALECT = Dialect(
+COMPARE = Dialect(
     name="compare",
     path="/v1/compare",
     summary="Responses to one prompt, ranked, with calibrated probabilities",
     request=CompareRequest,
     answer=CompareAnswer,
-    read=read,
-    write=write,
+    read=read_compare,
+    write=write_compare,
     settle=settle,
     example={"prompt": "What is 17 + 25?", "responses": ["42", "41"]},
 )

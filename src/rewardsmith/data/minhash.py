@@ -38,7 +38,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.overlap.words import CommonShingles, Hashes, ShingleSets, Words, shingle_sets, starts_of
+from rewardsmith.data.words import CommonShingles, Hashes, ShingleSets, Words, shingle_sets, starts_of
 
 Slots = NDArray[np.uint32]
 Bits = NDArray[np.uint32] | NDArray[np.uint16]
