@@ -293,18 +293,21 @@ class Stepper:
     tokens: int = 0
     kernels: dict[str, int] = field(default_factory=dict)
     before: TreeLayout | None = None
+    ahead: tuple[Any, list[Any]] = (None, [])
 
     def __post_init__(self) -> None:
         self.model.train()
         fused = {"fused": True} if self.device == "cuda" else {}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, weight_decay=0.0, **fused)
 
-    def step(self, pairs: Sequence[PairIds]) -> float:
-        """Forward, backward, clipping, AdamW; the mean Bradley-Terry loss."""
+    def step(self, pairs: Sequence[PairIds], following: Sequence[PairIds] = ()) -> float:
+        """Forward, backward, clipping, AdamW; the mean Bradley-Terry loss. `following` is laid out meanwhile."""
         loss = self.gradients(pairs)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.layout is not None and following:
+            self.ahead = (following, self.layout.cut(following, self.budget))
         return float(loss)  # a trainer that logs every step waits here, too
 
     def gradients(self, pairs: Sequence[PairIds]) -> Tensor:
@@ -328,7 +331,7 @@ class Stepper:
             self.tokens += inputs["input_ids"].numel()
             yield len(pairs), inputs
             return
-        for part in self.layout.cut(pairs, self.budget):
+        for part in self.ahead[1] if self.ahead[0] is pairs else self.layout.cut(pairs, self.budget):
             inputs = send_inputs(part.inputs(), self.device)
             row: TreeLayout | None = inputs.get("tree_layout")
             if row is not None and self.before is not None:
@@ -555,7 +558,7 @@ def timed_steps(
         if number == untimed:
             one.tokens = 0
         started = time.perf_counter()
-        one.step(batch)
+        one.step(batch, steps[(number + 1) % len(steps)])
         wait(run.device)
         if number >= untimed:
             took.append(time.perf_counter() - started)

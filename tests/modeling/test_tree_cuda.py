@@ -24,7 +24,9 @@ from test_tree_attention import (
 from torch import Tensor
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling import tree_attention, tree_cuda
+from rewardsmith.modeling import inference, tree_attention, tree_cuda
+from rewardsmith.modeling.layouts import choose_layout
+from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.token_tree import Pack, TreeLayout, pack_sequences
 from rewardsmith.modeling.tree_attention import dense_tree_attention
 from rewardsmith.modeling.tree_cuda import (
@@ -384,3 +386,64 @@ def forward(model: Any, pack: Pack) -> None:
     inputs.pop("reward_positions")
     with torch.no_grad():
         model.model(**inputs, use_cache=False)
+
+
+def test_rewards_read_a_pass_later_are_the_same_in_the_same_order():
+    """As a GPU is read: the next pass is begun before the one before it is waited for."""
+    model = install_reward_forward(make_model("qwen3")).eval()
+    layout = choose_layout("tree", model, 0)
+    texts = [np.arange(1, 5 + index, dtype=np.int32) for index in range(12)]
+    events: list[str] = []
+    model.register_forward_pre_hook(lambda *_: events.append("begun"))
+
+    def read(behind: int) -> list[tuple[list[int], list[float]]]:
+        events.clear()
+        found = []
+        for part, rewards in inference._passes(model, layout.batches(texts, 30), behind):
+            events.append("read")
+            found.append((part.indices, rewards.tolist()))
+        return found
+
+    at_once = read(0)
+    assert len(at_once) > 2
+    assert events == ["begun", "read"] * len(at_once)
+    assert read(1) == at_once
+    assert events == ["begun", *["begun", "read"] * (len(at_once) - 1), "read"]
+
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+
+
+@on_a_gpu
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(
+    ("kernel", "dtype", "values", "gradients"),
+    [("varlen", torch.bfloat16, 2e-2, 2e-2), ("flex", torch.bfloat16, 2e-2, 2e-2), ("flex", torch.float32, 1e-4, 1e-3)],
+)
+def test_the_kernels_of_a_gpu_equal_dense_float32(
+    kernel: str,
+    dtype: torch.dtype,
+    values: float,
+    gradients: float,
+    window: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Bounds relative to the norm: bfloat16 rounds to 1/256 = 4e-3, in queries, keys, weights and values."""
+    torch.set_float32_matmul_precision("highest")
+    monkeypatch.setenv(tree_cuda.KERNEL_VARIABLE, kernel)
+    for seed in range(3):
+        layout = random_layout(seed)
+        size = ((1, heads, len(layout), 64) for heads in (4, 2, 2))
+        draw = torch.Generator("cuda").manual_seed(seed)
+        inputs = [torch.randn(s, device="cuda", generator=draw).to(dtype).requires_grad_() for s in size]
+        exact = [part.detach().float().requires_grad_() for part in inputs]
+        out, _ = tree_attention.tree_attention(
+            torch.nn.Identity(), *inputs, None, 0.125, tree_layout=layout, sliding_window=window
+        )
+        assert layout.kernels == {kernel}
+        dense = dense_tree_attention(*exact, layout, 0.125, window=window)
+        assert (out.float() - dense).norm() <= values * dense.norm()
+        upstream = torch.randn(dense.shape, device="cuda", generator=draw)
+        ours = torch.autograd.grad(out, inputs, upstream.to(dtype))
+        for mine, true in zip(ours, torch.autograd.grad(dense, exact, upstream), strict=True):
+            assert (mine.float() - true).norm() <= gradients * true.norm()

@@ -49,7 +49,9 @@ def compute_rewards(
     """
     rewards = np.full(len(texts), np.nan)
     done = 0
-    for part, rewards_R in _passes(model, layout.batches(texts, token_budget)):
+    # A GPU is given the next part before the rewards of this one are waited for.
+    behind = 1 if next(model.parameters()).device.type == "cuda" else 0
+    for part, rewards_R in _passes(model, layout.batches(texts, token_budget), behind):
         rewards[part.indices] = rewards_R.numpy()
         done += len(part.indices)
         if keep is not None:
@@ -59,14 +61,12 @@ def compute_rewards(
     return rewards
 
 
-def _passes(model: Any, parts: Iterable[Part]) -> Iterator[tuple[Part, Tensor]]:
-    """Each part with its rewards on the host.
+def _passes(model: Any, parts: Iterable[Part], behind: int) -> Iterator[tuple[Part, Tensor]]:
+    """Each part with its rewards on the host, read `behind` parts later than the model was given it.
 
-    A GPU is given the next part before the rewards of this one are waited for: it computes while the next row is laid
-    out, and nothing is read from it but one copy a part. Elsewhere each part is handed on at once.
+    So a GPU computes while the next row is laid out, and nothing is read from it but one copy a part.
     """
     device = next(model.parameters()).device
-    behind = 1 if device.type == "cuda" else 0
     waiting: deque[tuple[Part, Tensor, Any]] = deque()
     before: TreeLayout | None = None
     for part in parts:

@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling.reward_head import reads_rewards_only, reward_rows, send
+from rewardsmith.modeling.reward_head import reads_rewards_only, send
 from rewardsmith.modeling.token_tree import Ints, Node, TreeLayout
 from rewardsmith.modeling.tree_calls import first_children, siblings
 
@@ -222,13 +222,13 @@ def varlen_attention(
     if not reads_rewards_only(module):
         plan = _on_device(layout, window, query.device, rewards=False)
         return _gather_and_call(query_THD, key_TKD, value_TKD, plan, scale, window, softcap, call)[None]
-    rows = reward_rows(layout, query.device)
-    plan = _on_device(layout, window, query.device, rewards=True)
+    device = query.device
+    plan = _on_device(layout, window, device, rewards=True)
     # Stretches are planned in the order of the row, rewards lie in the order of the leaves: the same, but for texts
     # that end inside a trunk.
     sorted_rows = layout.ask(
-        ("sorted reward rows", str(query.device)),
-        lambda row: send(torch.from_numpy(np.sort(row.reward_positions)), rows.device),
+        ("sorted reward rows", str(device)),
+        lambda row: send(torch.from_numpy(np.sort(row.reward_positions)), device),
     )
     out = _gather_and_call(
         query_THD.index_select(0, sorted_rows), key_TKD, value_TKD, plan, scale, window, softcap, call
