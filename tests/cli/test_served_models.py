@@ -138,6 +138,12 @@ FAULTS: dict[str, tuple[str, Callable[[LocalScorer], dict[str, Any]], str, str]]
         "a sigmoid is applied, and truncation: texts are cut",
         "problem_type",
     ),
+    "the middle is lost": (
+        "vllm",
+        lambda _: {"reads": lambda ids: ids if len(ids) < 150 else [*ids[:40], *ids[60:]]},
+        "truncation, or other positions (rope) there",
+        "rope_parameters",
+    ),
     "half precision": (
         "vllm",
         lambda _: {"gives": to_bfloat16},

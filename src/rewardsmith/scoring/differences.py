@@ -191,10 +191,9 @@ def _cut_in_front(case: _Case) -> Iterator[tuple[Rewards, Cause]]:
         yield case.scored(closed), _cut(f"texts are cut to their first {kept} tokens, the last of them EOS")
     if len(right) >= 3:
         # Which tokens are kept is not known, but that only long texts differ is.
-        yield (
-            case.served,
-            _cut(f"texts of up to {max(right)} tokens agree and those from {min(wrong)} tokens do not: cut"),
-        )
+        what = f"texts of up to {max(right)} tokens agree and those from {min(wrong)} on do not"
+        fix = "raise the server's longest text (vLLM: --max-model-len), and compare rope_parameters of both config.json"
+        yield case.served, Cause(f"{what}: truncation, or other positions (rope) there", fix)
 
 
 def _cut(what: str) -> Cause:
