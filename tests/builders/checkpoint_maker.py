@@ -23,13 +23,14 @@ def make_checkpoint(
     max_length: int = 200,
     over_length: OverLength = "drop",
     conversational: bool = True,
+    head_std: float = 0.3,
 ) -> Path:
-    """Save a reward model of `base` whose rewards have a spread of about 1."""
+    """Save a reward model of `base` whose rewards have a spread of about 1: `head_std` is for a width of 32."""
     spec = Spec(base_model={"id": str(base)})
     renderer = load_renderer(base, max_length=max_length, over_length=over_length, conversational=conversational)
     model = load_base(spec, base, renderer.tokenizer, seed=seed).eval()
     with torch.no_grad():
-        model.score.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(seed))
+        model.score.weight.normal_(std=head_std, generator=torch.Generator().manual_seed(seed))
     record = CheckpointRecord(
         rewardsmith_version=rewardsmith.__version__,
         base_model=str(base),
