@@ -182,3 +182,17 @@ def test_what_helps_is_called_a_fix() -> None:
     other = re.compile("(?i)(?<![a-z])m" + "end(s|ed|ing)?(?![a-z])")
     assert [str(path) for path in files if other.search(path.read_text(encoding="utf-8"))] == []
     assert other.search("how to " + "m" + "end it")
+
+
+def test_the_list_of_files_in_a_package_names_files_that_are_there() -> None:
+    source = Path(rewardsmith.__file__).parent
+    stale = []
+    for package in source.rglob("__init__.py"):
+        told = ast.get_docstring(ast.parse(package.read_text(encoding="utf-8"))) or ""
+        named = re.findall(r"^ *([a-z0-9_]+\.py)\b|(?<=[;(,:] )([a-z0-9_]+\.py)\b", told, flags=re.MULTILINE)
+        stale += [
+            f"{package.parent.relative_to(source)}: {name}"
+            for name in (one or other for one, other in named)
+            if not (package.parent / name).is_file()
+        ]
+    assert stale == []

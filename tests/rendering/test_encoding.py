@@ -210,7 +210,7 @@ def test_a_shared_beginning_is_encoded_once(monkeypatch):
 
 def test_what_is_remembered_has_a_limit(monkeypatch):
     encoder = Encoder.of(*BUILT["sentencepiece"])
-    monkeypatch.setattr("rewardsmith.rendering.encoding._ENCODING_REMEMBERED", 10)
+    monkeypatch.setattr("rewardsmith.rendering.encoding._CHARACTERS_KEPT", 10)
     for texts, kept in (
         (["abc", "de"], {"abc", "de"}),
         (["fgh", "abc"], {"abc", "de", "fgh"}),

@@ -2,16 +2,10 @@
 code.
 
     app.py             train and evaluate; the list of all commands
-    ending.py          errors, signals and full disks → one message and the exit code
-    terminal.py        text of others → text on a terminal; JSON on standard output
+    terminal.py        text of others → text on a terminal; JSON; progress; errors → one message and an exit code
     NAME.py            every other command, in a file of its name; NAME_tables.py prints its record
     options.py         what the commands share: options, and how a spec is read and a record printed
-    ensembles.py       how `score`, `serve` and `route` are given several models
-    live.py            progress: bars on a terminal, plain lines elsewhere
     tables.py          results, gates, outcome
-    analysis_lines.py  what stands beside a benchmark's scores
-    replicas.py        the spread over seeds and the learning curve as tables
-    formatting.py      numbers and verdicts
 
 Exit codes: 0 done and every gate passes; 1 a verdict is negative; 2 the spec, the data or the arguments cannot be used;
 70 a fault of the program; 130 interrupted; 141 nobody reads the output. torch is imported inside the commands that need

@@ -1,25 +1,20 @@
 """The data contract: sources in, tokenized pairs and the evidence about them out.
 
-prepare.py    the contract as a whole
-tokenize.py   one source → rows of token ids, rendered ahead; reading.py tells the progress
+prepare.py    the contract as a whole: source by source, rendered ahead, held out, checked
 sources.py    one source of the spec → pairs and rejected rows
+files.py      one file → numbered rows, a reader per format; the hub too
+columns.py    which column is which, and paths into what a column holds
 guess.py      which column of a file seems to be which, for `init`
-files.py      one file → numbered rows; formats.py has a reader per format; hub.py reads the hub
-columns.py    which column is which
-forms.py      one row → one preference pair; rendering/messages.py reads its turns
+forms/        one row → preference pairs, a file each way of writing a preference
 responses.py  one row → the conversations that are to be rewarded
-rows.py       what the checks see, and digests of texts
-store.py      the kept rows on disk; spool.py is the file underneath
-checks/       checks of one row
+checks.py     checks of one row; what they see of it, and digests of texts
 surveys/      what shows in the whole
+shortcuts/    what tells chosen from rejected without the prompt
 registry.py   all checks and surveys
-fix.py        the data without the rows that findings name
-findings.py   what they found → findings and the verdict
-split.py      holds out prompts
-share.py      a share of the training prompts, for learning curves
+minhash.py    texts that are nearly the same; words.py: their words and n-grams
 lengths.py    lengths in tokens
-overlap/      how texts overlap: near-duplicates and n-grams
-tokens/       what the survey of tokens watches while rows pass
+store.py      the kept rows on disk
+fix.py        the data without the rows that findings name
 """
 
 from rewardsmith.data.checks import Check, TokenizedPair, data_fingerprint

@@ -1,13 +1,11 @@
-"""The rows that the checks see, and the digests that say which texts are equal.
+"""The checks of one row: what they see of it, the digests that say which texts are equal, a function for each fault.
+
+The rows that the checks see, and the digests that say which texts are equal.
 
 keys = pair_keys(pair)           # of prompt, chosen and rejected: 16 bytes each
 words = halves(digests)          # digests as numbers, for sorting and for np.unique
 
 Checks of one row: a function each, with its explanation. `rewardsmith.data.registry` lists them.
-
-form.py      one row as read         → the row is left out
-texts.py     what stands in its texts  → the row is left out (NUL), or noted
-tokens.py    one row as token ids    → the row is left out
 
 What shows only in the whole is a survey (`rewardsmith.data.surveys`).
 

@@ -1,4 +1,6 @@
-"""Where something stands in a row: a column's name, or a path into what the column holds.
+"""How values are found in a row: paths into columns, and which column holds what. Used by every form.
+
+Where something stands in a row: a column's name, or a path into what the column holds.
 
     look = path_of("question.full_text", names)
     look(row)                    # None where nothing stands there
@@ -18,7 +20,7 @@ Known without a map: our own names, TRL's, OpenRLHF's (`input` for the prompt) a
 are called alike but for `chosen` and `rejected` and hold scores, or ranks (then the lower one is better); it never
 reaches the loss. Who labelled and which models answered is for the checks only.
 
-A name in the map may be a path (`forms/paths.py`), or null: nothing holds it, whatever a column is called.
+A name in the map may be a path (`path_of`), or null: nothing holds it, whatever a column is called.
 """
 
 from __future__ import annotations

@@ -4,12 +4,11 @@
     for scanned in scan_paths([Path("train.py")], applied): scanned.hits
     for fixed in fixes(scanned_files, applied): print(fixed.diff)
 
-rules.toml        what changed upstream, with versions and sources; rules.py reads it
-environment.py    versions and requirements of an interpreter
-scanning.py       files by kind: python_names.py (names_in_sight.py), shell.py (shell_words.py), yaml_files.py,
-                  notebooks.py → hits.py
-fixes.py          edits of spans, as a diff; import_edits.py, positions.py
-checkpoints.py    a model folder, from its files alone; chat_templates.py
+rules.toml        what changed upstream, with versions and sources
+rules.py          reads it; versions and requirements of an interpreter
+scanning.py       files by kind → hits; edits of spans, as a diff
+python.py         names in Python; shell.py: flags in commands
+checkpoints.py    a model folder, from its files alone
 
 No file here loads torch or transformers: an answer takes a fraction of a second.
 """

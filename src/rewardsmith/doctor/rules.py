@@ -1,4 +1,6 @@
-"""The rules of rules.toml as data: what upstream moved or removed, from which version on.
+"""What the doctor judges by: the rules, what a scanner gives back, and the installed versions.
+
+The rules of rules.toml as data: what upstream moved or removed, from which version on.
 
     rules = load_rules()
     here = applied_rules(rules, {"trl": "1.16.0", "openrlhf": "0.11.2"})     # [(rule, severity)] of these versions

@@ -1,4 +1,6 @@
-"""From rows and rewards to `results.json` and `rows.jsonl`: one function for every benchmark.
+"""What an evaluation leaves: its results and rows, and the evaluated sets of a run side by side.
+
+From rows and rewards to `results.json` and `rows.jsonl`: one function for every benchmark.
 
     score_rows(benchmark, rows, rewards, seed=…) → Evaluation(result, row_results)
 

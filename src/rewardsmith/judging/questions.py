@@ -1,4 +1,6 @@
-"""Questions to a judge: the material of a row, put into a prompt.
+"""What is asked of a judge and what its reply says: material, prompt files, the request, the strict reader.
+
+Questions to a judge: the material of a row, put into a prompt.
 
     ranking_question(prompt, conversation, answers)        labels A, B, C …: which is the best?
     pairwise_question(prompt, conversation, first, second)  labels A, B, and C for a tie

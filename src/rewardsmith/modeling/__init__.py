@@ -2,18 +2,15 @@
 
 loading.py          weights and adapters on disk → a model with one reward head
 weights.py          every weight from the files, or a refusal; stored.py: what the files hold, by their headers
+spellings.py        names and settings that transformers 4 and 5 write differently
+trainable.py        no dropout, no float16, adapters where they belong
 reward_head.py      where the reward is read
-inference.py        token ids → rewards; layouts.py, padded.py: how ids become batches
-checkpoint.py       `rewardsmith.json` and its golden rewards
-imports.py          checkpoints that other programs wrote
-exports.py          checkpoints for other programs
-averaging.py        weight averages; lineage.py: of whom
-paths.py            every way from a text to its reward; config_findings.py, config_faults.py: what misleads others
-sizes.py            counting parameters; shapes.py: and matrices, for a plan
+inference.py        token ids → rewards; layouts.py: how ids become batches
 regimes.py          models whose reward depends on neighbours: each text its own regime
-trainable.py        no dropout, no float16, adapters where they belong; flight.py: a try before training
-adapter.py          the token tree for a TRL script
-token_tree.py       texts as trees; tree_attention.py, tree_kernel.py, tree_calls.py: how a model attends to them
-tree_support.py     which models can; last_layer.py: only what rewards need
-quiet.py            silence for what upstream prints
+checkpoint.py       `rewardsmith.json` and its golden rewards
+exports.py          checkpoints for other programs
+averaging.py        weight averages, and of whom
+paths.py            every way from a text to its reward; faults.py: what misleads others, by the files alone
+shapes.py           parameters and matrices counted, for a plan
+token_tree.py       texts as trees; tree_attention.py, tree_calls.py, tree_cuda.py: how a model attends to them
 """

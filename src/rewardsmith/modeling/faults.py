@@ -1,4 +1,6 @@
-"""Settings of a reward model's `config.json` that make another program give another reward; plain values, no torch.
+"""Faults of a checkpoint that its files alone show: a misleading config, and what older versions did.
+
+Settings of a reward model's `config.json` that make another program give another reward; plain values, no torch.
 
     faults = config_faults(problem_type=None, num_labels=2, id2label={…}, pad=2, eos=2)
 

@@ -1,20 +1,12 @@
 """The only place where text becomes tokens. transformers is loaded when a tokenizer is, not before.
 
-loading.py         a tokenizer from the hub or a folder → Renderer
 messages.py        what files and requests hold → messages, with calls, tools and reasoning
-renderer.py        conversations → token ids, or the reason why there are none
+renderer.py        a tokenizer from the hub or a folder → Renderer: conversations → ids, or the reason for none
 ahead.py           pairs rendered by other processes while this one works on
-preparation.py     a tokenizer as it ships → the tokenizer of a reward model
-batch.py           template and tokenizer over a batch
-encoding.py        rendered texts → ids, what they share only once; words.py does so for words
+encoding.py        rendered texts → ids, what they share only once
 template.py        a chat template → one whose full conversations end with EOS
-special_tokens.py  EOS, BOS, and a pad token that is neither
-faults.py          what can be wrong with one rendered text
-length.py          what is cut from a text that is too long
-markers.py         texts that tokenizer or template would not take for content; control tokens in messages
+special_tokens.py  EOS, BOS, and a pad token that is neither; texts that would not be taken for content
 sandbox.py         chat templates in a process of their own, under limits
-unknown.py         what a tokenizer does with characters that it lacks
-dates.py           whether a template writes today's date
 upstream.py        the same conversations as RewardBench's own script renders them
 """
 

@@ -238,7 +238,7 @@ def _begins_at_spaces(part: dict[str, Any]) -> bool:
 
 
 # Characters of texts that are kept for the next batch: more than those of a chunk of pairs, which has about a million.
-_ENCODING_REMEMBERED = 4_000_000
+_CHARACTERS_KEPT = 4_000_000
 _PROBES = ("", " ", "a", " a ", "\n", "\n\nThe Loire.\n", "  two  spaces", "é信濃川🦀", "1234 5", "<|", "x\r\n\t")
 # What may stand left and right of a space: every kind of character that a tokenizer could treat in its own way.
 _BESIDE = (*"aZé川ー7١½.,'’(_-=/🦀…\u0301\u200d\ufeff\x00\x1c\n\t\u00a0\u3000", "'s", "")
@@ -302,12 +302,12 @@ class Encoder:
 
     def _remember(self, ids_of: dict[str, Ids], characters: int) -> None:
         """Keep the parts for the next batches, while they are not too long together."""
-        if self._characters + characters <= _ENCODING_REMEMBERED:
+        if self._characters + characters <= _CHARACTERS_KEPT:
             self._recent.update(ids_of)
             self._characters += characters
         else:
             self._characters = sum(map(len, ids_of))
-            self._recent = ids_of if self._characters <= _ENCODING_REMEMBERED else {}
+            self._recent = ids_of if self._characters <= _CHARACTERS_KEPT else {}
 
     def _parts(self, text: str) -> tuple[str, ...]:
         cut = text.rfind(self.opening) if self.opening else 0

@@ -1,4 +1,6 @@
-"""What escalations may cost: a share of the comparisons, calls a minute, money. Nothing is overspent.
+"""The hybrid router with what it stands on: budget, breaker, opinions, best of N, and labels for the next round.
+
+What escalations may cost: a share of the comparisons, calls a minute, money. Nothing is overspent.
 
     budget = Budget(BudgetLimits(share=0.2, calls_per_minute=60, cost=5.0), clock=time.monotonic)
     budget.saw()                                  # every comparison counts for the share
@@ -33,7 +35,7 @@ for its verdict; where it is down, too slow, or over its budget, the reward mode
 reason. At most `concurrency` comparisons are with the judge at a time. The deadline counts from `decide`, waiting
 included; with `patient` (a job over a file, which has no client that waits) only the judge's own time counts.
 
-The judge is a `protocols.Judge`; everything that decides is in `deciding.settle`, a pure function.
+The judge is a `protocols.Judge`; everything that decides is in `rules.settle`, a pure function.
 
 From rewards to what a reward model says of a comparison: margin, calibrated probability, spread. Pure.
 

@@ -17,11 +17,11 @@ because both are made of swap blocks. Ties has a formula of its own, under which
 (8 %) or below it. `bench/embedded_baselines.py` shows the numbers.
 
 blocks.py        swap blocks: four prompts whose right responses are wrong for each other
-factuality.py …  one module per subset: how its blocks are made, and a verifier that recomputes what is right
-facts.py, membership.py    what Factuality and Ties know
+facts.py         Factuality and Ties: what they know, how their blocks are made, what recomputes the right answer
+tasks.py         Math, Precise IF, Safety and Focus, likewise
 generator.py     all subsets together: pairs, rows in RewardBench 2's schema, warm-up texts
 files.py         the cache
-tokenizer.py, warm_up.py, base_model.py    the decoder (the only modules here that load torch)
+base_model.py    the decoder with its tokenizer (the only module here that loads torch)
 baselines.py     what length or words alone would score: the proof that the samples carry no giveaway
 """
 

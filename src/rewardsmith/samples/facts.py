@@ -1,4 +1,8 @@
-"""Factuality: one question from the fact table, four answers of the same kind, one of them true.
+"""The two subsets whose answers are facts: Factuality and Ties, with the tables that they ask about.
+
+In: a random stream and a part. Out: blocks, and what recomputes the right answer of each.
+
+Factuality: one question from the fact table, four answers of the same kind, one of them true.
 
 Held out: wordings. Every fact is trained, in three quarters of the wordings of its relation; it is asked in the rest.
 

@@ -1,4 +1,8 @@
-"""Math: worked arithmetic with small numbers; every wrong result is the right result of another question.
+"""The four subsets whose answers follow from the prompt alone: Math, Precise IF, Safety and Focus.
+
+In: a random stream and a part. Out: blocks, and what recomputes the right answer of each.
+
+Math: worked arithmetic with small numbers; every wrong result is the right result of another question.
 
 Two kinds of blocks take turns. In the one, four operations meet the same two numbers: the wrong results come from the
 wrong operation. In the other, four questions have results that lie close together: the wrong results are slips.

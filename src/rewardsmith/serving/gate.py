@@ -1,4 +1,6 @@
-"""Who may ask: a token as Bearer or as HTTP Basic, and the names under which this server may be addressed.
+"""What happens to a request around its route: who may ask, the body within its limits, errors, one log line.
+
+Who may ask: a token as Bearer or as HTTP Basic, and the names under which this server may be addressed.
 
     access = Access(tokens=("…",), hosts=frozenset({"rm.internal"}), addresses=True)
     access.check_host(headers); access.check_token(headers)          # Refusal 400, 401, 403, 421

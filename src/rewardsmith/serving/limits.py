@@ -1,4 +1,6 @@
-"""Every answer that is no answer: status, code, what is wrong and how to fix it, as one JSON shape.
+"""What the server accepts, and how it says no: limits, a body read within them, and every refusal.
+
+Every answer that is no answer: status, code, what is wrong and how to fix it, as one JSON shape.
 
     raise Refusal(413, "body_too_large", "the body has more than 4,194,304 bytes", limit=Limit("body_bytes", 4194304))
 

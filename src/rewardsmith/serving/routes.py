@@ -1,4 +1,6 @@
-"""The OpenAPI document, made from the dialects: what `GET /openapi.json` gives and what schemathesis tests.
+"""The table of paths, the requests and answers of each, and the OpenAPI document that is made of the table.
+
+The OpenAPI document, made from the dialects: what `GET /openapi.json` gives and what schemathesis tests.
 
 document = openapi_document(DIALECTS.values())
 

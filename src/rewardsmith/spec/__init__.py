@@ -2,17 +2,13 @@
 
 section.py       what sections share; types that carry a rule and its reason
 architecture.py  base model, adapter, policy, hardware
-data.py          sources, held-out pairs, length policy
-training.py      one epoch of Bradley-Terry, margin monitor
-openrlhf.py      the environment, launcher and ZeRO stage of the OpenRLHF backend
-evaluation.py    benchmarks, gates, export
-probes.py        bias probes: rows, limits, gates
+data.py          sources, held-out pairs, length policy; forms.py: how a source writes its preferences
+training.py      one epoch of Bradley-Terry, margin monitor, the OpenRLHF backend
+evaluation.py    benchmarks, probes, gates, export
 judging.py       the judge: endpoint, budget, prompts
 routing.py       the router: rules, target, budget, breaker
-tree.py          the root and its fingerprint
-loading.py       YAML and `--set`
-faults.py        errors with line, reason, did-you-mean
-starter.py       the commented spec that `rewardsmith init` writes
+tree.py          the root and its fingerprint; the commented spec that `rewardsmith init` writes
+loading.py       YAML and `--set`; errors with line, reason, did-you-mean
 """
 
 from rewardsmith.spec.architecture import (

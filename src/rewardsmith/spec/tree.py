@@ -1,4 +1,6 @@
-"""The root of the spec, and its fingerprint.
+"""The spec as a whole: its root, its fingerprint, and the commented file that `rewardsmith init` writes.
+
+The root of the spec, and its fingerprint.
 
     spec = load_spec(Path("spec.yaml"), ["training.learning_rate=2e-5"])
     spec.fingerprint()                 # of everything that decides the result

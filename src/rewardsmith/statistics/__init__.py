@@ -2,14 +2,10 @@
 
 In: row results, sums per independent unit, votes, counts, or a series in time. Out: intervals, p-values, a trend.
 
-    agreement.py     repeated labels: how often two agree, and what accuracy that leaves to a model
-    diversity.py     counts of kinds: how many equally frequent ones would be as varied
     intervals.py     one score: Wilson's interval, also at the effective size that a bootstrap over groups shows
-    bootstrap.py     sums over resampled units: rows, pairs of one prompt, a Ties id
-    paired.py        two scores on the same units: interval of the difference, McNemar's test; within a tolerance
-    selection.py     many scores on the same units: which is the best, and which may still be
-    corrections.py   many p-values: Holm
-    roc.py           one number, two kinds: how well it tells them apart
+    paired.py        two or many scores on the same units: differences, McNemar's test, Holm, which may be the best;
+                     repeated labels: how often two agree, and what accuracy that leaves to a model;
+                     one number, two kinds: how well it tells them apart
     trend.py         a noisy series of training steps
 
     rows that are independent, results in [0, 1]    wilson_interval, binomial_p_value

@@ -1,4 +1,6 @@
-"""Two scores on the same units: how large the difference is and how sure.
+"""Comparisons: two scores or many on the same units, two labels of one comparison, two kinds under one number.
+
+Two scores on the same units: how large the difference is and how sure.
 
     Difference.of(estimate, samples, units)    from a paired bootstrap: the difference under resampled units
     weighted_difference(parts, weights)        a weighted mean of independent differences

@@ -13,7 +13,7 @@
 | `transcript` | sides written as `Human: … Assistant: …`, ChatML … | transcripts.py |
 | `openai` | `input.messages`, `preferred_output`, `non_preferred_output` | here |
 
-What they share (prompt, system, history, context, tools, and how texts become messages) is in contract.py. published.py
+What they share (prompt, system, history, context, tools, and how texts become messages) is in form.py. published.py
 knows the public data sets, recognise.py the rest of what people write; doubts.py refuses a file that says something
 else than its form.
 """

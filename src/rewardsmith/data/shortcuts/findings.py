@@ -1,4 +1,6 @@
-"""The whole of it: from what was measured, and a sample of texts, to the record.
+"""The survey of shortcuts: measures while pairs pass, then sums up the record and says the findings in words.
+
+The whole of it: from what was measured, and a sample of texts, to the record.
 
 record = summarize(evidence, sample, seed=17)
 

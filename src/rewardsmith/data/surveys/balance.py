@@ -119,7 +119,7 @@ class Names:
 
 _NEARLY = 0.9  # chosen in nine of ten pairs or more, beyond chance
 _LEAST_SHARE = 0.05  # a model in fewer than one pair in twenty moves accuracy by less than 2.5 points
-_AUTHORS_SHOWN = 20
+_MODELS_SHOWN = 20
 
 
 def model_rates(chosen: Codes, rejected: Codes, prompts: Numbers, titles: list[str]) -> Models | None:
@@ -138,7 +138,7 @@ def model_rates(chosen: Codes, rejected: Codes, prompts: Numbers, titles: list[s
     pairs_of = np.bincount(np.concatenate([chosen, rejected]))
     rates = [
         _rate(titles[model], chosen == model, rejected == model, prompts)
-        for model in np.argsort(-pairs_of, kind="stable")[:_AUTHORS_SHOWN].tolist()
+        for model in np.argsort(-pairs_of, kind="stable")[:_MODELS_SHOWN].tolist()
         if pairs_of[model]  # a model that has only answered itself meets no other
     ]
     right = _rule_accuracy(chosen, rejected)

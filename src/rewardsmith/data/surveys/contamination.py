@@ -1,4 +1,6 @@
-"""Finds texts that hold a benchmark's prompt, whole or edited: an index of the prompts, searched by each text once.
+"""The survey of contamination, and the index of benchmark prompts that it searches.
+
+Finds texts that hold a benchmark's prompt, whole or edited: an index of the prompts, searched by each text once.
 
     index = BenchmarkIndex(words, groups)     # Q distinct prompts; the benchmark of each
     matches = index.search(texts)             # Words of T training prompts → Matches
@@ -27,7 +29,7 @@ Contamination: training prompts that hold prompts of the benchmarks that the spe
     survey.finish(table)                 # contaminated, and its numbers by benchmark and subset
 
 What a user asks is compared, as Tülu 3 does it, responses are not: a benchmark's responses are not in its training
-data's form, and a prompt that stands in the training data is enough to make a score too kind. `overlap.benchmark_index`
+data's form, and a prompt that stands in the training data is enough to make a score too kind. `BenchmarkIndex`
 says what counts. A benchmark prompt that several rows or benchmarks have is searched for once.
 """
 

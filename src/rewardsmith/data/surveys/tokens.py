@@ -246,7 +246,7 @@ class PrefixWatch:
         return all(self._renderer.text(pair.prompt + side).startswith(prompt) for side in (pair.chosen, pair.rejected))
 
 
-_UNKNOWN_SHOWN = 5
+_PIECES_SHOWN = 5
 
 
 class UnknownWatch:
@@ -297,11 +297,11 @@ class UnknownWatch:
         for field in ("prompt", "chosen", "rejected"):
             text = "\n".join(message.text for message in getattr(pair, field))
             parts = list(dict.fromkeys(unknown_parts(self._renderer.tokenizer, self._unknown, text)))
-            named = ", ".join(repr(part[:_UNKNOWN_SHOWN]) for part in parts[:_UNKNOWN_SHOWN])
+            named = ", ".join(repr(part[:_PIECES_SHOWN]) for part in parts[:_PIECES_SHOWN])
             if parts:
                 words.append(
                     f"{field}: {named}"
-                    + (f" and {len(parts) - _UNKNOWN_SHOWN} more" if len(parts) > _UNKNOWN_SHOWN else "")
+                    + (f" and {len(parts) - _PIECES_SHOWN} more" if len(parts) > _PIECES_SHOWN else "")
                 )
         return "; ".join(words)
 

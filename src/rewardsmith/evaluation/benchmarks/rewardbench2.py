@@ -217,7 +217,7 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     return BenchmarkRows(rows=rows, dataset=dataset, title="RewardBench 2" if official else table.title)
 
 
-def best_of_n_or_ties(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
+def tally_of_subset(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
     """The benchmark's rule for one subset; rewards chosen first, NaN where missing."""
     return tally(rows, rewards) if subset == TIES else best_of_n.tally(subset, rows, rewards)
 
@@ -289,7 +289,7 @@ REWARDBENCH2 = Benchmark(
     protocol=PROTOCOL,
     load=load_rows,
     subsets=SUBSETS,
-    tally=best_of_n_or_ties,
+    tally=tally_of_subset,
     baseline=baseline,
     average=equal_weights,
     details=details,

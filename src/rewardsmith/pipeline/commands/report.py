@@ -1,4 +1,6 @@
-"""`rewardsmith compare`: evaluations on disk → comparison.json, comparison.md.
+"""What turns records on disk into pages: `report` for a run, `compare` for several, and the texts that both show.
+
+`rewardsmith compare`: evaluations on disk → comparison.json, comparison.md.
 
     record = compare_job([Path("runs/a"), Path("runs/b")], events, out=Path("compared"))
 

@@ -196,13 +196,13 @@ def routing_block(record: RoutingRecord | None) -> Block | None:
                 ", ".join(f"{percent(one.accuracy.value)} at {percent(one.share)}" for one in record.points[::4]),
             ),
         ),
-        facts=tuple(_routing_facts(record)),
+        facts=tuple(_router_facts(record)),
         grids=(_grid(record),),
         source="routing/routing.json",
     )
 
 
-def _routing_facts(record: RoutingRecord) -> list[tuple[str, str]]:
+def _router_facts(record: RoutingRecord) -> list[tuple[str, str]]:
     rules = f" {record.combine} ".join(_rule(one.kind, one.below) for one in record.rules)
     judge = record.judge
     missing = sum(judge.missing.values())

@@ -472,7 +472,7 @@ def noise_plot(bands: Sequence[NoiseBand]) -> Markup:
     return drawing(_WIDTH, _HEIGHT, f"Labels against the model’s choice by its confidence, per cent: {spoken}", *parts)
 
 
-_REPLICAS_STATES: dict[str, State] = {"more data": "good", "flat": "warn", "falling": "bad"}
+_CURVE_STATES: dict[str, State] = {"more data": "good", "flat": "warn", "falling": "bad"}
 
 
 def variants_section(
@@ -558,7 +558,7 @@ def _learning_curve_block(record: LearningCurveRecord) -> Block:
     return Block(
         "Learning curve",
         reading=visible(record.statement, 1000),
-        state=_REPLICAS_STATES.get(record.verdict, "open"),
+        state=_CURVE_STATES.get(record.verdict, "open"),
         grids=(Grid(caption, columns, rows, titled=False, look="plain"),),
         lines=tuple(
             Sign("warn", f"share {point.fraction:g} has no scores: {visible(point.stopped)}")

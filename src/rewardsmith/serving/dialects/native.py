@@ -1,4 +1,6 @@
-"""`POST /v1/score`: rewards of conversations, of responses to one prompt, or of rendered texts.
+"""Our own two requests: `POST /v1/score` gives rewards, `POST /v1/compare` ranks responses.
+
+`POST /v1/score`: rewards of conversations, of responses to one prompt, or of rendered texts.
 
 `POST /v1/compare`: responses to one prompt, ranked, with calibrated probabilities where the checkpoint has them.
 
@@ -6,7 +8,7 @@
     P(i is the best)       = softmax(reward / temperature)_i         (Luce's rule, of which the first is a case)
 
 The temperature is the checkpoint's calibration (`rewardsmith.json`). Without one there are no probabilities: null.
-With `route: auto` a judge decides what the reward model is not sure of (`routed.py`); the ranking stays the model's.
+With `route: auto` a judge decides what the reward model is not sure of; the ranking stays the model's.
 
 The part of `POST /v1/compare` with `route: auto`: who decided, why, and what it cost.
 

@@ -1,4 +1,6 @@
-"""What vLLM's `/classify` and `/pooling` have in common: rendered text under `input`, or a chat under `messages`.
+"""vLLM's two ways of asking for a reward: `POST /classify` and `POST /pooling`, in one file because they read alike.
+
+What vLLM's `/classify` and `/pooling` have in common: rendered text under `input`, or a chat under `messages`.
 
 The reward is raw whatever `use_activation` says: a checkpoint of ours says `problem_type: "regression"`, for which
 vLLM's activation changes nothing either.
