@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -259,3 +260,20 @@ def test_memory_of_a_row_of_60_mb_and_of_a_bomb(tmp_path: Path) -> None:
         said, peak = done.stdout.splitlines()
         assert says in said
         assert int(peak) < 400  # MiB
+
+
+@pytest.mark.parametrize("name", ["pipe.py", "pipe.jinja", "pipe.jsonl", "pipe.json"])
+def test_a_pipe_blocks_nobody_and_a_device_is_not_read(name: str, tmp_path: Path) -> None:
+    """Nothing writes into the pipe: whoever opened it would wait for ever."""
+    from rewardsmith.doctor.scanning import scan_file
+    from rewardsmith.judging.questions import load_prompts
+    from rewardsmith.records.files import read_jsonl
+    from rewardsmith.spec import JudgePrompts
+
+    os.mkfifo(tmp_path / name)
+    for path in (tmp_path / name, Path("/dev/zero")):
+        assert scan_file(path, ()).unreadable == "it is no regular file"
+        with pytest.raises(RunDirectoryError, match="it is no regular file"):
+            list(read_jsonl(path))
+        with pytest.raises(SpecError, match="it is no regular file"):
+            load_prompts(JudgePrompts(pairwise=str(path)))

@@ -35,7 +35,7 @@ from rewardsmith.doctor.python import scan_python
 from rewardsmith.doctor.rules import Applied, Hit, apply_edits, line_of
 from rewardsmith.doctor.shell import scan_shell
 from rewardsmith.errors import UserError
-from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.bounded import BeyondLimitError, parse_json, read_bounded
 
 _SHELL_CELL = re.compile(r"%%(bash|sh|script)\b[^\n]*")
 _OTHER_CELL = re.compile(r"%%(html|javascript|js|latex|markdown|svg|writefile|perl|ruby|cython)\b")
@@ -154,11 +154,13 @@ def scan_file(path: Path, applied: Sequence[Applied]) -> Scanned:
     try:
         if path.stat().st_size > _LARGEST:
             return Scanned(path, unreadable="larger than a script is (5 MB)")
-        text = path.read_bytes().decode("utf-8")
+        text = read_bounded(path, _LARGEST).decode("utf-8")
     except UnicodeDecodeError as error:
         return Scanned(path, unreadable=f"not UTF-8 text (byte {error.start})")
     except OSError as error:
         return Scanned(path, unreadable=error.strerror or str(error))
+    except BeyondLimitError as error:  # a pipe would block, a device never end
+        return Scanned(path, unreadable=str(error))
     return scan_text(path, text, applied)
 
 

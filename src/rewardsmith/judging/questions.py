@@ -49,7 +49,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rewardsmith.errors import SpecError
-from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.bounded import BeyondLimitError, parse_json, read_bounded
 from rewardsmith.spec import JudgePrompts, JudgeSpec
 from rewardsmith.spec.section import nearest
 from rewardsmith.types import Conversation
@@ -106,9 +106,13 @@ def _built_in(kind: Kind) -> Prompt:
 def _own(kind: Kind, path: str) -> Prompt:
     field = f"judge.prompts.{kind}"
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        text = read_bounded(Path(path)).decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"{path!r} cannot be read: it is not UTF-8 text", where=field, fix="save the prompt as UTF-8"
+        ) from error
+    except (OSError, BeyondLimitError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SpecError(
             f"{path!r} cannot be read: {reason}", where=field, fix="name a prompt file, or leave the line out"
         ) from error

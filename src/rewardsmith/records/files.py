@@ -230,6 +230,10 @@ def read_jsonl(path: Path, *, growing: bool = False) -> Iterator[dict[str, Any]]
         RunDirectoryError: the file cannot be read, or a line is no object.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would block, a device never end
+            raise RunDirectoryError(
+                "cannot be read: it is no regular file", where=str(path), fix="run the stage that writes it again"
+            )
         with path.open("rb") as handle:
             for number, line in enumerate(iter(lambda: handle.readline(RECORD_SIZE), b""), start=1):
                 try:

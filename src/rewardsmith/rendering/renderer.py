@@ -47,6 +47,7 @@ from typing import Any, Literal, cast
 from rewardsmith.errors import DataError, RenderingError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.protocols import Progress
+from rewardsmith.records.bounded import BeyondLimitError, read_bounded
 from rewardsmith.records.checks import RenderingRecord
 from rewardsmith.rendering.encoding import Encoder, Ids, cut_prompt, encode, excess, too_long
 from rewardsmith.rendering.sandbox import apply_template, template_texts, together_or_alone
@@ -721,8 +722,8 @@ def _added_in(file: Path) -> str:
 
 def _read_template(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bounded(path).decode("utf-8").replace("\r\n", "\n")  # as transformers reads it
+    except (OSError, UnicodeDecodeError, BeyondLimitError) as error:
         raise RenderingError(
             f"the chat template cannot be read: {error}", where=str(path), fix="name a Jinja file in UTF-8"
         ) from error

@@ -24,7 +24,7 @@ from rewardsmith.errors import DataError
 from rewardsmith.evaluation.rows import plain_text
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.reward_head import reads_one_token
-from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.bounded import parse_json, read_bounded
 from rewardsmith.records.scoring import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer
 from rewardsmith.rendering.encoding import encode, shared_prefix
@@ -96,7 +96,7 @@ def _one_object(path: Path) -> list[tuple[int, dict[str, Any]]] | None:
     if path.suffix != ".json":
         return None
     try:
-        content = parse_json(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(read_bounded(path).decode("utf-8-sig"))
     except (OSError, ValueError):
         return None  # read_rows says what is wrong with it
     return [(1, content)] if isinstance(content, dict) else None
