@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,19 +32,22 @@ CHOICE = {"message": {"content": "[[A]]"}}
 
 
 @contextmanager
-def answering(status: int, content: str, headers: dict[str, str] | None = None) -> Iterator[tuple[str, list[Any]]]:
+def answering(
+    status: int, content: str | bytes, headers: dict[str, str] | None = None
+) -> Iterator[tuple[str, list[Any]]]:
     """A server in this process that gives one answer to everything; its URL, and the headers that it was sent."""
     seen: list[Any] = []
+    raw = content if isinstance(content, bytes) else content.encode()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             seen.append(dict(self.headers))
             self.send_response(status)
-            for name, value in {"content-length": str(len(content.encode())), **(headers or {})}.items():
+            for name, value in {"content-length": str(len(raw)), **(headers or {})}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content.encode())
+            self.wfile.write(raw)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -322,6 +328,25 @@ def test_an_answer_is_read_so_far_and_no_further(monkeypatch: pytest.MonkeyPatch
     assert (found.problem, found.again) == ("answers 500, and more than 0 MiB", False)
     with answering(200, json.dumps({"choices": [CHOICE], "fill": "x" * 40_000})) as (url, _):
         assert call(url) == Reply("[[A]]", -1, -1)
+
+
+def test_an_answer_that_is_compressed_against_our_request_is_inflated_so_far_and_no_further() -> None:
+    gzipped = {"content-encoding": "gzip"}
+    whole = gzip.compress(json.dumps({"choices": [CHOICE]}).encode())
+    with answering(200, whole, gzipped) as (url, _):
+        assert call(url) == Reply("[[A]]", -1, -1)
+    with answering(200, zlib.compress(gzip.decompress(whole)), {"content-encoding": "deflate"}) as (url, _):
+        assert call(url) == Reply("[[A]]", -1, -1)
+    with answering(200, whole[:4] + b"?" + whole[5:20], gzipped) as (url, _):
+        assert call(url) == Reply("", -1, -1)
+    bomb = gzip.compress(b"[" * 80_000_000, 6)
+    with answering(200, bomb, gzipped) as (url, _):
+        tracemalloc.start()
+        try:
+            assert call(url) == Reply("", -1, -1)
+            assert tracemalloc.get_traced_memory()[1] < 60_000_000
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

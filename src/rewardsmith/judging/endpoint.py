@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -189,15 +190,22 @@ class _TooLong(Exception):  # noqa: N818 - caught above
 
 
 async def _bounded(response: Any) -> None:
-    """Let the body of an answer be read no further than `MOST_BYTES`."""
+    """Let the body of an answer be read no further than `MOST_BYTES`, and inflate it here where it was compressed
+    against our request: httpx inflates what it is given whole, a thousandfold."""
     inner = response.stream
+    compressed = response.headers.pop("content-encoding", "identity").strip().lower() in ("gzip", "x-gzip", "deflate")
     # httpx wants a stream of its own class; which httpx the SDK brings depends on its version
     base = next(kind for kind in type(inner).__mro__ if kind.__name__ == "AsyncByteStream")
 
     class Bounded(base):  # type: ignore[misc, valid-type]
         async def __aiter__(self) -> AsyncIterator[bytes]:
             size = 0
-            async for part in inner:
+            inflater = zlib.decompressobj(wbits=47) if compressed else None  # 47: gzip or zlib, as its header says
+            async for raw in inner:
+                try:
+                    part = inflater.decompress(raw, MOST_BYTES + 1) if inflater else raw
+                except zlib.error as error:
+                    raise ValueError(f"the answer is compressed and damaged: {error}") from error
                 size += len(part)
                 if size > MOST_BYTES:
                     raise _TooLong(response.status_code)
