@@ -219,6 +219,36 @@ def test_torch_takes_the_call_as_we_make_it(monkeypatch: pytest.MonkeyPatch, win
     assert (given["max_q"], given["max_k"]) == plan_varlen(layout, window).longest
 
 
+def test_torch_2_11_shares_no_keys_and_2_10_has_no_windows(monkeypatch: pytest.MonkeyPatch):
+    """By the signatures of those versions: key heads are repeated for 2.11, and 2.10 is not used."""
+    from torch.nn.attention import varlen
+
+    layout, seen = random_layout(0), []
+
+    def of_2_11(
+        query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, return_aux=None, scale=None, window_size=(-1, -1)
+    ):
+        del value, cu_seq_q, cu_seq_k, max_q, max_k, return_aux
+        seen.append((key, scale, window_size))
+        return query
+
+    def of_2_10(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
+        raise AssertionError("not to be called")
+
+    plan = to_tensors(plan_varlen(layout), "cpu")
+    query, key = torch.randn(len(layout), 6, 8), torch.randn(len(plan.keys), 2, 8)
+    monkeypatch.setattr(varlen, "varlen_attn", of_2_11)
+    call, caps = tree_cuda._torch_varlen()
+    assert call is not None
+    assert not caps
+    call(query, key, key, plan, 0.25, 7, None)
+    ((given, scale, window),) = seen
+    assert (scale, window) == (0.25, (6, 0))
+    assert [bool((given[:, head] == key[:, head // 3]).all()) for head in range(6)] == [True] * 6
+    monkeypatch.setattr(varlen, "varlen_attn", of_2_10)
+    assert tree_cuda._torch_varlen()[0] is None
+
+
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Models on the CPU take the CUDA path, with the reference for a kernel; returns what each layer took."""
