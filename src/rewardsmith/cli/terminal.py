@@ -7,7 +7,7 @@
     say_json(text)   JSON for a program; still JSON where the stream is not UTF-8
     Table            rich's, with every cell on one line
 
-Names of files, models and subsets, replies of judges and messages of libraries come from whoever wrote them. None of
+Names of files, models and subsets, replies of judges and messages of libraries are written by others. None of
 them is markup here. Control characters (ESC moves the cursor, recolours, renames the window) and characters that turn
 the direction of writing or hide are written out, as `\x1b`. What the stream's encoding lacks is written out as well.
 Keys and tokens, which endpoints and libraries like to quote, are taken out (`addresses.redacted`).

@@ -22,7 +22,7 @@ Checks of one row as read: is it a preference pair at all? A row that fails is l
 
 Most of these faults are found by the reader (`forms`, `messages`); here they get their explanation.
 
-Checks of what stands inside the texts of a row: characters that nobody wrote, and differences that nobody sees.
+Checks of what stands inside the texts of a row: stray characters and invisible differences.
 
 A text with NUL is binary data or a wrong encoding, and programs cut it there: the row is left out. All other rows stay:
 their texts can be read, and whether a stray character or a difference in layout matters is for the owner to say.
@@ -373,7 +373,7 @@ def _replaced(text: str) -> str:
 
 
 def _mojibake(text: str) -> str:
-    """Looks like mojibake to ftfy, and ftfy can fix it: either alone cries wolf at rare scripts and signs."""
+    """Looks like mojibake to ftfy, and ftfy can fix it: either test alone flags rare scripts and signs."""
     if text.isascii() or not _looks_bad(_neighbourhoods(text)):
         return ""
     for line in islice(filter(_looks_bad, text.split("\n")), _LINES):

@@ -238,7 +238,7 @@ def _settings(files: _Files) -> Iterator[DoctorFinding]:
 
 
 def _tokenizer_pad(files: _Files) -> Iterator[DoctorFinding]:
-    """A tokenizer that pads with EOS hides the last token from whoever masks by id."""
+    """A tokenizer that pads with EOS hides the last token from programs that mask by id."""
     pad, eos = (_token(files.tokenizer_config.get(name)) for name in ("pad_token", "eos_token"))
     if pad and pad == eos and (files.is_reward_model or files.adapter):
         yield _finding(

@@ -16,8 +16,8 @@ Old keys in configuration files of TRL, accelerate, verl, vLLM, and commands ins
 
     hits = scan_yaml(text, applied)            # raises yaml.YAMLError
 
-Whose file it is, its own keys tell; a file that nobody claims has only its commands looked at. Keys are read by their
-place, so `reward_model.strategy` is one thing and `strategy` another.
+The keys of a file tell which program it is for; in any other file only the commands are looked at. Keys are read by
+their place, so `reward_model.strategy` is one thing and `strategy` another.
 """
 
 from __future__ import annotations

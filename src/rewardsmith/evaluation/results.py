@@ -99,7 +99,7 @@ def score_rows(
         held_out: these are the spec's own held-out pairs.
         others: name → rewards of a simpler scorer, in the shape of `rewards`; what it reaches stands in each subset's
             `extra_baselines`.
-        reasons: one mapping a row, why its missing rewards are missing; none at all where nobody knows.
+        reasons: one mapping a row, why its missing rewards are missing; none at all where no reason is known.
         rendering: by which protocol text became tokens, for the record.
 
     Raises:

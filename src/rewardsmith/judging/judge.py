@@ -356,7 +356,7 @@ class LanguageModelJudge:
             off |= {dropped}
 
     def _give_up(self, failure: Failure | None) -> None:
-        """An endpoint that has answered nobody, and takes no form of a request, is told to its user."""
+        """Report an endpoint that has rejected every request, in every form."""
         if failure and unsuitable(failure) and not too_long(failure) and not self.client.answered:
             self.client.refuse(refusal(self.spec, failure))
 

@@ -185,7 +185,7 @@ def _saved_ids(tokenizer: Any, conversation: Conversation) -> Ids:
 
 
 def _saved_pad(case: Verified) -> int | None:
-    """The pad id that the folder's configuration names; an adapter is given ours by whoever loads it."""
+    """The pad id that the folder's configuration names; an adapter gets ours when it is loaded."""
     if hasattr(case.model, "peft_config"):
         return case.opened.renderer.pad_token_id
     pad = load_config(case.opened.folder).get_text_config().pad_token_id

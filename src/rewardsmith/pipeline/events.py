@@ -1,4 +1,4 @@
-"""What a long job tells whoever is watching: the command line draws it, tests collect it, a notebook may ignore it.
+"""What a long job says while it works: the command line draws it, tests collect it, a notebook may ignore it.
 
 What a run tells its watcher, left in the run directory as well, so that `rewardsmith open` can follow it.
 

@@ -183,7 +183,7 @@ def _states_devices(hardware: HardwareSpec) -> bool:
 
 
 def _assumed(hardware: HardwareSpec) -> Machine:
-    """A GPU that nobody named: the one of the table whose memory is nearest to the stated one."""
+    """A GPU without a name in the spec: the one of the table whose memory is nearest to the stated one."""
     wanted = hardware.memory_gib or 80.0
     name = min(
         ACCELERATORS, key=lambda known: (abs(ACCELERATORS[known].memory_gib - wanted), ACCELERATORS[known].tflops)

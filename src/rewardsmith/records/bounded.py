@@ -4,8 +4,8 @@
     read_bounded(path, limit)     → bytes      OSError, ValueError: no regular file, or larger
     inflated(handle, size)        → a file     of a gzip file; ValueError where it expands like a bomb
 
-A million brackets crash whoever walks them; two megabytes of gzip are two gigabytes. YAML is in `bounded_yaml.py`;
-lengths of texts are the business of who reads rows (`data/files.py`).
+A million nested brackets crash a recursive reader; two megabytes of gzip can hold two gigabytes. The lengths of texts
+are limited where rows are read (`data/files.py`).
 
 YAML of others within bounds: a few hundred bytes of aliases can stand for millions of nodes.
 

@@ -141,7 +141,7 @@ class _Helper:
         return self._copy.render_pairs(pairs, places=places)
 
     def stop(self) -> None:
-        """Kill the process, whatever it does; its thread finds it gone."""
+        """Kill the process, whatever it does; its thread gets EOF."""
         self._stopped = True
         if self._process is not None:
             self._process.kill()

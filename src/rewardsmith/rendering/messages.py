@@ -74,7 +74,7 @@ class Turns:
         """Messages of one field, ours among them; a single message counts as a list of one.
 
         Raises:
-            RowFault: the field is missing, is not text, or has a role or a key that nobody knows.
+            RowFault: the field is missing, is not text, or has an unknown role or key.
         """
         turns = [value] if isinstance(value, dict | Message) else value
         if not isinstance(turns, list | tuple):

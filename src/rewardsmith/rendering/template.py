@@ -4,9 +4,9 @@
     closed = close_template(template, eos="<|im_end|>", bos=None, closing="openrlhf")      # as another trainer did it
     is_closed(closed)        # True: never rewritten twice
 
-The saved template is the definition: whoever sees only the tokenizer (TRL's GRPO, vLLM's `messages`, RewardBench's
-script) gets the ids that training saw. The original template is kept whole inside a Jinja `set` block; what it writes
-is captured and only its end is fixed:
+The saved template is the definition: programs that load only the tokenizer (TRL's GRPO, vLLM's `messages`,
+RewardBench's script) get the ids that training saw. The original template is kept whole inside a Jinja `set` block;
+what it writes is captured and only its end is fixed:
 
 - it ends with EOS and whitespace follows (ChatML's newline): the whitespace goes;
 - it does not end with EOS (Gemma, Llama 3 with another EOS, plain text): EOS is appended. Nothing is stripped, because

@@ -1,4 +1,4 @@
-"""The model card: `README.md` beside the weights, for whoever finds the model without its run directory.
+"""The model card: `README.md` beside the weights, for readers who find the model without its run directory.
 
     text = model_card(read_card_source(model, run, repository="org/helpful-rm"))
     path = write_card(run / "model", run)             README.md in the checkpoint, of a repository that has no name yet
@@ -15,7 +15,7 @@ Every sentence comes from a record of the run. Where nothing was measured the ca
 How to load a checkpoint, in a model card: Python that runs, with the template, and what not to do.
 
 The blocks end by computing a reward that the checkpoint records (a golden conversation, a fixed text of this project)
-and comparing: whoever loads it wrongly is told.
+and comparing: a wrong way to load it ends in an error.
 
 The head of a model card: the YAML that the Hugging Face hub reads, with a result for every subset in `model-index`.
 

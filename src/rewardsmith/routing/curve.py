@@ -42,7 +42,7 @@ predicted by the mean of these over what is kept, plus the judge's part: its sta
 then each pair's result, pair by pair; it holds the whole curve at once: mean ± c · standard deviation, with c the 95 %
 quantile of the largest deviation anywhere on the curve.
 
-Whether a reward model's doubt is worth routing on, in words. Pure.
+Whether routing on a reward model's doubt beats random escalation at equal cost, in words. Pure.
 
     found = weigh(points, advantage, gain)       # .verdict, .statement
 

@@ -190,7 +190,7 @@ def _plain(value: Any) -> Any:
 
 
 Note = Callable[[str], None]
-"""Receives one line for whoever is watching."""
+"""Receives one line of progress."""
 
 
 class CachedScorer:

@@ -5,9 +5,9 @@
 An error of the program is logged with its type and where it was raised; its message is left out, since tokenizers and
 templates quote what they were given.
 
-Nobody waits for whoever reads the log: lines go to a thread that writes them, through a queue of `_LINES`. What finds
-the queue full is dropped and counted, and the count is logged when there is room again (`dropped_lines`). While the
-server runs, `sys.stderr` is such a stream for everybody: a warning of a library would wait as well.
+Requests never wait for the reader of the log: lines go to a thread that writes them, through a queue of `_LINES`. What
+finds the queue full is dropped and counted, and the count is logged when there is room again (`dropped_lines`). While
+the server runs, `sys.stderr` is such a stream for everybody: a warning of a library would wait as well.
 """
 
 from __future__ import annotations

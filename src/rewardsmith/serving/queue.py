@@ -132,7 +132,7 @@ class Admission:
                 self.leave(waiter.items, waiter.size)  # room was given in the same moment
             elif waiter in self._line:
                 self._line.remove(waiter)
-                self.leave(0, 0)  # whoever stands behind may be smaller
+                self.leave(0, 0)  # a smaller request behind may fit
             if isinstance(error, TimeoutError):
                 raise self._full() from None
             raise
@@ -312,7 +312,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What one batch was, for whoever counts. `received` tokens were asked for, `computed` after sharing prefixes."""
+    """What one batch was, for metrics. `received` tokens were asked for, `computed` after sharing prefixes."""
 
     conversations: int
     received: int

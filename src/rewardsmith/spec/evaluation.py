@@ -4,7 +4,7 @@ The registry of probes is here: code → the address of its `Probe`, by kind and
 a probe, and a wrong name is refused, before any code of `evaluation` is loaded. A new probe is a `Probe` there and a
 line here.
 
-Layer 4 of the spec: benchmarks, gates, and what leaves the house.
+Layer 4 of the spec: benchmarks, gates, export.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class LabelNoiseSpec(Section):
     suspects: int = Field(100, ge=0)
     """Suspected labels that are listed, the most probable first. 0: labels are not looked at."""
     rescore: int = Field(1000, ge=0)
-    """Of the worst candidates, so many are asked again with the trained model before they are ranked. 0: none."""
+    """Candidates to re-score with the trained model before they are ranked, the worst first. 0: none."""
 
 
 class EvaluationSpec(Section):
@@ -284,7 +284,7 @@ def _check_threshold(key: str, benchmark: str, subset: str, threshold: float) ->
 
 
 class ExportSpec(Section):
-    """The checkpoint that leaves the house gives raw rewards."""
+    """What an exported checkpoint says of its rewards; the rewards themselves are raw."""
 
     normalize_rewards: bool = False
     """Raw rewards. True only with `required_by` and `formula`; even then mean and std are recorded, never applied."""

@@ -85,7 +85,7 @@ def deal(parts: list[Part], processes: int) -> list[list[Part | None]]:
 MICRO_BATCH_TOKENS = {"cpu": 2048}
 """Tokens of a micro-batch that a device computes fastest: on a CPU its activations then stay in the cache.
 
-On a GPU the planner's memory formula says how many fit (`planning.backend.auto_tokens`); 16,384 where nobody asked it.
+On a GPU the planner's memory formula says how many fit (`planning.backend.auto_tokens`); 16,384 without a planner.
 """
 
 # What may change without changing the weights: a killed run resumes and a finished one is not trained again.

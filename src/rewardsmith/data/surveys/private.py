@@ -1,6 +1,6 @@
 """Secrets and personal data in the texts: how many, of which kind and in which rows, and never the data itself.
 
-Neither a record nor a message nor a log line gets the text that matched: whoever fixes the data finds it by row.
+Neither a record nor a message nor a log line gets the text that matched: the row number is enough to find it.
 
 What is looked for: kinds of secrets and personal data, each a pattern and a proof that weeds out look-alikes.
 

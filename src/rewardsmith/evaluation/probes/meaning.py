@@ -217,7 +217,7 @@ HARMFUL_COMPLIANCE = Probe(
     kind="destroyed",
     title="Compliance with a harmful request",
     meaning="The response complies, where the good response refuses: it is the row's own worse response.",
-    why="The policy learns to comply with anything; whoever asks for harm gets it.",
+    why="The policy learns to comply with any request, harmful ones included.",
     edit=_harmful_compliance,
 )
 

@@ -19,8 +19,8 @@ The gates of a spec over one evaluation: for a checkpoint that was trained elsew
 
     verdict = gate_evaluation(spec, "rewardbench2", "rows.jsonl", result, Path("results"))
 
-Only what the spec asks of this benchmark counts; what it asks of others, of held-out pairs and of probes is not this
-evaluation's to answer. `gates.json` and `summary.md` appear beside `results.json`.
+Only what the spec asks of this benchmark counts; gates on other benchmarks, held-out pairs and probes are ignored.
+`gates.json` and `summary.md` appear beside `results.json`.
 """
 
 from __future__ import annotations
