@@ -24,7 +24,7 @@ A file has sections, each under a line of its own: `--- system ---`, `--- user -
 double braces are filled in once, so that braces in the material stay what they are. The files of this project lie in
 `prompts/`; a user's own takes the place of one. A prompt is known by the SHA-256 of its file.
 
-What a reply says: strict. What is not surely a verdict is None, and then missing; it never becomes a score.
+What a reply says: strict. An ambiguous reply is None and counts as missing; it never becomes a score.
 
     read_labels(question, reply, form)   → probability of each label, None where it cannot be read
     read_rating(question, reply, form)   → the rating from 1 to 10, None where it cannot be read

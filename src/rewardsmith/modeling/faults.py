@@ -50,7 +50,7 @@ class ConfigFault:
 def config_faults(
     *, problem_type: str | None, num_labels: int, id2label: Mapping[Any, Any] | None, pad: int | None, eos: int | None
 ) -> list[ConfigFault]:
-    """What is wrong with these settings for whoever loads the model with transformers, vLLM or SGLang."""
+    """What is wrong with these settings when the model is loaded with transformers, vLLM or SGLang."""
     found = []
     if problem_type != "regression":
         said = "vLLM and transformers' pipeline apply a sigmoid to the reward"

@@ -99,7 +99,7 @@ class Access:
             )
 
     def check_token(self, headers: Mapping[str, str]) -> None:
-        """Refuse whoever has no token.
+        """Refuse a request without a token.
 
         Raises:
             Refusal: 401.
