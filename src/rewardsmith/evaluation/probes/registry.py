@@ -1,4 +1,4 @@
-"""The probes by code, in the order of reports; each is imported from its address in `spec.evaluation` when asked for."""
+"""The probes by code, in the order of reports; each is imported from its address in `spec.evaluation` when read."""
 
 from __future__ import annotations
 
