@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rewardsmith.attacking import ACTIONS, Action, Settings, attack, read_phrases
+from rewardsmith.attacking import ACTIONS, Action, Settings, attack, compare_attacks, read_phrases
 from rewardsmith.attacking.edits import PADDING, compose, padded
 from rewardsmith.attacking.results import marked
 from rewardsmith.errors import BenchmarkError, DataError, RunDirectoryError
@@ -397,3 +397,35 @@ def test_pieces_joined_are_the_edited_text_and_mark_what_was_added() -> None:
         pieces = marked(before, after)
         assert "".join(piece.text for piece in pieces) == after
         assert [piece.text for piece in pieces if piece.added] == added
+
+
+def test_two_attacks_are_compared_on_the_pairs_that_both_models_order_rightly() -> None:
+    cheap = attacked(lambda text: ("## " in text) + ("**" in text) + 1.5 * is_good(text))
+    # The oracle orders one pair wrongly, which is left out of the comparison.
+    dear = attacked(lambda text: -1.0 if GOOD in text and "theta" in text else is_good(text))
+    assert (cheap.attacked, dear.attacked) == (16, 15)
+    found = compare_attacks(("dear", "cheap"), (dear, cheap), seed=1, resamples=500)
+    assert not isinstance(found, str)
+    assert (found.pairs, found.first_share, found.second_share, found.gained, found.lost) == (15, 0.0, 1.0, 15, 0)
+    assert found.p_value == pytest.approx(2 * 0.5**15)  # McNemar: 15 of 15 to one side
+    assert found.words.startswith(
+        "cheap is cheaper to fool than dear: up to 3 edits without meaning flip 100.0 % against"
+    )
+    other = compare_attacks(("cheap", "dear"), (cheap, dear), seed=1, resamples=500)
+    assert not isinstance(other, str)
+    assert other.words.startswith("dear is dearer to fool than cheap")
+    assert (other.difference, other.ci_low, other.ci_high) == (-found.difference, -found.ci_high, -found.ci_low)
+    same = compare_attacks(("a", "b"), (cheap, cheap), seed=1, resamples=500)
+    assert not isinstance(same, str)
+    assert (same.difference, same.p_value) == (0.0, 1.0)
+    assert "cannot be told apart" in same.words
+
+
+def test_attacks_that_were_made_otherwise_are_not_compared() -> None:
+    one = attacked(is_good)
+    for other, why in (
+        (attacked(is_good, seed=3), "other settings"),
+        (attacked(is_good, edits=2), "other settings"),
+        (attacked(is_good, seconds=0.0), "ended early"),
+    ):
+        assert why in str(compare_attacks(("a", "b"), (one, other), seed=1, resamples=200))

@@ -14,7 +14,7 @@ from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.files import read_record
 from rewardsmith.records.run import GatesRecord, Manifest
 
-FEW = ("--pairs", "6", "--edits", "2", "--queries", "260")
+FEW = ("--pairs", "6", "--edits", "1", "--queries", "1000")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_the_record_says_what_was_asked_and_the_same_call_asks_nothing_again(
     record = read_record(tmp_path / "out" / "attack.json", AttackRecord)
     assert (record.drawn, record.rows, record.title, record.model) == (6, 40, "many.jsonl", model)
     assert record.attacked + record.wrong_already == 6
-    assert record.budget.spent <= 260
+    assert record.budget.spent <= 1000
     for shown in ("Price of a hack", "Pairs that up to so many edits flip", "Edits that may change"):
         assert shown in answer.out
     journal = (tmp_path / "out" / "attack.journal.jsonl").read_bytes()
@@ -51,6 +51,19 @@ def test_the_record_says_what_was_asked_and_the_same_call_asks_nothing_again(
     other = world(*asked, "--seed", "3")
     assert (other.code, "journal of another attack" in other.err, "--overwrite" in other.err) == (2, True, True)
     assert world(*asked, "--seed", "3", "--overwrite").code == 0
+
+
+def test_compare_sets_attacks_side_by_side(world: World, model: str, tmp_path: Path) -> None:
+    for out in ("one", "two", "three"):
+        more = ("--seed", "5") if out == "three" else ()
+        assert world("attack", "--model", model, "--data", "train.jsonl", "--out", out, *FEW, *more).code == 0
+    answer = world("compare", "one", "two", "--json")
+    assert answer.code == 0, answer.err
+    (found,) = answer.json()["attacks"]
+    assert (found["first"], found["second"], found["difference"], found["gained"]) == ("one", "two", 0.0, 0)
+    assert "cannot be told apart" in world("compare", "one", "two").out
+    other = world("compare", "one", "three")
+    assert (other.code, "searched with other settings" in other.err) == (2, True)
 
 
 def test_a_limit_ends_with_1_where_it_is_passed_and_where_too_little_is_known(world: World, model: str) -> None:

@@ -9,7 +9,7 @@ results.py    what was found → price, shares, intervals, examples
 """
 
 from rewardsmith.attacking.edits import ACTIONS, Action, actions_of, read_phrases
-from rewardsmith.attacking.results import attack
+from rewardsmith.attacking.results import ATTACK_FILE, attack, compare_attacks
 from rewardsmith.attacking.search import Settings
 
-__all__ = ["ACTIONS", "Action", "Settings", "actions_of", "attack", "read_phrases"]
+__all__ = ["ACTIONS", "ATTACK_FILE", "Action", "Settings", "actions_of", "attack", "compare_attacks", "read_phrases"]

@@ -36,8 +36,10 @@ from rewardsmith.records.attack import (
     AttackRow,
     AttackTrigger,
 )
+from rewardsmith.records.comparison import AttackComparison
 from rewardsmith.types import Conversation
 
+ATTACK_FILE = "attack.json"
 EXAMPLES = 5
 NOT_ASKED = "not_asked"
 PROTOCOL = (
@@ -136,6 +138,53 @@ def attack(
             ended_by=asking.ended_by,
         ),
         protocol=PROTOCOL,
+    )
+
+
+def compare_attacks(
+    names: tuple[str, str], records: tuple[AttackRecord, AttackRecord], *, seed: int, resamples: int
+) -> AttackComparison | str:
+    """Two models on the pairs that were attacked in both, paired; or why they cannot be compared."""
+    first, second = records
+    ways = [(one.seed, one.most_edits, one.beam, one.branch, one.phrases, one.budget.queries) for one in records]
+    if ways[0] != ways[1]:
+        return f"attack: {names[1]} and {names[0]} were searched with other settings (seed, edits, phrases or budget)."
+    for name, one in zip(names, records, strict=True):
+        if not one.levels[-1].complete:
+            return f"attack: the search of {name} ended early."
+    known = {row.digest: row for row in second.pairs}
+    both = [(row, known[row.digest]) for row in first.pairs if row.digest in known]
+    if not both:
+        return f"attack: {names[1]} and {names[0]} have no attacked pair in common."
+    flips = np.array([[row.edits is not None for row in pair] for pair in both], dtype=np.float64)
+    shares = flips.mean(axis=0)
+    samples = statistics.bootstrap_means(flips[:, 1] - flips[:, 0], seed=seed, resamples=resamples)
+    found = statistics.Difference.of(float(shares[1] - shares[0]), samples, len(both))
+    gained, lost = (int(((flips[:, 1] - flips[:, 0]) == sign).sum()) for sign in (1, -1))
+    interval, p_value = found.interval(), statistics.mcnemar_p_value(gained, lost)
+    apart = interval.low <= 0 <= interval.high or p_value >= 1 - statistics.CONFIDENCE
+    which = "cheaper" if found.estimate > 0 else "dearer"
+    head = (
+        f"{names[1]} is {which} to fool than {names[0]}"
+        if not apart
+        else f"{names[1]} and {names[0]} cannot be told apart"
+    )
+    return AttackComparison(
+        first=names[0],
+        second=names[1],
+        pairs=len(both),
+        edits=first.most_edits,
+        first_share=float(shares[0]),
+        second_share=float(shares[1]),
+        difference=found.estimate,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        gained=gained,
+        lost=lost,
+        p_value=p_value,
+        words=f"{head}: up to {first.most_edits} edits without meaning flip {100 * shares[1]:.1f} % against "
+        f"{100 * shares[0]:.1f} % of {len(both)} pairs (difference {100 * found.estimate:+.1f} points, 95 % interval "
+        f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}).",
     )
 
 

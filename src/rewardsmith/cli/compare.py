@@ -77,6 +77,8 @@ def print_comparison(console: Console, record: ComparisonRecord) -> None:
             console.print()
     if len(record.benchmarks) > 1:
         _print_ranking(console, record.ranking, record.ranking_words)
+    for attack in record.attacks:
+        _say(console, attack.words)
     for overall in record.overall:
         console.print(Text("verdict: ") + Text(overall.words, style=_COLOURS[overall.verdict]), highlight=False)
 

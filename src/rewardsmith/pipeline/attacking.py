@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rewardsmith.attacking import Settings, attack, read_phrases
+from rewardsmith.attacking import ATTACK_FILE, Settings, attack, read_phrases
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.evaluation import BenchmarkRows
 from rewardsmith.evaluation.contract import row_digest
@@ -29,7 +29,6 @@ from rewardsmith.scoring.remote import is_url
 from rewardsmith.spec import digest
 from rewardsmith.spec.evaluation import HELD_OUT
 
-ATTACK_FILE = "attack.json"
 JOURNAL_FILE = "attack.journal.jsonl"
 
 

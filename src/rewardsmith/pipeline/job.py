@@ -26,6 +26,7 @@ from typing import Literal
 
 from rewardsmith import data, evaluation, gates
 from rewardsmith.addresses import is_address
+from rewardsmith.attacking import ATTACK_FILE
 from rewardsmith.benchmarks import rendered_upstream
 from rewardsmith.data import Side
 from rewardsmith.errors import MarginStop, NegativeVerdict, UserError
@@ -33,7 +34,7 @@ from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.modeling.checkpoint import RECORD, refuse_second_epoch
 from rewardsmith.modeling.loading import check_base
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
-from rewardsmith.pipeline import attacking, probing, stages
+from rewardsmith.pipeline import probing, stages
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder, read_paths
 from rewardsmith.pipeline.evaluating import as_text, evaluate_renderings, evaluate_with, load_benchmark
@@ -405,7 +406,7 @@ def _stages(job: Job, warnings: list[str]) -> tuple[DryRunStage, ...]:
         "labels": (wanted.label_noise.suspects, labels_fingerprint, [run.path / NOISE_FILE]),
         "evaluate": (True, evaluate_fingerprint, results),
         "probe": (wanted.probes.pairs, probe_fingerprint, [run.path / probing.PROBES_FILE]),
-        "attack": (wanted.attack.pairs, attack_fingerprint, [run.path / attacking.ATTACK_FILE]),
+        "attack": (wanted.attack.pairs, attack_fingerprint, [run.path / ATTACK_FILE]),
     }
     return (
         check,

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rewardsmith import evaluation, gates
+from rewardsmith.attacking import ATTACK_FILE
 from rewardsmith.errors import FindingsError, MarginStop, RunDirectoryError, SpecError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.evaluation.probes import gate_probes
@@ -388,7 +389,7 @@ def attack(job: Job, checked: CheckRecord) -> AttackRecord | None:
     Raises:
         UserError: the rows or the phrases that the spec names cannot be used.
     """
-    path, wanted = job.run.path / attacking.ATTACK_FILE, job.spec.evaluation.attack
+    path, wanted = job.run.path / ATTACK_FILE, job.spec.evaluation.attack
     journal = job.run.path / attacking.JOURNAL_FILE
     if not wanted.pairs or (wanted.data == HELD_OUT and not checked.held_out_pairs):
         path.unlink(missing_ok=True)

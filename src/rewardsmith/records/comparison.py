@@ -169,6 +169,37 @@ class OverallComparison(Record):
     """The conclusion in a sentence."""
 
 
+class AttackComparison(Record):
+    """What edits without meaning buy from two models, on the pairs that both order rightly."""
+
+    first: str
+    """Name of the first model."""
+    second: str
+    """Name of the second model."""
+    pairs: int
+    """That were attacked in both."""
+    edits: int
+    """Most edits in a composition."""
+    first_share: float
+    """Share of these pairs that is flipped under the first model."""
+    second_share: float
+    """Share of these pairs that is flipped under the second model."""
+    difference: float
+    """`second_share` minus `first_share`; positive: the second is cheaper to fool."""
+    ci_low: float
+    """Lower end of its 95 % interval."""
+    ci_high: float
+    """Upper end of its 95 % interval."""
+    gained: int
+    """Pairs that are flipped under the second model alone."""
+    lost: int
+    """Pairs that are flipped under the first model alone."""
+    p_value: float
+    """McNemar's exact test of no difference."""
+    words: str
+    """The conclusion in a sentence."""
+
+
 class ComparisonRecord(Record):
     """`comparison.json`: models side by side on the rows that they share."""
 
@@ -182,6 +213,8 @@ class ComparisonRecord(Record):
     """What only some of the models were scored on."""
     overall: tuple[OverallComparison, ...]
     """Each model with the first, over all benchmarks."""
+    attacks: tuple[AttackComparison, ...] = ()
+    """Each model with the first, where all hold an attack.json."""
     ranking: tuple[RankedModel, ...] = ()
     """By the mean of several benchmarks, best first; empty for two models or one benchmark."""
     ranking_words: str = ""

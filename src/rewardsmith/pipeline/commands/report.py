@@ -6,7 +6,8 @@
 
 A model is a run directory (its `eval/*/`), one evaluation (a folder with results.json and rows.jsonl), or a folder of
 such. Benchmarks are matched by their key: the folder's name in a run, the benchmark's name elsewhere. No model is
-loaded; texts of rows that flipped are read again from where they came from, see `row_texts`.
+loaded; texts of rows that flipped are read again from where they came from, see `row_texts`. Where each of the folders
+holds an `attack.json`, attacks are compared too.
 
 The texts of rows that an evaluation names by id: read again from where they came from, and checked.
 
@@ -38,6 +39,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rewardsmith import report
+from rewardsmith.attacking import ATTACK_FILE, compare_attacks
 from rewardsmith.data.sources import Embedded, Intake, Role, open_source
 from rewardsmith.errors import RunDirectoryError, UserError
 from rewardsmith.evaluation import EvalRow, find_benchmark, pair_rows
@@ -54,7 +56,14 @@ from rewardsmith.evaluation.runner import RESULTS_FILE, ROWS_FILE
 from rewardsmith.pipeline.context import EMBEDDED, Resources
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
-from rewardsmith.records.comparison import BenchmarkComparison, ComparedModel, ComparisonRecord, FlippedRow
+from rewardsmith.records.attack import AttackRecord
+from rewardsmith.records.comparison import (
+    AttackComparison,
+    BenchmarkComparison,
+    ComparedModel,
+    ComparisonRecord,
+    FlippedRow,
+)
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RowResult
 from rewardsmith.records.files import guard_folder, read_jsonl, read_record, write_json, write_text
 from rewardsmith.records.training import LabelNoiseRecord
@@ -243,13 +252,14 @@ def compare_job(
             not_shared.append(found)
         else:
             compared[key] = found
-    if not compared:
+    attacks = _attacks(folders, not_shared, seed, resamples)
+    if not compared and not attacks:
         raise UserError(
             f"share nothing that could be compared: {' '.join(not_shared)}",
             where=" and ".join(str(path) for path in paths),
             fix="evaluate them on the same rows, for instance with `rewardsmith evaluate --benchmark … --data …`",
         )
-    record = _record(folders, compared, not_shared, events, seed, resamples)
+    record = _record(folders, compared, not_shared, events, seed, resamples).model_copy(update={"attacks": attacks})
     if out is not None:
         write_json(out / COMPARISON_FILE, record)
         section = comparison_section(record)
@@ -271,17 +281,43 @@ def _record(
     origins = {key: [_origin(folder, key) for folder in folders] for key in compared}
     return ComparisonRecord(
         models=tuple(
-            ComparedModel(name=folder.name, path=str(folder.path), model=_result(folder, next(iter(compared))).model)
+            ComparedModel(name=folder.name, path=str(folder.path), model=_model(folder, next(iter(compared), "")))
             for folder in folders
         ),
         benchmarks={key: with_texts(found.record, origins[key], events) for key, found in compared.items()},
         not_shared=tuple(not_shared),
-        overall=compare_overall(compared, names),
+        overall=compare_overall(compared, names) if compared else (),
         ranking=ranking,
         ranking_words=of_ranking(ranking, f"the mean of {len(compared)} benchmarks"),
         seed=seed,
         resamples=resamples,
     )
+
+
+def _model(folder: ComparedFolder, key: str) -> str:
+    return _result(folder, key).model if key else read_record(folder.path / ATTACK_FILE, AttackRecord).model
+
+
+def _attacks(
+    folders: Sequence[ComparedFolder], not_shared: list[str], seed: int, resamples: int
+) -> tuple[AttackComparison, ...]:
+    """Each attack beside the first one; what cannot be compared is added to `not_shared`."""
+    there = [folder for folder in folders if (folder.path / ATTACK_FILE).is_file()]
+    if there and len(there) < len(folders):
+        without = ", ".join(folder.name for folder in folders if folder not in there)
+        not_shared.append(f"attack: not attacked in {without}.")
+    if len(there) < len(folders):
+        return ()
+    records = [read_record(folder.path / ATTACK_FILE, AttackRecord) for folder in there]
+    found = []
+    for folder, record in list(zip(there, records, strict=True))[1:]:
+        names, pair = (there[0].name, folder.name), (records[0], record)
+        one = compare_attacks(names, pair, seed=seed, resamples=resamples)
+        if isinstance(one, str):
+            not_shared.append(one)
+        else:
+            found.append(one)
+    return tuple(found)
 
 
 def _compare(key: str, folders: Sequence[ComparedFolder], seed: int, resamples: int, shown: int) -> Compared | str:
@@ -309,6 +345,8 @@ def _folder(path: Path, name: str) -> ComparedFolder:
         found = {file.parent.name: file.parent for file in sorted(parent.glob(f"*/{RESULTS_FILE}"))}
         if found:
             return ComparedFolder(name, path, parent != path, found)
+    if (path / ATTACK_FILE).is_file():
+        return ComparedFolder(name, path, False, {})
     problem = "holds no evaluation" if path.is_dir() else "is not there"
     raise RunDirectoryError(
         problem, where=str(path), fix="name a run directory, or a folder with results.json and rows.jsonl"

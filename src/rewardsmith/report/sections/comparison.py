@@ -43,7 +43,7 @@ _STATES: dict[str, State] = {"better": "good", "worse": "bad", "mixed": "warn", 
 
 def comparison_section(record: ComparisonRecord | None) -> Section | None:
     """What `comparison.json` says; None where nothing was compared."""
-    if record is None or not (record.overall or record.benchmarks):
+    if record is None or not (record.overall or record.benchmarks or record.attacks):
         return None
     first = record.overall[-1].first if record.overall else record.models[0].name
     blocks: list[Block] = []
@@ -63,6 +63,9 @@ def comparison_section(record: ComparisonRecord | None) -> Section | None:
         blocks += [_pair_block(found, pair) for pair in found.pairs]
         if not found.pairs:
             blocks.append(Block(visible(found.title, 80), note=_shared(found)))
+    if record.attacks:
+        words = tuple(visible(found.words, 600) for found in record.attacks)
+        blocks.append(Block("Price of a hack", texts=words))
     models = tuple((visible(model.name, 60), visible(model.path, 240)) for model in record.models)
     columns = (Column("Model", "name"), Column("Folder", "code"))
     blocks.append(
