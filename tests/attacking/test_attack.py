@@ -276,6 +276,9 @@ def test_a_budget_is_never_exceeded_and_every_part_says_whether_it_was_reached(q
     assert not found.levels[-1].good_complete
     assert found.levels[-1].both_share is None
     assert found.attacked + found.wrong_already + sum(found.missing.values()) == found.drawn == 16
+    apart = [edit for edit in found.edits if edit.proof == "none"]
+    if queries <= 300:  # the budget ends among the edits that are searched
+        assert {(edit.n, edit.n_not_applicable) for edit in apart} == {(0, 0)}
     # 32 unedited answers; with n queries the first n // 2 pairs have both rewards.
     assert found.missing.get("not_asked", 0) == max(0, 16 - queries // 2)
 

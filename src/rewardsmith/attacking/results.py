@@ -306,7 +306,7 @@ def _edits(found: Findings, firsts: Sequence[Composition | None]) -> list[Attack
                 family=action.family,
                 proof=action.proof,
                 n_missing=len(applied) - int(judged["n"] or 0),
-                n_not_applicable=sum(text is None for _, text in texts),
+                n_not_applicable=sum((code,) in pair.bad.made and text is None for pair, text in texts),
                 used=used[code],
                 **judged,
             )
