@@ -35,7 +35,9 @@ _DRIVER: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 def tests_importable() -> Iterator[None]:
     """Workers take their path from the raylet, and that from here: what tests plant is found there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, Path(__file__).parents[:2])), prepend=os.pathsep)
+        tests = Path(__file__).parents[1]
+        folders = (tests, *(tests / name for name in ("builders", "scoring", "serving", "training")))
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)), prepend=os.pathsep)
         yield
 
 

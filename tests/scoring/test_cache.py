@@ -297,11 +297,12 @@ def test_a_locked_or_read_only_store_is_left_alone(
 
 def test_a_killed_evaluation_continues(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of its own, killed by SIGKILL after its third forward pass: what it computed is there."""
+    tests = Path(__file__).parents[1]
     killer = (
         "import os, signal, sys\n"
-        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        f"sys.path[:0] = {[str(tests), str(tests / 'builders'), str(tests / 'scoring')]!r}\n"
         "from pathlib import Path\n"
-        "from test_scoring_cache import cached, texts\n"
+        "from test_cache import cached, texts\n"
         f"scorer = cached(Path({str(model)!r}), Path({str(tmp_path)!r}))\n"
         "passes = []\n"
         "def die(done, total):\n"
