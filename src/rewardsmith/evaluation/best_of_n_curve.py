@@ -87,6 +87,7 @@ def best_of_n_curve(
     )
     peak = int(np.argmax(gold_N))
     falls = float((samples_BN[:, peak] > samples_BN[:, -1]).mean()) if peak < len(steps) - 1 else None
+    # The level is divided by the number of later points (Bonferroni): the peak is picked among all of them.
     sure = falls is not None and len(units_GF) >= FEWEST_PROMPTS and falls >= 1 - _LEVEL / (len(steps) - 1)
     return BestOfNCurve(
         answers=answers,

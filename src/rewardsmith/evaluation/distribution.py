@@ -187,7 +187,9 @@ def within_prompt(answers: Answers) -> WithinPrompt:
     count_G = np.bincount(place_A)
     mean_G = np.bincount(place_A, weights=reward_A) / count_G
     squares_G = np.bincount(place_A, weights=(reward_A - mean_G[place_A]) ** 2)
+    # By span: the deviations of equal rewards from their rounded mean need not be exactly 0.
     std_G = np.where(span_G > 0, np.sqrt(squares_G / count_G), 0.0)
+    # As above: `std` of equal numbers can be 1e-17, and a share of it would make noise of flat prompts.
     spread = float(reward_A.std()) if float(np.ptp(reward_A)) > 0 else 0.0
     flat = int((span_G <= FLAT * spread).sum())
     return WithinPrompt(
@@ -196,6 +198,7 @@ def within_prompt(answers: Answers) -> WithinPrompt:
         std_median=float(np.median(std_G)),
         flat=flat,
         flat_share=flat / prompts,
+        # The two sums round differently: the quotient can pass 1 in the last digit.
         variance_share=min(1.0, float(squares_G.sum()) / (spread**2 * reward_A.size)) if spread > 0 else None,
     )
 

@@ -245,6 +245,7 @@ def policy_record(
     present = [reward_N[~np.isnan(reward_N)] for reward_N in rewards]
     several = [reward_N for reward_N in present if len(reward_N) > 1]
     every = np.concatenate([np.empty(0), *present])
+    # By range: `std` of equal rewards can be 1e-17, and prompts are flat by a share of it.
     std = None if not every.size else 0.0 if np.ptp(every) == 0 else float(every.std())
     flat = sum(float(np.ptp(reward_N)) <= FLAT * (std or 0.0) for reward_N in several)
     flat_interval = statistics.wilson_interval(flat, len(several)) if several else None

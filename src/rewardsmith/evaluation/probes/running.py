@@ -299,6 +299,7 @@ def run_probes(
     reasons = why_missing((text for text, reward in rewards.items() if not np.isfinite(reward)), scorer)
     own = _finite([rewards[text] for text in dict.fromkeys(text for case in cases for text in case.unedited)])
     every = _finite(list(rewards.values()))
+    # By range: `std` of equal rewards can be 1e-17, and shifts are divided by it.
     std = None if not own.size else 0.0 if np.ptp(own) == 0 else float(own.std())
     return ProbesRecord(
         model=model,
