@@ -59,8 +59,8 @@ def test_nulls_of_a_rewards_file_are_counted_and_end_with_1(world: World) -> Non
     found = world(*given, write("holes.jsonl", holes))
     assert found.code == 1
     assert "4 of 22 rewards are missing: null 4." in found.out
-    assert re.search(r"Math +2 +4 +0\.0", found.out)  # rows, missing, score
-    assert re.search(r"Focus +2 +0 +100\.0", found.out)
+    assert re.search(r"Math +2 \(4 missing\) +0\.0", found.out)  # rows, missing, score
+    assert re.search(r"Focus +2 +100\.0", found.out)
     assert world(*given, "holes.jsonl", "--json").code == 1
     result = json.loads(Path("out/results.json").read_text())
     assert (result["subsets"]["Math"]["n_missing"], result["subsets"]["Math"]["missing"]) == (4, {"null": 4})

@@ -12,8 +12,9 @@ from report_records import HOSTILE, check_record
 from rich.console import Console
 
 from conftest import make_pairs
-from rewardsmith.cli.check_tables import print_check
 from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding
+from rewardsmith.report.sections.data import data_section
+from rewardsmith.report.terminal import print_sections
 
 
 @pytest.fixture
@@ -48,8 +49,8 @@ def record(text: str = "") -> CheckRecord:
 
 def printed(width: int, text: str = "", *, colour: bool = False) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=colour, color_system="standard" if colour else None)
-    print_check(console, record(text), Path("runs/x"))
+    console = Console(file=out, width=width, force_terminal=True, color_system="standard" if colour else None)
+    print_sections(console, data_section(record(text), surveys=False))
     return out.getvalue()
 
 
@@ -61,19 +62,18 @@ def test_findings_stand_in_order_of_harm_and_fit(width: int) -> None:
         for code in ("leaked", "length_rule", "repeated", "languages")
     ]
     assert places == sorted(places)
-    fitting = [line for line in lines if "check.json" not in line]
-    assert max(map(len, fitting)) <= width
+    assert max(map(len, lines)) <= width
     row = next(line for line in lines if "length_rule" in line)
-    assert row.split()[:6] == ["warning", "length_rule", "612", "61.2", "58.1", "to"]
+    assert row.split()[:7] == ["warning", "T", "length_rule", "612", "61.2", "58.1", "to"]
     whole = " ".join(" ".join(lines).split())
     for words in (
-        "meaning of leaked_prompt",
-        "the longer response wins",
-        "[bold]fix repeated[/bold]",
+        "Meaning of leaked_prompt.",
+        "The longer response wins.",
+        "[bold]fix repeated[/bold].",
         "pairs.jsonl:17",
     ):
         assert set(words.split()) <= set(whole.replace("(", "").replace(")", "").split()), words
-    assert "data contract failed on leaked_prompt: runs/x/check.json" in whole
+    assert "verdict: The data contract does not hold: failed on leaked_prompt." in whole
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -94,7 +94,8 @@ def test_a_failed_contract_is_shown_before_the_verdict(
     answer = world("check", world.write_spec(), "--set", "data.fail_on=[duplicate_pair]")
     assert answer.code == 1
     assert "duplicate_pair" in answer.out
-    assert "data contract failed on duplicate_pair" in answer.out
+    assert "The data contract does not hold: failed on duplicate_pair." in answer.out
+    assert answer.out.endswith("check: runs/tiny/check.json\n")
     as_json = world("check", world.write_spec(), "--set", "data.fail_on=[duplicate_pair]", "--json")
     assert as_json.code == 1
     assert as_json.json()["failed_on"] == ["duplicate_pair"]
@@ -115,7 +116,7 @@ def test_pairs_are_shown_as_read_and_as_rendered(world: World) -> None:
     assert first["chosen_text"].strip() == expected
     said = world("check", "spec.yaml", "--show", "1").out
     assert "rated.jsonl, row 1, margin 1.5" in said
-    assert "read 9 rows = 9 used + 0 rejected + 0 left out by the mixture; 9 comparisons = 9 pairs kept" in said
+    assert "Read 9 rows = 9 used + 0 rejected + 0 left out by the mixture; 9 comparisons = 9 pairs kept" in said
 
 
 def test_a_run_trains_on_a_form_and_reports_it(world: World) -> None:

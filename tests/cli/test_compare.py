@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,7 @@ def test_the_new_model_is_better(world: World, tmp_path: Path) -> None:
     assert answer.code == 0
     # 28 of the odd rows up to 55 are won; row 0 and the even ones from 56 are lost
     assert "verdict: new is better than old on sums.jsonl." in answer.out
-    assert "Math / 1: result 0 → 1  What is 1 + 1?" in answer.out
-    assert "It is 2." in answer.out
+    assert re.search(r"1 +Math +won +0 → 1 .*What is 1 \+ 1\? +chosen 0 → 1: It is 2\.", answer.out)
     record = read_record(tmp_path / "compared" / "comparison.json", ComparisonRecord)
     pair = record.benchmarks["rewardbench2"].pairs[0]
     assert (pair.gained_rows, pair.lost_rows, len(pair.gained), len(pair.lost)) == (28, 3, 2, 2)
@@ -61,9 +61,9 @@ def test_the_new_model_is_better(world: World, tmp_path: Path) -> None:
     assert (pair.lost[0].chosen, pair.lost[0].rejected) == (("It is 1.",), ("No.",))
     assert (pair.average.first, pair.average.second) == pytest.approx((30 / 60, 55 / 60))
     page = (tmp_path / "compared" / "comparison.md").read_text(encoding="utf-8")
-    assert page.startswith("# Comparison\n\n- **new is better than old on sums.jsonl.**")
-    assert "| Math | 60 | 50.0 | 91.7 | 41.7 |" in page
-    assert "Won by new: 28 rows, 2 shown." in page
+    assert page.startswith("# Against old\n\n✅ new is better than old on sums.jsonl.\n")
+    assert "| Math | 60 | 50.0 | 91.7 | **+41.7** |" in page
+    assert "Rows that flipped: 28 rows won, 3 rows lost by new:" in page
 
 
 def test_json_is_the_record(world: World) -> None:

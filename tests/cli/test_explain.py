@@ -13,6 +13,7 @@ from cli_world import World
 
 from conftest import make_tokenizer
 from rewardsmith.pipeline.commands.explain import _jumps, explain_job
+from rewardsmith.report.formatting import signed
 from rewardsmith.scoring import LocalScorer, local
 from rewardsmith.scoring.local import running_rewards
 from rewardsmith.types import Message
@@ -175,8 +176,8 @@ def test_the_terminal_shows_tokens_and_marks_jumps(world: World, model: Path, tm
     assert answer.code == 0, answer.err
     record = explain_job(model, path, device="cpu")
     for text in record.texts:
-        assert f"{text.reward:+.4f}, read at token {text.pooling_position}" in answer.out
-    assert f"margin (chosen − rejected): {record.margin:+.4f}" in answer.out
+        assert f"{signed(text.reward, 4)}, read at token {text.pooling_position}" in answer.out
+    assert f"margin (chosen − rejected): {signed(record.margin, 4)}" in answer.out
     assert f"differ from token {record.first_difference} on" in answer.out
     assert answer.out.count("▲") + answer.out.count("▼") == sum(len(text.jumps) for text in record.texts)
     assert "yes, <|im_end|> at" in answer.out

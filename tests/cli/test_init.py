@@ -70,7 +70,7 @@ def test_flags_become_fields(world: World, ratings: str) -> None:
     assert "--reward.remote_url" in (world.folder / "new" / "spec.yaml").read_text()
     checked = world("check", "new/spec.yaml")
     assert checked.code == 0
-    assert "read 10 rows = 10 kept" in checked.out
+    assert "Read 10 rows = 10 kept" in checked.out
 
 
 def test_a_hub_id_is_an_id(world: World) -> None:

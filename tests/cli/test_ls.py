@@ -13,12 +13,12 @@ import pytest
 import report_records
 from cli_world import World
 
-from rewardsmith.cli.ls import age
 from rewardsmith.errors import UserError
 from rewardsmith.pipeline.commands.look import list_runs
 from rewardsmith.pipeline.events import Silent, followed, read_live
 from rewardsmith.records.files import read_record, write_json
 from rewardsmith.records.run import GatesRecord, LiveRecord, Manifest, RunSummary, StageRecord
+from rewardsmith.report.sections.answers import age
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC).timestamp()
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_read_is_a_line_and_the_others_are_listed(
     assert problems.keys() == wanted
     assert all("manifest.json: " in problem for problem in problems.values())
     answer = world("ls")
-    assert (answer.code, "\x1b" in answer.out, "\\x1b[31mred" in answer.out) == (0, False, True)
+    assert (answer.code, "\x1b" in answer.out, "\\u001b[31mred" in answer.out) == (0, False, True)
     for name in wanted - {"dated"}:  # the report shows a time that it cannot read as it is
         for command in (("report", f"runs/{name}"), ("compare", f"runs/{name}", "runs/tiny")):
             refused = world(*command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ def test_the_answer_comes_first(world: World) -> None:
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
     assert lines[0] == "trl, single: fits"
-    assert "  rewardsmith run spec.yaml" in lines
-    assert "must not: See a pair twice" in answer.out
+    assert "rewardsmith run spec.yaml" in lines
+    assert re.search(r"Returns +Must not +On failure", answer.out)
+    assert "See a pair twice; use" in answer.out
     assert "RewardBench 2 found that a base of another lineage costs in PPO" in answer.out
     assert "no check.json yet" in answer.out
     assert not (world.folder / "runs" / "tiny").exists()  # a plan writes nothing by itself

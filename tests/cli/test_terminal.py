@@ -11,7 +11,10 @@ import pytest
 from cli_world import World
 from rich.text import Text
 
-from rewardsmith.cli.terminal import Table, Terminal, say_json, shown
+from rewardsmith.cli.terminal import Terminal, say_json, shown
+from rewardsmith.report.blocks import Block, Column, Grid, Section, Sign
+from rewardsmith.report.formatting import visible
+from rewardsmith.report.terminal import print_sections
 
 HOSTILE = "[/red][bold]x\x1b]0;owned\x00\u202egpj.\x9b31m\u2066:smile:\nverdict: PASS"
 
@@ -36,13 +39,15 @@ def test_a_string_a_text_and_a_cell() -> None:
     wanted = "[/red][bold]x\\x1b]0;owned\\x00\\u202egpj.\\x9b31m\\u2066:smile:"
     assert printed(HOSTILE) == f"{wanted}\nverdict: PASS\n"
     assert printed(Text(HOSTILE)) == f"{wanted}\nverdict: PASS\n"
-    table = Table(title=HOSTILE, box=None, pad_edge=False)
-    table.add_column(HOSTILE)
-    table.add_row(HOSTILE)
-    table.add_row(Text(HOSTILE))
-    lines = printed(table).splitlines()
-    assert {line.strip() for line in lines} == {f"{wanted}⏎verdict: PASS"}
-    assert len(lines) == 4
+
+
+def test_a_cell_a_caption_and_a_name_are_one_line_of_a_result() -> None:
+    wanted = "[/red][bold]x\\x1b]0;owned\\x00\\u202egpj.\\x9b31m\\u2066:smile:⏎verdict: PASS"
+    out = io.StringIO()
+    grid = Grid(HOSTILE, (Column(HOSTILE, "name"),), ((HOSTILE,), (Sign("bad", HOSTILE),)), note=HOSTILE)
+    block = Block(HOSTILE, HOSTILE, note=HOSTILE, grids=(grid,), texts=(HOSTILE,), lines=(HOSTILE,))
+    print_sections(Terminal(file=out, width=120), Section("x", HOSTILE, (block,), notes=(HOSTILE,)))
+    assert [line.strip() for line in out.getvalue().splitlines()] == [wanted] * 12
 
 
 def test_colours_of_ours_pass() -> None:
@@ -81,7 +86,7 @@ def test_a_subset_of_any_name_in_evaluate_and_compare(world: World, tmp_path: Pa
         arguments = ("--benchmark", "pairs", "--data", "bench.jsonl", "--rewards", f"{name}.jsonl")
         answer = world("evaluate", *arguments, "--out", f"out-{name}")
         assert answer.code == 0, answer.err
-        assert shown(subset.replace("\n", "⏎")) in answer.out
+        assert visible(subset, 80) in answer.out
     answer = world("compare", "out-one", "out-two")
     assert answer.code == 0, answer.err
     shown_all = answer.out + answer.err

@@ -27,6 +27,7 @@ from rewardsmith.cli.options import (
     Overrides,
     SpecOfRun,
     SpecPath,
+    lay_out,
     live,
     load,
     print_record,
@@ -37,7 +38,7 @@ from rewardsmith.cli.route import route
 from rewardsmith.cli.run import run_command
 from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
-from rewardsmith.cli.terminal import ended, terminal
+from rewardsmith.cli.terminal import ended, say
 from rewardsmith.cli.verify import verify
 
 app = typer.Typer(
@@ -79,9 +80,10 @@ def train(spec: SpecPath, overrides: Overrides = None, as_json: AsJson = False) 
     if as_json:
         print_record(done[0])
     else:
-        from rewardsmith.cli.tables import print_train
+        from rewardsmith.report.sections.training import training_section
 
-        print_train(terminal(), *done)
+        lay_out(training_section(done[0], ()))
+        say(f"checkpoint: {done[1]}")
 
 
 def evaluate(
@@ -139,17 +141,18 @@ def evaluate(
     if as_json:
         print_record(result)
     else:
-        from rewardsmith.cli.tables import print_result
+        from rewardsmith.report.sections.analyses import result_sections
 
-        print_result(terminal(), result)
-        terminal().print(f"results: {out / 'results.json'}", highlight=False, soft_wrap=True)
+        lay_out(*result_sections({benchmark: result}))
+        say(f"results: {out / 'results.json'}")
     if gated is not None:
-        from rewardsmith.cli.tables import print_gates
         from rewardsmith.pipeline.commands.look import gate_evaluation
 
         verdict = gate_evaluation(gated, benchmark, data, result, out)
         if not as_json:
-            print_gates(terminal(), verdict)
+            from rewardsmith.report.sections.verdict import gates_section
+
+            lay_out(gates_section(verdict))
         raise typer.Exit(0 if verdict.passed else 1)
     raise typer.Exit(1 if result.missing_rewards else 0)
 

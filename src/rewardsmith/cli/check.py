@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record
-from rewardsmith.cli.terminal import terminal
+from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, lay_out, live, load, print_record
+from rewardsmith.cli.terminal import say
 from rewardsmith.errors import FindingsError, UserError
 
 if TYPE_CHECKING:
-    from rewardsmith.records.checks import ShownRow
+    from rewardsmith.records.checks import CheckRecord, ShownRow
 
 
 def check(
@@ -62,17 +62,27 @@ def check(
     if as_json:
         print_record(fixed or record.model_copy(update={"shown": shown}))
         return
-    from rewardsmith.cli.check_tables import print_check, print_fixed, print_shown
-
-    print_shown(terminal(), shown)
-    print_check(terminal(), record, run, sample=sample)
+    _lay_out(record, shown, sample)
+    if sample is None:
+        say(f"check: {run / 'check.json'}")
+    else:
+        say(f"a quick look at {sample:,} rows of each source, no verdict: {run / 'check.sample.json'}")
     if fixed is not None and fix is not None:
-        print_fixed(terminal(), fixed, fix)
+        reasons = ", ".join(f"{code} {count:,}" for code, count in fixed.removed_by_reason.items()) or "nothing"
+        say(f"read {fixed.read:,} = {fixed.kept:,} kept + {fixed.removed:,} removed: {reasons}")
+        say(f"each with its reason: {fix / 'removed.jsonl'}")
+        say(f"next: rewardsmith check {fix / 'spec.yaml'}")
+
+
+def _lay_out(record: CheckRecord, shown: tuple[ShownRow, ...], sample: int | None = None) -> None:
+    from rewardsmith.report.sections.answers import shown_section
+    from rewardsmith.report.sections.data import data_section
+
+    lay_out(shown_section(shown), data_section(record, surveys=False, verdict=sample is None))
 
 
 def _show(file: Path, as_json: bool, shown: tuple[ShownRow, ...]) -> None:
     """The record of a check that failed."""
-    from rewardsmith.cli.check_tables import print_check, print_shown
     from rewardsmith.records.checks import CheckRecord
     from rewardsmith.records.files import read_record
 
@@ -80,5 +90,5 @@ def _show(file: Path, as_json: bool, shown: tuple[ShownRow, ...]) -> None:
     if as_json:
         print_record(record.model_copy(update={"shown": shown}))
     else:
-        print_shown(terminal(), shown)
-        print_check(terminal(), record, file.parent)
+        _lay_out(record, shown)
+        say(f"check: {file}")

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Device, look_for, print_record
-from rewardsmith.cli.terminal import terminal
+from rewardsmith.cli.options import AsJson, Device, lay_out, look_for, print_record
 
 
 def explain(
@@ -31,6 +30,6 @@ def explain(
     if as_json:
         print_record(record)
     else:
-        from rewardsmith.cli.explain_tables import print_explanation
+        from rewardsmith.report.sections.answers import explain_section
 
-        print_explanation(terminal(), record)
+        lay_out(explain_section(record))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rewardsmith.cli.options import AsJson, BenchmarkData, BenchmarkName, Overrides, live, load
-from rewardsmith.cli.terminal import say_json, terminal
+from rewardsmith.cli.options import AsJson, BenchmarkData, BenchmarkName, Overrides, lay_out, live, load
+from rewardsmith.cli.terminal import one_line, say, say_json
 
 if TYPE_CHECKING:
     from rewardsmith.spec import Spec
@@ -80,11 +80,16 @@ def judge(
         shown = {name: getattr(outcome, name).model_dump(mode="json", by_alias=True) for name in ("result", "record")}
         say_json(json.dumps({"complete": outcome.complete, **shown}, indent=2))
     else:
-        from rewardsmith.cli.judge_tables import print_judge
-        from rewardsmith.cli.tables import print_result
+        from rewardsmith.report.sections.analyses import result_sections
+        from rewardsmith.report.sections.judges import judge_section
 
-        print_result(terminal(), outcome.result)
-        print_judge(terminal(), outcome)
+        lay_out(*result_sections({benchmark: outcome.result}), judge_section({benchmark: outcome.record}))
+        say(f"this job paid for {outcome.paid:,} calls")
+        for problem, count in sorted(outcome.failures.items(), key=lambda item: -item[1])[:3]:
+            say(f"failed calls: {count:,} x {one_line(problem)}")
+        say(f"report: {outcome.report}")
+        if not outcome.complete:
+            say("rows without a verdict: raise the budget or fix the endpoint, and run the same command again")
     raise typer.Exit(0 if outcome.complete else 1)
 
 

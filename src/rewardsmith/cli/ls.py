@@ -10,22 +10,12 @@ from __future__ import annotations
 import time
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from rewardsmith.cli.options import AsJson, live, print_record
-from rewardsmith.cli.tables import percent
-from rewardsmith.cli.terminal import Table, say, terminal
-
-if TYPE_CHECKING:
-    from rewardsmith.records.run import RunsRecord, RunSummary
-
-
-_COLOURS = {"PASS": "green", "FAIL": "red", "STOPPED": "red"}
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+from rewardsmith.cli.options import AsJson, lay_out, live, print_record
+from rewardsmith.cli.terminal import say
 
 
 def ls(
@@ -39,45 +29,11 @@ def ls(
     if as_json:
         print_record(record)
     else:
-        print_runs(terminal(), record)
+        from rewardsmith.report.sections.answers import runs_section
 
-
-def print_runs(console: Console, record: RunsRecord) -> None:
-    """One line a run, the newest first."""
-    if not record.runs:
-        console.print(f"no runs in {record.folder}", highlight=False, markup=False, soft_wrap=True)
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "verdict", "stage", "base"):
-        table.add_column(name, overflow="fold")
-    for name in ("pairs", "average", "age"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("of")
-    for run in record.runs:
-        table.add_row(*_row(run))
-    console.print(table)
-    for run in record.runs:
-        for note in run.notes:
-            console.print(f"note: {run.path}: {note}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _row(run: RunSummary) -> list[Text]:
-    if run.problem:
-        return [Text(run.name), Text("?", style="yellow"), Text(run.problem)]
-    stage = Text(run.stage, style="cyan" if run.working else "")
-    pairs = "–" if run.pairs is None else f"{run.pairs:,}"
-    verdict = Text(run.verdict, style=_COLOURS.get(run.verdict, ""))
-    benchmark = f"{run.benchmark} ({run.missing:,} rewards missing)" if run.missing else run.benchmark
-    cells = [run.base, pairs, percent(run.average), age(run.age), benchmark]
-    return [Text(run.name), verdict, stage, *map(Text, cells)]
-
-
-def age(seconds: float | None) -> str:
-    """A time in its largest unit: 45 s, 3 min, 2 h, 5 d; "–" where none is known."""
-    if seconds is None:
-        return "–"
-    unit, size = next((one for one in _UNITS if seconds >= one[1]), _UNITS[-1])
-    return f"{int(seconds // size)} {unit}"
+        lay_out(runs_section(record))
+        if not record.runs:
+            say(f"no runs in {record.folder}")
 
 
 def open_command(

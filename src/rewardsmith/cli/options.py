@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rewardsmith.benchmarks import BENCHMARKS
-from rewardsmith.cli.terminal import errors, say_json
+from rewardsmith.cli.terminal import errors, say_json, terminal
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
     from rewardsmith.pipeline.events import StageName
     from rewardsmith.records.training import StepMetrics
+    from rewardsmith.report.blocks import Section
     from rewardsmith.scoring import Combination
     from rewardsmith.spec import Spec
 
@@ -82,6 +83,13 @@ def load(path: Path, overrides: list[str] | None = None) -> Spec:
 def live() -> Live:
     """Progress of long work, on standard error."""
     return Live(errors())
+
+
+def lay_out(*sections: Section | None) -> None:
+    """Results on standard output, as the report lays them out."""
+    from rewardsmith.report.terminal import print_sections
+
+    print_sections(terminal(), *(section for section in sections if section is not None))
 
 
 def print_record(record: Any) -> None:

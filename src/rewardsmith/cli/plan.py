@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Overrides, SpecPath, live, load, print_record
-from rewardsmith.cli.terminal import say, terminal
+from rewardsmith.cli.options import AsJson, Overrides, SpecPath, lay_out, live, load, print_record
+from rewardsmith.cli.terminal import say
 from rewardsmith.errors import UserError
 
 
@@ -67,9 +67,9 @@ def plan(
     elif as_prompt:
         say(write_brief(record, loaded), end="")
     else:
-        from rewardsmith.cli.plan_tables import print_plan
+        from rewardsmith.report.sections.answers import plan_section
 
-        print_plan(terminal(), record)
+        lay_out(plan_section(record))
     if out is not None:
         from rewardsmith.planning.artifacts import write_artifacts
 

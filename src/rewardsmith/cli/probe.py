@@ -14,11 +14,12 @@ from rewardsmith.cli.options import (
     NoCache,
     Overrides,
     SpecOfRun,
+    lay_out,
     live,
     load,
     print_record,
 )
-from rewardsmith.cli.terminal import say_json, terminal
+from rewardsmith.cli.terminal import say, say_json
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ def probe(
         listed = [outcome.model_dump(mode="json") for outcome in outcomes]
         say_json(json.dumps({"passed": passed, "probes": shown, "gates": listed}, indent=2))
     else:
-        from rewardsmith.cli.probe_tables import print_probes
+        from rewardsmith.report.sections.probes import probes_section
 
-        print_probes(terminal(), record, outcomes)
-        terminal().print(f"probes: {out / 'probes.json'}", highlight=False, soft_wrap=True)
+        lay_out(probes_section(record, outcomes))
+        say(f"probes: {out / 'probes.json'}")
     raise typer.Exit(0 if passed else 1)
 
 
@@ -82,10 +83,10 @@ def _policy(settings: Spec, source: str, out: Path, model: str | None, *, cache:
     if as_json:
         print_record(found)
     else:
-        from rewardsmith.cli.probe_tables import print_policy
+        from rewardsmith.report.sections.probes import policy_section
 
-        print_policy(terminal(), found)
-        terminal().print(f"record: {out / 'policy_samples.json'}", highlight=False, soft_wrap=True)
+        lay_out(policy_section(found))
+        say(f"record: {out / 'policy_samples.json'}")
     raise typer.Exit(0 if found.judged else 1)
 
 

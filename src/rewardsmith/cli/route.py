@@ -22,11 +22,12 @@ from rewardsmith.cli.options import (
     TokensPerBatch,
     Weights,
     combination,
+    lay_out,
     live,
     load,
     print_record,
 )
-from rewardsmith.cli.terminal import terminal
+from rewardsmith.cli.terminal import one_line, say
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -105,9 +106,10 @@ def calibrate(
     if as_json:
         print_record(record)
     else:
-        from rewardsmith.cli.route_tables import print_calibration
+        from rewardsmith.report.sections.judges import routing_section
 
-        print_calibration(terminal(), record, folder / "routing.json")
+        lay_out(routing_section(record))
+        say(f"calibration: {folder / 'routing.json'}")
     raise typer.Exit(0 if record.target.reached and record.missing_rewards < record.pairs else 1)
 
 
@@ -160,9 +162,9 @@ def run(
     if as_json:
         print_record(record)
     else:
-        from rewardsmith.cli.route_tables import print_routes
+        from rewardsmith.report.sections.judges import routed_section
 
-        print_routes(terminal(), record)
+        lay_out(routed_section(record))
     raise typer.Exit(1 if record.missing and not record.rewards else 0)
 
 
@@ -186,9 +188,8 @@ def replay(
     if as_json:
         print_record(record)
     else:
-        from rewardsmith.cli.route_tables import print_replay
-
-        print_replay(terminal(), record)
+        for line in (*record.examples, f"{record.decisions:,} decisions, {record.differing:,} come out otherwise"):
+            say(one_line(line))
     raise typer.Exit(1 if record.differing else 0)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, live, load, print_record
-from rewardsmith.cli.terminal import say_json, terminal
+from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, lay_out, live, load, print_record
+from rewardsmith.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from rewardsmith.spec import Spec
@@ -45,10 +45,13 @@ def run_command(
     if as_json:
         say_json(json.dumps(_outcome_json(outcome), indent=2))
     else:
-        from rewardsmith.cli.tables import print_outcome, print_variants
+        from rewardsmith.report.sections.analyses import result_sections
+        from rewardsmith.report.sections.training import variants_section
+        from rewardsmith.report.sections.verdict import gates_section
 
-        print_variants(terminal(), outcome.results, outcome.replicas, outcome.curve)
-        print_outcome(terminal(), outcome.results, outcome.gates, outcome.report)
+        variants = variants_section(outcome.results, outcome.replicas, outcome.curve)
+        lay_out(variants, *result_sections(outcome.results), gates_section(outcome.gates))
+        say(f"report: {outcome.report}")
     raise typer.Exit(0 if outcome.passed else 1)
 
 
@@ -60,9 +63,9 @@ def _dry_run(spec: Spec, overwrite: bool, as_json: bool) -> None:
     if as_json:
         print_record(record)
     else:
-        from rewardsmith.cli.dry_run_tables import print_dry_run
+        from rewardsmith.report.sections.answers import dry_run_section
 
-        print_dry_run(terminal(), record)
+        lay_out(dry_run_section(record))
 
 
 def _outcome_json(outcome: Any) -> dict[str, Any]:

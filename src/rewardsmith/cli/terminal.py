@@ -1,11 +1,10 @@
 """The one place where text of others becomes text on a terminal.
 
-    terminal()       standard output, for tables
+    terminal()       standard output, for results
     errors()         standard error, for progress and messages
     say(text)        a plain line, with `error=True` on standard error
     one_line(text)   a name that must not forge a line
     say_json(text)   JSON for a program; still JSON where the stream is not UTF-8
-    Table            rich's, with every cell on one line
 
 Names of files, models and subsets, replies of judges and messages of libraries are written by others. None of
 them is markup here. Control characters (ESC moves the cursor, recolours, renames the window) and characters that turn
@@ -38,7 +37,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
-import rich.table
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -86,21 +84,6 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Left to `main`; rich would end with 1, which means a negative verdict here."""
         raise BrokenPipeError
-
-
-class Table(rich.table.Table):
-    """A table whose cells, headings and title are one line each: a name with a line feed cannot forge a row."""
-
-    def __init__(self, *headers: str, title: str | None = None, **options: Any) -> None:
-        super().__init__(*headers, title=None if title is None else one_line(title), **options)
-
-    def add_column(self, header: RenderableType = "", *arguments: Any, **options: Any) -> None:
-        """As rich's."""
-        super().add_column(one_line(header), *arguments, **options)
-
-    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
-        """As rich's."""
-        super().add_row(*map(one_line, cells), **options)
 
 
 def one_line(cell: Any) -> Any:

@@ -56,6 +56,12 @@ def decimal(value: float | None, digits: int = 2) -> Number:
     return Number(value, MISSING) if value is None else Number(value, _fixed(value, digits))
 
 
+def signed(value: float | None, digits: int = 1) -> Number:
+    """A difference with its sign: "+1.2", "−0.3"; none before a zero."""
+    shown = decimal(value, digits)
+    return Number(value, f"+{shown}") if value is not None and value > 0 and shown.text.strip("0.,") else shown
+
+
 def significant(value: float | None, digits: int = 3) -> Number:
     """A number of any size with `digits` significant digits: 0.000012345 → "1.23e−5"."""
     if value is None or not math.isfinite(value):

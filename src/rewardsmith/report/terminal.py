@@ -21,7 +21,7 @@ from rich.text import Text
 
 from rewardsmith.addresses import redacted
 from rewardsmith.report.blocks import Block, Cell, Column, Grid, Lines, Noted, Section, Sign
-from rewardsmith.report.formatting import State
+from rewardsmith.report.formatting import CODE, State
 
 STYLES: dict[State, str] = {"good": "green", "warn": "yellow", "bad": "red", "open": ""}
 _GAP = 2  # columns of the terminal between two of a table
@@ -31,7 +31,9 @@ _LABELS = 24  # of the names of facts
 
 def print_sections(console: Console, *sections: Section) -> None:
     """One section after the other; the verdicts of each stand at its end."""
-    for section in sections:
+    for place, section in enumerate(sections):
+        if place:
+            console.print()
         _print_section(console, section)
 
 
@@ -39,8 +41,10 @@ def _print_section(console: Console, section: Section) -> None:
     if section.title:
         console.print(Text(_line(section.title), "bold underline"))
     for note in section.notes:
-        _say(console, Text(_line(note)))
-    for block in section.blocks:
+        _say(console, _inline(note))
+    for place, block in enumerate(section.blocks):
+        if place and block.title:
+            console.print()
         print_block(console, block)
     for verdict in section.verdicts:
         word, comma, rest = (
@@ -55,21 +59,21 @@ def print_block(console: Console, block: Block) -> None:
     if block.title:
         head = Text(_line(block.title), "bold")
         if block.badge:
-            head = Text(_line(block.badge.text), f"bold {STYLES[block.badge.state]}") + Text(" ") + head
-        _say(console, head + Text(f"  {_line(block.aside)}" if block.aside else "", "dim"))
+            head = Text(_line(block.badge.text), f"bold {STYLES[block.badge.state]}") + Text("  ") + head
+        _say(console, head + _inline(f"  {block.aside}" if block.aside else "", "dim"))
     if block.reading:
-        _say(console, Text(_line(block.reading), STYLES[block.state]))
+        _say(console, _inline(block.reading, STYLES[block.state]))
     if block.note:
-        _say(console, Text(_line(block.note), "dim"))
+        _say(console, _inline(block.note, "dim"))
     for words in block.texts:
-        _say(console, Text(_line(words)))
+        _say(console, _inline(words))
     if block.facts:
         console.print(_facts(block.facts))
     for grid in block.grids:
         if not grid.drawn:
             _print_grid(console, grid)
     for line in block.lines:
-        _say(console, _cell(line))
+        _say(console, _inline(line) if isinstance(line, str) else _inline(line.text, STYLES[line.state]))
 
 
 def _say(console: Console, text: Text) -> None:
@@ -82,15 +86,15 @@ def _facts(facts: Iterable[tuple[str, str]]) -> Table:
     table.add_column(max_width=_LABELS, style="dim")
     table.add_column(overflow="fold")
     for label, value in facts:
-        table.add_row(Text(_line(label)), Text(_line(value)))
+        table.add_row(Text(_line(label)), _inline(value))
     return table
 
 
 def _print_grid(console: Console, grid: Grid) -> None:
     shown = [place for place, column in enumerate(grid.columns) if column.kind != "draw"]
     columns = [grid.columns[place] for place in shown]
-    rows = [[_cell(row[place]) for place in shown] for row in grid.rows]
-    total = [_cell(grid.total[place]) for place in shown] if grid.total else None
+    rows = [[_cell(row[place], grid.columns[place]) for place in shown] for row in grid.rows]
+    total = [_cell(grid.total[place], grid.columns[place]) for place in shown] if grid.total else None
     if grid.titled:
         _say(console, Text(_line(grid.caption), "italic"))
     if _width(columns, [*rows, *([total] if total else [])]) <= console.width:
@@ -99,7 +103,7 @@ def _print_grid(console: Console, grid: Grid) -> None:
         for row in [*rows, *([total] if total else [])]:
             console.print(_card(columns, row))
     if grid.note:
-        _say(console, Text(_line(grid.note), "dim"))
+        _say(console, _inline(grid.note, "dim"))
 
 
 def _width(columns: list[Column], rows: list[list[Text]]) -> int:
@@ -149,16 +153,22 @@ def _card(columns: list[Column], row: list[Text]) -> Padding:
     return Padding(table, (0, 0, 1, 0))
 
 
-def _cell(cell: Cell) -> Text:
+def _cell(cell: Cell, column: Column) -> Text:
     if isinstance(cell, Markup):
         return Text("")
     if isinstance(cell, Sign):
-        return Text(_line(cell.text), STYLES[cell.state])
+        return Text(_line(cell.text), f"{'bold ' if column.kind == 'badge' else ''}{STYLES[cell.state]}")
     if isinstance(cell, Noted):
-        return _cell(cell.value) + Text(_line(f" ({cell.words})") if cell.words else "")
+        return _cell(cell.value, column) + Text(_line(f" ({cell.words})") if cell.words else "")
     if isinstance(cell, Lines):
         return Text("\n").join(Text(_line(line)) for line in cell.lines)
     return Text(_line(str(cell)))
+
+
+def _inline(text: str, style: str = "") -> Text:
+    """A message; what stands between backticks is code."""
+    parts = CODE.split(_line(text))
+    return Text.assemble(*((part, "cyan" if place % 2 else style) for place, part in enumerate(parts)))
 
 
 def _line(text: str) -> str:

@@ -2,6 +2,7 @@
 
     analyses_section(results, ood) → Section
     analysis_blocks(results, ood)  → its blocks
+    result_sections(results)       → with the scores: what `evaluate` found
 
 In: `results.json` of each benchmark (`rewards`, `analysis`) and `ood.json`. Out: rows and figures with numbers as they
 are read; None where no result holds any of it.
@@ -37,7 +38,7 @@ from rewardsmith.report.formatting import (
     significant,
     visible,
 )
-from rewardsmith.report.sections.scores import title_of
+from rewardsmith.report.sections.scores import scores_section, title_of
 from rewardsmith.report.svg import Scale, area_between, curve, drawing, element, end_label, line, nice_ticks, text
 
 _KINDS = {"held_out": "own pairs", "domain": "domain of them", "pairs": "other pairs", "benchmark": "benchmark"}
@@ -159,6 +160,12 @@ def analyses(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> A
     )
     shown = (found.spreads, found.lengths, found.reliabilities, found.pickings, found.skills, found.ceilings)
     return found if any(shown) else None
+
+
+def result_sections(results: Mapping[str, BenchmarkResult]) -> tuple[Section, ...]:
+    """Scores, and what stands beside them where there is any."""
+    beside = analyses_section(results, None)
+    return (scores_section(results), *((beside,) if beside.blocks else ()))
 
 
 def analyses_section(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> Section:

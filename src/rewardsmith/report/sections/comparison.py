@@ -21,7 +21,6 @@ from rewardsmith.records.comparison import (
     RankedModel,
     SubsetComparison,
 )
-from rewardsmith.records.evaluation import reasons_in_words
 from rewardsmith.report.blocks import Block, Cell, Column, Grid, Lines, Noted, Section, Sign, Span
 from rewardsmith.report.formatting import (
     MISSING,
@@ -31,6 +30,7 @@ from rewardsmith.report.formatting import (
     p_value,
     percent,
     plural,
+    signed,
     significant,
     visible,
 )
@@ -107,10 +107,6 @@ def _shared(found: BenchmarkComparison) -> str:
     """What was compared, and what could not be."""
     parts = [f"{plural(found.rows, 'row')} that all were scored on; per cent, differences in points."]
     parts += [visible(note, 400) for note in found.notes]
-    parts += [
-        f"{visible(name, 60)}: {sum(reasons.values()):,} rewards missing ({visible(reasons_in_words(reasons), 120)})."
-        for name, reasons in found.missing.items()
-    ]
     return " ".join(parts)
 
 
@@ -184,9 +180,8 @@ def _cells(name: str, part: DifferenceResult, scale: Scale, n: Cell, p: Cell, wo
 
 
 def _points(value: float) -> Number:
-    """A difference with its sign: "+1.2"."""
-    shown = percent(value)
-    return Number(value, f"+{shown}") if value > 0 and shown.text.strip("0.") else shown
+    """A difference in points, with its sign; the value stays a share."""
+    return Number(value, signed(100 * value).text)
 
 
 def _axis(scale: Scale) -> Markup:

@@ -481,17 +481,21 @@ class FindingView:
     examples: tuple[Example, ...]
 
 
-def data_section(check: CheckRecord | None, rejected: Sequence[RejectedRow] = (), *, surveys: bool = True) -> Section:
+def data_section(
+    check: CheckRecord | None, rejected: Sequence[RejectedRow] = (), *, surveys: bool = True, verdict: bool = True
+) -> Section:
     """The data contract: what became of the rows, what was found, and what the surveys measured.
 
     Args:
         rejected: the first rows that were left out.
         surveys: also what was measured besides findings.
+        verdict: False after a look at some of the rows, which decides nothing.
     """
     if check is None:
         return Section("data", "Data", absent=("The data contract", "check.json"))
     findings = tuple(finding_view(finding) for finding in by_harm(check.findings))
-    verdict = "holds" if check.passed else f"does not hold: failed on {', '.join(map(visible, check.failed_on))}"
+    failed = f"The data contract does not hold: failed on {', '.join(map(visible, check.failed_on))}."
+    decided = Sign("good", "The data contract holds.") if check.passed else Sign("bad", failed)
     return Section(
         "data",
         "Data",
@@ -505,7 +509,7 @@ def data_section(check: CheckRecord | None, rejected: Sequence[RejectedRow] = ()
         ),
         lead=f"{len(findings) or 'No'} finding{'' if len(findings) == 1 else 's'}; every row that was left out has its "
         "reason.",
-        verdicts=(Sign("good" if check.passed else "bad", f"The data contract {verdict}."),),
+        verdicts=(decided,) if verdict else (),
         sources=("check.json", "rejected.jsonl"),
     )
 
@@ -537,12 +541,14 @@ def _findings(findings: Sequence[FindingView]) -> Grid:
     columns = (
         Column("Severity", "badge"),
         Column("Finding", "name"),
+        Column("Code", "code"),
         Column("Rows"),
         Column("%"),
         Column("95 % interval"),
     )
     rows = tuple(
-        (Sign(found.state, found.severity), found.title, found.count, found.share, found.interval) for found in findings
+        (Sign(found.state, found.severity), found.title, found.code, found.count, found.share, found.interval)
+        for found in findings
     )
     return Grid("Findings, the most harmful first", columns, rows, titled=False)
 

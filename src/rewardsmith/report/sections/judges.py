@@ -7,6 +7,7 @@ In: `eval/BENCHMARK/judge.json`. Names of models, endpoints and rows come from u
 The router's calibration, ready to be shown: is this model's doubt worth routing on, and what does it cost?
 
     routing_section(record)    → Section | None
+    routed_section(record)     → Section: what `route run` did
 
 In: `routing/routing.json` of the run directory. Names of models come from users.
 """
@@ -18,10 +19,20 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
+from rewardsmith.records.evaluation import reasons_in_words
 from rewardsmith.records.judging import InjectionProbe, JudgeRecord, ShareWithInterval
-from rewardsmith.records.routing import RoutedScore, RoutePoint, RoutingRecord
-from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, Section, Span, rate, rate_grid
-from rewardsmith.report.formatting import State, count, decimal, percent, plural, short_hash, significant, visible
+from rewardsmith.records.routing import RoutedScore, RoutePoint, RouteRunRecord, RoutingRecord
+from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, Section, Sign, Span, rate, rate_grid
+from rewardsmith.report.formatting import (
+    State,
+    count,
+    percent,
+    plural,
+    short_hash,
+    signed,
+    significant,
+    visible,
+)
 from rewardsmith.report.svg import Scale, area_between, drawing, element, line, nice_ticks, path_through, text
 
 _MISSING = {
@@ -198,6 +209,7 @@ def routing_block(record: RoutingRecord | None) -> Block | None:
         ),
         facts=tuple(_router_facts(record)),
         grids=(_grid(record),),
+        lines=tuple(_lacking(record)),
         source="routing/routing.json",
     )
 
@@ -209,12 +221,17 @@ def _router_facts(record: RoutingRecord) -> list[tuple[str, str]]:
     facts = [
         ("Reward model alone", _score(record.model_only)),
         ("Judge alone", _score(record.judge_only)),
+        ("Everything escalated", _score(record.everything)),
         ("Rule", visible(rules)),
         (
             "Target",
             f"{record.target.kind} {record.target.value:g}, {'reached' if record.target.reached else 'not reached'}",
         ),
-        ("Chosen", f"{_score(record.chosen.accuracy)} with {percent(record.chosen.share)} % escalated"),
+        (
+            "Chosen",
+            f"{_score(record.chosen.accuracy)} with {percent(record.chosen.share)} % escalated by the limit "
+            + significant(record.chosen.limit).text,
+        ),
     ]
     if record.checked is not None:
         facts.append(("On other prompts", f"{_score(record.checked)} with {percent(record.checked_share)} % escalated"))
@@ -222,10 +239,49 @@ def _router_facts(record: RoutingRecord) -> list[tuple[str, str]]:
         ("Router − random, 5 to 50 %", f"{_signed(record.advantage)} points"),
         ("Judge", visible(judge.name, 80)),
         ("Its verdicts", f"{count(judge.verdicts)}, {plural(judge.ties, 'tie')}, {missing:,} missing"),
+        (
+            "Its calls",
+            f"{plural(judge.calls, 'call')}, {significant(judge.cost)} {visible(judge.currency, 8)}".rstrip(),
+        ),
     ]
     if judge.consistent is not None:
         facts.append(("The same in both orders", f"{percent(judge.consistent)} %"))
     return [*facts, ("Pairs", f"{count(record.pairs)} of {plural(record.prompts, 'prompt')}")]
+
+
+def _lacking(record: RoutingRecord) -> Iterator[Sign]:
+    if record.missing_rewards:
+        why = visible(reasons_in_words(record.missing)) or "no reason is known"
+        yield Sign(
+            "warn",
+            f"{record.missing_rewards:,} of {plural(record.pairs, 'pair')} have no margin, rewards are missing: {why}; "
+            "the reward model scores 0 there",
+        )
+
+
+def routed_section(record: RouteRunRecord) -> Section:
+    """Who decided how many rows, and where it is written."""
+    lines: list[Sign | str] = []
+    if record.fallbacks:
+        fallbacks = ", ".join(f"{reason} {number:,}" for reason, number in record.fallbacks.items())
+        lines.append(f"ambiguous, and decided by the reward model: {fallbacks}")
+    if record.missing:
+        total = sum(record.missing.values())
+        why = visible(reasons_in_words(record.missing))
+        lines.append(Sign("warn", f"{total:,} of {total + record.rewards:,} rewards are missing: {why}"))
+    if record.bad_rows:
+        lines.append(Sign("warn", f"rows with nothing to compare: {record.bad_rows:,}"))
+    facts = [
+        ("Rows", count(record.rows).text),
+        ("Comparisons", count(record.comparisons).text),
+        ("Ambiguous", count(record.escalated).text),
+        ("Decided by the judge", count(record.judged).text),
+        ("Calls", f"{record.calls:,}, {significant(record.cost)} {visible(record.currency, 8)}".rstrip()),
+    ]
+    if record.pairs_output:
+        facts.append(("Preference pairs", f"{record.exported:,}, {visible(record.pairs_output)}"))
+    facts += [("Decisions", visible(record.output)), ("Audit log", visible(record.audit))]
+    return Section("routed", "", (Block("", facts=tuple(facts), lines=tuple(lines)),))
 
 
 def _rule(kind: str, below: float | None) -> str:
@@ -277,9 +333,8 @@ def _score(score: RoutedScore) -> str:
 
 
 def _signed(score: RoutedScore) -> str:
-    points = [decimal(100 * value, 1) for value in (score.value, score.low, score.high)]
-    sign = "+" if score.value > 0 else ""
-    return f"{sign}{points[0]} ({points[1]} to {points[2]})"
+    low, high = signed(100 * score.low), signed(100 * score.high)
+    return f"{signed(100 * score.value)} ({low} to {high})"
 
 
 def curve_plot(record: RoutingRecord) -> Markup:
