@@ -249,10 +249,11 @@ def _training_blocks(training: TrainingView) -> Iterator[Block]:
         "",
         reading=f"{training.verdict.capitalize()}. {training.trend}" if training.trend else "",
         state=state,
+        note=drawn,
         texts=(training.advice,) if training.advice else (),
         figures=epoch_charts(training),
         facts=training.facts,
-        grids=(_curve_grid(curves, drawn),) if curves else (),
+        grids=(_curve_grid(curves),) if curves else (),
     )
     yield from (finding_block(found) for found in training.findings)
     if training.suspects:
@@ -273,7 +274,7 @@ def _training_blocks(training: TrainingView) -> Iterator[Block]:
         )
 
 
-def _curve_grid(curves: Curves, note: str) -> Grid:
+def _curve_grid(curves: Curves) -> Grid:
     columns = (Column("Curve", "name"), Column("Over the epoch", "words"), Column("First"), Column("Last"))
     rows = tuple(
         (
@@ -285,7 +286,7 @@ def _curve_grid(curves: Curves, note: str) -> Grid:
         for plot in PLOTS
         if np.isfinite(curves.series[plot.field]).any()
     )
-    return Grid("Curves of the epoch", columns, rows, note=note, titled=False, drawn=True)
+    return Grid("Curves of the epoch", columns, rows, folded="The numbers", titled=False, drawn=True)
 
 
 def training_view(train: TrainRecord | None, steps: Sequence[Step], *, suspects: bool = True) -> TrainingView | None:
