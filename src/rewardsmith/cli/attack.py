@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.options import AsJson, live, look_for, print_record
-from rewardsmith.cli.terminal import terminal
+from rewardsmith.cli.options import AsJson, lay_out, live, look_for, print_record
+from rewardsmith.cli.terminal import say
 
 
 def attack(
@@ -69,10 +69,8 @@ def attack(
         print_record(record)
     else:
         from rewardsmith.report.sections.attack import attack_section
-        from rewardsmith.report.terminal import print_sections
 
-        shown = attack_section(record, outcome)
-        print_sections(terminal(), *([shown] if shown else []))
-        terminal().print(f"record: {out / 'attack.json'}", highlight=False, soft_wrap=True)
+        lay_out(attack_section(record, outcome))
+        say(f"record: {out / 'attack.json'}")
     passed = bool(record.attacked) if outcome is None else outcome.verdict == "PASS"
     raise typer.Exit(0 if passed else 1)
