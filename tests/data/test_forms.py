@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rewardsmith.data.columns import find_columns
 from rewardsmith.data.forms import read_pair
+from rewardsmith.data.forms.transcripts import read_transcript
+from rewardsmith.data.sources import read_source
 from rewardsmith.errors import DataError
 from rewardsmith.rendering.messages import RowFault
+from rewardsmith.spec import SourceSpec
 from rewardsmith.types import Message, PreferencePair
 
 ASK = {"role": "user", "content": "Name a river."}
@@ -220,3 +227,41 @@ def test_missing_columns_are_named_with_those_there_are(names, mapped, message):
         find_columns(names, mapped, where="pairs.jsonl")
     with pytest.raises(DataError, match=message):
         raise caught.value
+
+
+def test_an_answer_is_read_the_same_whatever_was_read_before_it():
+    """Turns that two transcripts share are kept from one to the next: only where all of them are the same."""
+    base = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: A river?\n\nAssistant:"
+    texts = {
+        f"{base} Loire": ("Hi", "Hello", "A river?", "Loire"),
+        f"{base}Seine": ("Hi", "Hello", "A river?", "Seine"),
+        f"{base} Loire\n\nHuman: More\n\nAssistant: Rhine": ("Hi", "Hello", "A river?", "Loire", "More", "Rhine"),
+        "\n\nHuman: Hi\n\nAssistant: Hello": ("Hi", "Hello"),
+    }
+    alone = {}
+    for text, turns in texts.items():
+        read_transcript("\n\nHuman: x\n\nAssistant: y", "human_assistant", "chosen")
+        alone[text] = read_transcript(text, "human_assistant", "chosen")
+        assert tuple(turn.content for turn in alone[text]) == turns
+    for first in texts:
+        for second in texts:
+            read_transcript(first, "human_assistant", "chosen")
+            assert read_transcript(second, "human_assistant", "rejected") == alone[second]
+    read_transcript(f"{base} Loire", "human_assistant", "chosen")
+    for broken in (f"{base} Loire\n\nAssistant: again", f"{base} Loire\n\nHuman: unanswered"):
+        with pytest.raises(RowFault, match="rejected"):
+            read_transcript(broken, "human_assistant", "rejected")
+
+
+def test_rows_with_dates_and_decimals_are_grouped_as_others(tmp_path):
+    """What only Parquet holds: it cannot be kept as the rest is."""
+    rows = [
+        {"prompt": "Hi?", "text": f"answer {place}", "score": place, "made": date(2026, 1, place + 1), "id": "7"}
+        for place in range(3)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    form = {"kind": "grouped", "answer": "text", "score": "score", "better": "higher"}
+    source = SourceSpec.model_validate({"path": str(tmp_path / "rows.parquet"), "form": form})
+    read = read_source(source, role="train", strings="chat", seed=0, embedded={})
+    found = [(pair.chosen[0].content, pair.rejected[0].content, pair.target_margin) for _, pair in read.pairs]
+    assert found == [("answer 2", "answer 1", 1.0), ("answer 2", "answer 0", 2.0), ("answer 1", "answer 0", 1.0)]

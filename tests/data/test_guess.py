@@ -8,8 +8,10 @@ import pytest
 
 from rewardsmith.data.forms.recognise import guess_columns, recognise
 from rewardsmith.data.guess import first_pair, look, unread_columns
+from rewardsmith.data.sources import read_source
 from rewardsmith.errors import DataError
 from rewardsmith.spec import SourceSpec
+from rewardsmith.spec.forms import same
 
 GOOD, BAD = "It is the Loire.", "I would rather not say."
 
@@ -193,3 +195,174 @@ def test_the_first_pair_is_read_as_check_will_read_it(tmp_path):
     shown = first_pair(SourceSpec(path=str(path)))
     assert (shown.row, shown.read, shown.rejected) == (2, 2, {"identical_pair": 1})
     assert shown.pair.chosen[0].content == GOOD
+
+
+# What no schema is known for: a question, a good answer and a bad one; two of three times the good one is first.
+ROWS = [(f"Question {n}?", f"It is the Loire {n}.", f"I will not say {n}.", n % 3 != 0) for n in range(24)]
+
+
+def ordered(good, bad, first):
+    return (good, bad) if first else (bad, good)
+
+
+def two(first="response_a", second="response_b", **label):
+    """Rows of two answers; a label is called with whether the first is the better one, and the row's place."""
+    return [
+        {"prompt": question, first: one, second: other} | {name: of(is_first, n) for name, of in label.items()}
+        for n, (question, good, bad, is_first) in enumerate(ROWS)
+        for one, other in [ordered(good, bad, is_first)]
+    ]
+
+
+def inside(rows, make):
+    return [make(row["prompt"], row["response_a"], row["response_b"], row.get("winner")) for row in rows]
+
+
+A, B = "response_a", "response_b"
+COMPARED = {"kind": "comparison", "first": A, "second": B}
+WON = {"first": ["a"], "second": ["b"]}
+AB = two(winner=lambda is_first, n: "a" if is_first else "b")
+
+
+def verdict(column, **values):
+    return {"verdict": {"column": column, "values": values}}
+
+
+# Rows; what `init` says is missing (a part of it); and the form that a reader of that message writes.
+UNPUBLISHED = {
+    "brackets": (
+        two(judgement=lambda is_first, n: "[[A]]" if is_first else "[[B]]"),
+        "'judgement' ([[A]], [[B]]) may say which is better, but not which value means which",
+        COMPARED | verdict("judgement", first=["[[A]]"], second=["[[B]]"]),
+    ),
+    "likert": (
+        two(preference=lambda is_first, n: f"{'A' if is_first else 'B'} is {('much', 'slightly')[n % 2]} better"),
+        "(A is much better, A is slightly better, B is much better, B is slightly better) may say",
+        COMPARED
+        | verdict(
+            "preference",
+            first=["A is much better", "A is slightly better"],
+            second=["b is much better ", "B is slightly better"],
+        ),
+    ),
+    "five points": (
+        two(rating=lambda is_first, n: (1 + n % 2) if is_first else (4 + n % 2)),
+        "'rating' (1, 2, 4, 5) may say which is better",
+        COMPARED | verdict("rating", first=[1, "2"], second=[4.0, 5], tie=[3]),
+    ),
+    "signed": (
+        two(strength=lambda is_first, n: 2 if is_first else -1),
+        "'strength' (-1, 2) may say",
+        COMPARED | {"strength": {"column": "strength", "first_is": "positive"}},
+    ),
+    "truth value": (
+        two(a_is_better=lambda is_first, n: is_first),
+        "'a_is_better' (False, True) says which is better, but not which value means which",
+        COMPARED | verdict("a_is_better", first=[True], second=["FALSE"]),
+    ),
+    "probability": (
+        two(p_a=lambda is_first, n: 0.9 if is_first else 0.2),
+        "no column seems to say which is better",
+        None,
+    ),
+    "by name": (
+        inside(
+            AB,
+            lambda q, a, b, w: {
+                "prompt": q,
+                "responses": {"gpt": a, "llama": b},
+                "winner": "gpt" if w == "a" else "llama",
+            },
+        ),
+        "column 'responses' holds answers by name (gpt, llama), and not which is better",
+        {"kind": "comparison", "first": "responses.gpt", "second": "responses.llama"}
+        | verdict("winner", first=["gpt"], second=["llama"]),
+    ),
+    "nested": (
+        inside(
+            AB, lambda q, a, b, w: {"prompt": q, "out": {"a": {"text": a}, "b": {"text": b}}, "note": {"choice": w}}
+        ),
+        "column 'out' holds answers by name (a, b)",
+        {"kind": "comparison", "first": "out.a.text", "second": "out.b.text"} | verdict("note.choice", **WON),
+    ),
+    "by place": (
+        inside(AB, lambda q, a, b, w: {"prompt": q, "candidates": [a, b], "best": "ab".index(w)}),
+        "column 'candidates' holds several answers",
+        {"kind": "comparison", "first": "candidates[0]", "second": "candidates[1]"}
+        | verdict("best", first=[0], second=[1]),
+    ),
+    "a list of labels": (
+        inside(AB, lambda q, a, b, w: {"prompt": q, "answers": [a, b], "labels": [int(w == "a"), int(w == "b")]}),
+        "column 'answers' holds several answers",
+        {"kind": "list", "answers": "answers", "scores": "labels", "better": "higher"},
+    ),
+    "a ranking as text": (
+        inside(AB, lambda q, a, b, w: {"prompt": q, "responses": [a, b, "Third."], "ranking": "B>A>C"}),
+        "column 'responses' holds several answers",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNPUBLISHED)
+def test_a_file_of_no_known_schema_says_what_is_missing_and_reads_with_the_form_it_names(name, tmp_path):
+    rows, problem, form = UNPUBLISHED[name]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = look(path).found
+    assert problem in found.problem
+    assert "form" in found.fix
+    if form is not None:
+        assert found.fix.count(f"kind: {form['kind']}") == 1
+        read = read_source(
+            SourceSpec.model_validate({"path": str(path), "form": form}),
+            role="train",
+            strings="chat",
+            seed=0,
+            embedded={},
+        )
+        sides = [(pair.prompt[-1].content, pair.chosen[0].content, pair.rejected[0].content) for _, pair in read.pairs]
+        assert sides == [(question, good, bad) for question, good, bad, _ in ROWS]
+
+
+def test_labels_with_blanks_around_them_are_the_labels(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = two(winner=lambda is_first, n: ((" a", "A ") if is_first else ("b", "B\n"))[n % 2])
+    rows[5]["winner"] = None
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = look(path).found
+    assert [[same(value) for value in found.form["verdict"]["values"][side]] for side in ("first", "second")] == [
+        ["a"],
+        ["b"],
+    ]
+    source = SourceSpec.model_validate({"path": str(path), "form": found.form, "columns": found.columns})
+    read = read_source(source, role="train", strings="chat", seed=0, embedded={})
+    assert [pair.chosen[0].content for _, pair in read.pairs] == [
+        good for n, (_, good, _, _) in enumerate(ROWS) if n != 5
+    ]
+    assert [(row.row, row.reason) for row in read.rejected] == [(6, "unknown_verdict")]
+
+
+def test_an_answer_without_a_score_rejects_its_row_and_no_other(tmp_path):
+    rows = [
+        {"prompt": q, "answers": [{"text": good, "score": 4}, {"text": bad, "score": 2}]} for q, good, bad, _ in ROWS
+    ]
+    del rows[3]["answers"][1]["score"]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "not all of them have a number" in look(path).found.problem
+    form = {"kind": "list", "answers": "answers", "text": "text", "score": "score", "better": "higher"}
+    source = SourceSpec.model_validate({"path": str(path), "form": form})
+    read = read_source(source, role="train", strings="chat", seed=0, embedded={})
+    assert (len(read.pairs), [(row.row, row.reason) for row in read.rejected]) == (23, [(4, "unknown_verdict")])
+
+
+def test_labels_are_compared_as_what_they_say():
+    assert [same(value) for value in (1, 1.0, "1", " 1.0", "+1", "1e0", "01")] == ["1"] * 7
+    assert [same(value) for value in (True, "True", "TRUE ")] == ["true"] * 3
+    assert same(None) != same("None") != same("")  # a missing label is no label that may mean a tie
+    assert same("1_0") == "1_0"  # a name, though Python takes it for ten
+    assert same("nan") == "nan"
+    assert same("12345678901234567890") != same("12345678901234567891")  # ids that one float cannot tell apart
+    assert same(-3) == same("-3.0") == "-3"
+    assert same(0.5) == same("0.50")

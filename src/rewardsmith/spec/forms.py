@@ -7,6 +7,7 @@ writes them; `docs/public_data.md` shows each. Names of columns may be paths int
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -255,10 +256,17 @@ FormSpec = Annotated[
 
 
 def same(value: Value) -> str:
-    """A verdict as it is compared: 1, 1.0, "1" and "1.0" are one value, as are true and "True"."""
+    """A label as it is compared: 1, 1.0, "1" and " 1.0" are one value, as are true and "True", and null and "null"."""
+    if value is None:
+        return "null"  # a label that is missing is not the label `None` or `none`, which may mean a tie
     text = str(value).strip()
-    try:
-        number = float(text)
-    except ValueError:
+    if _WHOLE.fullmatch(text):
+        return str(int(text))  # not by a float: ids of twenty digits would become one
+    if not _NUMBER.fullmatch(text):  # Python takes `1_0` and `nan` for numbers
         return text.lower()
+    number = float(text)
     return str(int(number)) if number.is_integer() else str(number)
+
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,400}")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")

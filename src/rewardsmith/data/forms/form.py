@@ -116,6 +116,10 @@ class Basis:
         given = self._prompt(row, stated, tools=False)
         return given, [self._side(value, name, stated) for value, name in zip(values, names, strict=True)]
 
+    def side(self, row: Row, value: Any, name: str) -> Conversation:
+        """One answer of a row, as `several` reads it; raises as it does."""
+        return self._side(value, name, self._stated(row))
+
     def join(
         self, row: Row, given: Conversation, sides: tuple[Conversation, Conversation], names: tuple[str, str]
     ) -> Parts:

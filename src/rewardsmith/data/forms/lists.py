@@ -20,11 +20,10 @@ from rewardsmith.spec.forms import GroupedForm, ListForm
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One of several answers: what stands in the file, its number (higher is better), and a hash of its text."""
+    """One of several answers: what stands in the file, and its number (higher is better)."""
 
     value: Any
     score: float
-    key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,9 @@ class Compared:
 
 def compared(answers: Sequence[Answer], form: ListForm | GroupedForm) -> Compared:
     """Which answers make pairs, the better one first."""
-    order = sorted(range(len(answers)), key=lambda place: (-answers[place].score, answers[place].key, place))
+    told_apart = form.max_pairs is None and len({answer.score for answer in answers}) == len(answers)
+    keys = [b""] * len(answers) if told_apart else [text_key(answer.value) for answer in answers]
+    order = sorted(range(len(answers)), key=lambda place: (-answers[place].score, keys[place], place))
     pairs: list[tuple[int, int, float]] = []
     ties = made = 0
     for better, worse in _chosen(order, form.pairs):
@@ -51,7 +52,7 @@ def compared(answers: Sequence[Answer], form: ListForm | GroupedForm) -> Compare
             ties += 1
     kept = pairs
     if form.max_pairs is not None and len(pairs) > form.max_pairs:
-        ranked = sorted(pairs, key=lambda pair: _pair_key(answers[pair[0]].key, answers[pair[1]].key))
+        ranked = sorted(pairs, key=lambda pair: _pair_key(keys[pair[0]], keys[pair[1]]))
         chosen = set(ranked[: form.max_pairs])
         kept = [pair for pair in pairs if pair in chosen]
     return Compared(kept, ties, len(pairs) - len(kept), made)
@@ -116,7 +117,7 @@ class ListReader:
         numbers = self._numbers(row, items)
         sign = 1.0 if self.form.better == "higher" else -1.0
         return [
-            Answer(value, _scored(number, place, self.form) * sign, text_key(value))
+            Answer(value, _scored(number, place, self.form) * sign)
             for place, (value, number) in enumerate(zip(values, numbers, strict=True))
         ]
 

@@ -320,7 +320,7 @@ def _with_verdict(names: Collection[str], rows: Rows) -> Recognised | None:
 def _meanings(values: Mapping[str, Any], ends: tuple[str, str]) -> dict[str, list[Any]] | None:
     """What each value means, where each ends as the one answer's column does or says tie; None where one does not."""
     found: dict[str, list[Any]] = {"first": [], "second": [], "tie": []}
-    for text, value in values.items():
+    for text, value in ((text.strip(), _stripped(value)) for text, value in values.items()):
         last = re.split(r"[^a-z0-9]+", text.lower())[-1] if text else ""
         if text.lower() in _TIES or text.lower().startswith("tie"):
             found["tie"].append(value)
@@ -336,7 +336,13 @@ def _meanings(values: Mapping[str, Any], ends: tuple[str, str]) -> dict[str, lis
         return None
     for name, end in (("first", ends[0]), ("second", ends[1])):
         found[name] = found[name] or [end]
-    return {name: sorted(items, key=str) for name, items in found.items() if items}
+    return {
+        name: sorted({same(item): item for item in items}.values(), key=str) for name, items in found.items() if items
+    }
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _with_scores(names: Collection[str], rows: Rows) -> Recognised | None:
@@ -462,9 +468,10 @@ def _context(names: Collection[str], rows: Rows, columns: Mapping[str, Any]) -> 
 
 def _unknown(names: Collection[str], rows: Rows) -> Recognised:
     there = ", ".join(repr(name) for name in names)
+    lists = _several_answers(names, rows)
     for name in names:
         values = [row.get(name) for row in rows]
-        if _words(name) & _VERDICT and _is_choice(values):
+        if _words(name) & _VERDICT and _is_choice(values) and lists is None:
             shown = ", ".join(sorted({str(value) for value in values})[:5])
             return Recognised(
                 problem=f"column {name!r} says which of two answers won ({shown}), but not which columns hold them; "
@@ -472,6 +479,92 @@ def _unknown(names: Collection[str], rows: Rows) -> Recognised:
                 fix=f"write the form: form: {{kind: comparison, first: NAME, second: NAME, verdict: {{column: {name}, "
                 "values: {first: [VALUE], second: [VALUE], tie: []}}}; docs/public_data.md shows it",
             )
+    return _two_answers(names, rows, there) or _several_answers(names, rows) or _neither(names, there)
+
+
+_READ_WAYS = (
+    "with verdict, strength, scores, one_hot, named, votes or rankings (see docs/public_data.md); a probability, or "
+    "a score whose middle is not 0, has no form: write who won into a column first"
+)
+_RANKING = "a ranking written as text (B>A>C) or as a list of places has no form: write its ranks as numbers first"
+
+
+def _two_answers(names: Collection[str], rows: Rows, there: str) -> Recognised | None:
+    """Two columns that look like answers, and others of which one may say which is better: the form to complete."""
+    pairs = (pair for pair in _answer_pairs(names, rows) if not _words(pair[0]) & {"model", "id", "name", "source"})
+    pair = next(pairs, None)
+    if pair is None:
+        return None
+    first, second = pair
+    sides = f"form: {{kind: comparison, first: {first}, second: {second}, "
+    alike = f"columns {first!r} and {second!r} look like two answers, and "
+    for name in names:
+        values = [row.get(name) for row in rows if row.get(name) is not None]
+        said = sorted({str(value).strip() for value in values})
+        if name in pair or not _few(values, said):
+            continue
+        way = (
+            f"verdict: {{column: {name}, values: {{first: [VALUE, …], second: [VALUE, …], tie: [VALUE, …]}}}}}}, with "
+        )
+        way += "each of its values in one of the three lists"
+        if any((number_of(value) or 0) < 0 for value in values):
+            way = f"strength: {{column: {name}, first_is: negative}}}}; or positive: the sign that means {first!r}"
+        return Recognised(
+            "two answers and a verdict",
+            problem=f"{alike}{name!r} ({', '.join(said[:7])}) may say which is better, but not which value means which",
+            fix=f"write it: {sides}{way}",
+        )
+    problem = f"{alike}no column seems to say which is better; there are {there}"
+    return Recognised("two answers", problem=problem, fix=f"write the form: {sides}…}} {_READ_WAYS}")
+
+
+def _few(values: Sequence[Any], said: Sequence[str]) -> bool:
+    """Whether these may be labels: few, short, and repeated."""
+    plain = all(isinstance(value, str | int | float) for value in values)
+    whole = all((number := number_of(text)) is None or number == int(number) for text in said)
+    return (
+        plain and whole and 2 <= len(said) <= 11 and len(said) < len(values) and all(len(text) <= 60 for text in said)
+    )
+
+
+def _several_answers(names: Collection[str], rows: Rows) -> Recognised | None:
+    """A column of several answers, by name or by place, of which no number that is read says which is better."""
+    for name in names:
+        values = [parsed(row.get(name)) for row in rows]
+        if all(isinstance(value, dict) and len(value) >= 2 for value in values):
+            found = _by_name(name, values)
+            if found is not None:
+                return found
+        if all(isinstance(value, list) and len(value) >= 2 for value in values):
+            listed = f"{{kind: list, answers: {name}, text: NAME, score: NAME, better: higher}}"
+            two = f"{{kind: comparison, first: '{name}[0]', second: '{name}[1]', verdict: …}}"
+            return Recognised(
+                "several answers",
+                problem=f"column {name!r} holds several answers, and not all of them have a number",
+                fix=f"with a score or a rank in each: form: {listed}, or scores: COLUMN in place of score for a list "
+                f"beside it (rows that lack one are rejected); for two and a verdict: form: {two}; {_RANKING}",
+            )
+    return None
+
+
+def _by_name(name: str, values: Sequence[Any]) -> Recognised | None:
+    """Answers in an object, under the names of who gave them."""
+    keys = [key for key in values[0] if all(isinstance(value.get(key), str | dict) for value in values)]
+    if len(keys) < 2:
+        return None
+    sample = values[0][keys[0]]
+    inner = next((f".{one}" for one in _LIST_TEXTS if isinstance(sample, dict) and one in sample), "")
+    first, second = (f"{name}.{key}{inner}" for key in keys[:2])
+    verdict = f"verdict: {{column: NAME, values: {{first: [{keys[0]}], second: [{keys[1]}], tie: []}}}}"
+    scores = f"; or scores: {{first: {name}.{keys[0]}.SCORE, second: {name}.{keys[1]}.SCORE}}" if inner else ""
+    return Recognised(
+        "answers by name",
+        problem=f"column {name!r} holds answers by name ({', '.join(map(str, keys[:4]))}), and not which is better",
+        fix=f"write it with paths: form: {{kind: comparison, first: {first}, second: {second}, {verdict}}}{scores}",
+    )
+
+
+def _neither(names: Collection[str], there: str) -> Recognised:
     columns, missing = guess_columns(names)
     sides = " and the ".join(missing)
     return Recognised(
@@ -510,6 +603,7 @@ def _is_choice(values: Sequence[Any]) -> bool:
     said = {str(value) for value in there}
     if not there or not all(isinstance(value, str | int | float) for value in there):
         return False
+    said = {text.strip() for text in said}
     short = all(len(text) <= 20 for text in said)
     few = len(said) <= 5 and (len(there) > len(said) or len(there) <= 3)
     likely = all(

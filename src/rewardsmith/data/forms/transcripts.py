@@ -37,7 +37,7 @@ class Style:
 
     def role(self, marker: str) -> str:
         """Ours for the role that a marker names, "" where it names none."""
-        return self.roles.get(marker.strip().lower(), "")
+        return self.roles.get(marker) or self.roles.get(marker.strip().lower(), "")
 
 
 _CHAT = {
@@ -48,6 +48,8 @@ _TASK = {
     "instruction": "user", "human": "user", "user": "user", "response": "assistant", "assistant": "assistant",
     "system": "system",
 }  # fmt: skip
+_CHAT |= {name.capitalize(): role for name, role in _CHAT.items()}  # as they mostly stand: found at once
+_TASK |= {name.capitalize(): role for name, role in _TASK.items()}
 
 STYLES = {
     "human_assistant": Style(re.compile(r"\n\n(Human|Assistant|System):[ ]?"), lead="\n\n", roles=_CHAT),
@@ -106,18 +108,33 @@ def read_transcript(text: str, style: str, where: str, *, is_open: bool = False)
     """
     marks = STYLES[style]
     begun = _led(_after_first(check_text(text, where)), marks)
+    known, head, before = _SHARED[0]
+    if not is_open and known == style and begun.startswith(head) and not marks.opening.search(begun, len(head)):
+        return (*before, Message("assistant", _closed(begun[len(head) :], marks.closing, where)))
     found = [match for match in marks.opening.finditer(begun) if marks.role(match[1])]
     if not found or begun[: found[0].start()].strip():
         raise RowFault("transcript", f"{where} does not begin with a turn ({style}): {begun[:40]!r}")
-    turns: list[Message] = []
-    for number, match in enumerate(found):
-        end = found[number + 1].start() if number + 1 < len(found) else len(begun)
-        content = _closed(begun[match.end() : end], marks.closing, where)
-        turns.append(Message(marks.role(match[1]), content))
+    turns = _turns(begun, found, marks, where)
     if is_open and len(turns) > 1 and turns[-1].role == "assistant" and not turns[-1].content:
         turns.pop()
     _refuse_disorder(turns, where, is_open=is_open)
+    if not is_open:
+        _SHARED[0] = style, begun[: found[-1].end()], tuple(turns[:-1])
     return tuple(turns)
+
+
+# Style, text up to the words of an answer, and the turns before it, of the transcript that was read last: the answers
+# to a prompt follow each other and have all of it in common, which is most of their text.
+_SHARED: list[tuple[str, str, Conversation]] = [("", "", ())]
+
+
+def _turns(text: str, found: list[re.Match[str]], marks: Style, where: str) -> list[Message]:
+    """The turns that begin at the markers found."""
+    ends = [*(match.start() for match in found[1:]), len(text)]
+    return [
+        Message(marks.role(match[1]), _closed(text[match.end() : end], marks.closing, where))
+        for match, end in zip(found, ends, strict=True)
+    ]
 
 
 def closed_answer(text: str, style: str, where: str) -> str:
