@@ -4,10 +4,9 @@
     python bench/forms_scale.py --pairs 100000      # a tenth of that
     python bench/forms_scale.py --save              # keeps bench/results/forms_scale.md
 
-Each form is written to a file of its own and read by itself in a fresh process: CPU seconds and peak memory of
-reading alone (`open_source(...).stream`), without a tokenizer. The texts are those of the embedded data, drawn again and again
-with a number in them, so that no two prompts are equal. `list` and `grouped` have three answers a prompt, whose three
-comparisons are three pairs.
+Each form is written to a file of its own and read by itself in a fresh process: CPU seconds and peak memory of reading
+alone (`open_source(...).stream`), without a tokenizer. The texts are random words behind a number: no two prompts
+are equal. `list` and `grouped` have three answers a prompt, whose three comparisons are three pairs.
 """
 
 from __future__ import annotations

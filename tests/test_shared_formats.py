@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_world import World
+from tool_templates import tool_base
 
 from rewardsmith.data.files import read_rows
 from rewardsmith.data.sources import named_source, read_source
@@ -199,6 +200,35 @@ def test_two_pairs_are_shown_before_any_training(name, world):
         assert {"row", "prompt", "chosen", "rejected", "chosen_text", "rejected_text", "margin"} <= set(row)
         for side in ("chosen", "rejected"):
             assert row[side][-1]["content"] in row[f"{side}_text"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
+def test_a_file_trains(name, tmp_path, tiny_base, capsys, monkeypatch):
+    """About ten steps, evaluation and report, of what `init` wrote; on a template that shows tools and reasoning."""
+    world = World(tmp_path, tool_base(tmp_path / "base", tiny_base, "qwen"), capsys, monkeypatch)
+    world("init", "new", "--data", str(FORMATS / name), "--base", str(world.base))
+    _, count, ties = TABLE[name]
+    settings = {
+        "data.max_length": 500,
+        "data.over_length": "truncate_prompt",
+        "data.fail_on": "[]",
+        "hardware": "{device: cpu, threads: 1}",
+        "training.pairs_per_step": max(1, count // 11),
+        "evaluation.benchmarks": "[]",
+        "evaluation.bootstrap": 200,
+    }
+    done = world(
+        "run", "new/spec.yaml", *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))
+    )
+    assert done.code in (0, 1), done.err  # 1: gates that a random tiny base does not pass
+    (run,) = Path("new").glob("runs/*") if Path("new/runs").is_dir() else Path("runs").iterdir()
+    check = json.loads((run / "check.json").read_text())
+    (source,) = [one for one in check["sources"] if one["role"] == "train"]
+    assert (source["formed"], source["ties"]) == (count + ties, ties)
+    assert source["kept"] == count
+    assert (run / "report.html").is_file()
+    print(f"| {name} | {source['form']} | {source['kept']} | {ties} | {source['unused'] - ties} |")
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -13,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_training_resume import make_job
 
-from conftest import make_pairs
+from conftest import WORDS, make_pairs, make_tokenizer
+from rewardsmith.data import prepare
 from rewardsmith.errors import SpecError
 from rewardsmith.modeling.layouts import PairIds
-from rewardsmith.spec import load_spec
+from rewardsmith.modeling.token_tree import pack_pairs
+from rewardsmith.rendering import Renderer
+from rewardsmith.spec import Spec, load_spec
 from rewardsmith.training.plan import StepSampler, make_plan, order_pairs, refuse_data_parallel
-from rewardsmith.training.trl_backend import train
+from rewardsmith.training.trl_backend import number_prompts, train
 from rewardsmith.types import PreferencePair
 
 SEVEN = np.arange(7)
@@ -99,3 +102,35 @@ def test_one_process_on_several_gpus_is_refused():
         refuse_data_parallel(4, processes=0)
     refuse_data_parallel(4, processes=4)
     refuse_data_parallel(1, processes=0)
+
+
+@pytest.mark.parametrize("form", ["list", "grouped"])
+def test_the_pairs_of_a_prompt_share_a_step_and_a_tree(form: str, tmp_path: Path) -> None:
+    """Three answers to each of eight prompts; of `grouped` the rows stand apart. Two prompts fill a step."""
+    asked = [f"Name {WORDS[n]}, {' and '.join(WORDS)}." for n in range(8)]
+    answers = [[f"{WORDS[3 + place]} {place} of {n}" for place in range(3)] for n in range(8)]
+    if form == "list":
+        told = [[{"text": text, "score": place} for place, text in enumerate(texts)] for texts in answers]
+        rows = [{"prompt": prompt, "answers": of} for prompt, of in zip(asked, told, strict=True)]
+        how = {"kind": "list", "answers": "answers", "text": "text", "score": "score", "better": "higher"}
+    else:
+        rows = [{"prompt": asked[n], "text": answers[n][place], "score": place} for place in range(3) for n in range(8)]
+        how = {"kind": "grouped", "answer": "text", "score": "score", "better": "higher"}
+    path, held_out = tmp_path / "rows.jsonl", tmp_path / "held_out.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    held_out.write_text(json.dumps({"prompt": "Else?", "chosen": "yes", "rejected": "no"}) + "\n")
+    sources = {"train": [{"path": str(path), "form": how}], "held_out": {"sources": [{"path": str(held_out)}]}}
+    spec = Spec.model_validate({"data": {**sources, "max_length": 400}})
+    train = prepare(spec, Renderer.from_tokenizer(make_tokenizer(), max_length=400)).train
+    pairs = [row.pair for row in train]
+    assert len(pairs) == 24
+    steps = list(StepSampler(order_pairs(number_prompts(pairs), "by_prompt", 0), 6))
+    assert [len({pairs[index].prompt for index in step}) for step in steps] == [2, 2, 2, 2]
+    for step in steps:
+        ids = [(train[index].chosen_ids, train[index].rejected_ids) for index in step]
+        (pack,) = pack_pairs(ids, budget=10_000, min_shared=1)
+        texts = {tuple(side.tolist()) for pair in ids for side in pair}
+        beginnings = {text[: end + 1] for text in texts for end in range(len(text))}
+        assert (len(texts), len(pack)) == (6, len(beginnings))  # each token once: the nodes of a trie
+        apart = sum(len(pack) for pair in ids for pack in pack_pairs([pair], budget=10_000, min_shared=1))
+        assert len(pack) < apart / 2
