@@ -151,7 +151,7 @@ _PROMPT = -1  # no row's place
 def _packed(row: Row) -> bytes:
     """A row for the file without a name: JSON text where it holds what only Parquet does (dates, decimals)."""
     try:
-        return b"m" + marshal.dumps(row)
+        return b"m" + marshal.dumps(dict(row))
     except ValueError:
         return b"j" + json.dumps(row, default=str).encode()
 
