@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith.evaluation import EvalRow
-from rewardsmith.evaluation.best_of_n_curve import best_of_n_curve, gold_of, pick_probabilities
+from rewardsmith.evaluation.analysis import best_of_n_curve, gold_of, pick_probabilities
 
 
 def curve(rewards, gold, prompts=None, resamples=200):

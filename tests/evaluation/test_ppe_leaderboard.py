@@ -8,7 +8,7 @@ import pytest
 from scipy import optimize
 
 from rewardsmith.evaluation import find_benchmark, score_rows
-from rewardsmith.evaluation.benchmarks.ppe_leaderboard import NAMES, Battles, bradley_terry_ratings, leaderboard_metrics
+from rewardsmith.evaluation.benchmarks.ppe import NAMES, Battles, bradley_terry_ratings, leaderboard_metrics
 
 PPE = find_benchmark("ppe")
 STRENGTHS = {"a": 3.0, "b": 1.5, "c": 0.0, "d": -1.5}

@@ -9,7 +9,7 @@ import pytest
 
 from rewardsmith.bradley_terry import preference_probability
 from rewardsmith.errors import DataError
-from rewardsmith.routing.laplace import fit_laplace, load_posterior, save_posterior
+from rewardsmith.routing.rules import fit_laplace, load_posterior, save_posterior
 
 
 def pairs(n: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

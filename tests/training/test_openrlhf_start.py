@@ -17,7 +17,7 @@ from rewardsmith.errors import ModelError
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.rendering import Renderer, load_renderer
 from rewardsmith.spec import Spec
-from rewardsmith.training.openrlhf.start import without_dropout, write_start
+from rewardsmith.training.openrlhf.setup import without_dropout, write_start
 
 
 @pytest.fixture

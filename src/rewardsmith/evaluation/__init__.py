@@ -9,9 +9,8 @@ runner.py        each distinct conversation scored once; the two files written
 results.py       scores, intervals, baselines → results.json, rows.jsonl; the evaluated sets side by side → ood.json
 subsets.py       what is known of each subset, and weighted means over them
 distribution.py  how rewards are distributed, within prompts too, and the length-only scorer
-analysis.py      all that stands beside the scores, in one record
+analysis.py      all that stands beside the scores, in one record; what picking by reward would gain
 calibration.py   a temperature and a calibration error
-best_of_n_curve.py   what picking by reward would gain
 comparison.py    models compared on shared rows, and what may be said of it
 learning_curve.py    the slope of a score per doubling of the data, and what it says
 judged.py        a judge on a benchmark, and what is found out about the judge itself

@@ -1,7 +1,7 @@
 """The hybrid router: a reward model for the clear comparisons, an LLM judge for the ambiguous ones.
 
-    rules.py       rewards → margin, calibrated probability, spread; when a comparison is ambiguous; who decides
-    laplace.py     how sure a single model is: a Laplace approximation over its head
+    rules.py       rewards → margin, calibrated probability, spread; when a comparison is ambiguous; who decides;
+                   how sure a single model is: a Laplace approximation over its head
     router.py      the router: asks the judge within limits and behind a breaker, and never hangs; the best of N
     audit.py       the log of every decision, and its replay
     curve.py       held-out pairs: cost against accuracy, beside random routing and the oracle; the limit for a target

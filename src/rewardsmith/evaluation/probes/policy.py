@@ -30,7 +30,7 @@ import numpy as np
 
 from rewardsmith import statistics
 from rewardsmith.errors import BenchmarkError
-from rewardsmith.evaluation.best_of_n_curve import best_of_n_curve, pick_probabilities
+from rewardsmith.evaluation.analysis import best_of_n_curve, pick_probabilities
 from rewardsmith.evaluation.contract import Floats, Rewards
 from rewardsmith.evaluation.distribution import FLAT
 from rewardsmith.evaluation.rows import TableRow, bad, plain_text, prompt, read_table, texts

@@ -71,7 +71,7 @@ from rewardsmith.routing.curve import (
     predict,
     weigh,
 )
-from rewardsmith.routing.laplace import fit_laplace, save_posterior
+from rewardsmith.routing.rules import fit_laplace, save_posterior
 from rewardsmith.scoring import Combination
 from rewardsmith.spec import BenchmarkSpec, Spec
 from rewardsmith.types import Comparison, Conversation, JudgeAnswer, Opinion, Usage

@@ -39,8 +39,8 @@ from rewardsmith.records.files import read_record
 from rewardsmith.records.routing import LoggedRule, ReplayRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, BudgetLimits, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import header_of
-from rewardsmith.routing.laplace import Posterior
 from rewardsmith.routing.router import opinion, rewarded
+from rewardsmith.routing.rules import Posterior
 from rewardsmith.scoring import Combination, EnsembleScorer, LocalScorer
 from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.spec import IntervalRule, RoutingSpec, Spec, SubsetRule, load_spec

@@ -56,8 +56,8 @@ from rewardsmith.records.files import guard_files, to_json, write_lines
 from rewardsmith.records.routing import AuditEntry, AuditHeader, RouteRow, RouteRunRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, HybridRouter, Rules, best_of
 from rewardsmith.routing.audit import decision_of, header_of, read_log
-from rewardsmith.routing.laplace import load_posterior
 from rewardsmith.routing.router import LabelSource, labelled_pair
+from rewardsmith.routing.rules import load_posterior
 from rewardsmith.scoring import Combination
 from rewardsmith.spec import Spec
 from rewardsmith.types import Comparison, Conversation, Decision, Fallback, Opinion, Ruling

@@ -85,8 +85,8 @@ from rewardsmith.training.openrlhf.setup import (
     checksum,
     set_up,
     write_scripts,
+    write_start,
 )
-from rewardsmith.training.openrlhf.start import write_start
 from rewardsmith.training.trl_backend import (
     TrainJob,
     checkpoint_record,
