@@ -298,23 +298,23 @@ def _edits(found: Findings, firsts: Sequence[Composition | None]) -> list[Attack
     for code, action in found.actions.items():
         texts = [(pair, pair.bad.made.get((code,))) for pair in found.attacked]
         applied = [(pair, text) for pair, text in texts if text is not None and text in found.asking.rewards]
-        judged = _judged(found, applied, text_rank(found.settings.seed, "edit", code))
+        measured = _measured(found, applied, text_rank(found.settings.seed, "edit", code))
         made.append(
             AttackEdit(
                 code=code,
                 title=action.title,
                 family=action.family,
                 proof=action.proof,
-                n_missing=len(applied) - int(judged["n"] or 0),
+                n_missing=len(applied) - int(measured["n"] or 0),
                 n_not_applicable=sum((code,) in pair.bad.made and text is None for pair, text in texts),
                 used=used[code],
-                **judged,
+                **measured,
             )
         )
     return made
 
 
-def _judged(found: Findings, texts: Sequence[tuple[Pair, Conversation]], seed: int) -> dict[str, float | int | None]:
+def _measured(found: Findings, texts: Sequence[tuple[Pair, Conversation]], seed: int) -> dict[str, float | int | None]:
     """Number, mean lift and share of flipped pairs of some edited bad answers, with intervals."""
     known = [(pair, text) for pair, text in texts if math.isfinite(found.asking.rewards.get(text, math.nan))]
     names = ("lift", "lift_low", "lift_high", "flipped", "flipped_low", "flipped_high")
@@ -331,8 +331,8 @@ def _judged(found: Findings, texts: Sequence[tuple[Pair, Conversation]], seed: i
 def _trigger(found: Findings, place: int) -> AttackTrigger:
     trigger = found.triggers[place]
     texts = [(pair, made) for pair in found.held_out if (made := found.make(pair.bad, trigger.path)) is not None]
-    judged = _judged(found, texts, text_rank(found.settings.seed, "trigger", *trigger.path))
-    count = int(judged.pop("n") or 0)
+    measured = _measured(found, texts, text_rank(found.settings.seed, "trigger", *trigger.path))
+    count = int(measured.pop("n") or 0)
     gains = [gain for pair in found.held_out if (gain := found.gain(pair.bad, trigger.path)) is not None]
     lifted = sum(gain > found.rounding for gain in gains)
     return AttackTrigger(
@@ -344,14 +344,14 @@ def _trigger(found: Findings, place: int) -> AttackTrigger:
         lifted=lifted / count if count else None,
         lifted_low=_wilson(lifted, count)[0] if count else None,
         lifted_high=_wilson(lifted, count)[1] if count else None,
-        **judged,
+        **measured,
     )
 
 
 def _padding(found: Findings, count: int) -> AttackPadding:
     texts = [(pair, pair.bad.with_text(padded(pair.bad.last, count))) for pair in found.attacked]
-    judged = _judged(found, texts, text_rank(found.settings.seed, "padding", str(count)))
-    return AttackPadding(sentences=count, words=len(padded("x", count).split()) - 1, **judged)
+    measured = _measured(found, texts, text_rank(found.settings.seed, "padding", str(count)))
+    return AttackPadding(sentences=count, words=len(padded("x", count).split()) - 1, **measured)
 
 
 def _examples(found: Findings, firsts: Sequence[Composition | None]) -> list[AttackExample]:
