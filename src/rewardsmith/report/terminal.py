@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from markupsafe import Markup
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -118,7 +119,9 @@ def _width(columns: list[Column], rows: list[list[Text]]) -> int:
 
 
 def _longest(text: Text) -> int:
-    return max((line.cell_len for line in text.split()), default=0)
+    """Of a cell's lines; a note in brackets may stand under its value."""
+    pieces = text.plain.replace(" (", "\n(").split("\n")
+    return max((cell_len(piece) for piece in pieces), default=0)
 
 
 def _table(columns: list[Column], rows: list[list[Text]], total: list[Text] | None) -> Table:
