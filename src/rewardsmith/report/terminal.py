@@ -26,7 +26,7 @@ from rewardsmith.report.formatting import CODE, State
 
 STYLES: dict[State, str] = {"good": "green", "warn": "yellow", "bad": "red", "open": ""}
 _GAP = 2  # columns of the terminal between two of a table
-_NARROWEST = 22  # a column of words is not folded to less
+_NARROWEST = 16  # a column of words is not folded to less
 _LABELS = 24  # of the names of facts
 
 
