@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -235,17 +236,21 @@ def test_a_marker_of_an_older_version_is_named(tmp_path: Path) -> None:
     assert "an older version wrote it" in found.damaged[0]
 
 
-def test_a_loss_that_is_not_a_number_stops_training_with_a_message(tiny_base: Path, tmp_path: Path) -> None:
-    """The planted fault: one weight of the base is NaN."""
-    base = tmp_path / "base"
-    base.mkdir()
-    for file in tiny_base.iterdir():
-        (base / file.name).write_bytes(file.read_bytes())
-    tensors = load_file(base / "model.safetensors")
-    tensors["model.norm.weight"][0] = float("nan")
-    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+def test_a_loss_that_is_not_a_number_stops_training_with_a_message(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted fault: one weight becomes NaN in memory; a file that holds one is refused when it is read."""
+    load = trl_backend.load_base
+
+    def spoiled(*given: Any, **named: Any) -> Any:
+        model = load(*given, **named)
+        with torch.no_grad():
+            model.model.norm.weight[0] = float("nan")
+        return model
+
+    monkeypatch.setattr(trl_backend, "load_base", spoiled)
     with pytest.raises(ModelError, match="the loss is nan at step 1: training has diverged"):
-        train(make_job(base, tmp_path))
+        train(make_job(tiny_base, tmp_path))
     assert (tmp_path / "train" / "metrics.jsonl").read_text() == ""
 
 

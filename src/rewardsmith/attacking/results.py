@@ -90,7 +90,11 @@ def attack(
         fingerprint=fingerprint,
         progress=progress,
     )
-    found = search(rows, asking, settings)
+    return _record(model, rows, settings, asking, search(rows, asking, settings))
+
+
+def _record(model: str, rows: BenchmarkRows, settings: Settings, asking: Asking, found: Findings) -> AttackRecord:
+    """What a search found, with intervals."""
     firsts = [first_flip(found, pair) for pair in found.attacked]
     words = [fewest_words(found, pair) for pair in found.attacked]
     numbers = [None if first is None else len(first) for first in firsts]
