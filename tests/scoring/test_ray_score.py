@@ -24,7 +24,7 @@ from rewardsmith.pipeline.commands import score as bulk
 from rewardsmith.pipeline.commands.score import ScoreOptions, score_job
 from rewardsmith.pipeline.events import Silent
 from rewardsmith.protocols import Progress
-from rewardsmith.records.scoring import BulkRecord
+from rewardsmith.records.checkpoint import BulkRecord
 from rewardsmith.scoring.bulk import windows
 from rewardsmith.types import Conversation
 

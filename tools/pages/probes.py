@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from rewardsmith.evaluation.probes.probe import Probe, Subject
-from rewardsmith.evaluation.probes.registry import PROBES
+from rewardsmith.evaluation.probes.probe import PROBES, Probe, Subject
 
 _SEED = 3
 _WIDTH = 120

@@ -14,7 +14,7 @@ from typing import cast
 
 from pages.words import Schema, heading_link, schema_words, table_cell
 from rewardsmith.records.attack import AttackRecord
-from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord, VerifyRecord
+from rewardsmith.records.checkpoint import BulkRecord, CheckpointRecord, ExplainRecord, ExportRecord, VerifyRecord
 from rewardsmith.records.checks import CheckRecord, FixRecord, RejectedRow
 from rewardsmith.records.comparison import ComparisonRecord
 from rewardsmith.records.doctor import DoctorRecord
@@ -33,7 +33,6 @@ from rewardsmith.records.run import (
     RunsRecord,
     TrackersRecord,
 )
-from rewardsmith.records.scoring import BulkRecord, ExplainRecord
 from rewardsmith.records.training import LabelNoiseRecord, LearningCurveRecord, ReplicasRecord, StepMetrics, TrainRecord
 
 FILES: dict[str, tuple[str, type[Record]]] = {

@@ -30,9 +30,16 @@ from rewardsmith.spec.evaluation import (
     OodSpec,
     SpreadGate,
 )
-from rewardsmith.spec.judging import JudgeBudget, JudgePrices, JudgePrompts, JudgeSpec
+from rewardsmith.spec.judging import (
+    IntervalRule,
+    JudgeBudget,
+    JudgePrices,
+    JudgePrompts,
+    JudgeSpec,
+    RoutingSpec,
+    SubsetRule,
+)
 from rewardsmith.spec.loading import default_spec, dump_spec, load_spec, parse_spec
-from rewardsmith.spec.routing import IntervalRule, RoutingSpec, SubsetRule
 from rewardsmith.spec.training import MonitorSpec, OpenRLHFSpec, TrainingSpec
 from rewardsmith.spec.tree import Spec, digest
 

@@ -42,8 +42,7 @@ from rewardsmith.spec.architecture import (
 )
 from rewardsmith.spec.data import DataSpec
 from rewardsmith.spec.evaluation import AttackSpec, EvaluationSpec, ExportSpec
-from rewardsmith.spec.judging import JudgeSpec
-from rewardsmith.spec.routing import RoutingSpec
+from rewardsmith.spec.judging import JudgeSpec, RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import OpenRLHFSpec, TrainingSpec
 

@@ -34,9 +34,11 @@ from rewardsmith.statistics.intervals import (
     wilson_interval,
 )
 from rewardsmith.statistics.paired import (
+    TREND_POINTS,
     Agreement,
     Difference,
     Ranking,
+    Trend,
     auc,
     best_accuracy,
     effective_number,
@@ -44,10 +46,10 @@ from rewardsmith.statistics.paired import (
     largest_difference,
     mcnemar_p_value,
     rank_scores,
+    trend_test,
     weighted_difference,
     within,
 )
-from rewardsmith.statistics.trend import TREND_POINTS, Trend, trend_test
 
 __all__ = [
     "CONFIDENCE",

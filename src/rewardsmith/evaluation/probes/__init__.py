@@ -12,8 +12,7 @@ policy.py    a user's own policy: sampled completions, their rewards, and what t
 """
 
 from rewardsmith.evaluation.probes.policy import policy_record, read_policy_samples
-from rewardsmith.evaluation.probes.probe import Probe, Subject
-from rewardsmith.evaluation.probes.registry import PROBES
+from rewardsmith.evaluation.probes.probe import PROBES, Probe, Subject
 from rewardsmith.evaluation.probes.running import gate_probes, run_probes
 
 __all__ = ["PROBES", "Probe", "Subject", "gate_probes", "policy_record", "read_policy_samples", "run_probes"]

@@ -6,15 +6,20 @@
 An edit is a pure function of a `Subject` and a random generator; it returns the edited response, or None where it does
 not apply (no number to change, one sentence to shuffle). `Probe.apply` seeds the generator from the probe, the seed and
 the texts themselves, so that neither the order of the rows nor their ids decide an edit.
+
+The probes by code, in the order of reports; each is imported from its address in `spec.evaluation` when read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from random import Random
 from typing import Literal
+
+from rewardsmith.spec.evaluation import DESTROYED_PROBES, SURFACE_PROBES
 
 Kind = Literal["surface", "destroyed"]
 
@@ -68,3 +73,21 @@ def text_rank(seed: int, *texts: str) -> int:
     """A number that only `seed` and the texts decide: a seed, or a place in a random order."""
     joined = "\x1f".join((str(seed), *texts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "big")
+
+
+class _Probes(Mapping[str, Probe]):
+    """A view of the addresses: a line there is a probe here."""
+
+    def __getitem__(self, code: str) -> Probe:
+        module, _, name = {**SURFACE_PROBES, **DESTROYED_PROBES}[code].partition(":")
+        probe: Probe = getattr(import_module(module), name)
+        return probe
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*SURFACE_PROBES, *DESTROYED_PROBES))
+
+    def __len__(self) -> int:
+        return len(SURFACE_PROBES) + len(DESTROYED_PROBES)
+
+
+PROBES = _Probes()

@@ -48,8 +48,7 @@ from rewardsmith import statistics
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow, Floats
 from rewardsmith.evaluation.probes.language import refuses
-from rewardsmith.evaluation.probes.probe import Probe, Subject, text_rank
-from rewardsmith.evaluation.probes.registry import PROBES
+from rewardsmith.evaluation.probes.probe import PROBES, Probe, Subject, text_rank
 from rewardsmith.evaluation.runner import score_once, why_missing
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import reason_code

@@ -25,7 +25,7 @@ from rewardsmith.evaluation.rows import plain_text
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.reward_head import reads_one_token
 from rewardsmith.records.bounded import parse_json, read_bounded
-from rewardsmith.records.scoring import ExplainedText, ExplainedToken, ExplainRecord
+from rewardsmith.records.checkpoint import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer
 from rewardsmith.rendering.encoding import encode, shared_prefix
 from rewardsmith.rendering.messages import RowFault, read_messages, read_text

@@ -42,8 +42,8 @@ from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions, model_folders, open_models
 from rewardsmith.protocols import Scorer
+from rewardsmith.records.checkpoint import BulkRecord, BulkState
 from rewardsmith.records.files import guard_files, read_record, write_json
-from rewardsmith.records.scoring import BulkRecord, BulkState
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.bulk import BulkRow, ScoredWindow, windows, write_window
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from rewardsmith.records.checkpoint import FileFinding, PathResult, VerifyRecord
+from rewardsmith.records.checkpoint import ExplainedText, ExplainRecord, FileFinding, PathResult, VerifyRecord
 from rewardsmith.records.checks import ShownRow
 from rewardsmith.records.doctor import DoctorFinding, DoctorRecord
 from rewardsmith.records.plan import PlanRecord
 from rewardsmith.records.run import DryRunRecord, RunsRecord, RunSummary
-from rewardsmith.records.scoring import ExplainedText, ExplainRecord
 from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section, Sign
 from rewardsmith.report.formatting import (
     MISSING,
