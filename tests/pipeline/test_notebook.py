@@ -12,7 +12,7 @@ import rewardsmith
 from rewardsmith.errors import SpecError, UserError
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record
-from rewardsmith.report.notebook import scores_html
+from rewardsmith.report.html import scores_html
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.types import Message
 

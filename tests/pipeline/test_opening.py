@@ -22,7 +22,7 @@ from rewardsmith.pipeline.events import LIVE_FILE, Followed, Silent, followed, r
 from rewardsmith.records.files import write_json
 from rewardsmith.records.run import LiveRecord, Manifest, StageRecord
 from rewardsmith.report import RowText, RowTexts
-from rewardsmith.report.live import live_state
+from rewardsmith.report.html import live_state
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from rewardsmith.cli.options import AsJson, BenchmarkData, BenchmarkName, Overri
 from rewardsmith.cli.terminal import one_line, say, say_json
 
 if TYPE_CHECKING:
+    from rewardsmith.pipeline.commands.judge import JudgeOutcome
     from rewardsmith.spec import Spec
 
 SpecOfJudge = Annotated[Path | None, typer.Argument(metavar="SPEC", help="Take the judge of this spec.")]
@@ -80,17 +81,22 @@ def judge(
         shown = {name: getattr(outcome, name).model_dump(mode="json", by_alias=True) for name in ("result", "record")}
         say_json(json.dumps({"complete": outcome.complete, **shown}, indent=2))
     else:
-        from rewardsmith.report.sections.analyses import result_sections
-        from rewardsmith.report.sections.judges import judge_section
-
-        lay_out(*result_sections({benchmark: outcome.result}), judge_section({benchmark: outcome.record}))
-        say(f"this job paid for {outcome.paid:,} calls")
-        for problem, count in sorted(outcome.failures.items(), key=lambda item: -item[1])[:3]:
-            say(f"failed calls: {count:,} x {one_line(problem)}")
-        say(f"report: {outcome.report}")
-        if not outcome.complete:
-            say("rows without a verdict: raise the budget or fix the endpoint, and run the same command again")
+        _print(benchmark, outcome)
     raise typer.Exit(0 if outcome.complete else 1)
+
+
+def _print(benchmark: str, outcome: JudgeOutcome) -> None:
+    """Scores, what is known of the judge, and what went wrong."""
+    from rewardsmith.report.sections.analyses import result_sections
+    from rewardsmith.report.sections.judges import judge_section
+
+    lay_out(*result_sections({benchmark: outcome.result}), judge_section({benchmark: outcome.record}))
+    say(f"this job paid for {outcome.paid:,} calls")
+    for problem, count in sorted(outcome.failures.items(), key=lambda item: -item[1])[:3]:
+        say(f"failed calls: {count:,} x {one_line(problem)}")
+    say(f"report: {outcome.report}")
+    if not outcome.complete:
+        say("rows without a verdict: raise the budget or fix the endpoint, and run the same command again")
 
 
 def _settings(spec: Path | None, overrides: list[str] | None, chosen: dict[str, Any]) -> Spec:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from rewardsmith.pipeline.commands.route import ServedRouting
 
 
+AllowHost = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A name in Host that is ours; '*' for all.")]
+
+
 def serve(
     model: Models,
     host: Annotated[str, typer.Option(help="Where to listen; others than this machine need a token.")] = "127.0.0.1",
@@ -38,9 +41,7 @@ def serve(
         typer.Option(metavar="FILE", help="Tokens, one a line; else $REWARDSMITH_TOKEN.", show_default=False),
     ] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everyone who reaches --host use the server.")] = False,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A name in Host that is ours; '*' for all.")
-    ] = None,
+    allow_host: AllowHost = None,
     combine: Combine = None,
     weights: Weights = None,
     penalty: Penalty = 0.5,
@@ -71,16 +72,16 @@ def serve(
     audit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --route: every decision, one JSON line each.")
     ] = None,
-    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds after which a request is given up: 503.")] = 60.0,
+    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds until a request is given up: 503.")] = 60.0,
 ) -> None:
     """Serve rewards to TRL, OpenRLHF, verl, slime, LLaMA-Factory and clients of vLLM and SGLang."""
+    if not model:
+        raise UserError("there is no model to serve", fix="rewardsmith serve --model DIR")
     look_for(model)
     from rewardsmith.pipeline.commands.serve import ServeOptions, serve_job
     from rewardsmith.serving.limits import Limits
     from rewardsmith.serving.queue import QueueSettings
 
-    if not model:
-        raise UserError("there is no model to serve", fix="rewardsmith serve --model DIR")
     serve_job(
         ServeOptions(
             models=tuple(model),

@@ -28,7 +28,7 @@ from rewardsmith.pipeline.job import evaluate_job, run_job
 from rewardsmith.protocols import Scorer
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.run import GatesRecord
-from rewardsmith.report.notebook import scores_html, verdict_html
+from rewardsmith.report.html import scores_html, verdict_html
 from rewardsmith.scoring import LocalScorer, RemoteScorer
 from rewardsmith.scoring.consumers import Said, answers_to
 from rewardsmith.scoring.remote import is_url

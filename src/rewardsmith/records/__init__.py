@@ -12,7 +12,8 @@ docs/results.schema.json are made of them. Import a record from its own module: 
     training.py    train    → TrainRecord: train/summary.json; StepMetrics: train/metrics.jsonl
                    run      → LabelNoiseRecord: label_noise.json; ReplicasRecord: replicas.json;
                               LearningCurveRecord: learning_curve.json
-    checkpoint.py  train, average → CheckpointRecord: rewardsmith.json; export → ExportRecord; verify → VerifyRecord
+    checkpoint.py  train, average → CheckpointRecord: rewardsmith.json; export → ExportRecord; verify → VerifyRecord;
+                   score → BulkRecord; explain → ExplainRecord
     evaluation.py  evaluate → BenchmarkResult: eval/BENCHMARK/results.json; RowResult: rows.jsonl; OodRecord: ood.json
     probes.py      probe    → ProbesRecord: probes.json; PolicySamplesRecord: policy_samples.json
     attack.py      attack   → AttackRecord: attack.json
@@ -20,7 +21,6 @@ docs/results.schema.json are made of them. Import a record from its own module: 
                    run --dry-run → DryRunRecord; ls → RunsRecord; push → PushRecord
     comparison.py  compare  → ComparisonRecord: comparison.json
     plan.py        plan     → PlanRecord: plan.json
-    scoring.py     score    → BulkRecord; explain → ExplainRecord
     judging.py     judge    → JudgeRecord: judge.json
     routing.py     route    → RoutingRecord: routing.json; AuditHeader, AuditEntry: the audit log; RouteRow
     doctor.py      doctor   → DoctorRecord

@@ -7,10 +7,10 @@ Any part of a run will do: a stage that has left no record is shown as "not run"
     reading.py      run directory → `RunRecords`
     sections/       a file for each kind of result: record → section
     blocks.py       what sections are made of: headings, verdicts, tables, notes, facts, drawings
-    html.py         sections → the page (templates/)          markdown.py, terminal.py    the other two writers
+    html.py         sections → the page (templates/), a run while it works, results in a notebook
+    markdown.py, terminal.py    the other two writers
     view.py         all sections of a run, in order
     card.py         the model card: README.md beside the weights
-    live.py         a run while it works
     formatting.py   numbers and untrusted text → text: all rounding happens here
     svg.py          drawings; no plotting library
 

@@ -14,28 +14,47 @@ as base64 in elements that no browser runs, and reach the page as text nodes.
     served_page(run_dir, texts, stamp)      the page as a server gives it, written nowhere
 
 The texts of rows come from the pipeline (`row_items.RowTexts`); without them no text of a user stands on the pages.
+
+A run while it works: which stages are done, which one is at work, and the curves so far.
+
+live_state(manifest, live, now) → LiveState          pure; `rewardsmith open` asks once a second
+live_charts(run_dir) → {title: drawing}              the charts of the training section, drawn again
+
+Results as a notebook shows them: small tables with their style inside, for `_repr_html_`.
+
+    scores_html(result)                          one benchmark
+    verdict_html(passed, gates, results)         a whole run
+
+The numbers are those of the report; texts from data are escaped.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rewardsmith import __version__
+from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import write_text
+from rewardsmith.records.run import GatesRecord, LiveRecord, Manifest, StageRecord
 from rewardsmith.report import svg
 from rewardsmith.report.blocks import Lines, Noted, Sign, Span
-from rewardsmith.report.formatting import CODE, count
+from rewardsmith.report.formatting import CODE, State, capitalised, count, duration, visible
 from rewardsmith.report.markdown import render_markdown
-from rewardsmith.report.reading import read_run, without_texts
+from rewardsmith.report.reading import read_run, read_steps, without_texts
 from rewardsmith.report.sections.rows import RowTexts
+from rewardsmith.report.sections.scores import ScoreRow, score_table
+from rewardsmith.report.sections.training import epoch_charts, training_view
+from rewardsmith.report.sections.verdict import gate_rows
 from rewardsmith.report.view import Report, view
 
 
@@ -164,3 +183,142 @@ def served_page(run_dir: Path, texts: RowTexts | None, stamp: str) -> str:
 def _report(run_dir: Path, texts: RowTexts | None) -> Report:
     records = read_run(run_dir)
     return view(records if texts is not None else without_texts(records), texts)
+
+
+STAGES: dict[str, str] = {
+    "check": "Data contract",
+    "train": "Training",
+    "labels": "Labels",
+    "evaluate": "Evaluation",
+    "probe": "Bias probes",
+    "attack": "Attack",
+    "gates": "Gates",
+}
+"""The stages of the main job by the pipeline's names, in order."""
+
+_SVG = "http://www.w3.org/2000/svg"
+_LEAST = 5.0  # seconds after which a rate says something
+
+StageState = Literal["good", "bad", "open", "now"]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStage:
+    """One stage: its state, and the word for it ("done in 9.0 s", "at work", "not yet")."""
+
+    name: str
+    title: str
+    state: StageState
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """`running` while a process works in the run; `status` says in a sentence what it does."""
+
+    running: bool
+    status: str
+    stages: tuple[LiveStage, ...]
+    done: int = 0
+    total: int = 0
+
+
+def live_state(manifest: Manifest | None, live: LiveRecord | None, now: float) -> LiveState:
+    """What a watcher sees.
+
+    Args:
+        live: None where no process works in the run.
+        now: seconds since 1970.
+    """
+    records = manifest.stages if manifest else {}
+    there = [name for name in STAGES if name != "attack" or name in records or (live and live.stage == name)]
+    stages = tuple(_stage(name, records.get(name), live) for name in there)  # an attack is made where it is asked for
+    if live is None:
+        return LiveState(False, _ended(manifest), stages)
+    return LiveState(True, _doing(live, now), stages, live.done, live.total)
+
+
+def _stage(name: str, record: StageRecord | None, live: LiveRecord | None) -> LiveStage:
+    if live and live.stage == name:
+        return LiveStage(name, STAGES[name], "now", "at work")
+    if record is None:
+        return LiveStage(name, STAGES[name], "open", "not yet" if live else "not run")
+    if record.state != "done":
+        return LiveStage(name, STAGES[name], "bad", f"{record.state} after {duration(record.seconds)}")
+    return LiveStage(name, STAGES[name], "good", f"done in {duration(record.seconds)}")
+
+
+def _doing(live: LiveRecord, now: float) -> str:
+    title = STAGES.get(live.stage, capitalised(live.stage)) or "Getting ready"
+    spent = max(0.0, now - live.since)
+    if not live.total:
+        return f"{title}: {duration(spent)}."
+    left = ""
+    if live.done and live.done < live.total and spent > _LEAST:
+        left = f", about {duration(spent * (live.total - live.done) / live.done)} left"
+    return f"{title}: {visible(live.label, 80)} {live.done:,} of {live.total:,}{left}."
+
+
+def _ended(manifest: Manifest | None) -> str:
+    verdict = manifest.verdict if manifest else "unfinished"
+    if verdict == "unfinished":
+        return "No process works in this run. Give the same command again to continue it."
+    return f"The run has ended: {verdict}."
+
+
+def live_charts(run_dir: Path) -> dict[str, str]:
+    """The training curves of what has been recorded so far, by title, as SVG documents.
+
+    Raises:
+        RunDirectoryError: metrics.jsonl cannot be read.
+    """
+    training = training_view(None, read_steps(run_dir), suspects=False)
+    charts = epoch_charts(training) if training else ()
+    return {chart.title: _document(str(chart.drawing)) for chart in charts}
+
+
+def _document(drawing: str) -> str:
+    """A drawing as XML of its own."""
+    return f'<svg xmlns="{_SVG}"{drawing.removeprefix("<svg")}'
+
+
+_COLOURS: Mapping[State, str] = {"good": "#1a7f4b", "warn": "#9a6700", "bad": "#c1342b", "open": "inherit"}
+_TABLE = Markup('<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{}</table>')
+_HEAD = Markup('<th style="text-align:{};padding:2px 10px">{}</th>')
+_CELL = Markup('<td style="text-align:{};padding:2px 10px;color:{}">{}</td>')
+_ROW = Markup("<tr>{}</tr>")
+_TITLE = Markup("<p><b>{}</b>{}</p>")
+
+
+def scores_html(result: BenchmarkResult) -> Markup:
+    """A benchmark's subsets and average: score, 95 % interval, random and length-only baselines, reading; per cent."""
+    table = score_table(result.benchmark, result)
+    rows = [*table.rows, *([table.average] if table.average else [])]
+    heads = ("subset", "n", "score", "95 % interval", *table.baseline_names, "reading")
+    title = _TITLE.format(table.title, f" ({table.source})" if table.source else "")
+    return title + _table(heads, (_score_row(row) for row in rows))
+
+
+def verdict_html(passed: bool, gates: GatesRecord, results: Mapping[str, BenchmarkResult]) -> Markup:
+    """The verdict, what speaks against it, and every benchmark."""
+    colour = _COLOURS["good" if passed else "bad"]
+    word = Markup('<span style="color:{}">{}</span>').format(colour, "PASS" if passed else "FAIL")
+    against = [row for row in gate_rows(gates) if row.verdict != "PASS"]
+    reasons = [Markup('<li style="color:{}">{}</li>').format(_COLOURS[row.state], row.message) for row in against]
+    listed = Markup("<ul>{}</ul>").format(Markup().join(reasons)) if reasons else Markup()
+    return _TITLE.format(word, "") + listed + Markup().join(scores_html(result) for result in results.values())
+
+
+def _score_row(row: ScoreRow) -> Markup:
+    interval = f"{row.low} to {row.high}"
+    cells = [(row.name, "left"), (row.n, "right"), (row.score, "right"), (interval, "right")]
+    cells += [(baseline, "right") for baseline in row.baselines]
+    plain = [_CELL.format(side, "inherit", value) for value, side in cells]
+    return Markup().join([*plain, _CELL.format("left", _COLOURS[row.state], row.reading)])
+
+
+def _table(heads: Iterable[str], rows: Iterable[Markup]) -> Markup:
+    titles = Markup().join(
+        _HEAD.format("left" if place in ("subset", "reading") else "right", place) for place in heads
+    )
+    return _TABLE.format(Markup().join(_ROW.format(cells) for cells in (titles, *rows)))

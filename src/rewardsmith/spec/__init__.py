@@ -5,8 +5,7 @@ architecture.py  base model, adapter, policy, hardware
 data.py          sources, held-out pairs, length policy; forms.py: how a source writes its preferences
 training.py      one epoch of Bradley-Terry, margin monitor, the OpenRLHF backend
 evaluation.py    benchmarks, probes, gates, export
-judging.py       the judge: endpoint, budget, prompts
-routing.py       the router: rules, target, budget, breaker
+judging.py       the judge: endpoint, budget, prompts; the router: rules, target, budget, breaker
 tree.py          the root and its fingerprint; the commented spec that `rewardsmith init` writes
 loading.py       YAML and `--set`; errors with line, reason, did-you-mean
 """

@@ -5,8 +5,7 @@ In: row results, sums per independent unit, votes, counts, or a series in time. 
     intervals.py     one score: Wilson's interval, also at the effective size that a bootstrap over groups shows
     paired.py        two or many scores on the same units: differences, McNemar's test, Holm, which may be the best;
                      repeated labels: how often two agree, and what accuracy that leaves to a model;
-                     one number, two kinds: how well it tells them apart
-    trend.py         a noisy series of training steps
+                     one number, two kinds: how well it tells them apart; a noisy series of training steps
 
     rows that are independent, results in [0, 1]    wilson_interval, binomial_p_value
     rows in groups, ratios of sums                  bootstrap_sums → your statistic → score_interval, score_p_value

@@ -2,8 +2,7 @@
 
 In: rows with good responses, and a scorer. Out: `ProbesRecord`, a share, a shift and a verdict for each probe.
 
-probe.py     what a probe is; edits are seeded by the texts alone
-registry.py  PROBES, from the addresses in `spec.evaluation`
+probe.py     what a probe is; edits are seeded by the texts alone; PROBES, from the addresses in `spec.evaluation`
 surface.py   edits that keep the meaning: filler, headings, flattery, white space …
 meaning.py   edits that change or destroy it: longer synonyms, cut off, wrong number, refusal …
 language.py  sentences, paragraphs, prose, English, refusals

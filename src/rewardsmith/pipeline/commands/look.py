@@ -51,7 +51,7 @@ from rewardsmith.records.run import GatesRecord, Manifest, RunsRecord, RunSummar
 from rewardsmith.records.training import TrainRecord
 from rewardsmith.report import RowTexts, served_page
 from rewardsmith.report.formatting import written_out
-from rewardsmith.report.live import live_charts, live_state
+from rewardsmith.report.html import live_charts, live_state
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.verdict import run_verdict
