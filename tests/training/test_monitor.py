@@ -12,7 +12,7 @@ from conftest import make_pairs
 from rewardsmith.errors import MarginStop
 from rewardsmith.records.training import StepMetrics
 from rewardsmith.spec import MonitorSpec
-from rewardsmith.training.metrics import MarginMonitor, find_suspects, judge, step_metrics
+from rewardsmith.training.metrics import MarginMonitor, conclusion, find_suspects, step_metrics
 from rewardsmith.training.trl_backend import train
 
 RULES = MonitorSpec()
@@ -52,17 +52,17 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
     ids=["rises through noise", "high from the start", "noise around zero", "falls", "ten steps"],
 )
 def test_verdicts(margins: np.ndarray, verdict: str, direction: str) -> None:
-    found, trend = judge(series(margins), RULES)
+    found, trend = conclusion(series(margins), RULES)
     assert (found, trend.direction) == (verdict, direction)
 
 
 def test_equal_rewards_are_a_collapse() -> None:
-    assert judge(series(np.zeros(40), spread=0.0), RULES)[0] == "collapse"
+    assert conclusion(series(np.zeros(40), spread=0.0), RULES)[0] == "collapse"
 
 
 def test_noise_alone_is_seldom_a_trend() -> None:
     """False alarms of the collapse verdict on 300 series of pure noise: at most 1 % one-sided, with room for chance."""
-    falling = sum(judge(series(noise(60, seed)), RULES)[0] == "collapse" for seed in range(300))
+    falling = sum(conclusion(series(noise(60, seed)), RULES)[0] == "collapse" for seed in range(300))
     assert falling <= 6
 
 
