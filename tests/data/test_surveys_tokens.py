@@ -350,7 +350,7 @@ def test_the_section_is_of_the_training_pairs_and_names_what_was_left_out():
 
 
 def test_checks_explain_themselves():
-    assert len(CHECKS) == 8
+    assert len(CHECKS) == 9
     for check in CHECKS.values():
         assert check.of == "kept"
         assert all(text[0].isupper() and text.endswith(".") for text in (check.meaning, check.why))

@@ -204,7 +204,7 @@ def test_what_is_no_checkpoint_is_refused(world: World, hub: StandIn) -> None:
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "config.json", "chat_template.jinja"])
 def test_a_link_out_of_the_checkpoint_is_refused(world: World, hub: StandIn, run: Path, name: str) -> None:
-    secret = world.folder / "secret.json"
+    secret = world.folder / "elsewhere.json"
     secret.write_text("root:x:0:0")
     file = run / "model" / name
     if file.exists():

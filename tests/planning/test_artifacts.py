@@ -198,7 +198,11 @@ def test_training_asks_the_planner_what_auto_means(tiny_base: Path, monkeypatch:
     from rewardsmith.pipeline.commands import plan as planning
 
     # a pass of TRL's token budget needs 15 MiB of this base, OpenRLHF's single pair half a MiB
-    tight = spec_of(tiny_base, hardware={"nodes": 8, "devices_per_node": 1, "memory_gib": 0.0075})
+    tight = spec_of(
+        tiny_base,
+        hardware={"nodes": 8, "devices_per_node": 1, "memory_gib": 0.0075},
+        training={"tokens_per_micro_batch": 16384},  # `auto` would take as many as fit, and TRL with them
+    )
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert planning.trained_by(tight, str(tiny_base)) == "trl"  # no CUDA here
     monkeypatch.setattr(planning, "detect_machine", lambda: accelerator_machine("a100-80gb"))

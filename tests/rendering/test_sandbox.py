@@ -59,7 +59,8 @@ def test_a_bomb_is_refused_within_ten_seconds_and_its_limit_named(name):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # Processor time, since the machine may be busy: twice the limit, and what a helper takes to start.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4
-    assert after.ru_maxrss < 2 * 2**20
+    # The largest of all children so far: one of an earlier test may have been larger.
+    assert after.ru_maxrss < 2 * 2**20 or after.ru_maxrss == before.ru_maxrss
     assert apply_template(chatml(), [GOOD]) == ["<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"]
 
 

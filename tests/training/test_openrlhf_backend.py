@@ -46,14 +46,14 @@ def test_a_job_becomes_a_checkpoint(tmp_path: Path, tiny_base: Path) -> None:
     assert (record.device, record.dtype, record.layout) == ("cpu", "bfloat16", "padded")
     assert record.peak_memory > 50_000_000
 
-    steps, margins = read_jsonl(job.folder / "metrics.jsonl"), read_jsonl(job.folder / "margins.jsonl")
+    steps, margins = (list(read_jsonl(job.folder / name)) for name in ("metrics.jsonl", "margins.jsonl"))
     assert [step["learning_rate"] for step in steps] == [1e-3] * 5
     for step, row in zip(steps, margins, strict=True):
         loss = np.mean(np.log1p(np.exp(-np.array(row["margins"]))))
         assert step["loss"] == pytest.approx(float(loss), abs=1e-5)
         assert step["pairs"] == len(row["pairs"]) == 4
         assert step["grad_norm"] == 1.5
-    left_out = read_jsonl(job.folder / "left_out.jsonl")
+    left_out = list(read_jsonl(job.folder / "left_out.jsonl"))
     assert [row["reason"] for row in left_out] == ["incomplete_step"] * 2
     trained = [pair for row in margins for pair in row["pairs"]]
     assert sorted([*trained, *(row["index"] for row in left_out)]) == list(range(22))
