@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -51,20 +53,29 @@ BOMBS = {
 }
 
 
+@pytest.fixture(scope="module")
+def defused():
+    """Of each bomb what its refusal says, the seconds of processor time and the peak KiB of the children so far.
+
+    In a process of its own: a child's peak begins at the memory of the process that starts it, which here may be large.
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=True)
+    return json.loads(said.stdout)
+
+
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_within_ten_seconds_and_its_limit_named(name):
-    template, said = BOMBS[name]
-    # Children count when they are waited for: those of earlier tests, and the helper with all that it has rendered.
-    sandbox._HELPER.close()
-    subprocess._cleanup()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with pytest.raises(RenderingError, match=f"refuses the conversation .*{said}"):
-        Renderer.from_tokenizer(chatml(), max_length=99, chat_template=template)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_a_bomb_is_refused_within_ten_seconds_and_its_limit_named(name, defused):
+    said, seconds, kibibytes = defused[name]
+    assert re.search(f"refuses the conversation .*{BOMBS[name][1]}", said)
     # Processor time, since the machine may be busy: twice the limit, and what a helper takes to start.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4
-    # The largest of all children so far: one of an earlier test may have been larger.
-    assert after.ru_maxrss < 2 * 2**20 or after.ru_maxrss == before.ru_maxrss
+    assert seconds < 4
+    assert kibibytes < 2 * 2**20
+
+
+def test_after_a_bomb_the_next_conversation_is_rendered():
+    with pytest.raises(RenderingError, match=MEMORY):
+        Renderer.from_tokenizer(chatml(), max_length=99, chat_template=BOMBS["padding"][0])
     assert apply_template(chatml(), [GOOD]) == ["<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"]
 
 
@@ -173,3 +184,26 @@ def test_tools_calls_and_reasoning_are_rendered_as_transformers_renders_them(fil
     (found,) = run_template(template, names, [with_tools(turns, [TOOL])])
     if "strftime_now" not in template:
         assert str(found) == expected
+
+
+def defuse() -> None:
+    """Print what `defused` returns."""
+    found = {}
+    for name, (template, _) in BOMBS.items():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        try:
+            Renderer.from_tokenizer(chatml(), max_length=99, chat_template=template)
+        except RenderingError as error:
+            said = str(error)
+        else:
+            said = "not refused"
+        # A child counts when it has been waited for, and the helper renders on after a refusal that kills nothing.
+        sandbox._HELPER.close()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        found[name] = (said, used, after.ru_maxrss)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    defuse()
