@@ -215,6 +215,26 @@ def test_the_kind_of_adapter_decides() -> None:
     assert len(prints) == 3
 
 
+BEFORE_ATTACKS = {**BASE, "evaluation": {"gates": BASE["evaluation"]["gates"]}}
+
+
+@pytest.mark.parametrize(
+    ("content", "printed"),
+    [
+        ({}, "56889a537a9e94823b3d7167cdf05728be0dbf9b05996f02dbc88c4f08c892ae"),
+        (BEFORE_ATTACKS, "46ed749e72a153f771c9d7e4f0f31fcf49dca4b983d2d0f88c4f418d24b2bb4a"),
+    ],
+)
+def test_a_run_of_an_older_version_still_belongs_to_its_spec(content: dict[str, Any], printed: str) -> None:
+    """Printed by commit 741dd79. With another, finished runs train again: tree.py lists the fields that came later."""
+    assert Spec.model_validate(content).fingerprint() == printed
+
+
+def test_the_older_spelling_of_a_value_is_the_same_spec() -> None:
+    """`null` was the spelling of 741dd79, and stands in the spec.yaml of its runs."""
+    assert Spec(training={"tokens_per_micro_batch": None}) == Spec(training={"tokens_per_micro_batch": "auto"})
+
+
 def test_sections_are_fingerprinted_alone() -> None:
     base, other = Spec.model_validate(BASE), changed("training.learning_rate", 2e-5)
     assert base.fingerprint("data", "seed") == other.fingerprint("data", "seed")

@@ -92,6 +92,11 @@ _AS_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {
 """Fields that came later, by their section, each with the value that means what was done before: a fingerprint at that
 value stays what it was, so that runs of an older version still belong to their spec."""
 
+_SPELT_BEFORE: dict[tuple[str, ...], dict[str, tuple[Any, Any]]] = {
+    ("training",): {"tokens_per_micro_batch": ("auto", None)},
+}
+"""Values that are spelt otherwise now, as (now, before): a fingerprint has the older spelling, for the same reason."""
+
 
 class Spec(Section):
     """One file says everything: data, models, training, evaluation, gates, export."""
@@ -152,6 +157,10 @@ class Spec(Section):
             for name, value in fields.items():
                 if section[name] == value:
                     del section[name]
+        for sections_above, respelt in _SPELT_BEFORE.items():
+            section = reduce(dict.__getitem__, sections_above, content)
+            for name, (now, before) in respelt.items():
+                section[name] = before if section[name] == now else section[name]
         return digest({key: content[key] for key in sections} if sections else content)
 
 
