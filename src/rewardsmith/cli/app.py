@@ -19,6 +19,7 @@ from rewardsmith.cli.init import init
 from rewardsmith.cli.judge import judge
 from rewardsmith.cli.ls import ls, open_command, report
 from rewardsmith.cli.options import (
+    AllSubsets,
     AsJson,
     BenchmarkData,
     BenchmarkName,
@@ -115,6 +116,7 @@ def evaluate(
     ] = None,
     no_cache: NoCache = False,
     overrides: Overrides = None,
+    all_subsets: AllSubsets = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a checkpoint, or rewards computed elsewhere, on one benchmark.
@@ -143,7 +145,7 @@ def evaluate(
     else:
         from rewardsmith.report.sections.analyses import result_sections
 
-        lay_out(*result_sections({benchmark: result}))
+        lay_out(*result_sections({benchmark: result}, all_subsets=all_subsets))
         say(f"results: {out / 'results.json'}")
     if gated is not None:
         from rewardsmith.pipeline.commands.look import gate_evaluation

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rewardsmith.cli.options import AsJson, lay_out, live, print_record
+from rewardsmith.cli.options import AllSubsets, AsJson, lay_out, live, print_record
 from rewardsmith.cli.terminal import say
 
 
@@ -26,6 +26,7 @@ def compare(
     rows: Annotated[int, typer.Option(min=0, help="Flipped rows to show, each way.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 17,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 10_000,
+    all_subsets: AllSubsets = False,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a model is better than the first one: paired differences with intervals, rows that flipped.
@@ -41,7 +42,7 @@ def compare(
     else:
         from rewardsmith.report.sections.comparison import comparison_section
 
-        lay_out(comparison_section(record))
+        lay_out(comparison_section(record, all_subsets=all_subsets))
         if out is not None:
             say(f"comparison: {out / 'comparison.md'}")
     raise typer.Exit(1 if any(found.no_data for found in record.benchmarks.values()) else 0)

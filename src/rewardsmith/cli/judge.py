@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rewardsmith.cli.options import AsJson, BenchmarkData, BenchmarkName, Overrides, lay_out, live, load
+from rewardsmith.cli.options import AllSubsets, AsJson, BenchmarkData, BenchmarkName, Overrides, lay_out, live, load
 from rewardsmith.cli.terminal import one_line, say, say_json
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def judge(
         ),
     ] = False,
     overrides: Overrides = None,
+    all_subsets: AllSubsets = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a judge on one benchmark: scores as of a reward model, consistency, injections, cost. Resumable.
@@ -81,16 +82,19 @@ def judge(
         shown = {name: getattr(outcome, name).model_dump(mode="json", by_alias=True) for name in ("result", "record")}
         say_json(json.dumps({"complete": outcome.complete, **shown}, indent=2))
     else:
-        _print(benchmark, outcome)
+        _print(benchmark, outcome, all_subsets)
     raise typer.Exit(0 if outcome.complete else 1)
 
 
-def _print(benchmark: str, outcome: JudgeOutcome) -> None:
+def _print(benchmark: str, outcome: JudgeOutcome, all_subsets: bool) -> None:
     """Scores, what is known of the judge, and what went wrong."""
     from rewardsmith.report.sections.analyses import result_sections
     from rewardsmith.report.sections.judges import judge_section
 
-    lay_out(*result_sections({benchmark: outcome.result}), judge_section({benchmark: outcome.record}))
+    lay_out(
+        *result_sections({benchmark: outcome.result}, all_subsets=all_subsets),
+        judge_section({benchmark: outcome.record}),
+    )
     say(f"this job paid for {outcome.paid:,} calls")
     for problem, count in sorted(outcome.failures.items(), key=lambda item: -item[1])[:3]:
         say(f"failed calls: {count:,} x {one_line(problem)}")

@@ -60,6 +60,9 @@ NoCache = Annotated[
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field: a.b=c.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of tables.")]
+AllSubsets = Annotated[
+    bool, typer.Option("--all-subsets", help="List subsets of your own data under ten rows one by one, not pooled.")
+]
 OnEngine = Annotated[Literal["local", "ray"], typer.Option("--engine", help="This process, or workers under Ray.")]
 Workers = Annotated[
     int | None,

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardsmith.cli.options import AsJson, Overrides, Overwrite, SpecPath, lay_out, live, load, print_record
+from rewardsmith.cli.options import (
+    AllSubsets,
+    AsJson,
+    Overrides,
+    Overwrite,
+    SpecPath,
+    lay_out,
+    live,
+    load,
+    print_record,
+)
 from rewardsmith.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ def run_command(
         bool,
         typer.Option("--dry-run", help="Open everything that the run needs, say what it would do, write nothing."),
     ] = False,
+    all_subsets: AllSubsets = False,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -50,7 +61,7 @@ def run_command(
         from rewardsmith.report.sections.verdict import gates_section
 
         variants = variants_section(outcome.results, outcome.replicas, outcome.curve)
-        lay_out(variants, *result_sections(outcome.results), gates_section(outcome.gates))
+        lay_out(variants, *result_sections(outcome.results, all_subsets=all_subsets), gates_section(outcome.gates))
         say(f"report: {outcome.report}")
     raise typer.Exit(0 if outcome.passed else 1)
 

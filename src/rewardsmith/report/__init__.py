@@ -10,6 +10,7 @@ Any part of a run will do: a stage that has left no record is shown as "not run"
     html.py         sections → the page (templates/), a run while it works, results in a notebook
     markdown.py, terminal.py    the other two writers
     view.py         all sections of a run, in order
+    pooling.py      small subsets of the user's own data as one row
     card.py         the model card: README.md beside the weights
     formatting.py   numbers and untrusted text → text: all rounding happens here
     svg.py          drawings; no plotting library

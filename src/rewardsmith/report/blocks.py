@@ -113,6 +113,7 @@ class Grid:
         total: the last row, set apart.
         titled: False where the caption repeats the block's title: then only screen readers get it.
         drawn: the numbers of a figure; the terminal leaves them out with it.
+        page_only: rows that stand pooled elsewhere, on demand; Markdown and the terminal leave them out.
         legend: marks of the drawings with their names.
     """
 
@@ -124,6 +125,7 @@ class Grid:
     total: tuple[Cell, ...] | None = None
     titled: bool = True
     drawn: bool = False
+    page_only: bool = False
     legend: tuple[tuple[Markup, str], ...] = ()
     look: Literal["compact", "scores", "rewards", "contracts", "plain"] = "compact"
 

@@ -79,8 +79,8 @@ def count(value: int | None) -> Number:
 
 
 def p_value(value: float | None) -> Number:
-    """A p-value to four decimals, and below that only "< 0.0001"."""
-    if value is None:
+    """A p-value to four decimals, and below that only "< 0.0001"; NaN is none."""
+    if value is None or math.isnan(value):
         return Number(None, MISSING)
     return Number(value, "< 0.0001" if value < 0.0001 else f"{value:.4f}")
 

@@ -56,7 +56,7 @@ def _block_lines(block: Block, level: int) -> Iterator[str]:
     if block.facts:
         yield ""
         yield from as_table(["Fact", "Value"], [[prose(label), inline(fact)] for label, fact in block.facts])
-    for grid in block.grids:
+    for grid in (one for one in block.grids if not one.page_only):
         yield from (("", f"{prose(grid.caption)}:", "") if grid.titled else ("",))
         yield from _grid_lines(grid)
     if block.lines:

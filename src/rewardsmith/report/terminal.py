@@ -71,7 +71,7 @@ def print_block(console: Console, block: Block) -> None:
     if block.facts:
         console.print(_facts(block.facts))
     for grid in block.grids:
-        if not grid.drawn:
+        if not (grid.drawn or grid.page_only):
             _print_grid(console, grid)
     for line in block.lines:
         _say(console, _inline(line) if isinstance(line, str) else _inline(line.text, STYLES[line.state]))

@@ -38,6 +38,7 @@ from rewardsmith.report.formatting import (
     significant,
     visible,
 )
+from rewardsmith.report.pooling import pool_skills, pooled_note, small_grid
 from rewardsmith.report.sections.scores import scores_section, title_of
 from rewardsmith.report.svg import Scale, area_between, curve, drawing, element, end_label, line, nice_ticks, text
 
@@ -132,11 +133,14 @@ class Analyses:
     reliabilities: tuple[Reliability, ...]
     pickings: tuple[Picking, ...]
     skills: tuple[Skill, ...]
+    small_skills: tuple[Skill, ...] = ()
+    small_title: str = ""
     ceilings: tuple[tuple[str, LabelAgreement], ...] = ()
 
 
 def analyses(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> Analyses | None:
     """What the report shows beside the scores."""
+    domains = pool_skills(ood.rows if ood else ())
     found = Analyses(
         spreads=tuple(_spreads(results)),
         lengths=tuple(_lengths(results)),
@@ -151,7 +155,9 @@ def analyses(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> A
             for result in results.values()
             if result.analysis and result.analysis.best_of_n
         ),
-        skills=tuple(_skill(row) for row in ood.rows) if ood and len(ood.rows) > 1 else (),
+        skills=tuple(map(_skill, domains.shown.values())) if ood and len(ood.rows) > 1 else (),
+        small_skills=tuple(map(_skill, domains.small.values())),
+        small_title=domains.title,
         ceilings=tuple(
             (title_of(result), result.analysis.label_agreement)
             for result in results.values()
@@ -162,10 +168,10 @@ def analyses(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> A
     return found if any(shown) else None
 
 
-def result_sections(results: Mapping[str, BenchmarkResult]) -> tuple[Section, ...]:
+def result_sections(results: Mapping[str, BenchmarkResult], *, all_subsets: bool = False) -> tuple[Section, ...]:
     """Scores, and what stands beside them where there is any."""
     beside = analyses_section(results, None)
-    return (scores_section(results), *((beside,) if beside.blocks else ()))
+    return (scores_section(results, all_subsets=all_subsets), *((beside,) if beside.blocks else ()))
 
 
 def analyses_section(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> Section:
@@ -187,7 +193,7 @@ def analysis_blocks(results: Mapping[str, BenchmarkResult], ood: OodRecord | Non
     if found is None:
         return ()
     return (
-        *((_skill_block(found.skills),) if found.skills else ()),
+        *((_skill_block(found),) if found.skills else ()),
         *((_spread_block(found.spreads),) if found.spreads else ()),
         *((_length_block(found.lengths, found.length_method),) if found.lengths else ()),
         *map(_reliability_block, found.reliabilities),
@@ -196,7 +202,7 @@ def analysis_blocks(results: Mapping[str, BenchmarkResult], ood: OodRecord | Non
     )
 
 
-def _skill_block(skills: Sequence[Skill]) -> Block:
+def _skill_block(found: Analyses) -> Block:
     columns = (
         Column("Rows of", "name"),
         Column("Kind", "words"),
@@ -207,27 +213,32 @@ def _skill_block(skills: Sequence[Skill]) -> Block:
         Column("Gap"),
         Column("Reading", "words"),
     )
-    rows = tuple(
-        (
-            row.title,
-            row.kind,
-            row.n,
-            row.skill,
-            Span(row.low, row.high),
-            skill_strip(row),
-            _beside(row.gap, row.gap_low, row.gap_high),
-            Sign(row.state, row.reading),
-        )
-        for row in skills
-    )
+    rows = tuple(map(_skill_cells, found.skills))
+    small = tuple(map(_skill_cells, found.small_skills))
     caption = "Skill on the held-out pairs, other domains and benchmarks, with the gap to the held-out pairs"
     return Block(
         "Skill side by side",
         note="Skill puts scores on one scale: 0 is chance, 1 is perfect. Far less skill elsewhere than on the run’s "
         "own pairs is fitting to their distribution; far more on a benchmark may be fitting to it. Gap: skill on the "
         "held-out pairs minus this one.",
-        grids=(Grid(caption, columns, rows, titled=False, look="scores"),),
+        grids=(
+            Grid(caption, columns, rows, note=pooled_note(found.small_title, "ood.json"), titled=False, look="scores"),
+            *small_grid(found.small_title, "Skill on the subsets under ten rows", columns, small, look="scores"),
+        ),
         source="ood.json",
+    )
+
+
+def _skill_cells(row: Skill) -> tuple[Cell, ...]:
+    return (
+        row.title,
+        row.kind,
+        row.n,
+        row.skill,
+        Span(row.low, row.high),
+        skill_strip(row),
+        _beside(row.gap, row.gap_low, row.gap_high),
+        Sign(row.state, row.reading),
     )
 
 

@@ -8,6 +8,7 @@ second minus first; a difference whose interval holds 0 is no difference. Ids, p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
@@ -34,6 +35,7 @@ from rewardsmith.report.formatting import (
     significant,
     visible,
 )
+from rewardsmith.report.pooling import Pooled, pool_differences, pooled_note, small_grid
 from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, text
 
 _WIDTH = 300.0
@@ -41,8 +43,12 @@ _EXCERPT = 160
 _STATES: dict[str, State] = {"better": "good", "worse": "bad", "mixed": "warn", "cannot be told apart": "open"}
 
 
-def comparison_section(record: ComparisonRecord | None) -> Section | None:
-    """What `comparison.json` says; None where nothing was compared."""
+def comparison_section(record: ComparisonRecord | None, *, all_subsets: bool = False) -> Section | None:
+    """What `comparison.json` says; None where nothing was compared.
+
+    Args:
+        all_subsets: show small subsets of the user's own data one by one, in place of pooled.
+    """
     if record is None or not (record.overall or record.benchmarks or record.attacks):
         return None
     first = record.overall[-1].first if record.overall else record.models[0].name
@@ -60,7 +66,7 @@ def comparison_section(record: ComparisonRecord | None) -> Section | None:
                     grids=(_ranking(found.ranking),),
                 )
             )
-        blocks += [_pair_block(found, pair) for pair in found.pairs]
+        blocks += [_pair_block(found, pair, all_subsets) for pair in found.pairs]
         if not found.pairs:
             blocks.append(Block(visible(found.title, 80), note=_shared(found)))
     if record.attacks:
@@ -93,13 +99,21 @@ def comparison_section(record: ComparisonRecord | None) -> Section | None:
     )
 
 
-def _pair_block(found: BenchmarkComparison, pair: PairComparison) -> Block:
+def _pair_block(found: BenchmarkComparison, pair: PairComparison, all_subsets: bool) -> Block:
+    pooled = Pooled(pair.subsets, {}) if all_subsets else pool_differences(found.benchmark, pair.subsets)
+    scale = _scale([*pooled.shown.values(), *pooled.small.values(), pair.average])
+    table = _differences(pair, pooled, scale)
+    small = tuple(_difference(name, part, scale) for name, part in pooled.small.items())
     return Block(
         title=visible(found.title, 80),
         reading=visible(pair.words, 400),
         state=_STATES[pair.average.verdict],
         note=_shared(found),
-        grids=(_differences(pair), *_flipped(pair)),
+        grids=(
+            table,
+            *small_grid(pooled.title, "Differences on the subsets under ten rows", table.columns, small),
+            *_flipped(pair),
+        ),
     )
 
 
@@ -131,10 +145,12 @@ def _ranking(ranking: Sequence[RankedModel]) -> Grid:
     return Grid("Models, best first", columns, rows)
 
 
-def _differences(pair: PairComparison) -> Grid:
-    parts: list[DifferenceResult] = [*pair.subsets.values(), pair.average]
+def _scale(parts: Sequence[DifferenceResult]) -> Scale:
     reach = max((abs(value) for part in parts for value in (part.ci_low, part.ci_high)), default=0.0)
-    scale = Scale(-(reach or 0.01), reach or 0.01, 10.0, _WIDTH - 10.0)
+    return Scale(-(reach or 0.01), reach or 0.01, 10.0, _WIDTH - 10.0)
+
+
+def _differences(pair: PairComparison, pooled: Pooled[SubsetComparison], scale: Scale) -> Grid:
     first, second = visible(pair.first, 40), visible(pair.second, 40)
     won = Noted(count(pair.gained_rows), (f"{pair.lost_rows:,} lost",))
     return Grid(
@@ -151,7 +167,8 @@ def _differences(pair: PairComparison) -> Grid:
             Column("Won"),
             Column(f"{second} is", "words"),
         ),
-        tuple(_difference(name, part, scale) for name, part in pair.subsets.items()),
+        tuple(_difference(name, part, scale) for name, part in pooled.shown.items()),
+        note=pooled_note(pooled.title, "comparison.json"),
         total=_cells("Average", pair.average, scale, "", p_value(pair.average.p_value), won)
         if len(pair.subsets) > 1
         else None,
@@ -159,7 +176,8 @@ def _differences(pair: PairComparison) -> Grid:
 
 
 def _difference(name: str, part: SubsetComparison, scale: Scale) -> tuple[Cell, ...]:
-    p = Noted(p_value(part.p_value), ("Holm ", p_value(part.p_holm)))
+    known = not math.isnan(part.p_value)
+    p = Noted(p_value(part.p_value), ("Holm ", p_value(part.p_holm)) if known else ())
     won = Noted(count(part.gained), (f"{part.lost:,} lost",))
     return _cells(visible(name, 80), part, scale, count(part.n), p, won)
 
@@ -175,7 +193,7 @@ def _cells(name: str, part: DifferenceResult, scale: Scale, n: Cell, p: Cell, wo
         _strip(name, part, scale),
         p,
         won,
-        Sign(_STATES[part.verdict], part.verdict),
+        Sign("open", "pooled") if math.isnan(part.p_value) else Sign(_STATES[part.verdict], part.verdict),
     )
 
 

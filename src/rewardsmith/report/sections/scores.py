@@ -39,6 +39,7 @@ from rewardsmith.report.formatting import (
     significant,
     visible,
 )
+from rewardsmith.report.pooling import Pooled, pool_rewards, pool_scores, pooled_note, small_grid
 from rewardsmith.report.reading import RowRewards
 from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, path_through, text, tick_label
 from rewardsmith.spec.evaluation import RenderingProtocol
@@ -92,12 +93,15 @@ class ScoreTable:
     left_out: int
     average: ScoreRow | None
     measures: tuple[tuple[str, Number], ...]
+    small: tuple[ScoreRow, ...] = ()
+    small_title: str = ""
 
 
-def score_table(key: str, result: BenchmarkResult) -> ScoreTable:
-    """What the report shows of one `results.json`."""
+def score_table(key: str, result: BenchmarkResult, *, all_subsets: bool = False) -> ScoreTable:
+    """What the report shows of one `results.json`; small subsets of the user's own data as one row (`pooling`)."""
     extra = tuple(dict.fromkeys(name for subset in result.subsets.values() for name in subset.extra_baselines))
-    rows = tuple(_subset_row(name, subset, extra) for name, subset in result.subsets.items())
+    pooled = Pooled(result.subsets, {}) if all_subsets else pool_scores(result)
+    rows = tuple(_subset_row(name, subset, extra) for name, subset in pooled.shown.items())
     return ScoreTable(
         key=key,
         title=title_of(result),
@@ -105,7 +109,7 @@ def score_table(key: str, result: BenchmarkResult) -> ScoreTable:
         source=visible(result.dataset.source),
         official=result.dataset.official,
         protocol=capitalised(visible(result.protocol, limit=2000)),
-        intervals=_methods(result),
+        intervals=_methods(pooled.shown),
         baseline_names=(RANDOM, LENGTH, *(visible(name, 40) for name in extra)),
         rows=rows[:ROWS_SHOWN],
         left_out=max(0, len(rows) - ROWS_SHOWN),
@@ -115,6 +119,8 @@ def score_table(key: str, result: BenchmarkResult) -> ScoreTable:
             for name, value in result.metrics.items()
             if name != _LENGTH_OF_AVERAGE
         ),
+        small=tuple(_subset_row(name, subset, extra) for name, subset in pooled.small.items()),
+        small_title=pooled.title,
     )
 
 
@@ -124,49 +130,50 @@ def title_of(result: BenchmarkResult) -> str:
 
 
 def scores_section(
-    results: Mapping[str, BenchmarkResult], mistakes: Mapping[tuple[str, str], int] | None = None
+    results: Mapping[str, BenchmarkResult],
+    mistakes: Mapping[tuple[str, str], int] | None = None,
+    *,
+    all_subsets: bool = False,
 ) -> Section:
     """All benchmarks of a run.
 
     Args:
         mistakes: by benchmark and subset, how many rows the page can show that went wrong.
+        all_subsets: show small subsets of the user's own data one by one, in place of pooled.
     """
     return Section(
         "scores",
         "Scores",
-        tuple(score_block(key, result, mistakes or {}) for key, result in results.items()),
+        tuple(score_block(key, result, mistakes or {}, all_subsets=all_subsets) for key, result in results.items()),
         lead="A subset has learned something where its whole interval lies right of what guessing, length or words "
         "alone reach. Intervals hold 95 %.",
         absent=None if results else ("Evaluation", "eval/BENCHMARK/results.json"),
     )
 
 
-def score_block(key: str, result: BenchmarkResult, mistakes: Mapping[tuple[str, str], int] | None = None) -> Block:
+def score_block(
+    key: str,
+    result: BenchmarkResult,
+    mistakes: Mapping[tuple[str, str], int] | None = None,
+    *,
+    all_subsets: bool = False,
+) -> Block:
     """One benchmark: `results.json` as a table with what must be said beside it."""
-    table = score_table(key, result)
+    table = score_table(key, result, all_subsets=all_subsets)
     other = _other_protocol(result)
     rows = [*table.rows, *([table.average] if table.average else [])]
     cells = [_score_cells(table, row, mistakes or {}, result, other) for row in rows]
-    left_out = f"{table.left_out:,} more subsets stand in `eval/{table.key}/results.json`."
+    small = tuple(tuple(_score_cells(table, row, mistakes or {}, result, other)) for row in table.small)
+    columns = _score_columns(table, other)
     return Block(
         title=table.title,
         note=_data_in_words(table),
         grids=(
             Grid(
                 f"{table.title}: score of each subset in per cent, with its interval and baselines",
-                (
-                    Column("Subset", "name"),
-                    Column("Rows"),
-                    Column("Score, %", strong=True),
-                    *((Column(f"protocol {other}", faint=True),) if other else ()),
-                    Column("95 % interval"),
-                    Column("Drawn, 0 to 100 per cent", "draw", score_axis()),
-                    *(Column(capitalised(name), faint=True) for name in table.baseline_names),
-                    Column("p", faint=True),
-                    Column("Reading", "words"),
-                ),
+                columns,
                 tuple(cells[: len(table.rows)]),
-                note=left_out if table.left_out else "",
+                note=_not_shown(table),
                 total=cells[-1] if table.average else None,
                 titled=False,
                 legend=(
@@ -175,6 +182,7 @@ def score_block(key: str, result: BenchmarkResult, mistakes: Mapping[tuple[str, 
                 ),
                 look="scores",
             ),
+            *small_grid(table.small_title, f"{table.title}: subsets under ten rows", columns, small, look="scores"),
         ),
         lines=tuple(_said_beside(result, other)),
         details=(
@@ -186,6 +194,29 @@ def score_block(key: str, result: BenchmarkResult, mistakes: Mapping[tuple[str, 
                 source=f"eval/{table.key}/results.json",
             ),
         ),
+    )
+
+
+def _score_columns(table: ScoreTable, other: str) -> tuple[Column, ...]:
+    return (
+        Column("Subset", "name"),
+        Column("Rows"),
+        Column("Score, %", strong=True),
+        *((Column(f"protocol {other}", faint=True),) if other else ()),
+        Column("95 % interval"),
+        Column("Drawn, 0 to 100 per cent", "draw", score_axis()),
+        *(Column(capitalised(name), faint=True) for name in table.baseline_names),
+        Column("p", faint=True),
+        Column("Reading", "words"),
+    )
+
+
+def _not_shown(table: ScoreTable) -> str:
+    """What stands in the file alone, and what was pooled."""
+    left_out = f"{table.left_out:,} more subsets stand in `eval/{table.key}/results.json`."
+    return " ".join(
+        [pooled_note(table.small_title, f"eval/{table.key}/results.json")] * bool(table.small)
+        + [left_out] * bool(table.left_out)
     )
 
 
@@ -282,10 +313,10 @@ def _subset_row(name: str, subset: SubsetResult, extra: tuple[str, ...]) -> Scor
     )
 
 
-def _methods(result: BenchmarkResult) -> tuple[tuple[str, str], ...]:
-    methods = dict.fromkeys(subset.interval for subset in result.subsets.values() if subset.interval)
+def _methods(subsets: Mapping[str, SubsetResult]) -> tuple[tuple[str, str], ...]:
+    methods = dict.fromkeys(subset.interval for subset in subsets.values() if subset.interval)
     return tuple(
-        (method, ", ".join(visible(name, 80) for name, subset in result.subsets.items() if subset.interval == method))
+        (method, ", ".join(visible(name, 80) for name, subset in subsets.items() if subset.interval == method))
         for method in methods
     )
 
@@ -451,12 +482,11 @@ def reward_table(key: str, result: BenchmarkResult, rows: Mapping[str, RowReward
     whole = result.rewards
     if whole.min is None or whole.max is None:
         return None
-    everything = RowRewards(
-        tuple(reward for part in rows.values() for reward in part.chosen),
-        tuple(reward for part in rows.values() for reward in part.rejected),
-    )
-    summaries = {ALL: whole, **(result.rewards_by_subset if len(result.rewards_by_subset) > 1 else {})}
-    parts = {**rows, ALL: everything} if rows else {}
+    everything = _together(list(rows.values()))
+    pooled = pool_rewards(result)
+    summaries = {ALL: whole, **(pooled.shown if len(result.rewards_by_subset) > 1 else {})}
+    few = _together([part for name, part in rows.items() if name in pooled.small])
+    parts = {**rows, ALL: everything, **{name: few for name in pooled.shown if name not in rows}} if rows else {}
     low, high = whole.min, whole.max
     return RewardTable(
         key=key,
@@ -465,6 +495,13 @@ def reward_table(key: str, result: BenchmarkResult, rows: Mapping[str, RowReward
         high=high,
         split=bool(rows),
         rows=tuple(_row(name, summary, parts.get(name), (low, high)) for name, summary in summaries.items()),
+    )
+
+
+def _together(parts: Sequence[RowRewards]) -> RowRewards:
+    return RowRewards(
+        tuple(reward for part in parts for reward in part.chosen),
+        tuple(reward for part in parts for reward in part.rejected),
     )
 
 
