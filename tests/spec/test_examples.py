@@ -11,9 +11,9 @@ from rewardsmith.spec import LoraAdapter, Spec, load_spec
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def test_the_three_examples_are_there() -> None:
+def test_the_examples_are_there() -> None:
     names = sorted(path.name for path in EXAMPLES.glob("*.yaml"))
-    assert names == ["quickstart.yaml", "qwen3-0.6b.yaml", "qwen3-8b-lora.yaml"]
+    assert names == ["quickstart.yaml", "qwen3-0.6b.yaml", "qwen3-8b-lora.yaml", "smollm2.yaml"]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -30,7 +30,7 @@ def test_the_quickstart_needs_no_download() -> None:
     assert spec.output_dir == Spec().output_dir
 
 
-@pytest.mark.parametrize("name", ["qwen3-0.6b", "qwen3-8b-lora"])
+@pytest.mark.parametrize("name", ["qwen3-0.6b", "qwen3-8b-lora", "smollm2"])
 def test_the_hub_examples_hold_out_another_split_and_ask_rewardbench_2(name: str) -> None:
     spec = load_spec(EXAMPLES / f"{name}.yaml")
     assert {source.split for source in spec.data.train} & {
