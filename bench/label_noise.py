@@ -1,10 +1,11 @@
 """Are flipped labels found? The embedded pairs with a share of their labels flipped, trained as the quickstart trains.
 
     python bench/label_noise.py                        nothing flipped, and 5 %; some five minutes each
-    python bench/label_noise.py --shares 0.01,0.2 --rescore 0,4000
+    python bench/label_noise.py --shares 0.01,0.2 --rescore 0,400
 
 The embedded labels are right by construction, so that every flip is known. Precision at k: flipped pairs among the
-first k suspects; a ranking by chance has the flipped share. `rescored` pairs were asked again with the trained model.
+first k suspects; a ranking by chance has the flipped share. `rescored` pairs were asked again with the trained model,
+at most a tenth of all.
 `--save` writes bench/results/label_noise.md.
 """
 
@@ -44,7 +45,7 @@ def main() -> None:
     """Flip, train, look, print."""
     parser = bench_parser(__doc__)
     parser.add_argument("--shares", type=_numbers, default=(0.0, 0.05), help="of labels that are flipped")
-    parser.add_argument("--rescore", type=_numbers, default=(0, 1000, 11520), help="evaluation.label_noise.rescore")
+    parser.add_argument("--rescore", type=_numbers, default=(0, 1000), help="evaluation.label_noise.rescore")
     parser.add_argument("--pairs", type=int, default=None, help="the first so many pairs only")
     arguments = parser.parse_args()
     publish("label_noise", f"# Estimated share of wrong labels\n\n{report(arguments)}", arguments)

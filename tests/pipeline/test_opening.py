@@ -201,6 +201,11 @@ def test_what_a_watcher_sees() -> None:
         ("probe", "open", "not yet"),
         ("gates", "open", "not yet"),
     ]
+    within = at_work.model_copy(
+        update={"done": 0, "part": 3, "parts": 16, "tokens_per_second": 412.4, "seconds_left": 754.0}
+    )
+    said = "Training: training steps 0 of 120, micro-batch 3 of 16 of the next, 412 tokens/s, about 12 min 34 s left."
+    assert live_state(manifest, within, 130.0).status == said
     early = at_work.model_copy(update={"since": 128.0})
     assert live_state(manifest, early, 130.0).status == "Training: training steps 30 of 120."
     waiting = at_work.model_copy(update={"total": 0, "stage": ""})

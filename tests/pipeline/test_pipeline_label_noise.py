@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cli_world import World
 
+from rewardsmith.pipeline.label_noise import candidates
 from rewardsmith.records.files import read_record
 from rewardsmith.records.training import LabelNoiseRecord
 
@@ -22,7 +23,7 @@ def world(
 
 
 def test_train_ranks_its_suspects_and_asks_the_trained_model_again(world: World, tmp_path: Path) -> None:
-    spec = world.write_spec(evaluation={"label_noise": {"suspects": 6, "rescore": 3}})
+    spec = world.write_spec(evaluation={"label_noise": {"suspects": 6, "rescore": 1000}})
     assert world("check", spec).code == 0
     answer = world("train", spec)
     run = tmp_path / "runs" / "tiny"
@@ -32,7 +33,7 @@ def test_train_ranks_its_suspects_and_asks_the_trained_model_again(world: World,
         for step in map(json.loads, (run / "train" / "margins.jsonl").read_text().splitlines())
         for index, margin in zip(step["pairs"], step["margins"], strict=True)
     }
-    assert (record.pairs, record.rescored, len(record.suspects)) == (len(margins), 3, 6)
+    assert (record.pairs, record.rescored, len(record.suspects)) == (len(margins), 4, 6)  # a tenth of 40
     assert record.contradicted == pytest.approx(np.mean([margin < 0 for _, margin in margins.values()]))
     assert record.statement in " ".join(answer.err.split())
     lines = (tmp_path / "train.jsonl").read_text().splitlines()
@@ -40,9 +41,16 @@ def test_train_ranks_its_suspects_and_asks_the_trained_model_again(world: World,
         assert (suspect.step, suspect.margin) in margins.values()
         assert suspect.file.endswith("train.jsonl")
         assert json.loads(lines[suspect.row - 1])["id"] == suspect.id
-    assert sum(suspect.final_margin is not None for suspect in record.suspects) <= 3
+    assert sum(suspect.final_margin is not None for suspect in record.suspects) <= 4
     probabilities = [suspect.probability for suspect in record.suspects]
     assert probabilities == sorted(probabilities, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "wanted", "asked"), [(848, 1000, 85), (11_520, 1000, 1000), (11_520, 2000, 1152), (30, 9, 3), (5, 0, 0)]
+)
+def test_at_most_a_tenth_of_the_pairs_is_asked_about_again(pairs: int, wanted: int, asked: int) -> None:
+    assert candidates(pairs, wanted) == asked
 
 
 def test_unchanged_margins_are_not_looked_at_again_and_zero_suspects_leave_no_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from rewardsmith.modeling.loading import load_base
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.plan import StepSampler, order_pairs
+from rewardsmith.training.progress import EpochClock, EpochProgress, pair_tokens
 from rewardsmith.training.trl_backend import WholeStepTrainer, optimizer_of
 
 PAIRS = 24
@@ -140,6 +142,41 @@ def test_step_loss_is_the_bradley_terry_loss_of_its_rewards(world: SimpleNamespa
         assert metrics.loss == pytest.approx(bradley_terry.loss(margins, np.zeros_like(margins)), abs=1e-6)
         assert metrics.margin_mean == pytest.approx(float(np.mean(margins)), abs=1e-9)
         assert metrics.accuracy == pytest.approx(float(np.mean(margins > 0) + np.mean(margins == 0) / 2))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "gradient checkpointing"])
+def test_every_micro_batch_of_every_step_is_told(world: SimpleNamespace, tmp_path: Path, checkpointing: bool) -> None:
+    told: list[EpochProgress] = []
+    ticks = count()
+    arguments = config(tmp_path, PAIRS)
+    arguments.gradient_checkpointing = checkpointing
+    model = fresh_model(world, ours=True)
+    layout = choose_layout("tree", model, world.renderer.pad_token_id)
+    tokens_P = pair_tokens(world.ids)
+    order = order_pairs(np.arange(PAIRS), "shuffled", 1)
+    trainer = WholeStepTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=as_dataset(world.ids).with_format("numpy"),
+        processing_class=world.renderer.tokenizer,
+        sampler=StepSampler(order, 10),
+        prompts_P=np.arange(PAIRS),
+        layout=layout,
+        token_budget=100,
+        fingerprint="",
+        on_step=lambda *_: False,
+        clock=EpochClock(tokens_P, 3, told.append, clock=lambda: float(next(ticks))),
+    )
+    trainer.train()
+    steps = [order[start : start + 10].tolist() for start in (0, 10, 20)]
+    parts = [len(layout.cut([world.ids[i] for i in step], 100)) for step in steps]
+    assert min(parts) > 1
+    expected = []
+    for step, micro_batches in enumerate(parts):
+        expected += [(step, turn, micro_batches) for turn in range(micro_batches + 1)] + [(step + 1, 0, 0)]
+    assert [(at.step, at.micro_batch, at.micro_batches) for at in told] == expected
+    assert told[-1].seconds_left == 0.0
+    assert all(at.steps == 3 for at in told)
 
 
 def test_each_step_is_laid_out_while_the_one_before_is_computed(world: SimpleNamespace, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from rewardsmith.benchmarks import BENCHMARKS
 from rewardsmith.cli.terminal import errors, say_json, terminal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rewardsmith.report.blocks import Section
     from rewardsmith.scoring import Combination
     from rewardsmith.spec import Spec
+    from rewardsmith.training.progress import EpochProgress
 
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The YAML spec.", show_default=False)]
@@ -119,6 +121,7 @@ def look_for(models: list[str]) -> None:
 
 
 _QUIET_SECONDS = 10.0
+TRAINING = "training steps"
 _TITLES: dict[StageName, str] = {
     "samples": "Samples",
     "check": "Check the data contract",
@@ -132,6 +135,20 @@ _TITLES: dict[StageName, str] = {
 }
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """What a task says of its time left, else by the count of what is done."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.fields.get("left")
+        return super().render(task) if seconds is None else Text(_clock_time(seconds), style="progress.remaining")
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:d}:{minutes:02d}:{rest:02d}"
+
+
 class Live:
     """Events drawn on a console (standard error, so that `--json` stays clean). Use it as a context manager."""
 
@@ -141,15 +158,17 @@ class Live:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
+        self._learned = ""
+        self._left: float | None = None
 
     def __enter__(self) -> Live:
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=30),
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+                TextColumn("{task.fields[count]}"),
                 TextColumn("{task.fields[info]}", style="cyan", markup=False),
-                TimeRemainingColumn(),
+                _TimeLeft(),
             )
             self._bars = Progress(*columns, console=self.console, transient=True)
             self._bars.start()
@@ -163,9 +182,10 @@ class Live:
 
     def stage(self, name: StageName, state: Literal["started", "done", "unchanged"], detail: str = "") -> None:
         """One line when a stage ends or is skipped."""
+        self._clear()
+        self._learned, self._left = "", None
         if state == "started":
             return
-        self._clear()
         word = "unchanged, skipped" if state == "unchanged" else "done"
         self.console.print(f"{_TITLES[name]}: {word}{f' in {detail}' if detail else ''}", highlight=False)
 
@@ -175,24 +195,42 @@ class Live:
 
     def step(self, metrics: StepMetrics, steps: int) -> None:
         """Training: pairs per second, margin, time left."""
-        info = f"{metrics.pairs_per_second:,.1f} pairs/s  margin {metrics.margin_mean:+.3f}  loss {metrics.loss:.3f}"
-        self._advance("training steps", metrics.step, steps, info)
+        self._learned = f"margin {metrics.margin_mean:+.3f}  loss {metrics.loss:.3f}"
+        info = f"{metrics.pairs_per_second:,.1f} pairs/s  {self._learned}"
+        self._advance(TRAINING, metrics.step, steps, info, left=self._left)
+
+    def micro_batch(self, at: EpochProgress) -> None:
+        """Within a step: micro-batches, tokens per second, time left, and what the last step said."""
+        self._left = at.seconds_left
+        said = [
+            f"micro-batch {at.micro_batch:,}/{at.micro_batches:,}" if at.micro_batches else "",
+            f"{at.tokens_per_second:,.0f} tokens/s" if at.tokens_per_second else "",
+            self._learned,
+        ]
+        info = "  ".join(word for word in said if word)
+        self._advance(TRAINING, at.step, at.steps, info, left=at.seconds_left, share=at.share)
 
     def note(self, text: str) -> None:
         """A line."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def _advance(self, label: str, done: int, total: int, info: str) -> None:
+    def _advance(
+        self, label: str, done: int, total: int, info: str, *, left: float | None = None, share: float | None = None
+    ) -> None:
+        """Say how far it is; `share`: `done` and a part of the next one; `left`: seconds, where they are known."""
         if self._bars is not None:
+            known: dict[str, Any] = {"count": f"{done:,}/{total:,}", "info": info, "left": left}
             if label not in self._tasks:
-                self._tasks[label] = self._bars.add_task(label, total=total, info=info)
-            self._bars.update(self._tasks[label], completed=done, total=total, info=info)
+                self._tasks[label] = self._bars.add_task(label, total=total, **known)
+            self._bars.update(self._tasks[label], completed=done if share is None else share, total=total, **known)
             return
         now = self._clock()
         first = label not in self._last_line
         if first or done == total or now - self._last_line[label] >= _QUIET_SECONDS:
             self._last_line[label] = now
-            self.console.print(f"  {label}: {done:,}/{total:,}{f'  {info}' if info else ''}", highlight=False)
+            more = [info, f"{_clock_time(left)} left" if left is not None and done < total else ""]
+            said = "".join(f"  {word}" for word in more if word)
+            self.console.print(f"  {label}: {done:,}/{total:,}{said}", highlight=False, soft_wrap=True)
 
     def _clear(self) -> None:
         if self._bars is not None:

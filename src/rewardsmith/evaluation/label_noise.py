@@ -321,7 +321,8 @@ def with_final(estimate: NoiseEstimate, asked: Integers, final_margin_A: Floats)
 
     Both models have a say: the logits of their probabilities are averaged. The later one knows more, but has trained on
     the pair. The average ranks best: of the first 200 suspects of bench/label_noise.py 92 % are flipped where every
-    pair was asked again, 89 % where the 1,000 most suspect were, 77 % where none was.
+    pair was asked again, 89 % where the 1,000 most suspect were, 77 % where none was. A tenth is the most that a run
+    asks about (`pipeline/label_noise.py`): the first suspects are what is read, and the rest costs a forward pass each.
 
     Args:
         asked: places in the order of training, shape (A,).

@@ -22,6 +22,7 @@ from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records.files import read_record, write_json
 from rewardsmith.records.run import LiveRecord
 from rewardsmith.records.training import StepMetrics
+from rewardsmith.training.progress import EpochProgress
 
 StageName = Literal["samples", "check", "train", "labels", "evaluate", "probe", "attack", "gates", "report"]
 
@@ -41,6 +42,10 @@ class Events(Protocol):
         """One optimizer step of `steps`."""
         ...
 
+    def micro_batch(self, at: EpochProgress) -> None:
+        """How far an epoch is, within its steps too; a few times a second at most."""
+        ...
+
     def note(self, text: str) -> None:
         """Something worth a line."""
         ...
@@ -58,12 +63,24 @@ class Silent:
     def step(self, metrics: StepMetrics, steps: int) -> None:
         """Ignore it."""
 
+    def micro_batch(self, at: EpochProgress) -> None:
+        """Ignore it."""
+
     def note(self, text: str) -> None:
         """Ignore it."""
 
 
 LIVE_FILE = "live.json"
 _EVERY = 0.5  # seconds
+_NOTHING: dict[str, Any] = {
+    "label": "",
+    "done": 0,
+    "total": 0,
+    "part": 0,
+    "parts": 0,
+    "tokens_per_second": None,
+    "seconds_left": None,
+}
 
 
 class Followed:
@@ -87,19 +104,33 @@ class Followed:
         """Pass it on; write it at once."""
         self._events.stage(name, state, detail)
         if state == "started":
-            self._note(stage=name, since=self._clock(), label="", done=0, total=0)
+            self._note(stage=name, since=self._clock(), **_NOTHING)
         else:
-            self._note(stage="", since=self._clock(), label="", done=0, total=0)
+            self._note(stage="", since=self._clock(), **_NOTHING)
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Pass it on; write it now and then."""
         self._events.progress(label, done, total)
-        self._note(label=label, done=done, total=total, seldom=True)
+        self._note(**_NOTHING | {"label": label, "done": done, "total": total}, seldom=True)
 
     def step(self, metrics: StepMetrics, steps: int) -> None:
         """Pass it on; write it now and then."""
         self._events.step(metrics, steps)
-        self._note(label="training steps", done=metrics.step, total=steps, seldom=True)
+        self._note(label="training steps", done=metrics.step, total=steps, part=0, parts=0, seldom=True)
+
+    def micro_batch(self, at: EpochProgress) -> None:
+        """Pass it on; write it now and then."""
+        self._events.micro_batch(at)
+        self._note(
+            label="training steps",
+            done=at.step,
+            total=at.steps,
+            part=at.micro_batch,
+            parts=at.micro_batches,
+            tokens_per_second=at.tokens_per_second,
+            seconds_left=at.seconds_left,
+            seldom=at.micro_batches > 0,
+        )
 
     def note(self, text: str) -> None:
         """Pass it on."""

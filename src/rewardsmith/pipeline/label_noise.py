@@ -2,6 +2,10 @@
 
 record = look_at_labels(job, fingerprint)      # after training; the trained model is asked again about the worst
 
+Every pair has a margin already: that of the step that met it (`margins.jsonl`), before the model had learned it. The
+share of wrong labels, its bands and groups come from these alone. The trained model is asked again about at most a
+tenth of the pairs, those that these margins doubt most; only their `final_margin` and `probability` use its answer.
+
 A margin stop leaves no trained model; then the margins of the epoch speak alone.
 """
 
@@ -23,6 +27,9 @@ from rewardsmith.records.training import LabelNoiseRecord, NoiseBand, NoiseShare
 from rewardsmith.training.metrics import StepLog
 
 NOISE_FILE = "label_noise.json"
+
+ONE_IN = 10
+"""At most one in so many training pairs is asked about again."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -55,7 +62,7 @@ def look_at_labels(job: Job, fingerprint: str) -> LabelNoiseRecord:
     estimate = label_noise.estimate_noise(epoch.margin, prompts[epoch.index], numbers[epoch.index])
     verdict, statement = label_noise.read_estimate(estimate)
     wanted = job.spec.evaluation.label_noise
-    asked = np.argsort(estimate.right, kind="stable")[: wanted.rescore]
+    asked = np.argsort(estimate.right, kind="stable")[: candidates(len(epoch.margin), wanted.rescore)]
     final = np.full(len(epoch.margin), np.nan)
     final[asked] = _ask_again(job, [rows[index] for index in epoch.index[asked].tolist()])
     estimate = label_noise.with_final(estimate, asked, final[asked])
@@ -75,6 +82,14 @@ def look_at_labels(job: Job, fingerprint: str) -> LabelNoiseRecord:
         groups=_groups(estimate, groups),
         suspects=tuple(_suspect(rows, epoch, estimate, final, place) for place in ranked.tolist()),
     )
+
+
+def candidates(pairs: int, wanted: int) -> int:
+    """How many of `pairs` the trained model is asked about again: at most `wanted`, and a tenth of them.
+
+    The worst are meant. Ranking them by the margins of the epoch is free, asking again costs two forward passes a pair.
+    """
+    return min(wanted, -(-pairs // ONE_IN))
 
 
 def _read(log: StepLog) -> _Epoch:

@@ -295,6 +295,7 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
                 trained_on=trained_on,
                 base_fingerprint=job.base_fingerprint,
                 announce=job.announce(fingerprint),
+                watch=job.events.micro_batch,
                 note=job.events.note,
                 held_out=prepared.held_out,
                 auto_tokens=tokens_here(job.spec, job.resources.base),

@@ -155,6 +155,14 @@ class LiveRecord(Record):
     """How far it is."""
     total: int = 0
     """How far it goes; 0 where nothing is counted."""
+    part: int = 0
+    """How far the next of what is counted is: micro-batches of the training step at work."""
+    parts: int = 0
+    """How far that goes; 0 where it has no parts."""
+    tokens_per_second: float | None = None
+    """That training computes; null where nothing is trained, and before the first micro-batch."""
+    seconds_left: float | None = None
+    """Of what is counted, by tokens done and to come; null where only counts are known."""
 
 
 StageState = Literal["would run", "would continue", "unchanged"]

@@ -285,7 +285,8 @@ class LabelNoiseRecord(Record):
     likely: int
     """Pairs whose label is more probably wrong than right."""
     rescored: int = 0
-    """Pairs that the trained model was asked about again."""
+    """Pairs that the trained model was asked about again, those that the margins of the epoch doubt most; `share`,
+    `bands` and `groups` are estimated from the margins of the epoch alone."""
     verdict: Literal["few", "some", "many", "cannot tell"]
     """How many labels are wrong; "cannot tell" where the interval is too wide to say anything."""
     statement: str

@@ -254,9 +254,13 @@ def _doing(live: LiveRecord, now: float) -> str:
     if not live.total:
         return f"{title}: {duration(spent)}."
     left = ""
-    if live.done and live.done < live.total and spent > _LEAST:
+    if live.seconds_left is not None:
+        left = f", about {duration(live.seconds_left)} left"
+    elif live.done and live.done < live.total and spent > _LEAST:
         left = f", about {duration(spent * (live.total - live.done) / live.done)} left"
-    return f"{title}: {visible(live.label, 80)} {live.done:,} of {live.total:,}{left}."
+    part = f", micro-batch {live.part:,} of {live.parts:,} of the next" if live.parts else ""
+    speed = f", {live.tokens_per_second:,.0f} tokens/s" if live.tokens_per_second else ""
+    return f"{title}: {visible(live.label, 80)} {live.done:,} of {live.total:,}{part}{speed}{left}."
 
 
 def _ended(manifest: Manifest | None) -> str:

@@ -211,7 +211,8 @@ class LabelNoiseSpec(Section):
     suspects: int = Field(100, ge=0)
     """Suspected labels that are listed, the most probable first. 0: labels are not looked at."""
     rescore: int = Field(1000, ge=0)
-    """Candidates to re-score with the trained model before they are ranked, the worst first. 0: none."""
+    """Candidates to re-score with the trained model before they are ranked, the worst first; at most a tenth of the
+    pairs. 0: none, the margins of the epoch alone rank."""
 
 
 class EvaluationSpec(Section):

@@ -58,6 +58,11 @@ class StepSampler:
     def __len__(self) -> int:
         return -(-len(self.order_P) // self.pairs_per_step)
 
+    def first(self, steps: int) -> list[int]:
+        """The indices of the pairs of the first so many steps."""
+        found: list[int] = self.order_P[: steps * self.pairs_per_step].tolist()
+        return found
+
     def after(self, indices: list[int]) -> list[int]:
         """The indices of the step that follows this one; empty after the last."""
         if self._start_of is None:

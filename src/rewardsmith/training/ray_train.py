@@ -32,6 +32,7 @@ from ray.util.queue import Empty, Queue
 
 from rewardsmith.errors import MarginStop, ModelError, RewardsmithError
 from rewardsmith.records.training import StepMetrics, TrainRecord
+from rewardsmith.training.progress import EpochProgress, Watch
 from rewardsmith.training.trl_backend import TrainJob, train
 
 _PATIENCE_SECONDS = 1.0
@@ -75,7 +76,7 @@ def train_on_ray(job: TrainJob, workers: Workers, note: Callable[[str], None] = 
     spread = _spread(job, workers)
     mark = _mark(spread.folder)
     mailbox = Queue(actor_options={"num_cpus": 0})
-    announced = _Announced(job.announce, note)
+    announced = _Announced(job.announce, note, job.watch)
     try:
         _fit(_trainer(spread, workers, mailbox, mark), mailbox, announced)
     finally:
@@ -94,7 +95,9 @@ def _spread(job: TrainJob, workers: Workers) -> TrainJob:
         folder, model_folder = place / "train", place / "model"
     base = str(Path(job.base).resolve()) if Path(job.base).is_dir() else job.base
     sharded = workers.sharded and workers.count > 1
-    return replace(job, base=base, folder=folder, model_folder=model_folder, announce=None, note=None, sharded=sharded)
+    return replace(
+        job, base=base, folder=folder, model_folder=model_folder, announce=None, watch=None, note=None, sharded=sharded
+    )
 
 
 def _mark(folder: Path) -> Path:
@@ -139,9 +142,15 @@ def _trainer(job: TrainJob, workers: Workers, mailbox: Queue, mark: Path) -> Tor
 class _Announced:
     """What the workers said, as it reached the driver."""
 
-    def __init__(self, announce: Callable[[StepMetrics, int], None] | None, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        announce: Callable[[StepMetrics, int], None] | None,
+        note: Callable[[str], None],
+        watch: Watch | None = None,
+    ) -> None:
         self._announce = announce
         self._note = note
+        self._watch = watch
         self._starts = 0
         self.record: TrainRecord | None = None
         self.error: RewardsmithError | None = None
@@ -151,6 +160,8 @@ class _Announced:
         kind, content = message
         if kind == "step" and self._announce is not None:
             self._announce(*content)
+        elif kind == "watch" and self._watch is not None:
+            self._watch(content)
         elif kind == "started":
             self._starts += 1
             if self._starts > 1:
@@ -210,6 +221,9 @@ def _work(config: dict[str, Any]) -> None:
     def announce(metrics: StepMetrics, steps: int) -> None:
         mailbox.actor.put_nowait.remote(("step", (metrics, steps)))  # nobody waits for the driver
 
+    def watch(at: EpochProgress) -> None:
+        mailbox.actor.put_nowait.remote(("watch", at))
+
     def note(text: str) -> None:
         mailbox.put(("note", text))
 
@@ -220,7 +234,7 @@ def _work(config: dict[str, Any]) -> None:
     try:
         _check_sight(mark)
         _settle(job)
-        record = train(replace(job, announce=announce if leads else None, note=note if leads else None))
+        record = train(replace(job, announce=announce, watch=watch, note=note) if leads else job)
     except MarginStop as stop:  # all workers stop together
         mailbox.put(("error", stop))
         return

@@ -77,6 +77,7 @@ from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.metrics import MarginMonitor, StepLog, step_metrics
 from rewardsmith.training.plan import StepSampler, TrainingPlan, deal, make_plan, order_pairs, refuse_data_parallel
+from rewardsmith.training.progress import EpochClock, EpochProgress, Watch, pair_tokens
 from rewardsmith.types import Conversation, PreferencePair
 
 
@@ -285,6 +286,7 @@ class WholeStepTrainer(RewardTrainer):
         token_budget: int,
         fingerprint: str,
         on_step: OnStep,
+        clock: EpochClock | None = None,
         note: Callable[[str], None] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -295,6 +297,7 @@ class WholeStepTrainer(RewardTrainer):
         self.token_budget = token_budget
         self.fingerprint = fingerprint
         self.on_step = on_step
+        self.clock = clock or EpochClock(np.ones(len(prompts_P), dtype=np.int64), len(sampler), None)
         self.note = note
         self.kernels: Counter[str] = Counter()
         self._seen: list[Seen] = []
@@ -315,6 +318,7 @@ class WholeStepTrainer(RewardTrainer):
         parts = self._parts_of(inputs)
         mine = deal(parts, self.accelerator.num_processes)[self.accelerator.process_index]
         total = torch.zeros((), device=self.args.device)
+        self.clock.begin_step(self.state.global_step, inputs.indices, len(mine))
         for turn, part in enumerate(mine, start=1):
             with nullcontext() if turn == len(mine) else self.accelerator.no_sync(model):
                 total += self._micro_step(model, inputs, part or parts[-1], counts=part is not None)
@@ -352,6 +356,7 @@ class WholeStepTrainer(RewardTrainer):
         if counts:
             indices = [step.indices[index] for index in part.indices]
             self._seen.append(Seen(indices, outputs.logits.detach().float().squeeze(-1), tokens))
+            self.clock.micro_batch(indices, tokens)
             self._count_kernels(row)
         return cast("torch.Tensor", loss.detach())
 
@@ -409,6 +414,7 @@ class WholeStepTrainer(RewardTrainer):
             learning_rate=float(logs["learning_rate"]),
             seconds=time.perf_counter() - self._started,
         )
+        self.clock.end_step()
         if self.on_step(metrics, indices, chosen_P - rejected_P):
             self.control.should_training_stop = True
 
@@ -459,6 +465,7 @@ class TrainJob:
         trained_on: data fingerprints that the base was already trained on as a reward model.
         base_fingerprint: of the base's files; says later which checkpoints are of one lineage.
         announce: called after every step with its metrics and the number of steps, for progress.
+        watch: told how far the epoch is, from before the base is loaded on and after micro-batches.
         note: told what deserves a line on the terminal.
         held_out: pairs that are not trained on; OpenRLHF evaluates on some of them.
         sharded: each of several processes holds a share of weights, gradients and optimizer (FSDP).
@@ -479,6 +486,7 @@ class TrainJob:
     trained_on: tuple[str, ...] = ()
     base_fingerprint: str | None = None
     announce: Callable[[StepMetrics, int], None] | None = None
+    watch: Watch | None = None
     note: Callable[[str], None] | None = None
     held_out: Sequence[PreferencePair] = ()
     sharded: bool = False
@@ -518,6 +526,8 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     )
     if job.spec.hardware.threads:
         torch.set_num_threads(job.spec.hardware.threads)
+    if job.watch is not None:
+        job.watch(EpochProgress(0, plan.steps))
     log = StepLog(job.folder)
     arguments = _arguments(job, plan)
     model = load_base(job.spec, job.base, job.renderer.tokenizer, seed=plan.seed)
@@ -538,6 +548,7 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
         return monitor.observe(metrics)
 
     trainer = _build_trainer(job, plan, model, arguments, layout, on_step)
+    trainer.clock.skip(trainer.sampler.first(len(seen)), len(seen))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     record = _summarise(job, plan, monitor, log, layout, trainer, resumable, time.perf_counter() - started)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
@@ -619,6 +630,12 @@ def _build_trainer(
         token_budget=plan.token_budget,
         fingerprint=job.fingerprint,
         on_step=on_step,
+        clock=EpochClock(
+            pair_tokens(job.ids),
+            plan.steps,
+            job.watch if arguments.should_save else None,
+            processes=int(os.environ.get("WORLD_SIZE", "1")),
+        ),
         note=job.note if arguments.should_save else None,
     )
     trainer.remove_callback(PrinterCallback)
