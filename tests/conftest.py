@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -11,6 +12,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import hypothesis
+import process_state
 import pytest
 
 from rewardsmith.types import Message, PreferencePair
@@ -113,6 +115,13 @@ def make_base(folder: Path, *, layers: int = 2, width: int = 32, seed: int = 0) 
     transformers.Qwen3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _process_as_before() -> Iterator[None]:
+    """A test leaves no secret, registry entry, variable, folder, handler or thread count to the next one."""
+    with process_state.restored():
+        yield
 
 
 @pytest.fixture(scope="session")
