@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rewardsmith import addresses
@@ -57,7 +58,7 @@ def _state() -> dict[str, Any]:
         "secrets": set(addresses._named),
         "registries": [(found, dict(found)) for found in _registries()],
         "variables": dict(os.environ),
-        "folder": os.getcwd(),
+        "folder": Path.cwd(),
         "signals": {one: signal.getsignal(one) for one in SIGNALS},
         "loggers": [_logger(name) for name in LOGGERS],
         "torch": torch

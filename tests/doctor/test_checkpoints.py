@@ -118,6 +118,16 @@ def test_weights_without_a_head(sound: Path) -> None:
     assert found(sound) == [("checkpoint-head-missing", "error")]
 
 
+def test_a_weight_of_nan(sound: Path) -> None:
+    odd = tensors("model.embed_tokens.weight", "score.weight")
+    odd["score.weight"][0, 1] = float("nan")
+    save_file(odd, sound / "model.safetensors")
+    [finding] = checkpoint_findings(sound)
+    assert (finding.rule, finding.severity, finding.found) == ("checkpoint-not-finite", "error", "score.weight")
+    assert finding.file == str(sound / "model.safetensors")
+    assert finding.problem == "1 weights hold NaN or infinity (score.weight): every reward is none"
+
+
 def test_a_head_that_only_the_index_names(sound: Path) -> None:
     (sound / "model.safetensors").unlink()
     index = {"weight_map": {"model.embed_tokens.weight": "a.safetensors", "score.weight": "b.safetensors"}}

@@ -16,6 +16,7 @@ from cli_world import World
 from hub_stand_in import COMMIT, StandIn
 from huggingface_hub import constants
 from report_records import checkpoint
+from safetensors.torch import load_file, save_file
 from test_card_text import probes
 
 from rewardsmith.records.files import write_json
@@ -181,6 +182,17 @@ def test_an_adapter_on_a_folder_of_this_machine_is_refused(world: World, hub: St
     (run / "model" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/data/base"}))
     done = world("push", str(run), "acme/x")
     assert (done.code, "--to hf" in done.err, hub.requests) == (2, True, [])
+
+
+def test_weights_of_nan_are_refused_by_name(world: World, hub: StandIn, run: Path) -> None:
+    path = run / "model" / "model.safetensors"
+    weights = load_file(path)
+    name = min(name for name, weight in weights.items() if weight.is_floating_point())
+    weights[name].view(-1)[-1] = float("nan")
+    save_file(weights, path, metadata={"format": "pt"})
+    done = world("push", str(run), "acme/x", "--dry-run")
+    assert (done.code, hub.requests) == (2, [])
+    assert done.err.startswith(f"error: {path}: 1 weights hold NaN or infinity ({name})")
 
 
 def test_a_base_that_was_a_folder_is_said_and_not_named_in_the_card(world: World, hub: StandIn, run: Path) -> None:

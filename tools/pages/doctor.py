@@ -67,6 +67,8 @@ _CHECKPOINTS = """
 - **checkpoint-adapter-head** (error). A LoRA adapter without the reward head. Loaded, it gives random rewards. peft
   saves the head only with `task_type="SEQ_CLS"` or `modules_to_save=["score"]`.
 - **checkpoint-head-missing** (error). A sequence classifier whose weights have no head.
+- **checkpoint-not-finite** (error). Weights of NaN or infinity, with the names of tensors and file: every reward would
+  be NaN, and other programs load them without a word. The files are read for it, a second for each gigabyte or two.
 - **checkpoint-pad** (error). `config.json` has no pad token, or EOS for it: transformers reads the reward at the last
   token that is not pad, which is then one too early.
 - **checkpoint-pad-is-eos** (error). The same in the tokenizer.
@@ -89,7 +91,7 @@ _CHECKPOINTS = """
 - **checkpoint-remote-code** (note). The model brings code of its own, which OpenRLHF always runs.
 - **checkpoint-weights** (error; a warning where only a wrapper's prefix is in the names). A weight that the model needs
   is not in the files, one in the files has no place or another shape, or a file is cut off: names and shapes are
-  tried on the configuration by transformers itself, so this check takes some seconds. Values are not read.
+  tried on the configuration by transformers itself, so this check takes some seconds.
 - **checkpoint-unreadable** (warning). A file of the folder is broken.
 
 `rewardsmith verify` loads the model and compares its rewards on every path.

@@ -1,9 +1,10 @@
-"""The known faults of a checkpoint folder, from its files alone: nothing is loaded, and no weight is read.
+"""The known faults of a checkpoint folder, from its files alone: nothing is loaded.
 
     for finding in checkpoint_findings(Path("runs/x/model")): finding.rule, finding.file, finding.problem, finding.fix
 
 Most of these give wrong rewards without an error: pad that is EOS, a LoRA adapter without its head, a head missing or
-of another size, a sigmoid in another program, ids beyond the embedding, a template that does not end with EOS.
+of another size, weights of NaN, a sigmoid in another program, ids beyond the embedding, a template that does not end
+with EOS. Weights are read for NaN and infinity alone: a second for each gigabyte or two.
 `rewardsmith verify` goes further: it loads the model and compares rewards on every path.
 
 What a chat template writes at the end of a conversation, without a tokenizer: jinja2 in its sandbox.
@@ -26,6 +27,7 @@ from rewardsmith.doctor.scanning import Fixed
 from rewardsmith.errors import first_line
 from rewardsmith.modeling.faults import config_faults, known_faults
 from rewardsmith.modeling.spellings import SPELLERS, gaps, respelled, tokenizer_for_both
+from rewardsmith.modeling.stored import BEFORE_IT_DIVERGED, none_in, not_finite
 from rewardsmith.records.bounded import parse_json, read_bounded
 from rewardsmith.records.doctor import DoctorFinding
 
@@ -208,6 +210,27 @@ def _model_head(files: _Files) -> Iterator[DoctorFinding]:
             "save the whole model, or name the folder that has the head",
             found="no score.weight",
         )
+
+
+def _finite(files: _Files) -> Iterator[DoctorFinding]:
+    """NaN spreads to every reward; other programs load it without a word."""
+    for path in sorted(files.folder.glob("*.safetensors")):
+        if path.name in files.broken:
+            continue
+        try:
+            odd = not_finite(path)
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            files.broken[path.name] = f"its weights cannot be read: {first_line(error)}"
+            continue
+        if odd:
+            yield _finding(
+                files,
+                "checkpoint-not-finite",
+                path.name,
+                f"{none_in(odd)}: every reward is none",
+                BEFORE_IT_DIVERGED,
+                found=odd[0],
+            )
 
 
 def _settings(files: _Files) -> Iterator[DoctorFinding]:
@@ -394,6 +417,7 @@ def _older_version(files: _Files) -> Iterator[DoctorFinding]:
 CHECKS: tuple[Callable[[_Files], Iterator[DoctorFinding]], ...] = (
     _adapter_head,
     _model_head,
+    _finite,
     _settings,
     _tokenizer_pad,
     _vocabulary,

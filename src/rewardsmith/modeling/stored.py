@@ -2,6 +2,7 @@
 
     stored = stored_weights(Path("runs/x/model"))       # {name: StoredTensor(file, kind, shape)}
     stored = stored_adapter(Path("runs/x/model"))       # of adapter_model.safetensors
+    names = not_finite(Path("model.safetensors"))       # tensors with NaN or infinity: the one that reads values
 
 The files are those that transformers reads: what config.json names as `transformers_weights`, else `model.safetensors`,
 else the shards of `model.safetensors.index.json`. What cannot be read whole (cut off, a shard lost, a pickle, a Git LFS
@@ -38,16 +39,19 @@ itself.
 from __future__ import annotations
 
 import json
+import struct
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
+import numpy as np
 import safetensors
 
 from rewardsmith.errors import ModelError
+from rewardsmith.records.bounded import parse_json
 from rewardsmith.rendering.template import Closing
 
 WEIGHTS = "model.safetensors"
@@ -56,6 +60,18 @@ ADAPTER = "adapter_model.safetensors"
 
 _LFS = b"version https://git-lfs"
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_EXPONENTS = {
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+    "F8_E5M2": ("u1", 0x7C),
+    "F8_E4M3": ("u1", 0x7F),
+}
+"""By type, unsigned integers of its width, and the bits that are all set in NaN and infinity alone: the exponent. Numpy
+lacks the smaller types, and torch stays out of this module. The last type has no infinity, and one NaN."""
+_BLOCK = 1 << 24  # bytes; a whole number of elements of every type
+_MASKS = ("bias_mask", "masked_bias")  # GPT-2's and GPT-Neo's buffers; -inf belongs there
 _AGAIN = "copy or download the folder again, or save the model again"
 
 
@@ -142,6 +158,62 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             return {name: StoredTensor(path, one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise ModelError(_why_unreadable(path, error), where=str(path), fix=_how_readable(path)) from error
+
+
+def not_finite(path: Path) -> list[str]:
+    """The tensors of a safetensors file that hold NaN or infinity. The whole file is read, a block at a time.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no safetensors file.
+    """
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        if length > path.stat().st_size:
+            raise ValueError("it is no safetensors file")
+        header = parse_json(file.read(length))
+        # In the order of the file, so that a disk reads it once.
+        stored = sorted((one["data_offsets"], name, one["dtype"]) for name, one in header.items() if name[:2] != "__")
+        return [
+            name
+            for (begin, end), name, kind in stored
+            if kind in _EXPONENTS
+            and not name.endswith(_MASKS)
+            and _holds_none(file, 8 + length + begin, end - begin, kind)
+        ]
+
+
+def _holds_none(file: BinaryIO, start: int, size: int, kind: str) -> bool:
+    """Whether `size` bytes of a file hold a number that is none."""
+    file.seek(start)
+    whole, exponent = _EXPONENTS[kind]
+    for at in range(0, size, _BLOCK):
+        bits = np.frombuffer(file.read(min(_BLOCK, size - at)), dtype=whole)
+        if bits.size and int((bits & bits.dtype.type(exponent)).max()) == exponent:
+            return True
+    return False
+
+
+def refuse_stored_not_finite(paths: Iterable[Path]) -> None:
+    """Refuse weight files with NaN or infinity, which another program would load without a word.
+
+    Raises:
+        ModelError: a file has some; the first tensors that have them are named.
+    """
+    for path in paths:
+        try:
+            odd = not_finite(path)
+        except (OSError, ValueError) as error:
+            raise ModelError(_why_unreadable(path, error), where=str(path), fix=_how_readable(path)) from error
+        if odd:
+            raise ModelError(f"{none_in(odd)}: every reward would be none", where=str(path), fix=BEFORE_IT_DIVERGED)
+
+
+BEFORE_IT_DIVERGED = "go back to a checkpoint from before the training diverged, or copy the files again"
+
+
+def none_in(names: list[str]) -> str:
+    """Weights with NaN or infinity, in words."""
+    return f"{len(names)} weights hold NaN or infinity ({listed(names)})"
 
 
 def refuse_adapter(folder: str | Path) -> None:

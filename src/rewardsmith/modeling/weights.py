@@ -40,11 +40,13 @@ from transformers.utils import cached_file
 from rewardsmith.errors import ModelError, first_line
 from rewardsmith.modeling.stored import (
     ADAPTER,
+    BEFORE_IT_DIVERGED,
     INDEX,
     WEIGHTS,
     StoredTensor,
     head_names,
     listed,
+    none_in,
     quiet_upstream,
     refuse_adapter,
     stored_adapter,
@@ -193,9 +195,9 @@ def refuse_not_finite(model: torch.nn.Module, where: str | Path) -> None:
     odd = [name for name in odd if not name.endswith(("bias_mask", "masked_bias"))]
     if odd:
         raise ModelError(
-            f"{len(odd)} weights hold NaN or infinity ({listed(odd)}): every reward would be none",
+            f"{none_in(odd)}: every reward would be none",
             where=str(where),
-            fix="go back to a checkpoint from before the training diverged, or copy the files again",
+            fix=BEFORE_IT_DIVERGED,
         )
 
 

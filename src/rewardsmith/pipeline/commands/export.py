@@ -28,6 +28,7 @@ from rewardsmith.errors import ModelError, NegativeVerdict, UserError
 from rewardsmith.modeling.averaging import average_checkpoints
 from rewardsmith.modeling.exports import StoredAs, Target, export_checkpoint
 from rewardsmith.modeling.loading import check_checkpoint
+from rewardsmith.modeling.stored import refuse_stored_not_finite
 from rewardsmith.pipeline.commands.report import texts_of_run
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
@@ -170,6 +171,7 @@ def _pack(model: Path, run: Path | None, repository: str, texts: bool, events: E
         files |= {REPORT: page.encode(), SUMMARY: summary.encode()}
     _refuse_local_base(model, source)
     check_checkpoint(model)
+    refuse_stored_not_finite(path for name, path in own.items() if name.endswith(".safetensors"))
     verdict = run_verdict(source.records).word if run else NOT_JUDGED
     return _Parcel(files, verdict, (*_notes(source), *_left_behind(left)))
 
