@@ -123,3 +123,9 @@ def test_prose_and_code_stay_one_cell_of_a_table_and_keep_their_text(text: str) 
 def test_prose_starts_no_block(text: str) -> None:
     blocks = {token.type for token in parser().parse(prose(text).strip())}
     assert blocks <= {"paragraph_open", "inline", "paragraph_close"}
+
+
+def test_a_date_and_a_signed_number_within_a_text_need_no_escape() -> None:
+    assert prose("2026-11-29 19:26 UTC") == "2026-11-29 19:26 UTC"
+    assert prose("1. first") == "1\\. first"
+    assert prose("- item") == "\\- item"

@@ -75,3 +75,13 @@ def test_a_ceiling_and_a_missing_part():
         "on these the best model is right in 80.0 to 88.7 %.\n"
     }
     assert printed(result.model_copy(update={"analysis": None, "rewards": rewards})) == {}
+
+
+def test_names_of_facts_are_whole_where_there_is_room():
+    result = evaluate(np.random.default_rng(0).normal((1, 0), size=(120, 2)))
+    assert "ECE of a calibrated model" in printed(result)["Calibration"]
+
+
+def test_what_only_a_drawing_shows_is_not_spoken_of():
+    result = evaluate(np.random.default_rng(0).normal((1, 0), size=(120, 2)))
+    assert "dashed" not in printed(result)["Calibration"]

@@ -41,6 +41,16 @@ def passing(records: RunRecords) -> RunRecords:
 # verdict
 
 
+def test_a_subset_keeps_its_name_at_the_beginning_of_a_message(records: RunRecords) -> None:
+    first = records.gates.outcomes[0]
+    named = first.model_copy(update={"verdict": "FAIL", "subset": "c", "message": "c 75.0 % is below 80.0 %."})
+    plain = first.model_copy(update={"verdict": "FAIL", "subset": "c", "message": "counted none."})
+    verdict = run_verdict(replace(records, gates=GatesRecord(passed=False, outcomes=(named, plain))))
+    said = [reason.text for reason in verdict.reasons]
+    assert any(text.endswith("c 75.0 % is below 80.0 %.") for text in said)
+    assert any(text.endswith("Counted none.") for text in said)
+
+
 def test_a_failed_gate_fails_the_run_and_is_the_reason(records: RunRecords) -> None:
     verdict = run_verdict(records)
     assert verdict.word == "FAIL"

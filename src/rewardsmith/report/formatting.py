@@ -171,7 +171,7 @@ def _signed(text: str) -> str:
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_POINTS = 40
 _SPECIAL = re.compile(r"([\\`*\[\]<>#|~&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-_AT_START = re.compile(r"^(\s*\d*)([-+=]|(?<=\d)[.)](?=\s))")  # what would begin a list or underline a heading
+_AT_START = re.compile(r"^(\s*(?:\d+(?=[.)]\s))?)([-+=]|(?<=\d)[.)])")  # what would begin a list or underline a heading
 _LINKS = re.compile(r"(?i)(@|#|://|www\.|mailto:)")
 CODE = re.compile(r"`([^`<>]+)`")
 """What a message has between backticks."""

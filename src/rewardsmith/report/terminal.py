@@ -27,7 +27,7 @@ from rewardsmith.report.formatting import CODE, State
 STYLES: dict[State, str] = {"good": "green", "warn": "yellow", "bad": "red", "open": ""}
 _GAP = 2  # columns of the terminal between two of a table
 _NARROWEST = 16  # a column of words is not folded to less
-_LABELS = 24  # of the names of facts
+_LABELS = 24  # of the names of facts, on a narrow terminal
 
 
 def print_sections(console: Console, *sections: Section) -> None:
@@ -69,7 +69,7 @@ def print_block(console: Console, block: Block) -> None:
     for words in block.texts:
         _say(console, _inline(words))
     if block.facts:
-        console.print(_facts(block.facts))
+        console.print(_facts(block.facts, console.width))
     for grid in block.grids:
         if not (grid.drawn or grid.page_only):
             _print_grid(console, grid)
@@ -82,9 +82,10 @@ def _say(console: Console, text: Text) -> None:
     console.print(text, soft_wrap=not console.is_terminal, highlight=False)
 
 
-def _facts(facts: Iterable[tuple[str, str]]) -> Table:
+def _facts(facts: Iterable[tuple[str, str]], width: int) -> Table:
+    """Names are folded where they would take more than a third of the terminal."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(max_width=_LABELS, style="dim")
+    table.add_column(max_width=max(_LABELS, width // 3), style="dim")
     table.add_column(overflow="fold")
     for label, value in facts:
         table.add_row(Text(_line(label)), _inline(value))

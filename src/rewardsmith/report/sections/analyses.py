@@ -315,13 +315,13 @@ def _reliability_block(found: Reliability) -> Block:
         for point in found.points
     )
     caption = (
-        "Share of pairs ordered rightly, per cent, over the stated confidence; bars: Wilson’s interval of each bin."
+        "Share of pairs ordered rightly, per cent, over the stated confidence; bars: Wilson’s interval of each bin. "
+        "Dots on the dashed line: what the model states is what happens."
     )
     points = Grid("Stated and right", columns, rows, folded="The numbers", titled=False, drawn=True)
     return Block(
         f"Calibration: {found.title}",
-        note="P(chosen is preferred) = sigmoid(margin / temperature). Dots on the dashed line: what the model states "
-        "is what happens.",
+        note="P(chosen is preferred) = sigmoid(margin / temperature).",
         figures=(Figure("Reliability", caption, reliability_plot(found)),) if found.points else (),
         facts=found.facts,
         grids=(points,) if found.points else (),

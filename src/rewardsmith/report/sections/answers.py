@@ -383,7 +383,7 @@ def doctor_section(record: DoctorRecord) -> Section:
             judged = ""
         if name in versions or (judged and record.files):
             rows.append((visible(name, 60), visible(versions.get(name, "no"), 60), visible(judged, 80)))
-    columns = (Column("Package", "name"), Column("Installed", "words"), Column("Applied by", "words"))
+    columns = (Column("Package", "name"), Column("Installed", "words"), Column("Checked as", "words"))
     title = f"Python {record.python_version}, {visible(record.python)}"
     return Section(
         "doctor",

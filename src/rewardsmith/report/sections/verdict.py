@@ -159,8 +159,14 @@ def _gate_reasons(records: RunRecords) -> Iterator[Reason]:
         yield Reason("warn", _outcome_sentence(outcome))
 
 
+def _message(outcome: GateOutcome) -> str:
+    """The record's message as a sentence; a subset that it begins with keeps its name as it is."""
+    text, name = sentence(outcome.message), visible(outcome.subset)
+    return name + text[len(name) :] if name and visible(outcome.message).startswith(f"{name} ") else text
+
+
 def _outcome_sentence(outcome: GateOutcome) -> str:
-    text = sentence(outcome.message)
+    text = _message(outcome)
     place = visible(outcome.benchmark, 80)
     return f"{place}: {text}" if place and place not in text else text
 
@@ -305,7 +311,7 @@ def _gate(outcome: GateOutcome) -> GateRow:
         threshold=number(outcome.threshold),
         verdict=outcome.verdict.replace("_", " "),
         state=states.get(outcome.verdict, "bad" if outcome.kind == "gate" else "warn"),
-        message=sentence(outcome.message),
+        message=_message(outcome),
     )
 
 
