@@ -34,6 +34,7 @@ from rewardsmith.records.run import (
     TrackersRecord,
 )
 from rewardsmith.records.training import LabelNoiseRecord, LearningCurveRecord, ReplicasRecord, StepMetrics, TrainRecord
+from rewardsmith.records.watch import WatchAuditItem, WatchRecord, WatchState
 
 FILES: dict[str, tuple[str, type[Record]]] = {
     "check.json": ("check", CheckRecord),
@@ -47,6 +48,9 @@ FILES: dict[str, tuple[str, type[Record]]] = {
     "eval/BENCHMARK/rows.jsonl, one a line": ("evaluate", RowResult),
     "probes.json": ("probe", ProbesRecord),
     "attack.json": ("attack", AttackRecord),
+    "watch.json": ("watch", WatchRecord),
+    "audit.jsonl, one a line": ("watch", WatchAuditItem),
+    "watch.state.json": ("watch", WatchState),
     "policy_samples.json": ("probe --policy-samples", PolicySamplesRecord),
     "gates.json": ("run, evaluate --gates", GatesRecord),
     "ood.json": ("run", OodRecord),

@@ -41,6 +41,7 @@ from rewardsmith.cli.score import score
 from rewardsmith.cli.serve import serve
 from rewardsmith.cli.terminal import ended, say
 from rewardsmith.cli.verify import verify
+from rewardsmith.cli.watch import watch
 
 app = typer.Typer(
     name="rewardsmith",
@@ -169,6 +170,7 @@ app.command(rich_help_panel="Evaluate")(evaluate)
 app.command(rich_help_panel="Evaluate")(compare)
 app.command(rich_help_panel="Evaluate")(probe)
 app.command(rich_help_panel="Evaluate")(attack)
+app.command(rich_help_panel="Evaluate")(watch)
 app.command(rich_help_panel="Evaluate")(explain)
 app.command(rich_help_panel="Evaluate")(verify)
 app.command(rich_help_panel="Evaluate")(judge)

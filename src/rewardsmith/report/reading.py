@@ -26,6 +26,7 @@ from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.records.routing import RoutingRecord
 from rewardsmith.records.run import GatesRecord, Manifest
 from rewardsmith.records.training import LabelNoiseRecord, LearningCurveRecord, ReplicasRecord, TrainRecord
+from rewardsmith.records.watch import WatchRecord
 from rewardsmith.spec import Spec, load_spec
 
 REJECTED_SHOWN = 20
@@ -67,6 +68,7 @@ class RunRecords:
     ood: OodRecord | None = None
     probes: ProbesRecord | None = None
     attack: AttackRecord | None = None
+    watch: WatchRecord | None = None
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
     comparison: ComparisonRecord | None = None
@@ -107,6 +109,7 @@ def read_run(run_dir: Path) -> RunRecords:
         ood=_optional(run_dir / "ood.json", OodRecord),
         probes=_optional(run_dir / "probes.json", ProbesRecord),
         attack=_optional(run_dir / "attack.json", AttackRecord),
+        watch=_optional(run_dir / "watch.json", WatchRecord),
         replicas=_optional(run_dir / "replicas.json", ReplicasRecord),
         curve=_optional(run_dir / "learning_curve.json", LearningCurveRecord),
         comparison=_optional(run_dir / "comparison.json", ComparisonRecord),
@@ -143,6 +146,7 @@ def without_texts(records: RunRecords) -> RunRecords:
         train=records.train and _without_examples(records.train),
         comparison=records.comparison and _without_prompts(records.comparison),
         attack=records.attack and records.attack.model_copy(update={"examples": ()}),
+        watch=records.watch and records.watch.model_copy(update={"examples": ()}),
         probes=records.probes
         and records.probes.model_copy(
             update={

@@ -38,6 +38,7 @@ from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explore
 from rewardsmith.report.sections.scores import rewards_section, score_table, scores_section
 from rewardsmith.report.sections.training import noise_section, training_section, variants_section
 from rewardsmith.report.sections.verdict import RunVerdict, gates_section, run_verdict
+from rewardsmith.report.sections.watch import watch_section
 from rewardsmith.spec import Spec, dump_spec
 
 
@@ -89,6 +90,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         analyses_section(records.benchmarks, records.ood),
         probes_section(records.probes),
         attack_section(records.attack),
+        watch_section(records.watch),
         routing_section(records.routing),
         data_section(records.check, records.rejected),
         provenance_section(manifest),

@@ -6,11 +6,13 @@ In: row results, sums per independent unit, votes, counts, or a series in time. 
     paired.py        two or many scores on the same units: differences, McNemar's test, Holm, which may be the best;
                      repeated labels: how often two agree, and what accuracy that leaves to a model;
                      one number, two kinds: how well it tells them apart; a noisy series of training steps
+    sequential.py    a stream that is looked at after every value: e-values, where it changed, confidence sequences
 
     rows that are independent, results in [0, 1]    wilson_interval, binomial_p_value
     rows in groups, ratios of sums                  bootstrap_sums → your statistic → score_interval, score_p_value
     weighted means of such scores                   weighted_interval
     the same units under two models                 bootstrap_sums of both → Difference.of, mcnemar_p_value
+    values in [0, 1] that keep coming               evidence_below, change_point, mean_sequence
 
 Every random draw comes from a seed that the caller gives; memory stays under about 64 MiB whatever the number of
 rows. Coverage and error rates are measured by bench/coverage.py and bench/compare_aa.py.
@@ -49,6 +51,7 @@ from rewardsmith.statistics.paired import (
     weighted_difference,
     within,
 )
+from rewardsmith.statistics.sequential import change_point, evidence_below, mean_sequence
 
 __all__ = [
     "CONFIDENCE",
@@ -65,12 +68,15 @@ __all__ = [
     "binomial_p_value",
     "bootstrap_means",
     "bootstrap_sums",
+    "change_point",
     "effective_number",
+    "evidence_below",
     "grouped_sums",
     "holm",
     "label_agreement",
     "largest_difference",
     "mcnemar_p_value",
+    "mean_sequence",
     "percentile_interval",
     "rank_scores",
     "score_interval",

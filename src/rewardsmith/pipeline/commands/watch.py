@@ -1,0 +1,398 @@
+"""`rewardsmith watch`: a stream read to its end or followed, its audits answered, its record kept up to date.
+
+    record = watch_job(options, events)
+
+What it leaves in `out`, so that the same command continues and `rewardsmith open` shows it:
+
+    watch.json          the record, at the end; followed, at every look
+    watch.md            the same to read
+    audit.jsonl         every audited pair with its texts and what was said of it
+    watch.state.json    where to continue
+    calls.jsonl         the judge's calls: none is paid for twice
+
+An interrupt ends a followed stream as its end does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rewardsmith.attacking.edits import PADDING
+from rewardsmith.data.files import sha256_of
+from rewardsmith.data.sources import read_source
+from rewardsmith.errors import DataError, RunDirectoryError
+from rewardsmith.judging import LanguageModelJudge
+from rewardsmith.pipeline.commands.judge import build_judge
+from rewardsmith.pipeline.events import Events
+from rewardsmith.records.attack import AttackRecord
+from rewardsmith.records.files import (
+    guard_files,
+    guard_folder,
+    read_jsonl,
+    read_record,
+    read_row,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from rewardsmith.records.watch import WatchAuditItem, WatchRecord, WatchState
+from rewardsmith.report.markdown import section_page
+from rewardsmith.report.sections.watch import watch_section
+from rewardsmith.spec import JudgeSpec, SourceSpec, digest
+from rewardsmith.watching import (
+    WATCH_FILE,
+    Answer,
+    Book,
+    Settings,
+    Stream,
+    Trigger,
+    Watcher,
+    append_questions,
+    ask,
+    read_replies,
+    record_of,
+    replied,
+    runs_of,
+)
+from rewardsmith.watching.results import By
+
+STATE_FILE, AUDIT_FILE, SUMMARY_FILE = "watch.state.json", "audit.jsonl", "watch.md"
+_MOST_TRAINING = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What the command line says.
+
+    Args:
+        source: a file or a folder.
+        out: folder of the record.
+        settings: how the watch looks.
+        rewards: columns that are rewards.
+        per_step: answers of a step, for rows without one.
+        reference: a file or folder of the reference policy's answers.
+        training: preference data of the reward model, whose runs of words are known.
+        attack: attack.json, or its folder: its triggers are looked for.
+        phrases: further phrases that buy reward.
+        judge: the judge that audits; None: nobody, people or the log.
+        judge_seed: where the section has none of its own.
+        audit_file: people audit in this file.
+        follow: go on until interrupted, looking every so many seconds.
+        prometheus: a file for node exporter's textfile collector.
+        overwrite: begin anew.
+    """
+
+    source: Path
+    out: Path
+    settings: Settings = field(default_factory=Settings)
+    rewards: tuple[str, ...] = ()
+    per_step: int | None = None
+    reference: Path | None = None
+    training: tuple[str, ...] = ()
+    attack: Path | None = None
+    phrases: tuple[str, ...] = ()
+    judge: JudgeSpec | None = None
+    judge_seed: int = 17
+    audit_file: Path | None = None
+    follow: float | None = None
+    prometheus: Path | None = None
+    overwrite: bool = False
+
+
+def watch_job(
+    options: WatchOptions, events: Events, *, shown: Callable[[WatchRecord], None] | None = None
+) -> WatchRecord:
+    """Read what is there, and with `follow` what comes, until interrupted.
+
+    Args:
+        options: of the command.
+        events: told what happens.
+        shown: called with the record when a followed stream has another outcome than before.
+
+    Raises:
+        UserError: a file or the folder cannot be used, or the folder holds another watch.
+    """
+    _guard(options)
+    watch = _Watch(options, events)
+    try:
+        return asyncio.run(watch.go(shown))
+    except KeyboardInterrupt:
+        if options.follow is None:
+            raise
+        return watch.save(last=True)
+
+
+def _guard(options: WatchOptions) -> None:
+    out = options.out
+    read = [str(one) for one in (options.source, options.reference, options.attack, *options.training) if one]
+    guard_folder(out, (WATCH_FILE, SUMMARY_FILE, STATE_FILE, AUDIT_FILE), WATCH_FILE, read)
+    written = [one for one in (options.audit_file, options.prometheus) if one]
+    guard_files(written, read)
+    if options.overwrite:
+        for name in (WATCH_FILE, SUMMARY_FILE, STATE_FILE, AUDIT_FILE):
+            (out / name).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+class _Watch:
+    """One watch: stream, watcher, judge, files."""
+
+    def __init__(self, options: WatchOptions, events: Events) -> None:
+        self.options = options
+        self.events = events
+        self.triggers = triggers_of(options.attack, options.phrases)
+        self.fingerprint = _fingerprint(options)
+        state = self._state()
+        items = _items(options.out / AUDIT_FILE) if state else []
+        texts = _training_texts(options.training)
+        book = Book(self.triggers, runs_of(texts)) if texts else Book(self.triggers)
+        self.watcher = Watcher(options.settings, book, training=len(texts), state=state, items=items)
+        self.stream = Stream(
+            options.source,
+            rewards=options.rewards,
+            per_step=options.per_step,
+            form=state.form if state else "",
+            file=state.file if state else "",
+            offset=state.offset if state else 0,
+            served=state.served if state else 0,
+        )
+        if state is None and options.reference is not None:
+            self.watcher.use_reference(_answers(options.reference, options), str(options.reference))
+        if state is not None:
+            events.note(f"continues after step {state.windows[-1].last if state.windows else 0:,}")
+        self._judge: LanguageModelJudge | None = None
+        self._noted: set[str] = set()
+
+    @property
+    def by(self) -> By:
+        """Who audits."""
+        if self.options.judge is not None:
+            return "judge"
+        if self.options.audit_file is not None:
+            return "people"
+        return "log" if any(one.quality is not None for one in self.watcher.kept) else "nobody"
+
+    async def go(self, shown: Callable[[WatchRecord], None] | None) -> WatchRecord:
+        """Look once, or again and again."""
+        if self.options.judge is not None:
+            self._judge = build_judge(self.options.judge, self.options.out, seed=self.options.judge_seed)
+        try:
+            before = ""
+            while True:
+                await self._look()
+                record = self.save(last=True)
+                if self.options.follow is None:
+                    return record
+                if shown is not None and record.outcome != before:
+                    shown(record)
+                    before = record.outcome
+                await asyncio.sleep(self.options.follow)
+        finally:
+            if self._judge is not None:
+                await self._judge.close()
+
+    async def _look(self) -> None:
+        """Everything that is new; what people have filled in meanwhile first."""
+        self._take_replies()
+        for read in self.stream.poll():
+            self.watcher.add(read)
+            if self.watcher.due:
+                await self._audit()
+                if not (self.options.out / WATCH_FILE).exists():
+                    self.save(last=False)  # the folder is ours from here on
+                place, served = (read.file, read.offset), self.stream.served - (self.stream.form == "served")
+                self._save_state(place, served)
+        if len(self.watcher.pending) >= self.options.settings.answers and self.options.follow is None:
+            self._note("the last window may not be finished: it is shown and not tested")
+
+    async def _audit(self) -> None:
+        """Draw the audit that is due, and ask who audits."""
+        by = self.by
+        if by == "nobody":
+            self.watcher.skip_audit()
+            return
+        drawn = self.watcher.draw_audit()
+        items = [item for item, _ in drawn]
+        found = [said for _, said in drawn]
+        if self._judge is not None:
+            found = await ask(self._judge, items)
+            if all(win is None for win, _ in found):
+                refusal = self._judge.refusal
+                self._note(
+                    f"step {items[0].step:,}: the judge gave no answer{f': {refusal.problem}' if refusal else ''}"
+                )
+        elif by == "people" and self.options.audit_file is not None:
+            found = [(None, "waiting")] * len(items)
+            append_questions(self.options.audit_file, items)
+        self.watcher.answer(items, found)
+
+    def _take_replies(self) -> None:
+        if self.options.audit_file is None or self.options.judge is not None:
+            return
+        replies, bad = read_replies(self.options.audit_file)
+        for place in bad:
+            self._note(place)
+        new = [one for one in self.watcher.items if one.missing == "waiting" and one.id in replies]
+        if new:
+            self.watcher.answer(new, [(replied(one, replies[one.id]), "") for one in new])
+
+    def _note(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self.events.note(text)
+
+    def save(self, *, last: bool) -> WatchRecord:
+        """Write the record and what follows from it."""
+        options = self.options
+        record = record_of(
+            self.watcher,
+            source=str(options.source),
+            form=self.stream.form,
+            by=self.by,
+            triggers=self.triggers,
+            last=last,
+        )
+        write_jsonl(options.out / AUDIT_FILE, self.watcher.items)
+        write_json(options.out / WATCH_FILE, record)
+        section = watch_section(record)
+        if section is not None:
+            write_text(options.out / SUMMARY_FILE, section_page(section))
+        if options.prometheus is not None:
+            write_text(options.prometheus, exposition(record))
+        return record
+
+    def _save_state(self, place: tuple[str, int], served: int) -> None:
+        write_jsonl(self.options.out / AUDIT_FILE, self.watcher.items)
+        state = self.watcher.state(self.fingerprint, self.stream.form, place, served)
+        write_json(self.options.out / STATE_FILE, state)
+
+    def _state(self) -> WatchState | None:
+        path = self.options.out / STATE_FILE
+        if not path.exists():
+            return None
+        state = read_record(path, WatchState)
+        if state.fingerprint != self.fingerprint:
+            raise RunDirectoryError(
+                "is the state of another watch: another stream, other settings or another reference",
+                where=str(path),
+                fix="name another --out, or add --overwrite",
+            )
+        return state
+
+
+def triggers_of(attack: Path | None, phrases: Sequence[str]) -> tuple[Trigger, ...]:
+    """What is looked for: phrases of an attack's triggers and cheapest flips, sentences of padding, further phrases.
+
+    Edits that put in markup or repeat the answer's own words have no text of their own: signals measure them.
+
+    Raises:
+        RunDirectoryError: the record cannot be read.
+    """
+    found: dict[str, Trigger] = {}
+    if attack is not None:
+        record = read_record(attack / "attack.json" if attack.is_dir() else attack, AttackRecord)
+        codes = dict.fromkeys(code for one in record.triggers for code in one.edits)
+        codes |= dict.fromkeys(one.code for one in record.edits if one.used)
+        for code in codes:
+            kind, _, phrase = code.partition(": ")
+            if kind in ("opening", "closing"):
+                found[phrase] = _phrase(phrase, kind)
+            elif code == "padding":
+                found |= {sentence: _phrase(sentence) for sentence in PADDING}
+    return tuple((found | {phrase: _phrase(phrase) for phrase in phrases}).values())
+
+
+def _phrase(phrase: str, kind: str = "") -> Trigger:
+    text = r"\s+".join(re.escape(word) for word in phrase.split())
+    before, after = (r"\A\W*" if kind == "opening" else r"(?<!\w)"), (r"\W*\Z" if kind == "closing" else r"(?!\w)")
+    return Trigger(phrase, re.compile(before + text + after, re.IGNORECASE))
+
+
+def exposition(record: WatchRecord) -> str:
+    """The record as gauges in Prometheus' text format, for node exporter's textfile collector."""
+    last = record.windows[-1] if record.windows else None
+    audit = record.audit
+    gauges: list[tuple[str, str, list[tuple[str, float | int | None]]]] = [
+        ("outcome", "1 for the outcome that holds.", [
+            (f'{{outcome="{one}"}}', int(record.outcome == one)) for one in ("fine", "warning", "alarm", "short")
+        ]),
+        ("step", "Last step that was read.", [("", record.last_step)]),
+        ("answers", "Answers that were read.", [("", record.answers)]),
+        ("rejected", "Rows that could not be used.", [("", sum(record.rejected.values()))]),
+        ("reward_mean", "Mean raw reward of the last window.", [("", last.reward_mean if last else None)]),
+        ("reward_std", "Its standard deviation.", [("", last.reward_std if last else None)]),
+        ("length_mean", "Mean words of an answer of the last window.", [("", last.length_mean if last else None)]),
+        ("kl_mean", "Mean divergence from the reference policy.", [("", last.kl_mean if last else None)]),
+        ("signal", "Signal in the last windows, 0 to 1.", [(_label(one.code), one.last) for one in record.signals]),
+        ("signal_limit", "What a signal must pass.", [(_label(one.code), one.limit) for one in record.signals]),
+        ("signal_evidence", "Largest e-value so far.", [(_label(one.code), one.e_value) for one in record.signals]),
+        ("signal_fired", "1 where a signal fired.", [
+            (_label(one.code), int(one.fired_step is not None)) for one in record.signals
+        ]),
+        ("audit_answered", "Audited pairs with an answer.", [("", audit.answered)]),
+        ("audit_missing", "Audited pairs without one.", [("", sum(audit.missing.values()) + audit.waiting)]),
+        ("audit_reward_wins", "Share of pairs that the policy wins by reward.", [("", audit.reward_wins)]),
+        ("audit_quality_wins", "Share of pairs that it wins by quality.", [("", audit.quality_wins)]),
+        ("audit_evidence", "Largest e-value against: quality keeps up.", [("", audit.e_value)]),
+    ]  # fmt: skip
+    lines = []
+    for name, told, values in gauges:
+        lines += [f"# HELP rewardsmith_watch_{name} {told}", f"# TYPE rewardsmith_watch_{name} gauge"]
+        lines += [f"rewardsmith_watch_{name}{label} {value!r}" for label, value in values if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _label(code: str) -> str:
+    return f'{{signal="{code}"}}'
+
+
+def _items(path: Path) -> list[WatchAuditItem]:
+    return [read_row(WatchAuditItem, row, str(path)) for row in read_jsonl(path)] if path.exists() else []
+
+
+def _answers(path: Path, options: WatchOptions) -> list[Answer]:
+    """All answers of a reference; a file without any cannot be one."""
+    reads = list(Stream(path, rewards=options.rewards, per_step=options.per_step).poll())
+    found = [read.answer for read in reads if read.answer is not None]
+    if len(found) < options.settings.answers:
+        bad = next((f"; first: {read.why} at {read.place}" for read in reads if read.why), "")
+        raise DataError(
+            f"holds {len(found)} answers with a reward{bad}",
+            where=str(path),
+            fix=f"name a log of the reference policy with at least {options.settings.answers}",
+        )
+    return found
+
+
+def _training_texts(sources: Sequence[str]) -> list[str]:
+    """Answers of preference data, both sides."""
+    texts: list[str] = []
+    for source in sources:
+        intake = read_source(SourceSpec(path=source), role="train", strings="chat", seed=0, embedded={})
+        for _, pair in intake.pairs:
+            texts += ["\n".join(turn.text for turn in side) for side in (pair.chosen, pair.rejected)]
+    return texts[:_MOST_TRAINING]
+
+
+def _fingerprint(options: WatchOptions) -> str:
+    """Of what decides windows and audits; a stream may grow, so that its content is no part."""
+    reference = options.reference
+    content = sha256_of(reference) if reference is not None and reference.is_file() else str(reference)
+    who = "judge" if options.judge else "people" if options.audit_file else ""
+    return digest(
+        [
+            str(options.source.resolve()),
+            asdict(options.settings),
+            list(options.rewards),
+            options.per_step,
+            content,
+            list(options.training),
+            str(options.attack),
+            list(options.phrases),
+            who,
+        ]
+    )

@@ -1,0 +1,36 @@
+"""A watch on a policy in training: what it is paid for, and whether it is worth it.
+
+In: a log of prompts, responses, rewards and steps. Out: `WatchRecord` (`watch.json`).
+
+streams.py      logs of ours, TRL, verl, OpenRLHF → answers, from where an earlier call stopped
+windows.py      answers of some steps → numbers: length, markup, repetition, copies, triggers, novelty, doubt
+audit.py        which answers are audited, and who says which is better: the log, a judge, people
+evidence.py     e-values: which signals fired, whether quality stays behind the reward, since when
+watcher.py      windows are closed, the reference is completed, audits fall due
+results.py      the record, and the verdict in words
+"""
+
+from rewardsmith.watching.audit import append_questions, ask, read_replies, replied
+from rewardsmith.watching.results import WATCH_FILE, record_of
+from rewardsmith.watching.streams import FORMS, Answer, Read, Stream
+from rewardsmith.watching.watcher import Settings, Watcher
+from rewardsmith.watching.windows import SIGNALS, Book, Trigger, runs_of
+
+__all__ = [
+    "FORMS",
+    "SIGNALS",
+    "WATCH_FILE",
+    "Answer",
+    "Book",
+    "Read",
+    "Settings",
+    "Stream",
+    "Trigger",
+    "Watcher",
+    "append_questions",
+    "ask",
+    "read_replies",
+    "record_of",
+    "replied",
+    "runs_of",
+]

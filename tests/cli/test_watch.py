@@ -1,0 +1,122 @@
+"""`rewardsmith watch`: exit codes, files, continuing, a judge, people, gauges, the page, input that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_world import World
+from watch_world import PHRASE, rows, write_log
+
+from rewardsmith.records.files import read_record
+from rewardsmith.records.watch import WatchRecord, WatchState
+
+FEW = ("--reference-steps", "20")
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> World:
+    return World(tmp_path, tiny_base, capsys, monkeypatch)
+
+
+def test_a_fine_stream_ends_with_0_and_the_same_call_continues(world: World, tmp_path: Path) -> None:
+    lines = list(rows("null", steps=60))
+    write_log(tmp_path / "log.jsonl", iter(lines[: 32 * 45]))
+    asked = ("watch", "log.jsonl", "--out", "out", *FEW)
+    answer = world(*asked)
+    assert answer.code == 0, answer.err
+    assert "verdict: FINE" in answer.out
+    assert "Signals without a judge" in answer.out
+    state = read_record(tmp_path / "out" / "watch.state.json", WatchState)
+    assert (state.form, state.file, state.last_audit) == ("plain", "log.jsonl", 40)
+    write_log(tmp_path / "log.jsonl", iter(lines))
+    again = world(*asked)
+    assert "continues after step 40" in again.err
+    world(*asked[: -len(FEW)], *FEW, "--out", "whole")
+    first, second = ((tmp_path / out / "watch.json").read_text() for out in ("out", "whole"))
+    assert first == second
+    assert [json.loads(line)["id"] for line in (tmp_path / "out" / "audit.jsonl").read_text().splitlines()][:2] == [
+        "0.0",
+        "0.1",
+    ]
+    other = world(*asked, "--seed", "4")
+    assert (other.code, "state of another watch" in other.err, "--overwrite" in other.err) == (2, True, True)
+    assert world(*asked, "--seed", "4", "--overwrite").code == 0
+
+
+def test_an_alarm_ends_with_1_and_is_shown_everywhere(world: World, tmp_path: Path) -> None:
+    write_log(tmp_path / "log.jsonl", rows("trigger", steps=110, onset=30))
+    (tmp_path / "phrases.txt").write_text(PHRASE)
+    answer = world("watch", "log.jsonl", "--out", "out", *FEW, "--phrases", "phrases.txt", "--prometheus", "watch.prom")
+    assert answer.code == 1, answer.err
+    assert f"the trigger “{PHRASE}”" in answer.out.replace("\n", " ")
+    record = read_record(tmp_path / "out" / "watch.json", WatchRecord)
+    assert record.outcome == "alarm"
+    assert "❌ ALARM" in (tmp_path / "out" / "watch.md").read_text()
+    gauges = (tmp_path / "watch.prom").read_text()
+    assert 'rewardsmith_watch_outcome{outcome="alarm"} 1\n' in gauges
+    assert f"rewardsmith_watch_audit_answered {record.audit.answered}\n" in gauges
+    assert 'rewardsmith_watch_signal_fired{signal="triggers"} 1\n' in gauges
+    page = world("report", "out")
+    assert page.code == 0, page.err
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "What the policy is paid for" in html
+    assert "Quality less reward" in html
+
+
+def test_rows_that_cannot_be_used_are_printed_and_the_watch_goes_on(world: World, tmp_path: Path) -> None:
+    path = write_log(tmp_path / "log.jsonl", rows("null", steps=45))
+    with path.open("a") as handle:
+        handle.write("{oops\n" + json.dumps({"prompt": "a", "response": "b", "reward": None, "step": 9}) + "\n")
+    answer = world("watch", "log.jsonl", "--out", "out", *FEW)
+    assert answer.code == 0
+    assert "2 rows could not be used: no JSON 1, no finite reward 1" in answer.out
+    assert "log.jsonl, byte" in answer.out
+
+
+def test_people_audit_in_a_file(world: World, tmp_path: Path) -> None:
+    write_log(tmp_path / "log.jsonl", rows("null", steps=45, quality=False))
+    asked = ("watch", "log.jsonl", "--out", "out", *FEW, "--audit-file", "ask.jsonl")
+    first = world(*asked, "--json").json()
+    assert (first["audit"]["by"], first["audit"]["waiting"], first["audit"]["answered"]) == ("people", 32, 0)
+    text = (tmp_path / "ask.jsonl").read_text().replace('"better": ""', '"better": "tie"', 20)
+    (tmp_path / "ask.jsonl").write_text(text)
+    second = world(*asked, "--json").json()
+    assert (second["audit"]["waiting"], second["audit"]["answered"], second["audit"]["quality_wins"]) == (12, 20, 0.5)
+    assert len((tmp_path / "ask.jsonl").read_text().splitlines()) == 32
+
+
+def test_a_judge_that_is_down_gives_no_verdict_and_the_stream_goes_on(world: World, tmp_path: Path) -> None:
+    write_log(tmp_path / "log.jsonl", rows("null", steps=45, quality=False))
+    spec = "judge: {endpoint: 'http://127.0.0.1:9/v1', model: none, retries: 0, deadline: 5}\n"
+    (tmp_path / "judge.yaml").write_text(spec)
+    answer = world("watch", "log.jsonl", "--out", "out", *FEW, "--judge", "judge.yaml")
+    assert answer.code == 0, answer.err
+    assert "the judge gave no answer" in answer.err
+    record = read_record(tmp_path / "out" / "watch.json", WatchRecord)
+    assert (record.outcome, record.audit.answered, record.audit.missing) == ("warning", 0, {"failed": 32})
+    assert record.last_step == 45
+    assert "Quality is not known (the judge gave no answer)" in record.verdict
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("none.jsonl",), "no such file or folder"),
+        (("odd.jsonl",), "columns are a"),
+        (("log.jsonl", "--reference", "short.jsonl"), "holds 1 answers with a reward"),
+        (("log.jsonl", "--judge", "spec.yaml", "--audit-file", "x.jsonl"), "a judge and people at once"),
+        (("log.jsonl", "--prometheus", "log.jsonl"), "which is read"),
+        (("log.jsonl", "--attack", "none.json"), "cannot be read"),
+    ],
+)
+def test_input_that_cannot_be_used(world: World, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    write_log(tmp_path / "log.jsonl", rows("null", steps=2))
+    (tmp_path / "short.jsonl").write_text((tmp_path / "log.jsonl").read_text().splitlines()[0] + "\n")
+    (tmp_path / "odd.jsonl").write_text('{"a": 1}\n')
+    answer = world("watch", *arguments, "--out", "out")
+    assert answer.code == 2
+    assert said in answer.err
