@@ -33,6 +33,14 @@ def watch(
         typer.Option(metavar="LOG", help="The reference policy's answers; else the first steps.", show_default=False),
     ] = None,
     reference_steps: Annotated[int, typer.Option(min=1, help="How many first steps are the reference.")] = 50,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="The reward model's run: its attack, training pairs and held-out rewards.",
+            show_default=False,
+        ),
+    ] = None,
     training: Annotated[
         list[str] | None,
         typer.Option(metavar="PAIRS", help="Preference data of the reward model: what it knows.", show_default=False),
@@ -94,6 +102,7 @@ def watch(
             per_step=per_step,
             reference=reference,
             training=tuple(training or ()),
+            run=run,
             attack=attack,
             phrases=read_phrases(phrases) if phrases else (),
             judge=asked,

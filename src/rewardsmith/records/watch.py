@@ -217,6 +217,11 @@ class WatchReference(Record):
     """Of raw rewards."""
     length_mean: float | None
     """Words of an answer."""
+    held_out_mean: float | None = None
+    """Mean raw reward of the reward model's held-out pairs, as its checkpoint carries it; null where no run was
+    named."""
+    held_out_std: float | None = None
+    """Their standard deviation."""
     training: int
     """Answers of training data whose runs of words count as known; 0: those of the reference do."""
     triggers: tuple[str, ...]

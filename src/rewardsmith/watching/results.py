@@ -148,9 +148,9 @@ def _traits(
         WatchTrait(
             code=code,
             words=told,
-            disputed=float(np.mean(has(mine))),
+            disputed=float(np.asarray(has(mine), dtype=np.float64).mean()),
             disputed_n=len(mine),
-            reference=float(np.mean(has(theirs))),
+            reference=float(np.asarray(has(theirs), dtype=np.float64).mean()),
         )
         for code, told, has in found
     ]

@@ -61,6 +61,7 @@ class Watcher:
         settings: how it looks.
         book: triggers, and runs of words of the training data where they are given.
         training: texts that the book's runs are of.
+        held_out: mean and standard deviation of the reward model's held-out pairs.
         state, items: what an earlier call left.
     """
 
@@ -70,6 +71,7 @@ class Watcher:
         book: Book | None = None,
         *,
         training: int = 0,
+        held_out: tuple[float | None, float | None] = (None, None),
         state: WatchState | None = None,
         items: Sequence[WatchAuditItem] = (),
     ) -> None:
@@ -93,6 +95,8 @@ class Watcher:
             reward_mean=None,
             reward_std=None,
             length_mean=None,
+            held_out_mean=held_out[0],
+            held_out_std=held_out[1],
             training=training,
             triggers=tuple(one.title for one in book.triggers),
         )

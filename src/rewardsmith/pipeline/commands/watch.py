@@ -19,16 +19,19 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from rewardsmith.attacking.edits import PADDING
 from rewardsmith.data.files import sha256_of
-from rewardsmith.data.sources import read_source
+from rewardsmith.data.sources import Embedded, open_source
 from rewardsmith.errors import DataError, RunDirectoryError
 from rewardsmith.judging import LanguageModelJudge
 from rewardsmith.pipeline.commands.judge import build_judge
-from rewardsmith.pipeline.events import Events
+from rewardsmith.pipeline.events import Events, Silent
 from rewardsmith.records.attack import AttackRecord
+from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.records.files import (
     guard_files,
     guard_folder,
@@ -42,7 +45,7 @@ from rewardsmith.records.files import (
 from rewardsmith.records.watch import WatchAuditItem, WatchRecord, WatchState
 from rewardsmith.report.markdown import section_page
 from rewardsmith.report.sections.watch import watch_section
-from rewardsmith.spec import JudgeSpec, SourceSpec, digest
+from rewardsmith.spec import JudgeSpec, SourceSpec, digest, load_spec
 from rewardsmith.watching import (
     WATCH_FILE,
     Answer,
@@ -76,6 +79,7 @@ class WatchOptions:
         per_step: answers of a step, for rows without one.
         reference: a file or folder of the reference policy's answers.
         training: preference data of the reward model, whose runs of words are known.
+        run: of the reward model: its attack, training pairs and held-out rewards are taken where nothing else is named.
         attack: attack.json, or its folder: its triggers are looked for.
         phrases: further phrases that buy reward.
         judge: the judge that audits; None: nobody, people or the log.
@@ -93,6 +97,7 @@ class WatchOptions:
     per_step: int | None = None
     reference: Path | None = None
     training: tuple[str, ...] = ()
+    run: Path | None = None
     attack: Path | None = None
     phrases: tuple[str, ...] = ()
     judge: JudgeSpec | None = None
@@ -144,13 +149,16 @@ class _Watch:
     def __init__(self, options: WatchOptions, events: Events) -> None:
         self.options = options
         self.events = events
-        self.triggers = triggers_of(options.attack, options.phrases)
+        known = known_of(options)
+        self.triggers = triggers_of(known.attack, options.phrases)
         self.fingerprint = _fingerprint(options)
         state = self._state()
         items = _items(options.out / AUDIT_FILE) if state else []
-        texts = _training_texts(options.training)
+        texts = known.texts
         book = Book(self.triggers, runs_of(texts)) if texts else Book(self.triggers)
-        self.watcher = Watcher(options.settings, book, training=len(texts), state=state, items=items)
+        self.watcher = Watcher(
+            options.settings, book, training=len(texts), held_out=known.held_out, state=state, items=items
+        )
         self.stream = Stream(
             options.source,
             rewards=options.rewards,
@@ -368,14 +376,43 @@ def _answers(path: Path, options: WatchOptions) -> list[Answer]:
     return found
 
 
-def _training_texts(sources: Sequence[str]) -> list[str]:
-    """Answers of preference data, both sides."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the reward model: its attack, answers of its training pairs, its held-out rewards."""
+
+    attack: Path | None
+    texts: list[str]
+    held_out: tuple[float | None, float | None] = (None, None)
+
+
+def known_of(options: WatchOptions) -> Known:
+    """What the options name, and what the run of the reward model holds beside it.
+
+    Raises:
+        UserError: there is no such run, or its data cannot be read.
+    """
+    named = [SourceSpec(path=one) for one in options.training]
+    if options.run is None:
+        return Known(options.attack, _texts(named, "chat", {}))
+    from rewardsmith.pipeline.context import Resources  # loads what computes: seconds
+
+    spec = load_spec(options.run / "spec.yaml")
+    record = read_record(options.run / "model" / "rewardsmith.json", CheckpointRecord)
+    theirs = options.run / "attack.json"
+    attack = options.attack or (theirs if theirs.exists() else None)
+    sources = named or list(spec.data.train)
+    texts = _texts(sources, spec.data.strings, Resources.of(spec, Silent(), with_base=False).pairs)
+    return Known(attack, texts, (record.reward_mean, record.reward_std))
+
+
+def _texts(sources: Sequence[SourceSpec], strings: Literal["chat", "text"], embedded: Embedded) -> list[str]:
+    """Answers of preference data, both sides, as far as is needed."""
     texts: list[str] = []
     for source in sources:
-        intake = read_source(SourceSpec(path=source), role="train", strings="chat", seed=0, embedded={})
-        for _, pair in intake.pairs:
+        intake = open_source(source, role="train", strings=strings, seed=0, embedded=embedded)
+        for _, pair in islice(intake.stream, (_MOST_TRAINING - len(texts)) // 2):
             texts += ["\n".join(turn.text for turn in side) for side in (pair.chosen, pair.rejected)]
-    return texts[:_MOST_TRAINING]
+    return texts
 
 
 def _fingerprint(options: WatchOptions) -> str:
@@ -391,6 +428,7 @@ def _fingerprint(options: WatchOptions) -> str:
             options.per_step,
             content,
             list(options.training),
+            str(options.run),
             str(options.attack),
             list(options.phrases),
             who,

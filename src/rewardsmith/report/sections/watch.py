@@ -68,6 +68,11 @@ def _facts(record: WatchRecord) -> Iterator[tuple[str, str]]:
         steps = f", {reference.first:,} to {reference.last:,}" if reference.first is not None else ""
         reward = f"reward {significant(reference.reward_mean)} ± {significant(reference.reward_std)}"
         yield "Reference", f"{visible(reference.source, 200)}{steps}: {plural(reference.answers, 'answer')}, {reward}"
+    if reference.held_out_mean is not None and reference.held_out_std:
+        held_out = f"{significant(reference.held_out_mean)} ± {significant(reference.held_out_std)}"
+        last = record.windows[-1].reward_mean if record.windows else reference.held_out_mean
+        far = decimal((last - reference.held_out_mean) / reference.held_out_std)
+        yield "Reward model's held-out pairs", f"{held_out}; the last window lies {far} standard deviations off"
     if reference.training:
         yield "Known runs of words", f"of {plural(reference.training, 'answer')} of training data"
     if reference.triggers:
