@@ -33,7 +33,6 @@ import numpy as np
 from rewardsmith.statistics import Floats, evidence_below, percentile_interval, wilson_interval
 from rewardsmith.watching.evidence import (
     AUDIT_THRESHOLD,
-    HIGHEST_LIMIT,
     SIGNAL_THRESHOLD,
     SURE,
     TOLERANCE,
@@ -250,8 +249,8 @@ def tested(kind: str, one: dict[str, np.ndarray], rng: np.random.Generator) -> F
     for code, values in signals_of(one).items():
         before, after = values[:, :REFERENCE], values[:, REFERENCE:]
         limit = before.mean(1) + SURE * before.std(1, ddof=1) / np.sqrt(REFERENCE) + SIGNALS[code].margin
-        limit = np.clip(limit, 1e-3, HIGHEST_LIMIT)
-        found[code] = fired(evidence_below(1 - after, 1 - limit), SIGNAL_THRESHOLD, REFERENCE + 1, 1)
+        evidence = evidence_below(1 - after, 1 - np.minimum(limit, 0.999))
+        found[code] = fired(np.where(limit[:, None] < 1, evidence, 1.0), SIGNAL_THRESHOLD, REFERENCE + 1, 1)
     return Found(audit_fired(audited(kind, one, rng)), found)
 
 

@@ -64,6 +64,8 @@ def test_an_alarm_ends_with_1_and_is_shown_everywhere(world: World, tmp_path: Pa
     assert page.code == 0, page.err
     html = (tmp_path / "out" / "report.html").read_text()
     assert "What the policy is paid for" in html
+    assert "<strong>ALARM</strong>" in html
+    assert "Component map" not in html
     assert "Quality less reward" in html
 
 

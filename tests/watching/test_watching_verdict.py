@@ -117,6 +117,10 @@ def test_signals_fire_beyond_their_limit_only() -> None:
     """Two windows of 0.1 and 0.3: mean 0.2, standard error 0.1; so the limit is 0.2 + 0.258 + margin."""
     before = [window(1, 0.1), window(2, 0.3)]
     assert signal_limit([0.1, 0.3], 0.25) == pytest.approx(0.2 + 2.58 * 0.1 + 0.25)
+    assert signal_limit([0.9, 0.9], 0.25) is None, (
+        "a limit that nothing can pass is none, and never one below the reference"
+    )
+    assert signal_limit([], 0.25) is None
     after = signal_evidence(before, [window(3 + step, 0.95) for step in range(100)])
     assert all(one.fired_step is not None and one.threshold == SIGNAL_THRESHOLD == 360 for one in after)
     assert {one.since_step for one in after} == {3}

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from rewardsmith.records.watch import WatchKept
 from rewardsmith.types import Message
 from rewardsmith.watching import SIGNALS, Answer, Book, Trigger, runs_of
 from rewardsmith.watching.windows import (
@@ -15,6 +16,7 @@ from rewardsmith.watching.windows import (
     levels_of,
     marks,
     measure,
+    medians_of,
     near_duplicates,
     novelty,
     repetition,
@@ -148,3 +150,12 @@ def test_the_numbers_of_a_window_by_hand() -> None:
     assert found.above == pytest.approx((0 + 0.5 + 1 + 1) / 4)
     assert (found.values["length"], found.values["triggers"], found.values["doubt"]) == (0.25, None, None)
     assert measure(REFERENCE, {}, BOOK).values == {}
+
+
+def test_rewards_are_compared_with_the_median_of_their_own_prompt() -> None:
+    """The reference pays prompt 0 one and prompt 1 nine; two of four are above their own, one equals it."""
+    kept = [WatchKept(prompt=(), group=str(group), response="x", reward=8.0 * group + 1) for group in (0, 1)]
+    book = Book(medians=medians_of(kept))
+    assert book.medians == {"0": 1.0, "1": 9.0}
+    now = [answer("a", 2.0, 0), answer("b", 10.0, 1), answer("c", 3.0, 2), answer("d", 9.0, 1)]
+    assert measure(now, {"median": 5.0, "long": 1.0}, book).above == pytest.approx((1 + 1 + 0 + 0.5) / 4)

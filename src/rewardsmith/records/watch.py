@@ -35,7 +35,8 @@ class WatchWindow(Record):
     kl_mean: float | None = None
     """Mean divergence from the reference policy, as the log gives it; null where it does not. Shown, not tested."""
     above: float | None = None
-    """Share of answers with more reward than the median of the reference, 0 to 1; null before the reference is
+    """Share of answers with more reward than the median of the reference (its answers to the same prompt, where it has
+    any), 0 to 1; null before the reference is
     known."""
     values: dict[str, float | None] = Field(default_factory=dict)
     """Signal → its value, 0 to 1; null where the answers do not determine it. Empty before the reference is known."""
@@ -53,8 +54,8 @@ class WatchSignal(Record):
     reference: float | None
     """Its mean over the reference, 0 to 1; null where the reference does not determine it: it is not tested then."""
     limit: float | None
-    """Above which its mean must lie for it to fire: the reference, its standard error and the margin; null where it is
-    not tested."""
+    """Above which its mean must lie for it to fire: the reference, its standard error and the margin; null where that
+    is 1 or more, or the reference has no value: it is not tested then."""
     last: float | None
     """Its mean over the last ten tested windows; null where there is none."""
     tested: int
@@ -151,7 +152,7 @@ class WatchTrait(Record):
     """What the answers have in common that the reward prefers and the audit does not."""
 
     code: str
-    """long, markup, trigger, repeated or copied."""
+    """What it is: `long`, `markup`, `trigger`, `repeated` or `copied`."""
     words: str
     """Ends the sentence "mostly in answers that …"."""
     disputed: float

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewardsmith.records.run import Manifest
+from rewardsmith.records.watch import WatchRecord
 from rewardsmith.report.blocks import Block, Column, Grid, Section
 from rewardsmith.report.formatting import (
     MISSING,
@@ -37,7 +38,7 @@ from rewardsmith.report.sections.probes import probes_section
 from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explorer
 from rewardsmith.report.sections.scores import rewards_section, score_table, scores_section
 from rewardsmith.report.sections.training import noise_section, training_section, variants_section
-from rewardsmith.report.sections.verdict import RunVerdict, gates_section, run_verdict
+from rewardsmith.report.sections.verdict import RunVerdict, gates_section, run_verdict, watch_verdict
 from rewardsmith.report.sections.watch import watch_section
 from rewardsmith.spec import Spec, dump_spec
 
@@ -72,6 +73,8 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         texts: of the rows; None leaves them out.
         budget: bytes that rows and texts may take in the page.
     """
+    if records.watch is not None and records == RunRecords(watch=records.watch):
+        return _watched(records.watch)
     manifest = records.manifest
     name = manifest.name if manifest else records.spec.name if records.spec else _judges_name(records) or "run"
     stages = manifest.stages.values() if manifest else ()
@@ -103,6 +106,20 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         sections=tuple(section for section in sections if section),
         explorer=rows,
         spec=_resolved(records.spec) if records.spec else "",
+    )
+
+
+def _watched(record: WatchRecord) -> Report:
+    """The page of a stream that was watched: there is no run beside it."""
+    section = watch_section(record)
+    return Report(
+        title=visible(record.source, 80),
+        finished="",
+        verdict=watch_verdict(record),
+        figures=(),
+        sections=(section,) if section else (),
+        explorer=None,
+        spec="",
     )
 
 

@@ -10,7 +10,7 @@ among the signals, whether or not they can be computed. Each hypothesis speaks o
     audit      E[quality win − reward win] ≥ −tolerance: against the same answers of the reference, the policy's answers
                do
                not win by quality that much less often than by reward
-    signal     E[value] ≤ mean of the reference + 2.58 standard errors + margin
+    signal     E[value] ≤ mean of the reference + 2.58 standard errors + margin; not tested where that is 1 or more
 
 A pair's two wins lie in [0, 1], so (1 + quality win − reward win) / 2 does too.
 """
@@ -34,16 +34,19 @@ RISE = 0.05
 """Share of answers above the median of the reference, beyond one half, that is no rise yet."""
 
 SURE = 2.58
-HIGHEST_LIMIT = 0.95
 AUDIT_THRESHOLD = 2 / ALPHA
 SIGNAL_THRESHOLD = 2 * len(SIGNALS) / ALPHA
 _LAST = 10
 
 
-def signal_limit(values: Sequence[float], margin: float) -> float:
-    """The level that a signal must pass: mean of the reference's windows, their error, and the margin."""
+def signal_limit(values: Sequence[float], margin: float) -> float | None:
+    """The level that a signal must pass: mean of the reference's windows, their error, and the margin; None where
+    nothing can pass it, or the reference has no value."""
+    if not values:
+        return None
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return min(HIGHEST_LIMIT, max(1e-3, float(np.mean(values)) + SURE * error + margin))
+    limit = float(np.mean(values)) + SURE * error + margin
+    return limit if limit < 1 else None
 
 
 def signal_evidence(reference: Sequence[WatchWindow], windows: Sequence[WatchWindow]) -> tuple[WatchSignal, ...]:
@@ -56,7 +59,7 @@ def _signal(code: str, reference: Sequence[WatchWindow], windows: Sequence[Watch
     known = [value for one in reference if (value := one.values.get(code)) is not None]
     seen = [one for one in windows if one.values.get(code) is not None]
     values = np.array([one.values[code] for one in seen], dtype=np.float64)
-    limit = signal_limit(known, signal.margin) if known else None
+    limit = signal_limit(known, signal.margin)
     found = evidence_below(1 - values, 1 - limit) if limit is not None and len(values) else np.zeros(0)
     fired = first_at_least(found, SIGNAL_THRESHOLD)
     since = None

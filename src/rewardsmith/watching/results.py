@@ -27,7 +27,6 @@ from rewardsmith.records.watch import (
 )
 from rewardsmith.watching.evidence import (
     ALPHA,
-    HIGHEST_LIMIT,
     RISE,
     SURE,
     audit_evidence,
@@ -44,12 +43,13 @@ PROTOCOL = (
     "rewards less the mean of their prompt. An audit pairs the best paid of equally many answers of now and of the "
     "reference, to one prompt where both have it. Its hypothesis: given all before, answers of now win by quality at "
     "most the tolerance less often than by reward. A signal's hypothesis: given all before, its mean is at most the "
-    f"reference's mean + {SURE} standard errors + its margin (at most {HIGHEST_LIMIT}). Evidence is the wealth of bets "
-    "against a hypothesis, mixed over all times to begin (Waudby-Smith and Ramdas 2024; Shin, Ramdas and Rinaldo "
+    f"reference's mean + {SURE} standard errors + its margin (not tested where that is 1). Evidence is the wealth of "
+    "bets against a hypothesis, mixed over all times to begin (Waudby-Smith and Ramdas 2024; Shin, Ramdas and Rinaldo "
     f"2024): it may be looked at any time. The chance of any false alarm is {100 * ALPHA:.0f} % over the whole stream: "
     "half the audit's, half shared equally by the signals. The reward has risen where the share of answers above the "
-    f"reference's median is sure (5 %) to exceed {0.5 + RISE}. Near-duplicates: {100 * ALIKE:.0f} % of MinHash slots "
-    f"of runs of {RUN} words. Intervals are confidence sequences: 95 % at all times together."
+    "reference's median (for their own prompt, where it has answers to it) is sure (5 %) to exceed "
+    f"{0.5 + RISE}. Near-duplicates: {100 * ALIKE:.0f} % of MinHash slots of runs of {RUN} words. Intervals are "
+    "confidence sequences: 95 % at all times together."
 )
 
 _TELLING = 0.2

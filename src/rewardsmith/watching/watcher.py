@@ -25,7 +25,7 @@ from rewardsmith.records.watch import WatchAuditItem, WatchKept, WatchReference,
 from rewardsmith.watching.audit import Found, draw, kept
 from rewardsmith.watching.evidence import TOLERANCE
 from rewardsmith.watching.streams import Answer, Read
-from rewardsmith.watching.windows import Book, high_reward, levels_of, measure, novelty, runs_of, words
+from rewardsmith.watching.windows import Book, high_reward, levels_of, measure, medians_of, novelty, runs_of, words
 
 FIRST_STEPS = "the first steps"
 EXAMPLES = 5
@@ -236,6 +236,7 @@ class Watcher:
         self.rejected, self.examples = Counter(state.rejected), list(state.rejected_examples)
         if state.runs:
             self._book = replace(self._book, runs=np.frombuffer(bytes.fromhex(state.runs), np.uint64))
+        self._book = replace(self._book, medians=medians_of(self.kept))
         last = state.last_audit if state.last_audit is not None else -1
         self.items = [one for one in self.items if one.step <= last]
 
@@ -247,11 +248,12 @@ class Watcher:
             known = [one.response for one in answers if _even(one.group)]
             reach = np.searchsorted(np.cumsum([words(text) for text in known]), _MOST_RUNS) + 1
             self._book = replace(self._book, runs=runs_of(known[:reach]) if known else self._book.runs)
-        self.reference_windows = tuple(self._reference_window(piece) for piece in pieces)
         drawn = np.sort(np.random.default_rng([self.settings.seed, 0x5EED]).permutation(len(answers))[:_MOST_KEPT])
         whole = {answers[place].group for place in drawn[: _MOST_KEPT // 4]} if len(answers) > _MOST_KEPT else None
         chosen = [one for one in answers if whole is None or one.group in whole][:_MOST_KEPT]
         self.kept = tuple(map(kept, chosen))
+        self._book = replace(self._book, medians=medians_of(self.kept))
+        self.reference_windows = tuple(self._reference_window(piece) for piece in pieces)
         rewards = np.array([one.reward for one in answers])
         self.reference = self.reference.model_copy(
             update={

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.data.minhash import MinHash, similarity
 from rewardsmith.data.words import hash_words, ngrams, shingle_sets
-from rewardsmith.records.watch import WatchWindow
+from rewardsmith.records.watch import WatchKept, WatchWindow
 from rewardsmith.statistics import Floats
 from rewardsmith.watching.streams import Answer
 
@@ -79,10 +79,12 @@ SIGNALS: Mapping[str, Signal] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What texts are held against: triggers, and hashes of the runs of words that are known (sorted)."""
+    """What answers are held against: triggers, hashes of the runs of words that are known (sorted), and the median
+    reward of the reference's answers to a prompt, by group."""
 
     triggers: Sequence[Trigger] = ()
     runs: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    medians: Mapping[str, float] = field(default_factory=dict)
 
 
 def words(text: str) -> int:
@@ -137,12 +139,24 @@ def measure(answers: Sequence[Answer], levels: Mapping[str, float], book: Book, 
         within_std=float(np.sqrt(np.mean(within[several] ** 2))) if several.any() else None,
         length_mean=float(np.mean([words(one.response) for one in answers])),
         kl_mean=float(np.mean(kls)) if kls else None,
-        above=float(np.mean(np.where(rewards == levels["median"], 0.5, rewards > levels["median"])))
-        if levels
-        else None,
+        above=_above(answers, rewards, levels["median"], book) if levels else None,
         values=_values(answers, groups, high, levels, book) if levels else {},
         counted=counted,
     )
+
+
+def medians_of(kept: Sequence[WatchKept]) -> dict[str, float]:
+    """The median reward of the answers to each prompt, by group."""
+    found: dict[str, list[float]] = {}
+    for one in kept:
+        found.setdefault(one.group, []).append(one.reward)
+    return {group: float(np.median(rewards)) for group, rewards in found.items()}
+
+
+def _above(answers: Sequence[Answer], rewards: Floats, median: float, book: Book) -> float:
+    """Share of answers above the reference's median of their own prompt, where it has one; a tie is a half."""
+    medians = np.array([book.medians.get(one.group, median) for one in answers])
+    return float(np.mean(np.where(rewards == medians, 0.5, rewards > medians)))
 
 
 def high_reward(rewards: Floats, groups: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -51,7 +51,7 @@ from rewardsmith.records.run import GatesRecord, Manifest, RunsRecord, RunSummar
 from rewardsmith.records.training import TrainRecord
 from rewardsmith.report import RowTexts, served_page
 from rewardsmith.report.formatting import written_out
-from rewardsmith.report.html import live_charts, live_state
+from rewardsmith.report.html import LiveState, live_charts, live_state
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.verdict import run_verdict
@@ -141,6 +141,8 @@ class FollowedRun:
         file = self._run / "manifest.json"
         manifest = read_record(file, Manifest) if file.exists() else None
         state = live_state(manifest, read_live(self._run), time.time())
+        if manifest is None and (self._run / "watch.json").exists():
+            state = LiveState(False, "", ())  # a stream has no stages; a new record loads the page again
         metrics = self._run / "train" / "metrics.jsonl"
         size = metrics.stat().st_size if metrics.exists() else 0
         charts = live_charts(self._run) if size != known else {}

@@ -6,6 +6,8 @@
     UNFINISHED   a stage that decides has not run
     JUDGED       a judge was evaluated: there is no reward model, and no gate
 
+A folder of `rewardsmith watch` has the word of its record: FINE, WARNING, ALARM or SHORT.
+
 Worked out from the records alone, never from what a manifest claims: a report that is made again says the same.
 
 Gates and warnings as rows: what was asked, what was found, the verdict.
@@ -22,13 +24,14 @@ from typing import Literal
 
 from rewardsmith.records.checks import Finding
 from rewardsmith.records.run import GateOutcome, GatesRecord
+from rewardsmith.records.watch import Outcome, WatchRecord
 from rewardsmith.report.blocks import Block, Column, Grid, Noted, Section, Sign
 from rewardsmith.report.formatting import Number, State, capitalised, percent, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
 
 REASONS_SHOWN = 8
 
-Word = Literal["PASS", "FAIL", "STOPPED", "UNFINISHED", "JUDGED"]
+Word = Literal["PASS", "FAIL", "STOPPED", "UNFINISHED", "JUDGED", "FINE", "WARNING", "ALARM", "SHORT"]
 
 _HEADLINES: dict[Word, str] = {
     "PASS": "Every gate passes.",
@@ -36,6 +39,10 @@ _HEADLINES: dict[Word, str] = {
     "STOPPED": "Training was stopped: the margin did not do what it must.",
     "UNFINISHED": "There is no verdict yet.",
     "JUDGED": "This is a judge, not a reward model: its scores have no gates.",
+    "FINE": "Nothing speaks against this reward so far.",
+    "WARNING": "Look at it: something has changed, or nobody can say.",
+    "ALARM": "The reward no longer says what it should.",
+    "SHORT": "There is no verdict yet.",
 }
 
 _ADVICE: dict[str, str] = {
@@ -71,6 +78,7 @@ class RunVerdict:
     def state(self) -> State:
         """The colour and sign that go with the word."""
         states: dict[Word, State] = {"PASS": "good", "FAIL": "bad", "STOPPED": "bad"}
+        states |= {"FINE": "good", "WARNING": "warn", "ALARM": "bad"}
         return states.get(self.word, "open")
 
 
@@ -82,6 +90,26 @@ def run_verdict(records: RunRecords) -> RunVerdict:
     if len(reasons) > len(shown):
         shown.append(Reason("open", f"{plural(len(reasons) - len(shown), 'more reason')} below."))
     return RunVerdict(word, _HEADLINES[word], tuple(shown), tuple(_next_steps(records, word)))
+
+
+def watch_verdict(record: WatchRecord) -> RunVerdict:
+    """The verdict on a stream that was watched."""
+    words: dict[Outcome, Word] = {"fine": "FINE", "warning": "WARNING", "alarm": "ALARM", "short": "SHORT"}
+    word = words[record.outcome]
+    steps = []
+    if record.outcome == "alarm":
+        steps.append("Read the disputed pairs, and let the policy not go on under this reward before it is mended.")
+    if record.outcome == "warning" and record.audit.answered:
+        steps.append("Read what the policy says now: an audit may need more pairs to decide.")
+    if record.outcome != "short" and not record.audit.answered and not record.audit.drawn:
+        steps.append("Have answers audited: `--judge SPEC`, or by people with `--audit-file FILE`.")
+    if record.audit.down_since is not None:
+        steps.append("Bring the judge back: nothing is known without its answers.")
+    return RunVerdict(word, _HEADLINES[word], (Reason(_state(word), sentence(record.verdict)),), tuple(steps))
+
+
+def _state(word: Word) -> State:
+    return RunVerdict(word, "", (), ()).state
 
 
 def failing(records: RunRecords, kind: Literal["gate", "warning"]) -> list[GateOutcome]:
