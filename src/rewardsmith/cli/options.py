@@ -23,6 +23,7 @@ from rich.text import Text
 from rewardsmith.benchmarks import BENCHMARKS
 from rewardsmith.cli.terminal import errors, say_json, terminal
 from rewardsmith.errors import UserError
+from rewardsmith.threads import settle_threads
 
 if TYPE_CHECKING:
     from rewardsmith.pipeline.events import StageName
@@ -86,7 +87,8 @@ def load(path: Path, overrides: list[str] | None = None) -> Spec:
 
 
 def live() -> Live:
-    """Progress of long work, on standard error."""
+    """Progress of long work, on standard error. What computes is loaded after this, with the threads that are free."""
+    settle_threads()
     return Live(errors())
 
 

@@ -183,6 +183,10 @@ class TrainRecord(Record):
     """As transformers names it; null in older records and of OpenRLHF."""
     tokens_per_micro_batch: int | None = None
     """The most tokens of a forward pass, what `auto` came to; null in older records and of OpenRLHF."""
+    threads: int | None = None
+    """CPU threads of a process; null in older records and of OpenRLHF."""
+    threads_reason: str = ""
+    """Why so many: what the spec or the environment says, or how many cores were free at the start."""
     kernels: Mapping[str, int] = {}
     """Forward passes since training last started, by attention kernel: calls, varlen, flex, dense, `flex + varlen`
     where layers differ, padded without a tree. Empty in older records and of OpenRLHF."""

@@ -117,7 +117,8 @@ class HardwareSpec(Section):
     memory_gib: float | None = Field(None, gt=0)
     """Memory of one device in GiB, for planning."""
     threads: int | None = Field(None, ge=1, le=4096)
-    """CPU threads; the library's own choice when left out."""
+    """CPU threads. Left out: OMP_NUM_THREADS where it is set, else as many as cores are free when the command starts;
+    state it where a run must give the same bits again."""
 
 
 def compare_sizes(base: int | None, policy: int | None) -> str | None:

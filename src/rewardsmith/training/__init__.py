@@ -4,6 +4,7 @@ In: kept pairs and a `TrainJob`. Out: a checkpoint folder and a `TrainRecord`.
 
 plan.py         the spec's training section resolved to numbers, the order of the pairs, what of it decides the weights
 trl_backend.py  the subclass of TRL's trainer, and from a `TrainJob` to a checkpoint folder and a `TrainRecord`
+pace.py         CPU threads, and a warning where other work keeps them waiting
 progress.py     how far an epoch is, from its first micro-batch on
 metrics.py      a line per optimizer step, the margin of every pair when it was met, and whether the margin rises
 flight.py       two pairs through all that training does, before the epoch

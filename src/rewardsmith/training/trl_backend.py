@@ -76,6 +76,7 @@ from rewardsmith.records.training import MonitorRecord, StepMetrics, TrainRecord
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.metrics import MarginMonitor, StepLog, step_metrics
+from rewardsmith.training.pace import THREADS_FILE, Pace, plural_threads, settle_threads
 from rewardsmith.training.plan import StepSampler, TrainingPlan, deal, make_plan, order_pairs, refuse_data_parallel
 from rewardsmith.training.progress import EpochClock, EpochProgress, Watch, pair_tokens
 from rewardsmith.types import Conversation, PreferencePair
@@ -301,7 +302,8 @@ class WholeStepTrainer(RewardTrainer):
         self.note = note
         self.kernels: Counter[str] = Counter()
         self._seen: list[Seen] = []
-        self._started = 0.0
+        self._started, self._cpu_started = 0.0, 0.0
+        self.pace = Pace(torch.get_num_threads()) if self.args.device.type == "cpu" else None
         self._row: TreeLayout | None = None
         self._next: tuple[list[int], list[Part]] | None = None
 
@@ -312,7 +314,7 @@ class WholeStepTrainer(RewardTrainer):
     def training_step(self, model: Any, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of one whole step; returns the sum of this process's weighted micro-batch losses."""
         del num_items_in_batch
-        self._started = time.perf_counter()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
         self._seen = []
         model.train()
         parts = self._parts_of(inputs)
@@ -415,6 +417,9 @@ class WholeStepTrainer(RewardTrainer):
             seconds=time.perf_counter() - self._started,
         )
         self.clock.end_step()
+        slow = self.pace.observe(metrics.seconds, time.process_time() - self._cpu_started) if self.pace else ""
+        if slow and self.note is not None:
+            self.note(slow)
         if self.on_step(metrics, indices, chosen_P - rejected_P):
             self.control.should_training_stop = True
 
@@ -524,8 +529,6 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
         bf16_supported=_supports_bf16(device),
         auto_tokens=job.auto_tokens,
     )
-    if job.spec.hardware.threads:
-        torch.set_num_threads(job.spec.hardware.threads)
     if job.watch is not None:
         job.watch(EpochProgress(0, plan.steps))
     log = StepLog(job.folder)
@@ -538,6 +541,9 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     checkpoint = resumable.checkpoint
     if checkpoint is not None:
         check_saved(model, checkpoint)
+    threads, why = settle_threads(job.spec.hardware.threads, job.folder, resumed=checkpoint is not None)
+    if main and job.note is not None and device.type == "cpu":
+        job.note(f"  {plural_threads(threads)} compute: {why}")
     monitor = MarginMonitor(job.spec.training.monitor, plan.steps, seen)
 
     def on_step(metrics: StepMetrics, indices: list[int], margins: NDArray[np.float64]) -> bool:
@@ -551,6 +557,7 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     trainer.clock.skip(trainer.sampler.first(len(seen)), len(seen))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     record = _summarise(job, plan, monitor, log, layout, trainer, resumable, time.perf_counter() - started)
+    record = record.model_copy(update={"threads": threads, "threads_reason": why})
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     if main:
         _finish(job, trainer, record, weights)
@@ -747,6 +754,7 @@ def _finish(job: TrainJob, trainer: WholeStepTrainer, record: TrainRecord, weigh
     write_json(job.folder / "summary.json", record)
     if not record.monitor.stopped:
         remove_all_but(job.folder, keep=None)
+        (job.folder / THREADS_FILE).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
