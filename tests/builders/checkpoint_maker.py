@@ -30,7 +30,8 @@ def make_checkpoint(
     renderer = load_renderer(base, max_length=max_length, over_length=over_length, conversational=conversational)
     model = load_base(spec, base, renderer.tokenizer, seed=seed).eval()
     with torch.no_grad():
-        model.score.weight.normal_(std=head_std, generator=torch.Generator().manual_seed(seed))
+        head = model.score if hasattr(model, "score") else model.classifier
+        head.weight.normal_(std=head_std, generator=torch.Generator().manual_seed(seed))
     record = CheckpointRecord(
         rewardsmith_version=rewardsmith.__version__,
         base_model=str(base),

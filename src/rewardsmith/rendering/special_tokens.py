@@ -35,16 +35,20 @@ from rewardsmith.types import TOOLS, Conversation, Message
 NEW_PAD = "<|pad|>"
 
 # Tokens that their makers reserved for padding or for nothing, best first. `<|endoftext|>` pads where another token is
-# EOS (Qwen's chat models).
+# EOS (Qwen's chat models); DeepSeek names EOS as pad beside a token for it, Mistral 0.3 names none, Phi-4 was published
+# with its BOS as pad at first.
 _RESERVED = (
     "<|finetune_right_pad_id|>",
+    "<｜▁pad▁｜>",
     "<pad>",
     "[PAD]",
     NEW_PAD,
     "<|endoftext|>",
     "<|vision_pad|>",
     "<|fim_pad|>",
+    "<|dummy_85|>",
     "<|reserved_special_token_0|>",
+    "[control_768]",
     "<unused0>",
 )
 
