@@ -116,6 +116,8 @@ def test_calibration_finds_what_was_planted(tmp_path: Path) -> None:
     assert record.rules[0].below == record.chosen.limit
     assert (record.judge.verdicts, record.judge.calls, record.judge.consistent) == (600, 1200, 1.0)
     assert record.judge.cost == pytest.approx(6.0)
+    assert record.judge_pays is True
+    assert "for 1,200 calls and 6 " in record.judge_statement
     assert RoutingRecord.model_validate_json((tmp_path / "routing" / "routing.json").read_text()) == record
 
 
@@ -123,6 +125,8 @@ def test_calibration_finds_what_was_planted(tmp_path: Path) -> None:
 def test_a_judge_that_likes_a_place_is_seen_through(tmp_path: Path) -> None:
     record = calibrate(tmp_path, pair_rows(400), ScriptedJudge(lambda _: 1.0))
     assert record.judge_only.low < 0.5 < record.judge_only.high
+    assert record.judge_pays is False
+    assert record.judge_statement.startswith("This judge is not worth its cost: on the 400 pairs")
 
 
 @pytest.mark.usefixtures("scripted_model")

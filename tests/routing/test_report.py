@@ -12,6 +12,7 @@ from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.files import write_json
 from rewardsmith.records.routing import LoggedRule, RouteJudge, RouteTarget, RoutingRecord
 from rewardsmith.report import write_report
+from rewardsmith.report.blocks import Sign
 from rewardsmith.report.sections.judges import curve_plot, routing_block
 from rewardsmith.routing import SHARES, Target, curve, fit_limit
 from rewardsmith.routing.curve import accuracy, gain_of_everything, mean_advantage, point, weigh
@@ -57,6 +58,23 @@ def test_both_pages_say_whether_it_is_worth_it(tmp_path: Path, record: RoutingRe
     for text in (page, summary):
         assert "doubt is worth routing on" in text
         assert "a judge" in text
+
+
+def test_a_judge_that_is_not_worth_its_cost_is_a_warning_on_both_pages(tmp_path: Path, record: RoutingRecord) -> None:
+    said = "This judge is not worth its cost: on the 500 pairs that it was asked about it is right in 50.0 %"
+    run = build_run(tmp_path)
+    write_json(
+        run / "routing" / "routing.json", record.model_copy(update={"judge_pays": False, "judge_statement": said})
+    )
+    assert said in write_report(run).read_text()
+    assert said in (run / "summary.md").read_text()
+    for pays, lines in ((False, (Sign("warn", said),)), (None, (said,))):
+        block = routing_block(record.model_copy(update={"judge_pays": pays, "judge_statement": said}))
+        assert block is not None
+        assert block.lines == lines
+    older = routing_block(record)
+    assert older is not None
+    assert older.lines == ()
 
 
 def test_the_facts_are_the_records(record: RoutingRecord) -> None:

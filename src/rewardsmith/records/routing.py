@@ -262,6 +262,11 @@ class RoutingRecord(Record):
     """Whether routing is worth it."""
     statement: str
     """The same in sentences."""
+    judge_pays: bool | None = None
+    """Whether the judge is worth its cost: true where it is surely better than the reward model, false where it surely
+    is not or cannot be told from a coin, null where the pairs do not say."""
+    judge_statement: str = ""
+    """The same in a sentence; empty in records of older versions."""
     method: str = ""
     """How the numbers were computed, in words."""
 

@@ -50,6 +50,13 @@ Whether routing on a reward model's doubt beats random escalation at equal cost,
 *not worth it*: it is surely less than half a point better.
 *nothing to gain*: with everything escalated the router is surely no better than the reward model alone.
 *undecided*: the pairs are too few to say.
+
+Whether the judge itself is worth its cost, whatever is escalated. Pure.
+
+    found = judge_worth(model, judge, gain, pairs=500, calls=1000)       # .pays, .statement
+
+It is not where it is surely no better than the reward model, and where it may be a coin or worse and is surely below
+60 %, on pairs on which it does not surely beat the reward model either.
 """
 
 from __future__ import annotations
@@ -445,6 +452,52 @@ def _numbers(verdict: Worth, points: Sequence[RoutePoint], advantage: RoutedScor
             f"{100 * enough.share:.0f} % of its calls."
         )
     return text
+
+
+COIN = 0.5
+USEFUL = 0.6
+"""A judge that may be a coin and is surely below this is not worth asking; too few pairs do not say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeWorth:
+    """Whether the judge pays: True where it is surely better than the model, None where the pairs do not say."""
+
+    pays: bool | None
+    statement: str
+
+
+def judge_worth(
+    model: RoutedScore, judge: RoutedScore, gain: RoutedScore, *, pairs: int, calls: int, money: str = ""
+) -> JudgeWorth:
+    """Whether this judge is worth its cost, with the numbers behind it.
+
+    Args:
+        model: accuracy of the reward model alone, on the pairs that the judge was asked about.
+        judge: that of the judge alone: a tie scores 1/2, a missing verdict 0.
+        gain: `gain_of_everything`.
+        pairs: that it was asked about.
+        calls: that this took.
+        money: what they cost, in words; "" where no price is known.
+    """
+    poor = judge.low <= COIN and judge.high < USEFUL
+    pays = True if gain.low > 0 else False if gain.high <= 0 or poor else None
+    numbers = (
+        f"on the {pairs:,} pairs that it was asked about it is right in {_percent(judge)}, the reward model in "
+        f"{_percent(model)}; asking it about all of them changes the accuracy by {_points(gain)} points, for "
+        f"{calls:,} calls{f' and {money}' if money else ''}"
+    )
+    if pays is None:
+        return JudgeWorth(None, f"These pairs do not say whether this judge is worth its cost: {numbers}.")
+    if pays:
+        return JudgeWorth(True, f"This judge is better than the reward model: {numbers}.")
+    worse = " It is worse than a coin: a missing verdict counts as wrong."
+    why = "" if not poor else worse if judge.high < COIN else " It cannot be told from a coin."
+    return JudgeWorth(False, f"This judge is not worth its cost: {numbers}.{why}")
+
+
+def _percent(score: RoutedScore) -> str:
+    return f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})"
 
 
 def _points(score: RoutedScore) -> str:

@@ -66,6 +66,7 @@ from rewardsmith.routing.curve import (
     accuracy,
     cross_fit,
     gain_of_everything,
+    judge_worth,
     mean_advantage,
     point,
     predict,
@@ -368,13 +369,17 @@ def _record(
     fitted = fit_limit(trial, target)
     points = curve(trial, SHARES, seed=seed, resamples=resamples)
     advantage = mean_advantage(trial, seed=seed, resamples=resamples)
-    worth = weigh(points, advantage, gain_of_everything(trial, seed=seed, resamples=resamples))
+    gain = gain_of_everything(trial, seed=seed, resamples=resamples)
+    worth = weigh(points, advantage, gain)
     points, holds = _with_prediction(points, trial, model, evidence.margins, seed)
     checked = cross_fit(trial, target, seed=seed, resamples=resamples)
 
     def score(result_P: NDArray[np.float64]) -> RoutedScore:
         return accuracy(result_P, trial.units, seed, resamples)
 
+    judge = _judge(spec, options, evidence.verdicts)
+    model_only, judge_only = score(trial.model), score(trial.judge)
+    pays = judge_worth(model_only, judge_only, gain, pairs=len(trial), calls=judge.calls, money=_money(judge))
     return RoutingRecord(
         model=model.name,
         identity=model.identity,
@@ -388,19 +393,21 @@ def _record(
         temperature=model.temperature,
         calibration=model.calibration,
         doubt=model.doubt,
-        judge=_judge(spec, options, evidence.verdicts),
+        judge=judge,
         target=RouteTarget(kind=target.kind, value=target.value, reached=fitted.reached),
         chosen=point(trial, fitted.limit, seed=seed, resamples=resamples),
         checked=checked.accuracy if checked else None,
         checked_share=checked.share if checked else None,
-        model_only=score(trial.model),
-        judge_only=score(trial.judge),
+        model_only=model_only,
+        judge_only=judge_only,
         everything=score(trial.routed),
         points=points,
         advantage=advantage,
         within_prediction=holds,
         verdict=worth.verdict,
         statement=worth.statement + _calibration_in_words(holds),
+        judge_pays=pays.pays,
+        judge_statement=pays.statement,
         method=METHOD.format(units=len(np.unique(units))),
     )
 
@@ -438,6 +445,10 @@ def _calibration_in_words(holds: bool | None) -> str:
     if holds:
         return " The curve keeps to what the model's calibration predicts."
     return " The curve leaves the band that the model's calibration predicts: on these pairs it is miscalibrated."
+
+
+def _money(judge: RouteJudge) -> str:
+    return f"{judge.cost:.4g} {judge.currency}" if judge.currency else ""
 
 
 def _judge(spec: Spec, options: CalibrateOptions, verdicts: Sequence[JudgeAnswer]) -> RouteJudge:

@@ -209,7 +209,7 @@ def routing_block(record: RoutingRecord | None) -> Block | None:
         ),
         facts=tuple(_router_facts(record)),
         grids=(_grid(record),),
-        lines=tuple(_lacking(record)),
+        lines=(*_judge_worth(record), *_lacking(record)),
         source="routing/routing.json",
     )
 
@@ -247,6 +247,13 @@ def _router_facts(record: RoutingRecord) -> list[tuple[str, str]]:
     if judge.consistent is not None:
         facts.append(("The same in both orders", f"{percent(judge.consistent)} %"))
     return [*facts, ("Pairs", f"{count(record.pairs)} of {plural(record.prompts, 'prompt')}")]
+
+
+def _judge_worth(record: RoutingRecord) -> Iterator[Sign | str]:
+    """Whether the judge is worth its cost; a warning where it is not."""
+    said = visible(record.judge_statement, 600)
+    if said:
+        yield Sign("warn", said) if record.judge_pays is False else said
 
 
 def _lacking(record: RoutingRecord) -> Iterator[Sign]:
