@@ -11,21 +11,18 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoint_maker import make_checkpoint
 from test_exports import make_adapter
+from world_tokenizers import world_base
 
 from conftest import CHATML, make_base
 from rewardsmith.modeling.exports import export_checkpoint
@@ -37,18 +34,10 @@ from rewardsmith.scoring import LocalScorer
 from rewardsmith.scoring.engines import Item
 from rewardsmith.scoring.remote import RemoteScorer
 from rewardsmith.types import Conversation, Message
+from vllm_server import vllm_server
 
 PYTHON = os.environ.get("VLLM_PYTHON", "")
 SMOLLM2 = Path(os.environ.get("SMOLLM2", "build/SmolLM2-135M-Instruct"))
-STARTS_WITHIN = 900.0
-ENVIRONMENT = {
-    "VLLM_TARGET_DEVICE": "cpu",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_OFFLINE": "1",
-}
 pytestmark = pytest.mark.skipif(not PYTHON, reason="run it as `make test-vllm`, which makes vLLM's environment")
 
 
@@ -64,46 +53,7 @@ class Served:
         return sum(float(value) for value in re.findall(rf"^{re.escape(name)}\{{.*\}} (\S+)$", text, re.MULTILINE))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def vllm(folder: Path, log: Path, *options: str, dtype: str = "float32") -> Iterator[str]:
-    """A server of one folder; whatever happens, it and its workers are ended."""
-    port = free_port()
-    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", "rm"]
-    command += ["--runner", "pooling", "--dtype", dtype, "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | ENVIRONMENT
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *options], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(30)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # workers that outlive it
-            process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            pytest.fail(f"vLLM ended with {process.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own
-                return
-        except OSError:
-            time.sleep(1)
-    pytest.fail(f"vLLM did not start within {STARTS_WITHIN:g} s:\n{log.read_text(errors='replace')[-3000:]}")
+vllm = partial(vllm_server, python=PYTHON)
 
 
 def exported(model: Path, to: Path) -> Path:
@@ -235,6 +185,19 @@ def test_a_merged_adapter_has_the_rewards_of_the_adapter(base: Path, tmp_path: P
         assert np.abs(found - local.score(conversations)).max() <= 1e-4
         record = paths(verify_job(str(adapter), Silent(), against=url))
         assert (record["server"].verdict, record["server messages"].verdict) == ("PASS", "PASS")
+
+
+@pytest.mark.parametrize("family", ["llama 3.1", "deepseek v3", "mistral 0.3"])
+def test_a_tokenizer_that_puts_bos_before_plain_text_gets_one_in_messages(family: str, tmp_path: Path) -> None:
+    """Template and tokenizer both write a BOS: rewards for ids and for messages are those of one."""
+    base = world_base(tmp_path / "base", family, width=128)
+    model = make_checkpoint(tmp_path / "model", base, max_length=512)
+    with vllm(exported(model, tmp_path / "export"), tmp_path / "log") as url:
+        record = verify_job(str(model), Silent(), against=url)
+    assert {name: path.verdict for name, path in paths(record).items() if name.startswith("server")} == {
+        "server": "PASS",
+        "server messages": "PASS",
+    }
 
 
 def test_planted_faults_are_named(model: Path, tmp_path: Path) -> None:

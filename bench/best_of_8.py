@@ -1,0 +1,106 @@
+"""Best of eight by a real decoder: SmolLM2 answers sums, our reward model picks, and the answer can be checked.
+
+    python bench/best_of_8.py --reward-model runs/real-400x384/model --vllm .venv-vllm/bin/python --prompts 100
+
+vLLM serves SmolLM2-135M-Instruct (`make real-weights`, `make .venv-vllm/.installed`), or `--endpoint` names a server.
+Eight answers to each sum, sampled at temperature 1 with a seed; what was sampled is in OUT/samples.jsonl and is not
+asked again. The curve over n is that of `rewardsmith probe --policy-samples`: OUT/probes.json, with the reward model's
+picks, random ones and an oracle's. An answer is right where the last number in it is the sum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+from tables import Json
+from vllm_server import vllm_server
+
+ANSWERS = 8
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+def main() -> None:
+    """Sample what is missing, score, print the curve."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reward-model", type=Path, required=True)
+    parser.add_argument("--base", type=Path, default=Path("build/SmolLM2-135M-Instruct"))
+    parser.add_argument("--vllm", default=".venv-vllm/bin/python", help="Python of vLLM's environment")
+    parser.add_argument("--endpoint", help="a server that is there: its address with /v1, the model is called smol")
+    parser.add_argument("--prompts", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path("build/best_of_8"))
+    parser.add_argument("--seed", type=int, default=17)
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    samples = asked.out / "samples.jsonl"
+    wanted = sums(asked.prompts, asked.seed)
+    there = [json.loads(line) for line in samples.read_text().splitlines()] if samples.exists() else []
+    missing = wanted[len(there) :]
+    if missing:
+        with endpoint(asked) as url, samples.open("a", encoding="utf-8") as file:
+            for first, second in missing:
+                file.write(json.dumps(sampled(url, first, second, asked.seed)) + "\n")
+                file.flush()
+    command = [sys.executable, "-m", "rewardsmith", "probe", "--model", str(asked.reward_model)]
+    sys.exit(subprocess.call([*command, "--policy-samples", str(samples), "--out", str(asked.out)]))
+
+
+def sums(count: int, seed: int) -> list[tuple[int, int]]:
+    """So many sums of two numbers up to 99, none twice."""
+    draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    return draw.sample([(first, second) for first in range(2, 100) for second in range(2, 100)], count)
+
+
+def is_right(answer: str, total: int) -> bool:
+    """Whether the last number in an answer is the total."""
+    found = _NUMBER.findall(answer)
+    return bool(found) and float(found[-1].replace(",", "")) == total
+
+
+@contextmanager
+def endpoint(asked: argparse.Namespace) -> Iterator[str]:
+    """The address of a server of the base."""
+    if asked.endpoint:
+        yield asked.endpoint
+        return
+    log = asked.out / "vllm.log"
+    with vllm_server(
+        asked.base, log, "--max-model-len", "512", python=asked.vllm, runner="generate", name="smol"
+    ) as url:
+        yield f"{url}/v1"
+
+
+def sampled(url: str, first: int, second: int, seed: int) -> Json:
+    """Eight answers to one sum, and which are right."""
+    question = f"What is {first} + {second}?"
+    body = {
+        "model": "smol",
+        "messages": [{"role": "user", "content": question}],
+        "n": ANSWERS,
+        "temperature": 1.0,
+        "max_tokens": 48,
+        "seed": seed,
+    }
+    answers = [choice["message"]["content"] for choice in _post(f"{url}/chat/completions", body)["choices"]]
+    return {"prompt": question, "completions": answers, "labels": [is_right(one, first + second) for one in answers]}
+
+
+def _post(url: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=900) as answer:  # noqa: S310 - the user's own
+        return json.loads(answer.read())
+
+
+if __name__ == "__main__":
+    main()

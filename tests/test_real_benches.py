@@ -1,0 +1,90 @@
+"""The benches on real weights: what they draw, ask for and count, by hand; the long pieces need the weights."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewardsmith.spec import load_spec
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCH))
+    return import_module
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("42", True),
+        ("17 + 25 = 42.", True),
+        ("The sum is 1,042", False),
+        ("42, or perhaps 43", False),
+        ("It is forty-two.", False),
+        ("", False),
+        ("-42", False),
+        ("42.0", True),
+    ],
+)
+def test_a_sum_is_right_where_the_last_number_is_it(bench: Any, answer: str, right: bool) -> None:
+    assert bench("best_of_8").is_right(answer, 42) is right
+
+
+def test_sums_are_drawn_once_each_and_the_same_again(bench: Any) -> None:
+    drawn = bench("best_of_8").sums(200, 17)
+    assert len(set(drawn)) == 200
+    assert drawn == bench("best_of_8").sums(200, 17)
+    assert drawn[:50] != bench("best_of_8").sums(50, 18)
+
+
+def test_whole_units_part_no_id_of_ties(bench: Any) -> None:
+    rows = [{"id": f"{half}:{k}", "subset": "Ties"} for k in range(6) for half in ("ref", "tied")]
+    rows += [{"id": str(k), "subset": "Math"} for k in range(6)]
+    for count in (1, 5, 9):
+        taken = bench("real_decoder").whole_units(rows, count, 3)
+        halves = [row["id"].partition(":")[2] for row in taken if row["subset"] == "Ties"]
+        assert len(taken) == count
+        assert all(halves.count(one) == 2 for one in halves)
+
+
+@pytest.mark.parametrize("name", ["full", "lora", "quarter", "shuffled", "minilm"])
+def test_every_model_of_the_page_has_a_spec_that_loads(bench: Any, name: str, tmp_path: Path) -> None:
+    asked = argparse.Namespace(out=tmp_path, base=Path("base"), minilm=Path("encoder"), tokens=384, threads=2)
+    spec = load_spec(bench("real_decoder").spec_of(asked, name))
+    assert spec.name == name
+    assert spec.adapter.kind == ("lora" if name == "lora" else "none")
+    assert spec.base_model.id == ("encoder" if name == "minilm" else "base")
+    (source,) = spec.data.train
+    assert source.path is not None
+    assert Path(source.path).name == {"quarter": "quarter.jsonl", "shuffled": "shuffled.jsonl"}.get(name, "pairs.jsonl")
+
+
+def test_a_judge_is_asked_about_short_pairs_half_of_each_set(bench: Any, tmp_path: Path) -> None:
+    judge = bench("real_judge")
+    for name in judge.SETS:
+        lines = []
+        for at in range(20):
+            long = "x" * 2000 if at % 2 else "short"
+            turns = {side: [{"role": "user", "content": f"{side} {at}"}] for side in ("prompt", "chosen")}
+            lines.append({**turns, "rejected": [{"role": "assistant", "content": long}], "id": str(at)})
+        (tmp_path / "held_out").mkdir(exist_ok=True)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / "held_out" / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    found = judge.drawn(tmp_path, 9, 17)
+    assert [row["subset"] for row in found] == [judge.SETS[0]] * 5 + [judge.SETS[1]] * 4
+    assert all(int(row["id"]) % 2 == 0 for row in found)
+
+
+def test_a_share_by_hand(bench: Any) -> None:
+    """Wilson's interval of 30 of 60."""
+    assert bench("real_judge").share(30, 60) == "50.0 (37.7 to 62.3)"
+    assert bench("real_judge").share(0, 0) == "–"
