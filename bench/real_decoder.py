@@ -3,7 +3,7 @@
     python bench/real_decoder.py list                 the pieces: which are done, and about how long the others take
     python bench/real_decoder.py draw                 pairs and rows, seeded, into OUT
     python bench/real_decoder.py train full           one model: full, lora, quarter, shuffled, minilm
-    python bench/real_decoder.py evaluate full        it on every set, and its probes; asks for nothing twice
+    python bench/real_decoder.py evaluate full        it on every set (--only SET), and its probes; nothing twice
     python bench/real_decoder.py trl                  50 steps of stock TRL and of ours: the same pairs, the same order
     python bench/real_decoder.py page --save          bench/results/real_decoder.md of what is there
 
@@ -42,7 +42,9 @@ STEPS = 50
 ENCODER = "{{ cls_token }}{% for message in messages %}{{ message.content + sep_token }}{% endfor %}"
 LOSS_BOUND = 1e-4
 SECONDS_A_PAIR = 1.6
-"""Of training SmolLM2 in full on pairs of up to 384 tokens, two quiet cores; scoring a text takes a sixth."""
+"""Of training SmolLM2 in full on pairs of up to 384 tokens, two quiet cores."""
+CHARACTERS_A_SECOND = 1800
+"""Of scoring: 450 tokens, of four characters."""
 
 
 def main() -> None:
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=300, help="of each file")
     parser.add_argument("--tokens", type=int, default=384)
+    parser.add_argument("--only", help="evaluate: one set, and no probes")
     parser.add_argument("--probe-pairs", type=int, default=40)
     parser.add_argument("--steps", type=int, default=STEPS, help="of trl")
     parser.add_argument("--threads", type=int, default=2)
@@ -73,19 +76,29 @@ def main() -> None:
 
 def listed(asked: argparse.Namespace) -> None:
     """The pieces in their order."""
-    sets = len(list((asked.out / "sets").glob("*.jsonl"))) or 14
-    texts = 3.0  # a row, in the mean: pairs have two, best-of-N rows up to nine
-    scoring = sets * asked.rows * texts * SECONDS_A_PAIR / 6 / 60
+    sets = sorted((asked.out / "sets").glob("*.jsonl"))
+    scoring = {path.stem.partition("-")[2]: minutes_of(path, 4 * asked.tokens) for path in sets}
     lines = [("draw", (asked.out / "pairs.jsonl").exists(), 1.0)]
     for name in MODELS:
         share = {"quarter": 0.25, "minilm": 0.2, "lora": 0.85}.get(name, 1.0)
         done = (run_of(asked, name) / "train" / "summary.json").exists()
         lines.append((f"train {name}", done, asked.pairs * SECONDS_A_PAIR * share / 60))
-        found = len(list((asked.out / "evals" / name).glob("*/results.json")))
-        lines.append((f"evaluate {name}", found >= sets, scoring * (0.2 if name == "minilm" else 1.0)))
+        for one, minutes in scoring.items():
+            done = (asked.out / "evals" / name / one / "results.json").exists()
+            lines.append((f"evaluate {name} --only {one}", done, minutes * (0.2 if name == "minilm" else 1.0)))
     lines.append(("trl", (asked.out / "trl.json").exists(), asked.steps * 8 * SECONDS_A_PAIR * 2.5 / 60))
     for piece, done, minutes in lines:
         print(f"{'done' if done else f'{minutes:4.0f} min'}  python bench/real_decoder.py {piece}")
+
+
+def minutes_of(path: Path, longest: int) -> float:
+    """About how long it takes to score a set; a text that is too long is not scored."""
+    sizes = []
+    for row in read_jsonl(path):
+        prompt = len(json.dumps(row["prompt"]))
+        answers = [len(str(one)) for side in ("chosen", "rejected") for one in row[side]]
+        sizes += [prompt + size for size in answers if prompt + size <= longest]
+    return sum(sizes) / CHARACTERS_A_SECOND / 60
 
 
 def draw(asked: argparse.Namespace) -> None:
@@ -197,10 +210,10 @@ def evaluate(asked: argparse.Namespace) -> None:
     model, folder = run_of(asked, asked.model) / "model", Path(asked.out) / "evals" / asked.model
     for rows in sorted((asked.out / "sets").glob("*.jsonl")):
         benchmark, _, name = rows.stem.partition("-")
-        if not (folder / name / "results.json").exists():
+        if asked.only in (None, name) and not (folder / name / "results.json").exists():
             given = ["--benchmark", benchmark, "--data", str(rows), "--out", str(folder / name)]
             rewardsmith("evaluate", "--model", str(model), *given, ends_with=(0, 1))  # 1: a text is too long
-    if not (folder / "probes" / "probes.json").exists():
+    if asked.only is None and not (folder / "probes" / "probes.json").exists():
         rows = asked.out / "sets" / "pairs-pandalm_test_human.jsonl"
         given = ["--data", str(rows), "--pairs", str(asked.probe_pairs), "--out", str(folder / "probes")]
         rewardsmith("probe", "--model", str(model), *given, ends_with=(0, 1))

@@ -56,6 +56,13 @@ def test_whole_units_part_no_id_of_ties(bench: Any) -> None:
         assert all(halves.count(one) == 2 for one in halves)
 
 
+def test_the_time_of_a_set_by_hand(bench: Any, tmp_path: Path) -> None:
+    """A prompt of 98 characters (and its quotes) with answers of 400 and 1,700: 500 are scored, at 1,800 a second."""
+    row = {"prompt": "p" * 98, "chosen": ["a" * 400], "rejected": ["b" * 1700]}
+    (tmp_path / "set.jsonl").write_text(json.dumps(row) + "\n")
+    assert bench("real_decoder").minutes_of(tmp_path / "set.jsonl", 1536) == pytest.approx(500 / 1800 / 60)
+
+
 @pytest.mark.parametrize("name", ["full", "lora", "quarter", "shuffled", "minilm"])
 def test_every_model_of_the_page_has_a_spec_that_loads(bench: Any, name: str, tmp_path: Path) -> None:
     asked = argparse.Namespace(out=tmp_path, base=Path("base"), minilm=Path("encoder"), tokens=384, threads=2)
