@@ -11,6 +11,7 @@ What is asked of each benchmark of the spec, and of the spec's own held-out pair
     spread        rewards differ: their standard deviation, their distinct values as a share of distinct texts
     ood_gap       skill on the held-out pairs and on the benchmark are close, whichever is higher;
                   skill = (score - chance) / (1 - chance)
+    length        where the longer answer is right and where it is wrong, the accuracy is about the same
     probe         a bias probe holds (`evaluation.probes.verdicts` says when); as warnings, all probes are one `probes`
     attack        edits without meaning flip no more pairs than the spec allows, where it asks for an attack
     margin, reward_range          warnings from training, where its record is given
@@ -20,17 +21,19 @@ A gate decides the exit code, a warning does not. Reads records and the spec onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rewardsmith.errors import SpecError
 from rewardsmith.records.attack import AttackRecord
-from rewardsmith.records.evaluation import BenchmarkResult, SubsetResult, reasons_in_words
+from rewardsmith.records.diagnosis import PairShare
+from rewardsmith.records.evaluation import BenchmarkResult, LengthBias, SubsetResult, reasons_in_words
 from rewardsmith.records.probes import ProbeResult, ProbesRecord
 from rewardsmith.records.run import GateOutcome, GatesRecord, Verdict
 from rewardsmith.records.training import TrainRecord
 from rewardsmith.spec import EvaluationSpec, GatesSpec, OodSpec
-from rewardsmith.spec.evaluation import HELD_OUT, ProbeGatesSpec
+from rewardsmith.spec.evaluation import HELD_OUT, LengthGate, ProbeGatesSpec
 from rewardsmith.spec.section import nearest
 
 AVERAGE = "average"
@@ -38,6 +41,8 @@ PROBES = "probes"
 """What stands in an outcome's `benchmark` for bias probes."""
 ATTACK = "attack"
 FEWEST_ATTACKED = 10
+FEWEST_OF_A_LENGTH = 10
+"""Pairs on each side under which an accuracy says nothing."""
 
 _ROUNDING = 1e-9
 _FLAT = "Rewards that hardly differ tell a policy nothing."
@@ -103,6 +108,7 @@ def evaluate_gates(
     outcomes += _held_out_gates(results.get(HELD_OUT), evaluation.gates)
     for key in keys:
         outcomes += _ood_gap(key, results.get(key), results.get(HELD_OUT), evaluation.gates.ood)
+    outcomes += length_outcomes(results, evaluation.gates.length)
     if not outcomes:
         outcomes.append(_outcome("computed", HELD_OUT, "NO_DATA", "nothing was evaluated."))
     if evaluation.probes.pairs:
@@ -237,6 +243,56 @@ def _average_skill(result: BenchmarkResult | None) -> float | None:
     if result is None or result.average is None or result.average_baseline is None or result.average_baseline >= 1:
         return None
     return skill(result.average, result.average_baseline)
+
+
+def length_outcomes(results: Mapping[str, BenchmarkResult], rule: LengthGate) -> list[GateOutcome]:
+    """Length bias of each set whose pairs can tell, held-out pairs first; NO_DATA where none can.
+
+    The gap of the two accuracies is 0 for a model that goes by which answer is right, however uneven the lengths are,
+    and 1 for one that goes by length alone; its interval is MOVER's (Zou and Donner 2008), from theirs.
+    """
+    if rule.max_gap is None or not results:
+        return []
+    order = sorted(results, key=lambda key: not results[key].held_out)
+    found = [outcome for key in order for outcome in _length_gap(key, results[key], rule.max_gap, rule.kind)]
+    if found:
+        return found
+    text = f"no set has {FEWEST_OF_A_LENGTH} pairs where the longer answer is right and as many where it is wrong."
+    return [_outcome("length", "", "NO_DATA", text, threshold=rule.max_gap, kind=rule.kind)]
+
+
+def _length_gap(
+    key: str, result: BenchmarkResult, limit: float, kind: Literal["gate", "warning"]
+) -> Iterator[GateOutcome]:
+    length = result.analysis.length if result.analysis else None
+    if length is None or min(length.longer_right.n, length.longer_wrong.n) < FEWEST_OF_A_LENGTH:
+        return
+    right, wrong = (_ends(share) for share in (length.longer_right, length.longer_wrong))
+    gap = right[0] - wrong[0]
+    low = gap - math.hypot(right[0] - right[1], wrong[2] - wrong[0])
+    high = gap + math.hypot(right[2] - right[0], wrong[0] - wrong[1])
+    sides = [
+        f"{_percent(share)} of {n} pairs where the longer answer is {word}"
+        for share, n, word in (
+            (right[0], length.longer_right.n, "right"),
+            (wrong[0], length.longer_wrong.n, "wrong"),
+        )
+    ]
+    found = f"right in {sides[0]}, in {sides[1]}: {100 * gap:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+    passed = low <= limit + _ROUNDING and high >= -limit - _ROUNDING
+    reason = "" if passed else f" Length decides pairs in place of meaning{_correlation(length)}."
+    yield _outcome("length", key, _verdict(passed), f"{found}.{reason}", value=gap, threshold=limit, kind=kind)
+
+
+def _ends(share: PairShare) -> tuple[float, float, float]:
+    return share.accuracy or 0.0, share.ci_low or 0.0, 1.0 if share.ci_high is None else share.ci_high
+
+
+def _correlation(length: LengthBias) -> str:
+    if length.pearson is None or length.pearson_ci is None:
+        return ""
+    low, high = length.pearson_ci
+    return f"; within a prompt reward and length correlate at {length.pearson:.2f} ({low:.2f} to {high:.2f})"
 
 
 def probe_outcomes(record: ProbesRecord | None, rules: ProbeGatesSpec) -> list[GateOutcome]:

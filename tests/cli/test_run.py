@@ -38,6 +38,7 @@ FILES = (
     "eval/held_out/results.json",
     "gates.json",
     "ood.json",
+    "diagnosis.json",
     "report.html",
     "summary.md",
 )

@@ -103,6 +103,8 @@ DECIDES = {
     "evaluation.gates.minimum": {},
     "evaluation.gates.spread.min_std": 0.1,
     "evaluation.gates.spread.min_distinct": None,
+    "evaluation.gates.length.max_gap": 0.2,
+    "evaluation.gates.length.kind": "gate",
     "evaluation.gates.ood.max_gap": 0.1,
     "evaluation.gates.ood.kind": "gate",
     "evaluation.bootstrap": 500,

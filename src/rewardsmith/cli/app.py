@@ -144,9 +144,13 @@ def evaluate(
     if as_json:
         print_record(result)
     else:
+        from rewardsmith.evaluation import diagnose_run
         from rewardsmith.report.sections.analyses import result_sections
+        from rewardsmith.report.sections.diagnosis import diagnosis_section
 
-        lay_out(*result_sections({benchmark: result}, all_subsets=all_subsets))
+        results = {benchmark: result}
+        kind = diagnosis_section(diagnose_run(results), results)
+        lay_out(*result_sections(results, all_subsets=all_subsets), kind)
         say(f"results: {out / 'results.json'}")
     if gated is not None:
         from rewardsmith.pipeline.commands.look import gate_evaluation

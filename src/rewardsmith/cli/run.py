@@ -57,11 +57,14 @@ def run_command(
         say_json(json.dumps(_outcome_json(outcome), indent=2))
     else:
         from rewardsmith.report.sections.analyses import result_sections
+        from rewardsmith.report.sections.diagnosis import diagnosis_section
         from rewardsmith.report.sections.training import variants_section
         from rewardsmith.report.sections.verdict import gates_section
 
         variants = variants_section(outcome.results, outcome.replicas, outcome.curve)
-        lay_out(variants, *result_sections(outcome.results, all_subsets=all_subsets), gates_section(outcome.gates))
+        kind = diagnosis_section(outcome.diagnosis, outcome.results)
+        scores = result_sections(outcome.results, all_subsets=all_subsets)
+        lay_out(variants, *scores, kind, gates_section(outcome.gates))
         say(f"report: {outcome.report}")
     raise typer.Exit(0 if outcome.passed else 1)
 
@@ -84,6 +87,7 @@ def _outcome_json(outcome: Any) -> dict[str, Any]:
         "passed": outcome.passed,
         "run": str(outcome.run),
         "report": str(outcome.report),
+        "diagnosis": outcome.diagnosis.model_dump(mode="json", by_alias=True),
         "gates": outcome.gates.model_dump(mode="json", by_alias=True),
         "results": {key: result.model_dump(mode="json", by_alias=True) for key, result in outcome.results.items()},
         "replicas": outcome.replicas.model_dump(mode="json", by_alias=True) if outcome.replicas else None,

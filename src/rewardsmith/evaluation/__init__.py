@@ -11,6 +11,8 @@ subsets.py       what is known of each subset, and weighted means over them
 distribution.py  how rewards are distributed, within prompts too, and the length-only scorer
 analysis.py      all that stands beside the scores, in one record; what picking by reward would gain
 calibration.py   a temperature and a calibration error
+diagnosis.py     what kind of model the rewards of one benchmark show
+causes.py        the same of a whole run, with what the data check foretold → diagnosis.json
 comparison.py    models compared on shared rows, and what may be said of it
 learning_curve.py    the slope of a score per doubling of the data, and what it says
 judged.py        a judge on a benchmark, and what is found out about the judge itself
@@ -27,6 +29,7 @@ probes/          bias probes: edited responses; rewards on a policy's own sample
 from rewardsmith.evaluation.benchmarks import BENCHMARKS, find_benchmark
 from rewardsmith.evaluation.benchmarks.pairs import pair_rows
 from rewardsmith.evaluation.calibration import checkpoint_calibration
+from rewardsmith.evaluation.causes import DIAGNOSIS_FILE, diagnose_run
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Tally
 from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows, skills
 from rewardsmith.evaluation.runner import (
@@ -41,6 +44,7 @@ from rewardsmith.evaluation.runner import (
 
 __all__ = [
     "BENCHMARKS",
+    "DIAGNOSIS_FILE",
     "RESULTS_FILE",
     "ROWS_FILE",
     "Benchmark",
@@ -49,6 +53,7 @@ __all__ = [
     "Evaluation",
     "Tally",
     "checkpoint_calibration",
+    "diagnose_run",
     "find_benchmark",
     "missing_reasons",
     "pair_rows",

@@ -97,6 +97,7 @@ from rewardsmith.evaluation.distribution import (
     ranks_within,
 )
 from rewardsmith.evaluation.subsets import average_parts, seed_of, subset_places, tally_models
+from rewardsmith.records.diagnosis import PairShare
 from rewardsmith.records.evaluation import (
     Analysis,
     BestOfNCurve,
@@ -104,7 +105,6 @@ from rewardsmith.records.evaluation import (
     LabelAgreement,
     LengthBias,
     LengthCalibrated,
-    PairShare,
 )
 from rewardsmith.types import Conversation
 
@@ -389,7 +389,7 @@ def length_bias(rows: Sequence[EvalRow], rewards: Rewards, *, seed: int, resampl
         return None
     ranks = [ranks_within(values, answers.prompts) for values in (answers.rewards, answers.lengths)]
     both = [(answers.rewards, answers.lengths), (ranks[0], ranks[1])]
-    (pearson, pearson_ci), (spearman, spearman_ci) = _correlations(answers.prompts, both, seed, resamples)
+    (pearson, pearson_ci), (spearman, spearman_ci) = correlations(answers.prompts, both, seed, resamples)
     return LengthBias(
         prompts=compact(answers.prompts)[1],
         responses=answers.rewards.size,
@@ -397,8 +397,8 @@ def length_bias(rows: Sequence[EvalRow], rewards: Rewards, *, seed: int, resampl
         pearson_ci=pearson_ci,
         spearman=spearman,
         spearman_ci=spearman_ci,
-        longer_wrong=_accuracy(margins, margins.lengths < 0, seed, resamples),
-        longer_right=_accuracy(margins, margins.lengths > 0, seed, resamples),
+        longer_wrong=pair_share(margins, margins.lengths < 0, seed, resamples),
+        longer_right=pair_share(margins, margins.lengths > 0, seed, resamples),
         equal_length=int((margins.lengths == 0).sum()),
         method=f"within prompts; intervals by bootstrap over prompts, {resamples} resamples",
     )
@@ -407,7 +407,7 @@ def length_bias(rows: Sequence[EvalRow], rewards: Rewards, *, seed: int, resampl
 def within_prompt_correlation(rows: Sequence[EvalRow], rewards: Rewards) -> float | None:
     """Pearson's correlation of reward and length given the prompt, without an interval."""
     answers = _several(answers_of(rows, rewards))
-    return _correlations(answers.prompts, [(answers.rewards, answers.lengths)], 0, 0)[0][0]
+    return correlations(answers.prompts, [(answers.rewards, answers.lengths)], 0, 0)[0][0]
 
 
 def without_length_trend(rewards: Rewards, lengths: Rewards) -> list[Floats]:
@@ -426,7 +426,7 @@ def _several(answers: Answers) -> Answers:
     return Answers(answers.rewards[keep], answers.lengths[keep], answers.prompts[keep])
 
 
-def _correlations(
+def correlations(
     prompt_A: Ints, values: Sequence[tuple[Floats, Floats]], seed: int, resamples: int
 ) -> list[tuple[float | None, tuple[float, float] | None]]:
     """For each two values: (correlation given the prompt, interval); None where one never varies in a prompt.
@@ -475,7 +475,7 @@ def _interval(samples_B: Floats) -> tuple[float, float] | None:
     return interval.low, interval.high
 
 
-def _accuracy(margins: Margins, chosen: NDArray[np.bool_], seed: int, resamples: int) -> PairShare:
+def pair_share(margins: Margins, chosen: NDArray[np.bool_], seed: int, resamples: int) -> PairShare:
     """Accuracy over some pairs: Wilson's interval where every prompt has one of them, else bootstrap over prompts."""
     reward_P, prompt_P = margins.rewards[chosen], margins.prompts[chosen]
     if reward_P.size == 0:

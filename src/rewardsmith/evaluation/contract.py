@@ -91,6 +91,16 @@ def row_digest(row: EvalRow) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
 
 
+def published_order(row: EvalRow) -> list[int]:
+    """Where each response of a row, chosen first, stands in the published data set.
+
+    Benchmarks whose data are not chosen first keep it in their facts: `order`, or JudgeBench's `label`.
+    """
+    if "order" in row.facts:
+        return [int(place) for place in row.facts["order"].split()]
+    return [1, 0] if row.facts.get("label") == "B>A" else list(range(len(row.responses)))
+
+
 @dataclass(frozen=True, slots=True)
 class BenchmarkRows:
     """Rows as they were read, where they came from, and what reports call them.

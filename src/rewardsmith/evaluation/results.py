@@ -40,6 +40,7 @@ import numpy as np
 from rewardsmith import statistics
 from rewardsmith.evaluation.analysis import analyse
 from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Floats, Rewards, Tally, row_digest
+from rewardsmith.evaluation.diagnosis import diagnose
 from rewardsmith.evaluation.distribution import LENGTH_RULE, length_rewards, summarise_rewards
 from rewardsmith.evaluation.subsets import (
     AVERAGE,
@@ -136,6 +137,7 @@ def score_rows(
         held_out=held_out,
         rendering=rendering,
         analysis=analyse(benchmark, rows, clean, seed=seed, resamples=resamples),
+        diagnosis=diagnose(rows, clean, seed=seed, resamples=resamples),
     )
     return Evaluation(result, row_results)
 

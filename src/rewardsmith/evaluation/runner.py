@@ -54,7 +54,7 @@ import numpy as np
 
 from rewardsmith.data.files import LONGEST_FILE
 from rewardsmith.errors import BenchmarkError
-from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards
+from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards, published_order
 from rewardsmith.evaluation.results import Evaluation, Reasons
 from rewardsmith.evaluation.rows import TableRow, read_table
 from rewardsmith.protocols import Explaining, Progress, Scorer
@@ -463,16 +463,6 @@ def _rewards(read: RewardLine, row: EvalRow) -> tuple[Floats, dict[int, str]]:
             said = known.get(str(place))
             reasons[place] = read.missing or reason or (said if isinstance(said, str) else "")
     return np.array([number for number, _ in found], dtype=np.float64), reasons
-
-
-def published_order(row: EvalRow) -> list[int]:
-    """Where each response of a row, chosen first, stands in the published data set.
-
-    Benchmarks whose data are not chosen first keep it in their facts: `order`, or JudgeBench's `label`.
-    """
-    if "order" in row.facts:
-        return [int(place) for place in row.facts["order"].split()]
-    return [1, 0] if row.facts.get("label") == "B>A" else list(range(len(row.responses)))
 
 
 def _check_texts(read: RewardLine, row: EvalRow, order: Sequence[int]) -> None:

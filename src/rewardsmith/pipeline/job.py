@@ -52,6 +52,7 @@ from rewardsmith.pipeline.stages import (
 from rewardsmith.pipeline.tracking import tracked
 from rewardsmith.pipeline.variants import forget_stale_curve, refuse_several_processes, run_learning_curve, run_replicas
 from rewardsmith.records.checks import CheckRecord, FixRecord, ShownRow
+from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import guard_folder, read_record, write_json, write_text
 from rewardsmith.records.run import DryRunRecord, DryRunStage, GatesRecord, StageState
@@ -73,6 +74,7 @@ class Outcome:
     report: Path
     gates: GatesRecord
     results: dict[str, BenchmarkResult]
+    diagnosis: DiagnosisRecord
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
 
@@ -123,11 +125,12 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     replicas = run_replicas(job, results)
     forget_stale_curve(job)
     curve = run_learning_curve(job, learning_curve, results) if learning_curve else None
+    diagnosis = stages.diagnose(job, results, trained)
     verdict = stages.gate(job, results, trained, probes, attacked)
     run.update(verdict="pass" if verdict.passed else "fail")
     if job.tracking:
         job.tracking.gated(results, probes, verdict)
-    return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, replicas, curve)
+    return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, diagnosis, replicas, curve)
 
 
 def check_job(spec: Spec, events: Events, *, overwrite: bool = False) -> tuple[CheckRecord, Path]:
@@ -416,7 +419,7 @@ def _stages(job: Job, warnings: list[str]) -> tuple[DryRunStage, ...]:
             for name, (asked, fingerprint, files) in after.items()
             if asked
         ),
-        DryRunStage(name="gates", state="would run", files=("gates.json", "ood.json")),
+        DryRunStage(name="gates", state="would run", files=("gates.json", "ood.json", "diagnosis.json")),
         DryRunStage(name="report", state="would run", files=("report.html", "summary.md")),
     )
 

@@ -6,7 +6,7 @@
     evaluate   benchmarks and held-out pairs            eval/*/results.json, rows.jsonl
     probe      edited responses                         probes.json
     attack     searched edits, where they are asked for attack.json
-    gate       results and rules                        gates.json, ood.json
+    gate       results and rules                        gates.json, ood.json, diagnosis.json
     publish    records                                  report.html, summary.md
 
 A stage whose inputs' fingerprint is unchanged, and whose files are there, is skipped.
@@ -52,6 +52,7 @@ from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checks import CheckRecord
+from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import BenchmarkResult, RewardSummary
 from rewardsmith.records.files import read_record, write_json, write_jsonl
 from rewardsmith.records.probes import ProbesRecord
@@ -421,6 +422,13 @@ def gate(
     write_json(job.run.path / "ood.json", evaluation.skills(results))
     fingerprint = digest([job.spec.fingerprint("evaluation"), file_sha256(job.run.path / "gates.json")])
     job.run.finish("gates", fingerprint, time.perf_counter() - started)
+    return record
+
+
+def diagnose(job: Job, results: Mapping[str, BenchmarkResult], trained: TrainRecord | None) -> DiagnosisRecord:
+    """Results, data check and training → diagnosis.json. Pure and cheap: done afresh every time."""
+    record = evaluation.diagnose_run(results, job.checked, trained)
+    write_json(job.run.path / evaluation.DIAGNOSIS_FILE, record)
     return record
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from rewardsmith.records.diagnosis import Diagnosis, PairShare
 from rewardsmith.records.files import Record
 
 
@@ -56,20 +57,6 @@ class WithinPrompt(Record):
     """`flat` / `prompts`, 0 to 1; null without such a prompt."""
     variance_share: float | None = None
     """Part of the total variance that lies within prompts, 0 to 1; null where all rewards are equal."""
-
-
-class PairShare(Record):
-    """Accuracy over some pairs."""
-
-    n: int
-    """Pairs."""
-    accuracy: float | None = None
-    """Share of pairs whose chosen response has the higher reward, equal rewards counted as half; null without a
-    pair."""
-    ci_low: float | None = None
-    """Lower end of its 95 % interval; null without a pair."""
-    ci_high: float | None = None
-    """Upper end of its 95 % interval; null without a pair."""
 
 
 class LengthCalibrated(Record):
@@ -409,6 +396,8 @@ class BenchmarkResult(Record):
     """Protocol by which text became tokens: `checkpoint` or `upstream`; empty where rewards were computed elsewhere."""
     analysis: Analysis | None = None
     """Everything beside the scores; null in older results."""
+    diagnosis: Diagnosis | None = None
+    """What kind of model the rewards show; null without a pair, and in older results."""
 
     @property
     def missing_rewards(self) -> dict[str, int]:

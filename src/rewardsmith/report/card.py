@@ -45,6 +45,7 @@ from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records.bounded import parse_json
 from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward
 from rewardsmith.records.checks import SourceCount
+from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import BenchmarkResult, LengthBias, SubsetResult
 from rewardsmith.records.files import read_record, write_text
 from rewardsmith.records.probes import ProbeExample
@@ -61,6 +62,7 @@ from rewardsmith.report.formatting import (
 )
 from rewardsmith.report.markdown import SIGNS
 from rewardsmith.report.reading import RunRecords, read_run
+from rewardsmith.report.sections.diagnosis import diagnosis_sentences
 from rewardsmith.report.sections.probes import WANTED, by_harm
 from rewardsmith.report.sections.scores import AVERAGE, RANDOM, ScoreRow, ScoreTable, score_table, title_of
 from rewardsmith.report.sections.verdict import failing, run_verdict, sentence
@@ -461,7 +463,20 @@ def _head(source: CardSource) -> Iterator[str]:
     if source.records.gates is None:
         return
     yield from ("", f"{SIGNS[verdict.state]} **{verdict.word}.** {prose(verdict.headline)}", "")
+    yield from (f"- {prose(text)}" for text in diagnosis_sentences(_without_folders(source.records), rows=False))
     yield from (f"- {prose(reason.text)}" for reason in verdict.reasons)
+
+
+def _without_folders(records: RunRecords) -> DiagnosisRecord | None:
+    """The diagnosis with files named as `_shown_source` names them."""
+    if records.diagnosis is None:
+        return None
+    causes = []
+    for cause in records.diagnosis.causes:
+        name = cause.predicted_by.source if cause.predicted_by else ""
+        shown = cause.prediction.replace(name, _shown_source(name)) if name else cause.prediction
+        causes.append(cause.model_copy(update={"prediction": shown}))
+    return records.diagnosis.model_copy(update={"causes": tuple(causes)})
 
 
 def _scores(source: CardSource) -> Iterator[str]:

@@ -124,7 +124,11 @@ def render_markdown(report: Report) -> str:
 def _verdict(report: Report) -> Iterator[str]:
     verdict = report.verdict
     yield f"# {SIGNS[verdict.state]} {verdict.word}: {prose(report.title)}"
-    yield from ("", f"**{verdict.headline}**", "")
+    yield from ("", f"**{prose(verdict.headline)}**", "")
+    if verdict.kind:
+        yield from ("What kind of model this is:", "")
+        yield from (f"- {SIGNS[reason.state]} {inline(reason.text)}" for reason in verdict.kind)
+        yield from ("", "Why:", "")
     yield from (f"- {SIGNS[reason.state]} {prose(reason.text)}" for reason in verdict.reasons)
     if verdict.next_steps:
         yield from ("", "What to do next:", "")

@@ -19,6 +19,7 @@ from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checks import CheckRecord, RejectedRow
 from rewardsmith.records.comparison import ComparisonRecord, PairComparison
+from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, RowResult
 from rewardsmith.records.files import Record, read_jsonl, read_record, read_row
 from rewardsmith.records.judging import JudgeRecord
@@ -66,6 +67,7 @@ class RunRecords:
     rewards: Mapping[str, Mapping[str, RowRewards]] = field(default_factory=dict)
     gates: GatesRecord | None = None
     ood: OodRecord | None = None
+    diagnosis: DiagnosisRecord | None = None
     probes: ProbesRecord | None = None
     attack: AttackRecord | None = None
     watch: WatchRecord | None = None
@@ -107,6 +109,7 @@ def read_run(run_dir: Path) -> RunRecords:
         rewards={key: _rewards(found) for key, found in rows.items()},
         gates=_optional(run_dir / "gates.json", GatesRecord),
         ood=_optional(run_dir / "ood.json", OodRecord),
+        diagnosis=_optional(run_dir / "diagnosis.json", DiagnosisRecord),
         probes=_optional(run_dir / "probes.json", ProbesRecord),
         attack=_optional(run_dir / "attack.json", AttackRecord),
         watch=_optional(run_dir / "watch.json", WatchRecord),

@@ -33,6 +33,7 @@ from rewardsmith.report.sections.checklist import constraints_section
 from rewardsmith.report.sections.comparison import comparison_section
 from rewardsmith.report.sections.component_map import map_section
 from rewardsmith.report.sections.data import data_section
+from rewardsmith.report.sections.diagnosis import diagnosis_section
 from rewardsmith.report.sections.judges import judge_section, routing_section
 from rewardsmith.report.sections.probes import probes_section
 from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explorer
@@ -80,6 +81,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
     stages = manifest.stages.values() if manifest else ()
     rows = explorer(records, texts, budget=budget)
     sections = (
+        diagnosis_section(records.diagnosis, records.benchmarks, rows.mistakes_of if rows else {}),
         scores_section(records.benchmarks, rows.mistakes_of if rows else {}),
         judge_section(records.judges),
         comparison_section(records.comparison),

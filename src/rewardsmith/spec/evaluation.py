@@ -191,6 +191,16 @@ class OodSpec(Section):
     """A gate decides the exit code, a warning does not."""
 
 
+class LengthGate(Section):
+    """Length bias within a prompt: is a pair decided by which answer is longer, whichever is right?"""
+
+    max_gap: Fraction | None = 0.1
+    """Fails when the accuracy where the longer answer is right and where it is wrong surely differ by more, either
+    way. `null`: not asked."""
+    kind: Literal["gate", "warning"] = "warning"
+    """A gate decides the exit code, a warning does not."""
+
+
 class GatesSpec(Section):
     """What a model must reach. Missing data never passes."""
 
@@ -200,6 +210,7 @@ class GatesSpec(Section):
     """Benchmark: subset: lowest score; `held_out` is a benchmark too, and the subset `average` is its average."""
     spread: SpreadGate = Field(default_factory=SpreadGate)
     ood: OodSpec = Field(default_factory=OodSpec)
+    length: LengthGate = Field(default_factory=LengthGate)
     probes: ProbeGatesSpec = Field(default_factory=ProbeGatesSpec)
     maximum_flipped: Fraction | None = None
     """Largest share of pairs that edits without meaning may flip; needs `evaluation.attack`. `null`: not asked."""

@@ -41,7 +41,7 @@ from rewardsmith.spec.architecture import (
     compare_sizes,
 )
 from rewardsmith.spec.data import DataSpec
-from rewardsmith.spec.evaluation import AttackSpec, EvaluationSpec, ExportSpec
+from rewardsmith.spec.evaluation import AttackSpec, EvaluationSpec, ExportSpec, LengthGate
 from rewardsmith.spec.judging import JudgeSpec, RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import OpenRLHFSpec, TrainingSpec
@@ -87,7 +87,7 @@ _NOT_RESULTS: Any = {
 _AS_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {
     ("base_model",): {"head": "keep"},
     ("evaluation",): {"attack": AttackSpec().model_dump(mode="json")},
-    ("evaluation", "gates"): {"maximum_flipped": None},
+    ("evaluation", "gates"): {"maximum_flipped": None, "length": LengthGate().model_dump(mode="json")},
 }
 """Fields that came later, by their section, each with the value that means what was done before: a fingerprint at that
 value stays what it was, so that runs of an older version still belong to their spec."""

@@ -41,6 +41,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from rewardsmith import gates
 from rewardsmith.errors import RewardsmithError, RunDirectoryError, SpecError, UserError
+from rewardsmith.evaluation import diagnose_run
 from rewardsmith.modeling.faults import known_faults
 from rewardsmith.pipeline.commands.report import texts_of_run, wants_texts
 from rewardsmith.pipeline.directory import MODEL
@@ -389,7 +390,9 @@ def gate_evaluation(spec: Spec, benchmark: str, data: str, result: BenchmarkResu
     gates.check_thresholds(evaluation.gates, {asked.key: known})
     verdict = gates.evaluate_gates({asked.key: result}, evaluation)
     write_json(out / "gates.json", verdict)
-    write_text(out / "summary.md", render_markdown(view(RunRecords(benchmarks={asked.key: result}, gates=verdict))))
+    results = {asked.key: result}
+    records = RunRecords(benchmarks=results, gates=verdict, diagnosis=diagnose_run(results))
+    write_text(out / "summary.md", render_markdown(view(records)))
     return verdict
 
 

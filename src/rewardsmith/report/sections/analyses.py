@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from rewardsmith.records.diagnosis import PairShare
 from rewardsmith.records.evaluation import (
     BenchmarkResult,
     BestOfNCurve,
@@ -23,7 +24,6 @@ from rewardsmith.records.evaluation import (
     LabelAgreement,
     OodRecord,
     OodRow,
-    PairShare,
     ReliabilityPoint,
 )
 from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Noted, Section, Sign, Span

@@ -28,6 +28,7 @@ from rewardsmith.records.watch import Outcome, WatchRecord
 from rewardsmith.report.blocks import Block, Column, Grid, Noted, Section, Sign
 from rewardsmith.report.formatting import Number, State, capitalised, percent, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
+from rewardsmith.report.sections.diagnosis import diagnosis_sentences
 
 REASONS_SHOWN = 8
 
@@ -53,6 +54,7 @@ _ADVICE: dict[str, str] = {
     "spread_distinct": "Score {benchmarks} in float32: many texts share the very same reward.",
     "probe": "Read the worst examples of {subjects} in probes.json; add pairs that teach the difference.",
     "attack": "Read in attack.json which edits pay; add pairs whose rejected answer carries them.",
+    "length": "Balance which answer is longer in the training pairs: the diagnosis says in which source.",
     "ood_gap": "Widen the training sources: the gap between held-out pairs and {benchmarks} is too large.",
 }
 
@@ -67,12 +69,13 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """What a reader sees first."""
+    """What a reader sees first; `kind` says what kind of model this is, one paragraph a cause."""
 
     word: Word
     headline: str
     reasons: tuple[Reason, ...]
     next_steps: tuple[str, ...]
+    kind: tuple[Reason, ...] = ()
 
     @property
     def state(self) -> State:
@@ -89,7 +92,13 @@ def run_verdict(records: RunRecords) -> RunVerdict:
     shown = reasons[:REASONS_SHOWN]
     if len(reasons) > len(shown):
         shown.append(Reason("open", f"{plural(len(reasons) - len(shown), 'more reason')} below."))
-    return RunVerdict(word, _HEADLINES[word], tuple(shown), tuple(_next_steps(records, word)))
+    kind = tuple(Reason("warn", text) for text in diagnosis_sentences(records.diagnosis))
+    headline = " ".join(part for part in (_kind_of(records), _HEADLINES[word]) if part)
+    return RunVerdict(word, headline, tuple(shown), tuple(_next_steps(records, word)), kind)
+
+
+def _kind_of(records: RunRecords) -> str:
+    return visible(records.diagnosis.headline, 200) if records.diagnosis else ""
 
 
 def watch_verdict(record: WatchRecord) -> RunVerdict:
@@ -215,6 +224,8 @@ def _next_steps(records: RunRecords, word: Word) -> Iterator[str]:
     monitor = records.train.monitor if records.train else None
     if monitor and monitor.stopped and monitor.advice:
         yield sentence(monitor.advice)
+    for cause in records.diagnosis.causes if records.diagnosis else ():
+        yield sentence(cause.fix)
     yield from _gate_advice(failing(records, "gate"))
     if word == "PASS":
         yield "Use the checkpoint in model/ with its own chat template; its rewards are raw, and stay so."
@@ -251,13 +262,14 @@ _GATE_NAMES = {
     "spread_std": "reward spread",
     "spread_distinct": "distinct rewards",
     "ood_gap": "out-of-distribution gap",
+    "length": "length bias within a prompt",
     "probe": "bias probe",
     "probes": "bias probes",
     "attack": "price of a hack",
     "margin": "margin trend",
     "reward_range": "reward range",
 }
-_SCORES = ("baseline", "minimum", "probe", "attack")
+_SCORES = ("baseline", "minimum", "length", "probe", "attack")
 
 
 @dataclass(frozen=True, slots=True)
