@@ -12,11 +12,12 @@ import transformers
 from architecture_zoo import ZOO, make_tiny
 from cli_world import World
 
-from conftest import make_tokenizer
-from rewardsmith.errors import ModelError
+from conftest import make_base, make_tokenizer
+from rewardsmith.errors import ModelError, SpecError
 from rewardsmith.modeling import loading, reward_head, trainable
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
+from rewardsmith.training import flight
 from rewardsmith.training.flight import LARGEST_COPY, REAL, fly
 
 
@@ -46,6 +47,38 @@ def test_of_a_large_base_a_copy_flies_without_its_weights(tmp_path: Path) -> Non
     assert not flown.itself
     assert 0 < flown.parameters < min(REAL, LARGEST_COPY)
     assert "on a copy of" in flown.said
+
+
+def test_a_rank_beyond_every_matrix_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of widths 64 and 32: no 64 by 32 matrix has a rank above 32."""
+    config = transformers.Qwen3Config(
+        vocab_size=400,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    config.save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    renderer = load_renderer(str(tmp_path), max_length=200)
+    monkeypatch.setattr(flight, "_Trial", None)
+    for rank, modules, most in ((33, "all-linear", 32), (1_000_000, "all-linear", 32), (17, ["k_proj"], 16)):
+        spec = Spec.model_validate({"adapter": {"kind": "lora", "rank": rank, "target_modules": modules}})
+        with pytest.raises(SpecError, match=rf"adapter\.rank: is {rank:,}, and no matrix .* above {most}") as raised:
+            fly(spec, str(tmp_path), renderer)
+        assert f"write {most} or less" in raised.value.fix
+
+
+def test_the_largest_rank_flies(tmp_path: Path) -> None:
+    base = make_base(tmp_path, layers=1, width=16)  # MLP of 16 by 32
+    spec = Spec.model_validate({"adapter": {"kind": "lora", "rank": 16}})
+    assert fly(spec, str(base), load_renderer(str(base), max_length=200)).itself
 
 
 def _no_heads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from rewardsmith.modeling.faults import refuse_pad_beyond
 from rewardsmith.modeling.layouts import supports_tree
 
 if TYPE_CHECKING:
-    from rewardsmith.spec import Spec
+    from rewardsmith.spec import LoraAdapter, Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +223,22 @@ class ModelShape:
         """Parameters that LoRA trains: rank · (inputs + outputs) a matrix (arXiv 2106.09685, §4.1), and the head."""
         low_rank = sum(linear.copies * rank * (linear.inputs + linear.outputs) for linear in self.targets(modules))
         return low_rank + self.hidden
+
+
+def refuse_rank(adapter: LoraAdapter, shape: ModelShape) -> None:
+    """Refuse low-rank matrices of more rank than any matrix that they stand on can have: parameters without an effect.
+
+    Raises:
+        SpecError: the rank is larger than the smaller side of the largest of them.
+    """
+    largest = max(shape.targets(adapter.target_modules), key=lambda one: min(one.inputs, one.outputs), default=None)
+    if largest is not None and adapter.rank > (most := min(largest.inputs, largest.outputs)):
+        raise SpecError(
+            f"is {adapter.rank:,}, and no matrix that adapters go to has a rank above {most:,} (the largest, "
+            f"{largest.name}, is {largest.inputs:,} by {largest.outputs:,})",
+            where="adapter.rank",
+            fix=f"write {most:,} or less (8 to 64 is usual); adapter.kind: none trains all weights",
+        )
 
 
 def read_shape(model: str, revision: str | None = None, *, field: str = "base_model.id") -> ModelShape:

@@ -34,6 +34,7 @@ from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PairIds, choose_layout
 from rewardsmith.modeling.loading import load_base, one_label_config
 from rewardsmith.modeling.paths import alone
+from rewardsmith.modeling.shapes import refuse_rank, shape_of
 from rewardsmith.modeling.stored import quiet_upstream
 from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import Ids, Renderer
@@ -81,11 +82,15 @@ def fly(spec: Spec, base: str, renderer: Renderer) -> Flown:
         renderer: of the base, as training will use it.
 
     Raises:
+        SpecError: an adapter of more rank than the base's matrices.
         ModelError: what the base, the adapter, the tokenizer or the template cannot do.
     """
     started = time.perf_counter()
     config = one_label_config(base, spec.base_model.revision)
     parameters = _count(config)
+    if isinstance(spec.adapter, LoraAdapter):
+        with suppress(ModelError):  # of a shape that cannot be counted nothing is known
+            refuse_rank(spec.adapter, shape_of(copy.deepcopy(config)))
     with tempfile.TemporaryDirectory(prefix="rewardsmith-flight-") as name, _kept_random(), quiet_upstream():
         folder = Path(name)
         if parameters is not None and parameters <= REAL:

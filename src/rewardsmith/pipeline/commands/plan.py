@@ -20,7 +20,15 @@ from pathlib import Path
 from rewardsmith.errors import RewardsmithError, UserError
 from rewardsmith.modeling.checkpoint import read_checkpoint_record
 from rewardsmith.modeling.loading import check_base, choose_device
-from rewardsmith.modeling.shapes import ModelShape, Size, check_against_policy, lineage_warning, read_shape, shape_of
+from rewardsmith.modeling.shapes import (
+    ModelShape,
+    Size,
+    check_against_policy,
+    lineage_warning,
+    read_shape,
+    refuse_rank,
+    shape_of,
+)
 from rewardsmith.pipeline.context import EMBEDDED
 from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.events import Events
@@ -45,7 +53,7 @@ from rewardsmith.records.files import read_record
 from rewardsmith.records.plan import BackendPlan, PlanRecord
 from rewardsmith.samples.base_model import embedded_config
 from rewardsmith.scoring import LocalScorer
-from rewardsmith.spec import Spec, load_spec
+from rewardsmith.spec import LoraAdapter, Spec, load_spec
 from rewardsmith.types import Message
 
 LARGEST = 2 * 2**30
@@ -175,11 +183,15 @@ def base_shape(spec: Spec) -> ModelShape:
 
     Raises:
         ModelError: the config cannot be loaded.
+        SpecError: an adapter of more rank than the base's matrices.
     """
     if spec.base_model.id == EMBEDDED:
-        return shape_of(embedded_config(), name=EMBEDDED)
-    shape = read_shape(spec.base_model.id, spec.base_model.revision)
-    check_base(spec, spec.base_model.id)
+        shape = shape_of(embedded_config(), name=EMBEDDED)
+    else:
+        shape = read_shape(spec.base_model.id, spec.base_model.revision)
+        check_base(spec, spec.base_model.id)
+    if isinstance(spec.adapter, LoraAdapter):
+        refuse_rank(spec.adapter, shape)
     return shape
 
 
