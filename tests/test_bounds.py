@@ -131,7 +131,7 @@ def test_json_at_the_limits() -> None:
 
 def test_a_record_that_is_no_file_or_too_large(tmp_path: Path) -> None:
     (tmp_path / "zero.json").symlink_to("/dev/zero")
-    with pytest.raises(RunDirectoryError, match=r"zero\.json: cannot be read: it is no regular file"):
+    with pytest.raises(RunDirectoryError, match=r"zero\.json: cannot be read: it is a device, no regular file"):
         read_record(tmp_path / "zero.json", Manifest)
     with (tmp_path / "large.json").open("wb") as file:
         file.truncate(17 * 2**20)
@@ -271,9 +271,20 @@ def test_a_pipe_blocks_nobody_and_a_device_is_not_read(name: str, tmp_path: Path
     from rewardsmith.spec import JudgePrompts
 
     os.mkfifo(tmp_path / name)
-    for path in (tmp_path / name, Path("/dev/zero")):
-        assert scan_file(path, ()).unreadable == "it is no regular file"
-        with pytest.raises(RunDirectoryError, match="it is no regular file"):
+    for path, kind in ((tmp_path / name, "a pipe"), (Path("/dev/zero"), "a device")):
+        assert scan_file(path, ()).unreadable == f"it is {kind}, no regular file"
+        with pytest.raises(RunDirectoryError, match=", no regular file"):
             list(read_jsonl(path))
-        with pytest.raises(SpecError, match="it is no regular file"):
+        with pytest.raises(SpecError, match=", no regular file"):
             load_prompts(JudgePrompts(pairwise=str(path)))
+
+
+def test_a_file_of_the_kernel_is_not_waited_for() -> None:
+    """/proc/kmsg says that it is a regular file, and blocks until the kernel says something."""
+    path = Path("/proc/version")
+    if not path.exists():
+        pytest.skip("there is no /proc here")
+    assert bounded.odd_kind(path) == "a file of the kernel"
+    assert bounded.odd_kind(Path(__file__)) == ""
+    with pytest.raises(BeyondLimitError, match="it is a file of the kernel, no regular file"):
+        read_bounded(path)

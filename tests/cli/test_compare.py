@@ -194,3 +194,31 @@ def test_broken_rows_are_named_by_line(world: World, tmp_path: Path) -> None:
     assert "new/rows.jsonl:1: is no row" in refused(world, "old", "new")
     path.unlink()
     assert "new/rows.jsonl: cannot be read" in refused(world, "old", "new")
+
+
+def test_missing_rewards_count_as_the_results_say(world: World, tmp_path: Path) -> None:
+    """JudgeBench's own code reads NaN as B>A: with `--missing upstream` a pair labelled so needs no reward."""
+    pair = {"question": "q", "response_A": "a", "response_B": "b", "source": "mmlu-pro", "response_model": "m"}
+    lines = [json.dumps({**pair, "pair_id": str(i), "question": f"q {i}", "label": "B>A"}) for i in range(10)]
+    (tmp_path / "judgebench.jsonl").write_text("\n".join(lines) + "\n")
+    kind = find_benchmark("judgebench")
+    rows = kind.load("judgebench.jsonl", None)
+    right = [np.array((1.0, 0.0))] * 10
+    absent = [np.array((np.nan, 0.0)), *right[1:]]
+    for folder, rule, rewards in (
+        ("as-theirs", kind.as_upstream(), absent),
+        ("whole-theirs", kind.as_upstream(), right),
+        ("as-ours", kind, absent),
+        ("whole-ours", kind, right),
+    ):
+        write_evaluation(score_rows(rule, rows, rewards, seed=1, resamples=100, model=folder), Path(folder))
+
+    def difference(*folders: str) -> float:
+        found = json.loads(world("compare", *folders, "--json").out)
+        return found["benchmarks"]["judgebench"]["pairs"][0]["average"]["difference"]
+
+    assert difference("whole-theirs", "as-theirs") == 0.0  # the missing reward is read as the label
+    assert difference("whole-ours", "as-ours") == pytest.approx(-0.1)
+    refused = world("compare", "whole-theirs", "as-ours")
+    assert refused.code == 2
+    assert "missing rewards count as the benchmark's own code has it in whole-theirs alone" in refused.err

@@ -130,7 +130,7 @@ def test_what_is_no_file_is_refused_without_waiting(read, tmp_path):
     for name, message in {
         "absent.jsonl": "there is no such file",
         "folder.jsonl": "is a directory",
-        "pipe.jsonl": "is not a regular file",
+        "pipe.jsonl": "is a pipe, no regular file",
         "loop.jsonl": "cannot be read",
         "nul\0.jsonl": "cannot be read",
     }.items():

@@ -117,3 +117,14 @@ def test_a_missing_record_says_which_stage_to_run(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="No such file or directory") as caught:
         read_record(tmp_path / "gates.json", GatesRecord)
     assert caught.value.fix == "run the stage that writes it again"
+
+
+@pytest.mark.parametrize("content", ["{}", "{", '{"schema": 1, "name": 3}'])
+def test_a_damaged_manifest_is_not_to_be_deleted(tmp_path: Path, content: str) -> None:
+    """Without it a folder is no run of ours, and no command would touch it: deleting it is no fix."""
+    path = tmp_path / "manifest.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(RunDirectoryError) as caught:
+        read_record(path, Manifest)
+    assert "delete" not in caught.value.fix
+    assert caught.value.fix.startswith("restore it from a copy; without one move the run's folder away")

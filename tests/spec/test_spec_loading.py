@@ -254,3 +254,12 @@ def test_a_place_that_a_list_does_not_have(path: Path) -> None:
 def test_a_field_of_the_file_keeps_its_line_beside_a_setting(path: Path) -> None:
     error = refused(path, "training.seed=1", text="seed: 4\ntraining:\n  epochs: 3\n")
     assert error.where == f"{path}:3"
+
+
+def test_a_place_in_brackets_is_shown_with_dots(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("data: {train: [{path: a.jsonl}]}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match=r"'data\.train\[0\]\.path' is no field") as caught:
+        load_spec(path, ["data.train[0].path=b.jsonl"])
+    assert caught.value.fix == "write --set 'data.train.0.path=b.jsonl'"
+    assert load_spec(path, ["data.train.0.path=b.jsonl"]).data.train[0].path == "b.jsonl"

@@ -41,6 +41,7 @@ from rewardsmith.records.bounded import (
     BeyondLimitError,
     RepeatedNameError,
     inflated,
+    odd_kind,
     parse_json,
 )
 from rewardsmith.spec import SourceSpec
@@ -375,8 +376,8 @@ def check_file(path: Path) -> None:
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"cannot be read: {error}", where=where, fix="check the path and its permissions") from error
-    if not path.is_file():
-        raise DataError("is not a regular file", where=where, fix="write the rows to a file first")
+    if odd := odd_kind(path):
+        raise DataError(f"is {odd}, no regular file", where=where, fix="write the rows to a file first")
 
 
 def sha256_of(path: Path) -> str:

@@ -207,6 +207,11 @@ class Benchmark:
         """The benchmark with missing rewards as its own code counts them; itself where our rule is the same."""
         return replace(self, **self.missing_upstream)
 
+    def scored_by(self, protocol: str) -> Benchmark:
+        """The rule that a result was scored by: what its `protocol` says of missing rewards is kept."""
+        upstream = self.as_upstream()
+        return upstream if upstream.protocol != self.protocol and protocol.startswith(upstream.protocol) else self
+
 
 def mean_statistic(sums_BF: Floats) -> Floats:
     """Column 0 over column 1: the mean of results over rows, for units of (sum of results, number of rows)."""

@@ -107,6 +107,31 @@ def _check_depth(value: Any) -> None:
     raise BeyondLimitError(f"nested deeper than {JSON_DEPTH} levels")
 
 
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def odd_kind(path: Path) -> str:
+    """What a path is that is no file to read, "" where it is one: a pipe would block, a device never end.
+
+    Files of the kernel say that they are regular ones, and may block as well (/proc/kmsg).
+
+    Raises:
+        OSError: there is none, or it cannot be looked at.
+    """
+    found = path.stat()
+    named = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "")
+    if named or found.st_dev == Path("/").stat().st_dev:
+        return named
+    kernel = [place.stat().st_dev for place in (Path("/proc"), Path("/sys")) if place.is_mount()]
+    return "a file of the kernel" if found.st_dev in kernel else ""
+
+
 def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:
     """The bytes of a regular file.
 
@@ -114,8 +139,8 @@ def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:
         OSError: it cannot be read.
         BeyondLimitError: it is larger than `limit` bytes, or a pipe, a device or a folder.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block, a device never end
-        raise BeyondLimitError(f"it is {'a folder' if path.is_dir() else 'no regular file'}")
+    if odd := odd_kind(path):
+        raise BeyondLimitError(f"it is {odd}, no regular file")
     with path.open("rb") as handle:
         raw = handle.read(limit + 1)
     if len(raw) > limit:

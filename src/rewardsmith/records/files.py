@@ -13,12 +13,12 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records.bounded import RECORD_SIZE, BeyondLimitError, parse_json, read_bounded
+from rewardsmith.records.bounded import RECORD_SIZE, BeyondLimitError, odd_kind, parse_json, read_bounded
 
 
 class Record(BaseModel):
@@ -28,6 +28,9 @@ class Record(BaseModel):
     # No `use_attribute_docstrings`: to read the source of every record takes 0.14 s of a command's start, and only the
     # pages need it (tools/pages/records.py).
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="null")
+
+    # What to do where the file cannot be read; a class that says so itself says it of a damaged file as well.
+    when_lost: ClassVar[str] = "run the stage that writes it again"
 
 
 R = TypeVar("R", bound=Record)
@@ -213,9 +216,7 @@ def read_record(path: Path, kind: type[R]) -> R:
         return kind.model_validate_json(read_bounded(path))
     except (OSError, BeyondLimitError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise RunDirectoryError(
-            f"cannot be read: {reason}", where=str(path), fix="run the stage that writes it again"
-        ) from error
+        raise RunDirectoryError(f"cannot be read: {reason}", where=str(path), fix=kind.when_lost) from error
     except ValidationError as error:
         raise _not_a(kind, error, str(path)) from error
 
@@ -230,10 +231,9 @@ def read_jsonl(path: Path, *, growing: bool = False) -> Iterator[dict[str, Any]]
         RunDirectoryError: the file cannot be read, or a line is no object.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would block, a device never end
-            raise RunDirectoryError(
-                "cannot be read: it is no regular file", where=str(path), fix="run the stage that writes it again"
-            )
+        if path.exists() and (odd := odd_kind(path)):
+            problem = f"cannot be read: it is {odd}, no regular file"
+            raise RunDirectoryError(problem, where=str(path), fix="run the stage that writes it again")
         with path.open("rb") as handle:
             for number, line in enumerate(iter(lambda: handle.readline(RECORD_SIZE), b""), start=1):
                 try:
@@ -271,7 +271,7 @@ def read_row(kind: type[R], row: dict[str, Any], where: str) -> R:
 
 
 def _not_a(kind: type[Record], error: ValidationError, where: str) -> RunDirectoryError:
-    fix = "delete the file and run the stage again"
+    fix = kind.when_lost if "when_lost" in vars(kind) else "delete the file and run the stage again"
     if error.error_count() > _SPELT_OUT:
         return RunDirectoryError(
             f"is not a {kind.__name__}: {error.error_count():,} fields are wrong", where=where, fix=fix

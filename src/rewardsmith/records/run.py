@@ -13,7 +13,7 @@ What `push` uploaded, or would upload.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -73,6 +73,10 @@ class StageRecord(Record):
 class Manifest(Record):
     """`manifest.json`: what made this run."""
 
+    when_lost: ClassVar[str] = (
+        "restore it from a copy; without one move the run's folder away, and every stage is done again "
+        "(its model/ stays a checkpoint that every command takes)"
+    )
     schema_version: Literal[1] = Field(1, alias="schema")
     """Version of this format: it counts breaking changes."""
     name: str

@@ -14,6 +14,7 @@ words here.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -384,11 +385,21 @@ def _fix(reason: str) -> str:
     return "fix that line or the one above it: the indentation, a bracket, a quote or a colon"
 
 
+_PLACE = re.compile(r"\[\s*(\d+)\s*\]")  # as Python, jq and Hydra write a place in a list
+
+
 def _assign(content: dict[Any, Any], override: str) -> Keys:
     """Set `a.b.0.c=value` in place and return its keys; the value is YAML, so that numbers, lists and null work."""
     name, separator, value = override.partition("=")
     if not separator or not name.strip():
         raise SpecError(f"{override!r} is not an assignment", where="--set", fix="write it as section.field=value")
+    dotted = _PLACE.sub(r".\1", name.strip())
+    if dotted != name.strip():
+        raise SpecError(
+            f"{name.strip()!r} is no field: a place in a list is written with a dot",
+            where="--set",
+            fix=f"write --set '{dotted}={value}'",
+        )
     parts = name.strip().split(".")
     try:
         parsed = parse_yaml(value, _Loader)

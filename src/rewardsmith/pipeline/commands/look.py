@@ -360,7 +360,7 @@ def _age(path: Path, manifest: Manifest, now: float) -> float | None:
             raise RunDirectoryError(
                 f"is not a Manifest: field 'stages.{name}.finished': {error}",
                 where=str(path / MANIFEST),
-                fix="delete the file and run the stage again",
+                fix=Manifest.when_lost,
             ) from error
     return max(0.0, now - max(ends)) if ends else None
 

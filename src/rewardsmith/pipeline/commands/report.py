@@ -326,9 +326,15 @@ def _compare(key: str, folders: Sequence[ComparedFolder], seed: int, resamples: 
     kinds = {model.result.benchmark for model in models}
     if len(kinds) > 1:
         return f"{key}: scored by the rules of {' and '.join(sorted(kinds))}."
-    found = compare_benchmark(
-        find_benchmark(models[0].result.benchmark), models, seed=seed, resamples=resamples, shown=shown
-    )
+    kind = find_benchmark(kinds.pop())
+    rules = [kind.scored_by(model.result.protocol) for model in models]
+    upstream = [model.name for model, rule in zip(models, rules, strict=True) if rule.protocol != kind.protocol]
+    if 0 < len(upstream) < len(models):
+        return (
+            f"{key}: missing rewards count as the benchmark's own code has it in {', '.join(upstream)} alone "
+            "(--missing upstream); evaluate all models in one way."
+        )
+    found = compare_benchmark(rules[0], models, seed=seed, resamples=resamples, shown=shown)
     return found if found is not None else f"{key}: the models have no row in common."
 
 
