@@ -20,7 +20,7 @@ from cli_world import World
 
 from rewardsmith.data import files
 from rewardsmith.data.files import read_rows
-from rewardsmith.errors import DataError, RunDirectoryError, SpecError
+from rewardsmith.errors import DataError, RunDirectoryError, SpecError, UserError
 from rewardsmith.evaluation.runner import read_reward_lines
 from rewardsmith.records import bounded
 from rewardsmith.records.bounded import BeyondLimitError, inflated, parse_json, parse_yaml, read_bounded
@@ -277,6 +277,28 @@ def test_a_pipe_blocks_nobody_and_a_device_is_not_read(name: str, tmp_path: Path
             list(read_jsonl(path))
         with pytest.raises(SpecError, match=", no regular file"):
             load_prompts(JudgePrompts(pairwise=str(path)))
+
+
+def test_what_commands_name_is_opened_where_it_is_a_file_alone(tmp_path: Path) -> None:
+    """Token file, audit log, rows of an evaluation, weights: nothing writes into these pipes."""
+    from rewardsmith.doctor.checkpoints import checkpoint_findings
+    from rewardsmith.modeling.stored import not_finite
+    from rewardsmith.pipeline.commands.report import _shared_rows
+    from rewardsmith.routing.audit import _lines
+    from rewardsmith.serving.gate import read_tokens
+
+    for name in ("tokens", "audit.jsonl", "rows.jsonl", "model.safetensors"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="the token file cannot be read"):
+        read_tokens(tmp_path / "tokens", "REWARDSMITH_NO_TOKEN")
+    with pytest.raises(DataError, match="cannot be read: it is a pipe"):
+        list(_lines(tmp_path / "audit.jsonl"))
+    with pytest.raises(RunDirectoryError, match="cannot be read"):
+        _shared_rows(tmp_path)
+    with pytest.raises(BeyondLimitError, match="it is a pipe"):
+        not_finite(tmp_path / "model.safetensors")
+    (finding,) = checkpoint_findings(tmp_path)
+    assert (finding.rule, "it is a pipe" in finding.problem) == ("checkpoint-unreadable", True)
 
 
 def test_a_file_of_the_kernel_is_not_waited_for() -> None:

@@ -28,7 +28,7 @@ from rewardsmith.errors import first_line
 from rewardsmith.modeling.faults import config_faults, known_faults
 from rewardsmith.modeling.spellings import SPELLERS, gaps, respelled, tokenizer_for_both
 from rewardsmith.modeling.stored import BEFORE_IT_DIVERGED, none_in, not_finite
-from rewardsmith.records.bounded import parse_json, read_bounded
+from rewardsmith.records.bounded import parse_json, read_bounded, regular
 from rewardsmith.records.doctor import DoctorFinding
 
 _CONVERSATION = (
@@ -165,7 +165,7 @@ class _Files:
 
 def _header(path: Path) -> dict[str, tuple[int, ...] | None]:
     """Names and shapes in a safetensors file: eight bytes of length, then JSON."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         size = file.read(8)
         (length,) = struct.unpack("<Q", size) if len(size) == 8 else (0,)
         if not 0 < length < _LARGEST_HEADER:

@@ -51,7 +51,7 @@ import numpy as np
 import safetensors
 
 from rewardsmith.errors import ModelError
-from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.bounded import parse_json, regular
 from rewardsmith.rendering.template import Closing
 
 WEIGHTS = "model.safetensors"
@@ -166,7 +166,7 @@ def not_finite(path: Path) -> list[str]:
     Raises:
         OSError, ValueError: it cannot be read, or is no safetensors file.
     """
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
         if length > path.stat().st_size:
             raise ValueError("it is no safetensors file")

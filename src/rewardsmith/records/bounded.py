@@ -132,6 +132,18 @@ def odd_kind(path: Path) -> str:
     return "a file of the kernel" if found.st_dev in kernel else ""
 
 
+def regular(path: Path) -> Path:
+    """The path itself, where there is a regular file: `regular(path).open()` waits for nobody.
+
+    Raises:
+        OSError: there is none, or it cannot be looked at.
+        BeyondLimitError: a pipe, a device, a folder or a file of the kernel.
+    """
+    if odd := odd_kind(path):
+        raise BeyondLimitError(f"it is {odd}" if path.is_dir() else f"it is {odd}, no regular file")
+    return path
+
+
 def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:
     """The bytes of a regular file.
 
@@ -139,9 +151,7 @@ def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:
         OSError: it cannot be read.
         BeyondLimitError: it is larger than `limit` bytes, or a pipe, a device or a folder.
     """
-    if odd := odd_kind(path):
-        raise BeyondLimitError(f"it is {odd}, no regular file")
-    with path.open("rb") as handle:
+    with regular(path).open("rb") as handle:
         raw = handle.read(limit + 1)
     if len(raw) > limit:
         raise BeyondLimitError(f"larger than {limit // MIB} MiB")

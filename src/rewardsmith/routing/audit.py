@@ -23,7 +23,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from rewardsmith.errors import DataError
-from rewardsmith.records.bounded import parse_json
+from rewardsmith.records.bounded import BeyondLimitError, parse_json, regular
 from rewardsmith.records.files import to_json
 from rewardsmith.records.routing import AuditEntry, AuditHeader, LoggedAnswer, LoggedOpinion, LoggedRule
 from rewardsmith.routing.rules import Rule, Rules, settle
@@ -191,12 +191,12 @@ def _outcome(decision: Decision) -> tuple[object, ...]:
 
 def _lines(path: Path) -> Iterator[tuple[int, AuditHeader | AuditEntry]]:
     try:
-        with path.open(encoding="utf-8") as handle:
+        with regular(path).open(encoding="utf-8") as handle:
             for number, line in enumerate(handle, start=1):
                 if not line.endswith("\n"):
                     return
                 yield number, _parse(line, f"{path}:{number}")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, BeyondLimitError) as error:
         raise DataError(f"cannot be read: {error}", where=str(path), fix="name the audit log of `route run`") from error
 
 

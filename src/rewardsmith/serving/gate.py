@@ -44,6 +44,7 @@ from urllib.parse import urlsplit
 
 from rewardsmith.addresses import keep_hidden
 from rewardsmith.errors import UserError
+from rewardsmith.records.bounded import read_bounded
 from rewardsmith.serving.limits import Arriving, Gone, Limits, Receive, Refusal, check_values, discard, read_body
 from rewardsmith.serving.logs import log
 from rewardsmith.serving.metrics import Metrics
@@ -129,8 +130,9 @@ def read_tokens(file: Path | None, variable: str) -> tuple[str, ...]:
     """
     if file is not None:
         try:
-            found = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_bounded(file).decode("utf-8")
+            found = tuple(line.strip() for line in text.splitlines() if line.strip())
+        except (OSError, ValueError) as error:
             raise UserError(
                 "the token file cannot be read", where=str(file), fix="name a readable text file"
             ) from error

@@ -57,6 +57,7 @@ from rewardsmith.pipeline.context import EMBEDDED, Resources
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
 from rewardsmith.records.attack import AttackRecord
+from rewardsmith.records.bounded import BeyondLimitError, regular
 from rewardsmith.records.comparison import (
     AttackComparison,
     BenchmarkComparison,
@@ -394,11 +395,11 @@ def _shared_rows(folder: Path) -> tuple[RowResult, ...]:
     path = folder / ROWS_FILE
     rows = []
     try:
-        with path.open(encoding="utf-8") as handle:
+        with regular(path).open(encoding="utf-8") as handle:
             for number, line in enumerate(handle, start=1):
                 if line.strip():
                     rows.append(_row(line, f"{path}:{number}"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, BeyondLimitError) as error:
         raise RunDirectoryError(
             "cannot be read", where=str(path), fix="evaluate again: rows.jsonl stands beside results.json"
         ) from error
