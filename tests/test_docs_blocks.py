@@ -22,7 +22,7 @@ from rewardsmith.spec import SourceSpec, Spec, load_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-SPECS = sorted((ROOT / "examples").glob("*.yaml"))
+SPECS = sorted((ROOT / "examples").rglob("*.yaml"))
 COMMANDS = typer.main.get_command(app)
 
 
