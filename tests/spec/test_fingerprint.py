@@ -156,6 +156,8 @@ DECIDES_NOTHING = {
     "routing.combine": "all",
     "routing.target.kind": "cost",
     "routing.target.value": 0.5,
+    "routing.target.confidence": 0.8,
+    "routing.temperature": "by_subset",
     "routing.budget.share": 0.2,
     "routing.budget.calls_per_minute": 60,
     "routing.budget.cost": 5.0,

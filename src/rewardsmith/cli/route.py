@@ -51,7 +51,7 @@ Calibration = Annotated[
     typer.Option(metavar="FILE", help="routing.json of `route calibrate`, or its folder; else the run's, if there."),
 ]
 
-_TARGETS = ("gain", "accuracy", "share", "cost")
+_TARGETS = ("gain", "accuracy", "share", "cost", "wrong")
 
 
 @route.command()
@@ -68,7 +68,9 @@ def calibrate(
     pairs: Annotated[int, typer.Option(min=20, help="Most pairs that the judge is asked about, drawn by seed.")] = 1000,
     target: Annotated[
         str | None,
-        typer.Option(metavar="KIND=VALUE", help="gain=0.95, accuracy=0.85, share=0.3 or cost=2.5 (1,000 comparisons)."),
+        typer.Option(
+            metavar="KIND=VALUE", help="gain=0.95, accuracy=0.85, share=0.3, cost=2.5 (1,000 comparisons) or wrong=0.1."
+        ),
     ] = None,
     verdicts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="verdicts.jsonl of an earlier calibration; nobody is asked.")
@@ -226,8 +228,11 @@ def _target(text: str | None) -> Target | None:
         value = float(number)
     except ValueError:
         value = -1.0
-    if kind not in _TARGETS or not 0 <= value < float("inf") or (kind != "cost" and value > 1):
+    fits = 0 < value < 0.5 if kind == "wrong" else 0 <= value < float("inf") and (kind == "cost" or value <= 1)
+    if kind not in _TARGETS or not fits:
         raise UserError(
-            f"{text!r} is no target", where="--target", fix="write gain=0.95, accuracy=0.85, share=0.3 or cost=2.5"
+            f"{text!r} is no target",
+            where="--target",
+            fix="write gain=0.95, accuracy=0.85, share=0.3, cost=2.5, or wrong=0.1 (above 0, below 0.5)",
         )
     return Target(kind, value)  # type: ignore[arg-type]

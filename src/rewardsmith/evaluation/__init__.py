@@ -13,6 +13,7 @@ analysis.py      all that stands beside the scores, in one record; what picking 
 calibration.py   a temperature and a calibration error
 diagnosis.py     what kind of model the rewards of one benchmark show
 causes.py        the same of a whole run, with what the data check foretold → diagnosis.json
+temperatures.py  a temperature for each subset that carries one
 comparison.py    models compared on shared rows, and what may be said of it
 learning_curve.py    the slope of a score per doubling of the data, and what it says
 judged.py        a judge on a benchmark, and what is found out about the judge itself

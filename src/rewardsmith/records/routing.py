@@ -156,12 +156,66 @@ class RoutePoint(Record):
 class RouteTarget(Record):
     """What was asked for, and whether the pairs allow it."""
 
-    kind: Literal["accuracy", "share", "cost", "gain"]
+    kind: Literal["accuracy", "share", "cost", "gain", "wrong"]
     """What the value is of."""
     value: float
-    """Accuracy, share or part of the gain, 0 to 1; or money for 1,000 comparisons."""
+    """Accuracy, share, part of the gain or share of wrong confident verdicts, 0 to 1; or money for 1,000
+    comparisons."""
     reached: bool
     """Whether some limit reaches it."""
+    confidence: float | None = None
+    """That the share of wrong confident verdicts holds; null for other kinds."""
+
+
+class AbstentionStep(Record):
+    """One tested limit: what the reward model decides alone on the pairs of the test."""
+
+    limit: float
+    """Comparisons below it are escalated."""
+    decided: int
+    """Tested pairs at or above it."""
+    wrong: int
+    """Of these, decided wrongly or not at all (equal rewards)."""
+    p_value: float
+    """Of a larger share of wrong verdicts than is allowed: the binomial tail."""
+
+
+class AbstentionRecord(Record):
+    """How a limit on wrong confident verdicts was certified: Learn then Test (arXiv:2110.01052), fixed sequence."""
+
+    tested: int
+    """Prompts of the test, one pair each."""
+    fitted: int
+    """Prompts that the ladder of limits, and whatever else was fitted, was fitted on."""
+    needed: int
+    """Decided pairs without a mistake that the smallest certificate takes."""
+    steps: tuple[AbstentionStep, ...]
+    """In the order in which they were tested; the sequence ends with the first that does not pass."""
+    statement: str
+    """What is certified and what is not, in words."""
+
+
+class SubsetTemperature(Record):
+    """A subset's own temperature, and whether it predicts better than the pooled one."""
+
+    subset: str
+    """Its name."""
+    pairs: int
+    """With a margin."""
+    prompts: int
+    """Distinct ones."""
+    temperature: float | None
+    """Fitted on its pairs; null where their likelihood has no maximum."""
+    gain: float | None = None
+    """Log loss a pair that it saves on held-out folds, in nats; null with too few prompts."""
+    gain_low: float | None = None
+    """Lower end of the 95 % interval."""
+    gain_high: float | None = None
+    """Upper end."""
+    p_value: float | None = None
+    """Of no difference, Holm-corrected over the subsets."""
+    used: bool = False
+    """Whether it replaces the pooled temperature."""
 
 
 class RouteJudge(Record):
@@ -235,6 +289,10 @@ class RoutingRecord(Record):
     """Where the temperature comes from; empty without one."""
     doubt: str = ""
     """What states the model's own doubt; empty where nothing does."""
+    subset_temperatures: tuple[SubsetTemperature, ...] = ()
+    """By subset, where `routing.temperature` is `by_subset`."""
+    abstention: AbstentionRecord | None = None
+    """The certificate of a target of kind `wrong`; null for other targets."""
     judge: RouteJudge
     """The judge on these pairs."""
     target: RouteTarget

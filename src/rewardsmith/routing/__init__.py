@@ -4,6 +4,7 @@
                    how sure a single model is: a Laplace approximation over its head
     router.py      the router: asks the judge within limits and behind a breaker, and never hangs; the best of N
     audit.py       the log of every decision, and its replay
+    abstention.py  a limit with a bound on the share of wrong confident verdicts
     curve.py       held-out pairs: cost against accuracy, beside random routing and the oracle; the limit for a target
 
 Receives rewards and a judge (`protocols.Judge`); knows no endpoint, no checkpoint and no HTTP.

@@ -258,10 +258,11 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the limit is chosen for; see the module."""
+    """What the limit is chosen for; see the module. `wrong` with its confidence is fitted by `abstention`."""
 
-    kind: Literal["accuracy", "share", "cost", "gain"]
+    kind: Literal["accuracy", "share", "cost", "gain", "wrong"]
     value: float
+    confidence: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,13 +206,24 @@ RouteRule = Annotated[MarginRule | ProbabilityRule | IntervalRule | SubsetRule, 
 class RouteTarget(Section):
     """What the limit is fitted for."""
 
-    kind: Literal["gain", "accuracy", "share", "cost"] = "gain"
-    """The fewest escalations that reach a part of the gain or an accuracy; the most within a share or a cost."""
+    kind: Literal["gain", "accuracy", "share", "cost", "wrong"] = "gain"
+    """The fewest escalations that reach a part of the gain or an accuracy; the most within a share or a cost.
+    `wrong`: the fewest with which at most a share of the verdicts that the reward model gives alone is surely
+    wrong."""
     value: float = Field(0.95, ge=0.0)
-    """Part of the judge's gain, accuracy, share of the comparisons, or money for 1,000 comparisons."""
+    """Part of the judge's gain, accuracy, share of the comparisons or of wrong verdicts, or money for 1,000
+    comparisons."""
+    confidence: float = Field(0.9, ge=0.5, lt=1.0)
+    """Of `wrong`: that the share holds, over the draw of the calibration pairs."""
 
     @model_validator(mode="after")
     def _within_reach(self) -> RouteTarget:
+        if self.kind == "wrong" and not 0 < self.value < 0.5:
+            raise Refusal(
+                f"{self.value:g} is no share of wrong verdicts to aim at: guessing reaches 0.5",
+                "write a number above 0 and below 0.5, as 0.1",
+                field=("value",),
+            )
         if self.kind != "cost" and self.value > 1:
             raise Refusal(f"{self.value:g} is more than all", "write a number from 0 to 1", field=("value",))
         return self
@@ -246,6 +257,8 @@ class RoutingSpec(Section):
     combine: Literal["any", "all"] = "any"
     """Escalate where any rule says so, or where all do."""
     target: RouteTarget = Field(default_factory=RouteTarget)
+    temperature: Literal["pooled", "by_subset"] = "pooled"
+    """One temperature for all rows, or a subset's own where it surely predicts held-out labels better."""
     budget: RouteBudget = Field(default_factory=RouteBudget)
     concurrency: int = Field(8, ge=1)
     """Most comparisons that are with the judge at a time."""

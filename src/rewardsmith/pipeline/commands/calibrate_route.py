@@ -32,6 +32,7 @@ from rewardsmith.evaluation import BenchmarkRows, find_benchmark
 from rewardsmith.evaluation.calibration import calibrate, folds_of
 from rewardsmith.evaluation.contract import EvalRow
 from rewardsmith.evaluation.distribution import prompts_of
+from rewardsmith.evaluation.temperatures import by_subset, in_use
 from rewardsmith.judging import load_prompts
 from rewardsmith.pipeline.commands.judge import build_judge
 from rewardsmith.pipeline.commands.route import (
@@ -52,6 +53,7 @@ from rewardsmith.protocols import Judge
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.files import guard_files, guard_folder, read_record, write_json, write_jsonl
 from rewardsmith.records.routing import (
+    AbstentionRecord,
     LoggedRule,
     RouteAnswer,
     RoutedScore,
@@ -59,10 +61,13 @@ from rewardsmith.records.routing import (
     RoutePoint,
     RouteTarget,
     RoutingRecord,
+    SubsetTemperature,
 )
 from rewardsmith.routing import SHARES, Rules, Target, Trial, curve, fit_limit, make_trial
+from rewardsmith.routing.abstention import abstain, fewest, fitting_part, in_words
 from rewardsmith.routing.audit import header_of
 from rewardsmith.routing.curve import (
+    Fitted,
     accuracy,
     cross_fit,
     gain_of_everything,
@@ -196,12 +201,18 @@ class CalibrateOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """The pairs with what the model and the judge say of them, "the chosen response is first" throughout."""
+    """The pairs with what the model and the judge say of them, "the chosen response is first" throughout.
+
+    `fit` is true for the pairs that temperatures, posterior and ladder are fitted on: all of them, or one third where a
+    certificate needs the others.
+    """
 
     rows: BenchmarkRows
     margins: NDArray[np.float64]
     opinions: list[Opinion]
     verdicts: list[JudgeAnswer]
+    fit: NDArray[np.bool_]
+    subsets: tuple[SubsetTemperature, ...]
 
 
 def calibrate_job(
@@ -228,14 +239,18 @@ def calibrate_job(
     model = open_route_model(spec, options.models, options.load, options.combination, events.note)
     if not model.conversational:
         rows = as_text(rows)
-    margins, opinions = _opinions(spec, model, rows, options.out, events)
+    target = options.target or Target(spec.routing.target.kind, spec.routing.target.value)
+    target = replace(target, confidence=spec.routing.target.confidence)
+    units = prompts_of(rows.rows)
+    fit = fitting_part(units, spec.seed) if target.kind == "wrong" else np.ones(len(units), dtype=np.bool_)
+    margins, opinions, subsets = _opinions(spec, model, rows, fit, options.out, events)
     verdicts = (
         read_verdicts(options.verdicts, rows.rows)
         if options.verdicts
         else _ask(judge or build_judge(spec.judge, options.out / JUDGE_FOLDER, seed=spec.seed), spec, rows, events)
     )
     write_jsonl(options.out / VERDICTS_FILE, [_line(*one) for one in zip(rows.rows, verdicts, strict=True)])
-    record = _record(spec, options, model, rules, _Evidence(rows, margins, opinions, verdicts))
+    record = _record(spec, options, target, model, rules, _Evidence(rows, margins, opinions, verdicts, fit, subsets))
     write_json(options.out / RECORD_FILE, record)
     return record
 
@@ -281,19 +296,34 @@ def _line(row: EvalRow, verdict: JudgeAnswer) -> RouteAnswer:
 
 
 def _opinions(
-    spec: Spec, model: RouteModel, rows: BenchmarkRows, out: Path, events: Events
-) -> tuple[NDArray[np.float64], list[Opinion]]:
-    """Margins and opinions of all pairs; fits what the model lacks: a temperature, a posterior of its head."""
+    spec: Spec, model: RouteModel, rows: BenchmarkRows, fit: NDArray[np.bool_], out: Path, events: Events
+) -> tuple[NDArray[np.float64], list[Opinion], tuple[SubsetTemperature, ...]]:
+    """Margins and opinions of all pairs; fits what the model lacks on those of `fit`: temperatures, a posterior."""
     pairs = [(row.prompt + row.chosen[0], row.prompt + row.rejected[0]) for row in rows.rows]
+    given = model.temperature is not None
     if model.doubt == "laplace":
-        _fit_doubt(spec, model, rows, out)
+        _fit_doubt(spec, model, rows, fit, out)
     standings = []
     for start in range(0, len(pairs), CHUNK // 2):
         standings += model.standings(pairs[start : start + CHUNK // 2])
         events.progress("scoring pairs", len(standings), len(pairs))
     margins = np.array([one.rewards[0] - one.rewards[1] for one in standings])
-    _fit_temperature(spec, model, rows, margins)
-    return margins, [one.opinion(0, 1, model.temperature) for one in standings]
+    _fit_temperature(spec, model, rows, np.where(fit, margins, np.nan))
+    subsets: tuple[SubsetTemperature, ...] = ()
+    if spec.routing.temperature == "by_subset" and model.temperature is not None:
+        subsets = by_subset(
+            np.where(fit, margins, np.nan),
+            [row.subset for row in rows.rows],
+            prompts_of(rows.rows),
+            folds_of(rows.rows, spec.seed),
+            pooled=model.temperature,
+            given=given,
+        )
+        model.temperatures = in_use(subsets)
+    opinions = [
+        one.opinion(0, 1, model.temperature_of(row.subset)) for one, row in zip(standings, rows.rows, strict=True)
+    ]
+    return margins, opinions, subsets
 
 
 def _fit_temperature(spec: Spec, model: RouteModel, rows: BenchmarkRows, margins: NDArray[np.float64]) -> None:
@@ -305,11 +335,11 @@ def _fit_temperature(spec: Spec, model: RouteModel, rows: BenchmarkRows, margins
         model.calibration = "these pairs"
 
 
-def _fit_doubt(spec: Spec, model: RouteModel, rows: BenchmarkRows, out: Path) -> None:
-    """The Laplace approximation on these pairs."""
+def _fit_doubt(spec: Spec, model: RouteModel, rows: BenchmarkRows, fit: NDArray[np.bool_], out: Path) -> None:
+    """The Laplace approximation on the pairs of `fit`."""
     every = [row.prompt + side for row in rows.rows for side in (row.chosen[0], row.rejected[0])]
     features, rewards = model.features(every)
-    margins = rewards[0::2] - rewards[1::2]
+    margins = np.where(fit, rewards[0::2] - rewards[1::2], np.nan)
     there = np.isfinite(margins)
     _fit_temperature(spec, model, rows, margins)
     difference = (features[0::2] - features[1::2])[there]
@@ -359,20 +389,19 @@ def _turned(verdict: JudgeAnswer) -> JudgeAnswer:
 
 
 def _record(
-    spec: Spec, options: CalibrateOptions, model: RouteModel, rules: Rules, evidence: _Evidence
+    spec: Spec, options: CalibrateOptions, target: Target, model: RouteModel, rules: Rules, evidence: _Evidence
 ) -> RoutingRecord:
     """Everything that is known, as a record."""
     rows, seed, resamples = evidence.rows, spec.seed, spec.evaluation.bootstrap
     units = prompts_of(rows.rows)
     trial = make_trial(rules, evidence.opinions, [row.subset for row in rows.rows], evidence.verdicts, units)
-    target = options.target or Target(spec.routing.target.kind, spec.routing.target.value)
-    fitted = fit_limit(trial, target)
+    fitted, abstention = _fitted(trial, target, evidence.fit, seed)
     points = curve(trial, SHARES, seed=seed, resamples=resamples)
     advantage = mean_advantage(trial, seed=seed, resamples=resamples)
     gain = gain_of_everything(trial, seed=seed, resamples=resamples)
     worth = weigh(points, advantage, gain)
     points, holds = _with_prediction(points, trial, model, evidence.margins, seed)
-    checked = cross_fit(trial, target, seed=seed, resamples=resamples)
+    checked = None if abstention else cross_fit(trial, target, seed=seed, resamples=resamples)
 
     def score(result_P: NDArray[np.float64]) -> RoutedScore:
         return accuracy(result_P, trial.units, seed, resamples)
@@ -393,8 +422,15 @@ def _record(
         temperature=model.temperature,
         calibration=model.calibration,
         doubt=model.doubt,
+        subset_temperatures=evidence.subsets,
+        abstention=abstention,
         judge=judge,
-        target=RouteTarget(kind=target.kind, value=target.value, reached=fitted.reached),
+        target=RouteTarget(
+            kind=target.kind,
+            value=target.value,
+            reached=fitted.reached,
+            confidence=target.confidence if abstention else None,
+        ),
         chosen=point(trial, fitted.limit, seed=seed, resamples=resamples),
         checked=checked.accuracy if checked else None,
         checked_share=checked.share if checked else None,
@@ -410,6 +446,22 @@ def _record(
         judge_statement=pays.statement,
         method=METHOD.format(units=len(np.unique(units))),
     )
+
+
+def _fitted(trial: Trial, target: Target, fit: NDArray[np.bool_], seed: int) -> tuple[Fitted, AbstentionRecord | None]:
+    """The limit for the target; for a share of wrong confident verdicts with its certificate."""
+    if target.kind != "wrong":
+        return fit_limit(trial, target), None
+    wrong, confidence = target.value, target.confidence
+    found = abstain(trial.sureness, trial.model, trial.units, fit, wrong=wrong, confidence=confidence, seed=seed)
+    record = AbstentionRecord(
+        tested=found.tested,
+        fitted=found.fitted,
+        needed=fewest(wrong, confidence),
+        steps=found.steps,
+        statement=in_words(found, wrong, confidence),
+    )
+    return Fitted(found.limit, found.reached), record
 
 
 def _logged(rules: Rules) -> tuple[LoggedRule, ...]:

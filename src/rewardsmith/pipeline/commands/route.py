@@ -187,9 +187,9 @@ class Standing:
 class RouteModel:
     """The reward model, or an ensemble, and what states its doubt.
 
-    `calibration` says where the temperature comes from, `doubt` is "ensemble", "laplace" or "". The posterior of
-    `laplace` is set once it is fitted or read. `rewards` counts what it gave, `missing` what it could not, by reason.
-    """
+    `temperatures` are of subsets that have their own. `calibration` says where the temperature comes from, `doubt` is
+    "ensemble", "laplace" or "". The posterior of `laplace` is set once it is fitted or read. `rewards` counts what it
+    gave, `missing` what it could not, by reason."""
 
     name: str
     identity: str
@@ -199,9 +199,14 @@ class RouteModel:
     calibration: str
     conversational: bool
     doubt: str = ""
+    temperatures: Mapping[str, float] = field(default_factory=dict)
     posterior: Posterior | None = None
     rewards: int = 0
     missing: Counter[str] = field(default_factory=Counter)
+
+    def temperature_of(self, subset: str) -> float | None:
+        """The temperature of a row: its subset's own, else that of all rows."""
+        return self.temperatures.get(subset, self.temperature)
 
     def standings(self, rows: Sequence[Sequence[Conversation]], progress: Progress | None = None) -> list[Standing]:
         """What the model says of each row's responses; rewards are NaN where a text cannot be scored."""
@@ -348,6 +353,7 @@ def serving_router(
     record = read_calibration(place) if place else None
     rules = fitted_rules(spec.routing, record)
     temperature = record.temperature if record else None
+    _refuse_subset_temperatures(rules, record)
     _check(rules, models, ensemble, temperature)
     if record is not None and record.identity not in {info.identity for info in models.values()}:
         note(f"warning: the calibration is of another model ({record.model})")
@@ -362,6 +368,17 @@ def serving_router(
     log = AuditLog(options.audit, header) if options.audit else None
     settings = settings_of(spec, share=spec.routing.budget.share)
     return HybridRouter(rules, judge, settings, log=log, temperature=temperature)
+
+
+def _refuse_subset_temperatures(rules: Rules, record: RoutingRecord | None) -> None:
+    """A limit on probabilities of subsets' own temperatures says nothing of those of one temperature."""
+    own = [one.subset for one in record.subset_temperatures if one.used] if record else []
+    if own and any(rule.kind == "probability" for rule in rules.rules):
+        raise SpecError(
+            f"the calibration gives {', '.join(own[:5])} a temperature of their own, and a request names no subset",
+            where="routing.temperature",
+            fix="write temperature: pooled and run `rewardsmith route calibrate` again",
+        )
 
 
 def _check(rules: Rules, models: Mapping[str, ModelInfo], ensemble: bool, temperature: float | None) -> None:

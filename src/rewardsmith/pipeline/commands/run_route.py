@@ -38,6 +38,7 @@ from rewardsmith.data.files import read_rows, sha256_of
 from rewardsmith.data.forms import Strings
 from rewardsmith.data.responses import Responses, read_responses
 from rewardsmith.errors import DataError, RunDirectoryError, SpecError
+from rewardsmith.evaluation.temperatures import in_use
 from rewardsmith.judging import load_prompts
 from rewardsmith.pipeline.commands.judge import build_judge
 from rewardsmith.pipeline.commands.route import (
@@ -325,8 +326,8 @@ class _Job:
         there = iter(self.model.standings([row.conversations for row in rows if row.responses]))
         return [next(there) if row.responses else None for row in rows]
 
-    def _opinion(self, standing: Standing, first: int, second: int) -> Opinion:
-        return standing.opinion(first, second, self.model.temperature)
+    def _opinion(self, row: RouteInput, standing: Standing, first: int, second: int) -> Opinion:
+        return standing.opinion(first, second, self.model.temperature_of(row.subset))
 
     def _denied(self, standings: Sequence[Standing | None]) -> set[int]:
         """Places of the rows that the share leaves to the model: of the ambiguous ones the most certain."""
@@ -354,7 +355,7 @@ class _Job:
         """How sure the model is of each ambiguous comparison with its favourite."""
         rewards = standing.rewards
         favourite = int(np.argmax(np.where(np.isnan(rewards), -np.inf, rewards)))
-        found = [self._opinion(standing, favourite, place) for place in range(len(rewards)) if place != favourite]
+        found = [self._opinion(row, standing, favourite, place) for place in range(len(rewards)) if place != favourite]
         return [self.rules.rank(one) for one in found if self.rules.look_at(one, row.subset).escalated]
 
     async def _decide(self, standings: Sequence[Standing | None], denied: set[int], journal: _Journal) -> None:
@@ -390,7 +391,7 @@ class _Job:
         """All decisions about one row."""
 
         async def compare(first: int, second: int) -> Decision:
-            pair, says = row.comparison(first, second), self._opinion(standing, first, second)
+            pair, says = row.comparison(first, second), self._opinion(row, standing, first, second)
             return await router.decide(
                 pair, says, refusal=refusal, patient=True, row=row.number, places=(first, second)
             )
@@ -399,7 +400,7 @@ class _Job:
             return Ruling(None, (await compare(0, 1),))
 
         def clear(first: int, second: int) -> bool:
-            return not self.rules.look_at(self._opinion(standing, first, second), row.subset).escalated
+            return not self.rules.look_at(self._opinion(row, standing, first, second), row.subset).escalated
 
         rewards = [float(one) if np.isfinite(one) else None for one in standing.rewards]
         return await best_of(rewards, compare, clear)
@@ -418,7 +419,7 @@ class _Job:
         parts = [
             sha256_of(options.input),
             self.model.identity,
-            repr(self.model.temperature),
+            repr((self.model.temperature, dict(self.model.temperatures))),
             repr(self.rules),
             options.strings,
             repr(options.combination),
@@ -497,6 +498,7 @@ def _open_model(spec: Spec, options: RouteOptions, record: RoutingRecord | None,
         events.note(f"warning: the calibration is of another model ({record.model})")
     elif record is not None and record.temperature is not None:
         model.temperature, model.calibration = record.temperature, record.calibration
+        model.temperatures = in_use(record.subset_temperatures)
     if model.doubt == "laplace":
         if options.calibration is None:
             raise DataError(

@@ -208,8 +208,8 @@ def routing_block(record: RoutingRecord | None) -> Block | None:
             ),
         ),
         facts=tuple(_router_facts(record)),
-        grids=(_grid(record),),
-        lines=(*_judge_worth(record), *_lacking(record)),
+        grids=(*_abstention_grid(record), *_temperature_grid(record), _grid(record)),
+        lines=(*_certified(record), *_judge_worth(record), *_lacking(record)),
         source="routing/routing.json",
     )
 
@@ -225,7 +225,7 @@ def _router_facts(record: RoutingRecord) -> list[tuple[str, str]]:
         ("Rule", visible(rules)),
         (
             "Target",
-            f"{record.target.kind} {record.target.value:g}, {'reached' if record.target.reached else 'not reached'}",
+            _target(record),
         ),
         (
             "Chosen",
@@ -254,6 +254,72 @@ def _judge_worth(record: RoutingRecord) -> Iterator[Sign | str]:
     said = visible(record.judge_statement, 600)
     if said:
         yield Sign("warn", said) if record.judge_pays is False else said
+
+
+def _target(record: RoutingRecord) -> str:
+    target = record.target
+    sure = "" if target.confidence is None else f" with confidence {target.confidence:g}"
+    return f"{target.kind} {target.value:g}{sure}, {'reached' if target.reached else 'not reached'}"
+
+
+def _certified(record: RoutingRecord) -> Iterator[Sign]:
+    if record.abstention is not None:
+        yield Sign("good" if record.target.reached else "warn", visible(record.abstention.statement, 900))
+
+
+def _abstention_grid(record: RoutingRecord) -> Iterator[Grid]:
+    """The tested limits, in their order."""
+    found = record.abstention
+    if found is None:
+        return
+    columns = (Column("Limit"), Column("Decided by the model"), Column("Of them wrong"), Column("p"))
+    rows = tuple(
+        (significant(one.limit), count(one.decided), count(one.wrong), significant(one.p_value)) for one in found.steps
+    )
+    yield Grid(
+        f"Limits on wrong confident verdicts, tested on {plural(found.tested, 'prompt')} that nothing was fitted on",
+        columns,
+        rows,
+        note="Learn then Test (arXiv:2110.01052): tested in this order while p is at most 1 - confidence; the last "
+        f"limit that passes is taken. Temperatures and limits were fitted on {plural(found.fitted, 'other prompt')}.",
+    )
+
+
+def _temperature_grid(record: RoutingRecord) -> Iterator[Grid]:
+    """Subsets' own temperatures beside the pooled one."""
+    if not record.subset_temperatures:
+        return
+    columns = (
+        Column("Subset"),
+        Column("Pairs"),
+        Column("Prompts"),
+        Column("Its temperature"),
+        Column("Log loss saved a pair"),
+        Column("95 % interval"),
+        Column("p, corrected"),
+        Column("In use"),
+    )
+    rows = tuple(
+        (
+            visible(one.subset),
+            count(one.pairs),
+            count(one.prompts),
+            significant(one.temperature),
+            signed(one.gain, 3),
+            Span(signed(one.gain_low, 3), signed(one.gain_high, 3)),
+            significant(one.p_value),
+            "its own" if one.used else "pooled",
+        )
+        for one in record.subset_temperatures
+    )
+    yield Grid(
+        "Temperature by subset",
+        columns,
+        rows,
+        note="A subset keeps a temperature of its own where it has at least 100 prompts and predicts labels of "
+        "held-out folds surely better (p below 0.05, corrected for the number of subsets); else the pooled one stands, "
+        f"{significant(record.temperature)}.",
+    )
 
 
 def _lacking(record: RoutingRecord) -> Iterator[Sign]:
