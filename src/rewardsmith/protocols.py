@@ -33,6 +33,29 @@ class Explaining(Protocol):
 
 
 @runtime_checkable
+class SuggestsWords(Protocol):
+    """A scorer that can say by the gradient of its reward which words would lift it."""
+
+    def suggest(self, conversations: Sequence[Conversation], others: Sequence[Conversation], count: int) -> list[str]:
+        """Up to `count` words, the most promising first.
+
+        Each conversation and its other differ in one word of the last message: that is the place for which words are
+        suggested, one list for all of them. To first order; empty where the model has no gradient to give.
+        """
+        ...
+
+
+@runtime_checkable
+class Fluency(Protocol):
+    """A language model that says how likely texts are."""
+
+    def nats(self, conversations: Sequence[Conversation]) -> NDArray[np.float64]:
+        """Mean negative log likelihood a token of each last message given what stands before it, shape
+        (len(conversations),); NaN where there is none."""
+        ...
+
+
+@runtime_checkable
 class Judge(Protocol):
     """Says which of two responses is the better one, by asking a language model. Slow, and each call is paid for."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -354,6 +356,33 @@ def test_the_journal_of_another_attack_and_a_damaged_one_are_refused(tmp_path: P
         journal.write_text("\n".join([lines[0], bad, *lines[2:]]) + "\n")
         with pytest.raises(RunDirectoryError, match=r"journal\.jsonl:2"):
             attack(rows(2), Planted(is_good), Settings(), model="m", journal=journal, fingerprint="a")
+
+
+HOLDER = """
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1] + "/.attack.lock"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_on_one_journal_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    attack(rows(2), Planted(is_good), Settings(resamples=200), model="m", journal=journal, fingerprint="a")
+    before = journal.read_bytes()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    for overwrite in (False, True):
+        with pytest.raises(RunDirectoryError, match=r"another process is attacking .*\.attack\.lock") as caught:
+            attack(rows(2), Planted(is_good), Settings(), model="m", journal=journal, overwrite=overwrite)
+        assert "journal.jsonl" in str(caught.value)
+    assert journal.read_bytes() == before
+    holder.communicate()
+    attack(rows(2), Planted(is_good), Settings(resamples=200), model="m", journal=journal, fingerprint="a")
 
 
 def test_rows_without_two_answers_are_refused() -> None:

@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from routing_world import ScriptedJudge
 
+from rewardsmith.pipeline.commands import route as shared
 from rewardsmith.pipeline.commands.calibrate_route import CalibrateOptions, calibrate_job
 from rewardsmith.pipeline.commands.run_route import RouteOptions, run_routes
 from rewardsmith.pipeline.events import Silent
+from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.protocols import Progress
 from rewardsmith.records.routing import RouteRow, RouteRunRecord, RoutingRecord
+from rewardsmith.scoring.ensemble import Member, Scale
+from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.spec import Spec
 from rewardsmith.types import Comparison, Conversation
 
@@ -30,6 +35,18 @@ class PlantedScorer:
     def score(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> np.ndarray:
         del progress
         return np.array([planted(one, "reward") for one in conversations])
+
+
+def plant_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model is `PlantedScorer`, with a temperature of 1 unless it is called uncalibrated."""
+
+    def opened(name: str, source: str, options: LoadOptions) -> tuple[Member, ModelInfo]:
+        del options
+        temperature = None if "uncalibrated" in source else 1.0
+        info = ModelInfo(identity=source, temperature=temperature)
+        return Member(name, PlantedScorer(), Scale(0.0, 1.0, temperature)), info
+
+    monkeypatch.setattr(shared, "open_member", opened)
 
 
 def by_quality(comparison: Comparison) -> float:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import report_records
 from cli_world import World
@@ -14,11 +15,14 @@ from huggingface_hub import ModelCard
 from report_records import checkpoint
 
 from conftest import make_pairs
+from rewardsmith.attacking import Settings, attack
 from rewardsmith.errors import RunDirectoryError
+from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.files import write_json
 from rewardsmith.records.probes import ProbeResult, ProbesRecord
 from rewardsmith.report.card import BASE_PLACE, PLACE, hub_id, model_card, read_card_source, write_card
+from rewardsmith.types import Message
 
 
 def probe(verdict: str, **changes: Any) -> ProbeResult:
@@ -107,6 +111,37 @@ def test_limits_come_from_gates_probes_and_analyses(run: Path) -> None:
     assert "Filler: the reward should not rise, and 75.0 % go the wrong way (66.0 to 83.0), by 0.42" in limits
     assert "Too few responses to say: Negated" in limits
     assert "longer answers get higher rewards" in limits
+
+
+def test_the_price_of_a_hack_stands_among_the_limits(run: Path) -> None:
+    assert "Price of a hack" not in card_of(run)
+
+    class Lover:
+        def score(self, conversations: Any, progress: Any = None) -> Any:
+            del progress
+            return np.array([("good" in one[-1].content) + 2.0 * ("**" in one[-1].content) for one in conversations])
+
+    rows = tuple(
+        EvalRow(
+            str(n), "", (Message("user", f"Is it {n}?"),), (answer(f"A good one, {n}."),), (answer(f"A bad one, {n}."),)
+        )
+        for n in range(12)
+    )
+    found = attack(
+        BenchmarkRows(rows, DatasetInfo(source="planted"), "Planted"),
+        Lover(),
+        Settings(edits=1, resamples=200),
+        model="m",
+    )
+    write_json(run / "attack.json", found)
+    limits = card_of(run).split("## Limits")[1].split("## Training")[0]
+    assert "**Price of a hack: 1 edit**" in limits
+    # Wilson's lower end of 12 of 12 is 12 / (12 + 1.96²) = 0.7575
+    assert re.search(r"up to 1 edit without meaning flip 100\.0 % \(75\.[78] to 100\.0\) of 12 pairs", limits), limits
+
+
+def answer(text: str) -> tuple[Message, ...]:
+    return (Message("assistant", text),)
 
 
 def test_a_card_of_a_checkpoint_alone_says_what_is_not_known(tmp_path: Path) -> None:

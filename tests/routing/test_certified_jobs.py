@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from routing_files import calibrate, pair_rows, routed, spec
+from routing_files import calibrate, pair_rows, plant_model, routed, spec
 
 from rewardsmith.errors import DataError, SpecError
 from rewardsmith.pipeline.commands.route import ServedRouting, serving_router
@@ -19,6 +19,12 @@ from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.spec import load_spec
 
 WRONG = {"target": {"kind": "wrong", "value": 0.1, "confidence": 0.9}}
+
+
+@pytest.fixture
+def scripted_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model answers what is planted in the texts."""
+    plant_model(monkeypatch)
 
 
 def wrong_alone(rows: list[dict[str, Any]], limit: float) -> tuple[int, int]:

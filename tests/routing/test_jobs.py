@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from checkpoint_maker import make_checkpoint
-from routing_files import MARGIN, ROWS, by_quality, calibrate, pair_rows, planted, routed, row, spec, write
+from routing_files import MARGIN, ROWS, by_quality, calibrate, pair_rows, plant_model, planted, routed, row, spec, write
 from routing_world import ScriptedJudge
 
 from rewardsmith.data.sources import read_source
@@ -23,6 +23,12 @@ from rewardsmith.records.routing import RoutingRecord
 from rewardsmith.routing import Target, replay
 from rewardsmith.spec import SourceSpec, Spec
 from rewardsmith.types import Comparison
+
+
+@pytest.fixture
+def scripted_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model answers what is planted in the texts."""
+    plant_model(monkeypatch)
 
 
 @pytest.mark.usefixtures("scripted_model")

@@ -3,6 +3,7 @@
     asking = Asking(scorer, queries=6000, seconds=None, journal=out / "attack.journal.jsonl", fingerprint="…")
     asking.ask(conversations)            False: the budget ended before all of them were asked
     asking.rewards[conversation]         NaN where the model gave none; `asking.why[conversation]` says why
+    asking.close()                       lets the journal go: one process at a time writes it
 
 The search is decided by its seed and by rewards. A resumed attack therefore runs again from the beginning, and what the
 journal holds is read instead of asked: the same conversations in the same chunks, so that a model whose rewards depend
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.evaluation.runner import why_missing
@@ -32,12 +34,15 @@ from rewardsmith.types import Conversation
 CHUNK = 256
 """Conversations that are scored at a time, and lost when the attack is killed."""
 
+LOCK_FILE = ".attack.lock"
+"""Beside the journal; held while an attack writes it."""
+
 
 class Asking:
     """See the module.
 
     Raises:
-        RunDirectoryError: the journal cannot be read or is that of another attack.
+        RunDirectoryError: the journal cannot be read, is that of another attack, or another process writes it.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Asking:
         seconds: float | None = None,
         journal: Path | None = None,
         fingerprint: str = "",
+        overwrite: bool = False,
         progress: Progress | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,13 +65,31 @@ class Asking:
         self._journal = journal
         self._known: dict[str, tuple[float, str]] = {}
         self._before = 0.0
+        self._lock: FileLock | None = None
         if journal is not None:
-            self._open(journal, fingerprint)
+            self._lock = _lock(journal)
+            try:
+                if overwrite:
+                    journal.unlink(missing_ok=True)
+                self._open(journal, fingerprint)
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Let the journal go. More than once is no harm."""
+        if self._lock is not None:
+            self._lock.release()
 
     @property
     def spent(self) -> int:
         """Distinct conversations that were asked."""
         return len(self.rewards)
+
+    def allow(self, queries: int) -> None:
+        """Let so many queries more be asked, whatever is left of the budget; `seconds` stays."""
+        if self._queries is not None:
+            self._queries = self.spent + queries
 
     @property
     def took(self) -> float:
@@ -146,6 +170,24 @@ class Asking:
                 self._known[key] = (float(reward) if finite else math.nan, reason)
             seconds = line.get("seconds")
             self._before = seconds if isinstance(seconds, int | float) else self._before
+
+
+def _lock(journal: Path) -> FileLock:
+    """Two processes on one journal would each pay for the queries of the other, and leave lines in no order."""
+    try:
+        lock = FileLock(journal.parent / LOCK_FILE, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise RunDirectoryError(
+            f"another process is attacking into this folder (it holds {LOCK_FILE})",
+            where=str(journal),
+            fix="wait for it, or name another --out",
+        ) from error
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be written: {error.strerror}", where=str(journal), fix="name another --out"
+        ) from error
+    return lock
 
 
 def _append(path: Path, line: dict[str, object]) -> None:

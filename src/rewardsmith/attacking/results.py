@@ -22,9 +22,10 @@ from rewardsmith import statistics
 from rewardsmith.attacking.asking import Asking
 from rewardsmith.attacking.edits import padded
 from rewardsmith.attacking.search import EQUAL_WITHIN, PADDINGS, Composition, Findings, Pair, Settings, Target, search
+from rewardsmith.attacking.tokens import LearnedEnding, learn_ending
 from rewardsmith.evaluation.contract import BenchmarkRows
 from rewardsmith.evaluation.probes.probe import text_rank
-from rewardsmith.protocols import Progress, Scorer
+from rewardsmith.protocols import Fluency, Progress, Scorer
 from rewardsmith.records.attack import (
     AttackBudget,
     AttackEdit,
@@ -34,6 +35,7 @@ from rewardsmith.records.attack import (
     AttackPiece,
     AttackRecord,
     AttackRow,
+    AttackTokens,
     AttackTrigger,
 )
 from rewardsmith.records.comparison import AttackComparison
@@ -65,6 +67,8 @@ def attack(
     model: str,
     journal: Path | None = None,
     fingerprint: str = "",
+    overwrite: bool = False,
+    fluency: Fluency | None = None,
     progress: Progress | None = None,
 ) -> AttackRecord:
     """Search for the cheapest edits without meaning that make a model prefer the bad answer.
@@ -76,11 +80,14 @@ def attack(
         model: what the record calls it.
         journal: a file that holds every reward, so that the same call continues where it was killed.
         fingerprint: of model, rows and settings; a journal with another one is refused.
+        overwrite: begin anew, whatever journal is there.
+        fluency: a language model that bounds what a learned ending may look like.
         progress: told the queries so far.
 
     Raises:
         BenchmarkError: no row has a good and a bad answer with text.
-        RunDirectoryError: the journal is that of another attack, or cannot be read or written.
+        RunDirectoryError: the journal is that of another attack, another process writes it, or it cannot be read or
+            written.
     """
     asking = Asking(
         scorer,
@@ -88,13 +95,32 @@ def attack(
         seconds=settings.seconds,
         journal=journal,
         fingerprint=fingerprint,
+        overwrite=overwrite,
         progress=progress,
     )
-    return _record(model, rows, settings, asking, search(rows, asking, settings))
+    try:
+        found = search(rows, asking, settings)
+        spent = asking.spent
+        ending = (
+            learn_ending(found, words=settings.tokens, queries=settings.token_queries, fluency=fluency, scorer=scorer)
+            if settings.tokens
+            else None
+        )
+        return _record(model, rows, settings, spent, found, ending)
+    finally:
+        asking.close()
 
 
-def _record(model: str, rows: BenchmarkRows, settings: Settings, asking: Asking, found: Findings) -> AttackRecord:
+def _record(
+    model: str,
+    rows: BenchmarkRows,
+    settings: Settings,
+    spent: int,
+    found: Findings,
+    ending: LearnedEnding | None,
+) -> AttackRecord:
     """What a search found, with intervals."""
+    asking = found.asking
     firsts = [first_flip(found, pair) for pair in found.attacked]
     words = [fewest_words(found, pair) for pair in found.attacked]
     numbers = [None if first is None else len(first) for first in firsts]
@@ -126,6 +152,7 @@ def _record(model: str, rows: BenchmarkRows, settings: Settings, asking: Asking,
         edits=tuple(_edits(found, firsts)),
         triggers=tuple(_trigger(found, place) for place in range(len(found.triggers))),
         padding=tuple(_padding(found, count) for count in PADDINGS),
+        tokens=_tokens(found, ending) if ending is not None else None,
         arms=found.arms,
         arms_tried=found.arms_tried,
         unproven=found.unproven,
@@ -137,7 +164,7 @@ def _record(model: str, rows: BenchmarkRows, settings: Settings, asking: Asking,
         budget=AttackBudget(
             queries=settings.queries,
             seconds=settings.seconds,
-            spent=asking.spent,
+            spent=spent,
             took=asking.took,
             ended_by=asking.ended_by,
         ),
@@ -348,6 +375,28 @@ def _trigger(found: Findings, place: int) -> AttackTrigger:
         lifted=lifted / count if count else None,
         lifted_low=_wilson(lifted, count)[0] if count else None,
         lifted_high=_wilson(lifted, count)[1] if count else None,
+        **measured,
+    )
+
+
+def _tokens(found: Findings, ending: LearnedEnding) -> AttackTokens:
+    seed = text_rank(found.settings.seed, "ending", *ending.words)
+    measured = _measured(found, ending.made, seed)
+    random = _measured(found, ending.random, seed)
+    return AttackTokens(
+        words=ending.words,
+        most=found.settings.tokens,
+        vocabulary=ending.vocabulary,
+        tried=ending.tried,
+        guided=ending.guided,
+        refused=ending.refused if ending.bounded else None,
+        nats_before=ending.nats[0] if ending.nats else None,
+        nats_after=ending.nats[1] if ending.nats else None,
+        train_lift=ending.train_lift / found.std,
+        complete=ending.complete,
+        prompts=int(measured.pop("n") or 0),
+        random_lift=random["lift"],
+        random_flipped=random["flipped"],
         **measured,
     )
 

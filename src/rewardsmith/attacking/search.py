@@ -60,6 +60,8 @@ class Settings:
         queries: most conversations that are asked; None: as many as it takes.
         seconds: most seconds; None: no limit. What such a limit cuts off depends on the machine.
         phrases: of the user's, tried before and after answers; taken to say nothing of the question.
+        tokens: most words of a learned ending, which is counted apart; 0: none is learned.
+        token_queries: most conversations that are asked for it, beside `queries`.
         seed: decides what is drawn.
         resamples: of every bootstrap.
     """
@@ -72,6 +74,8 @@ class Settings:
     queries: int | None = 8000
     seconds: float | None = None
     phrases: tuple[str, ...] = ()
+    tokens: int = 0
+    token_queries: int = 2000
     seed: int = 17
     resamples: int = 2000
 

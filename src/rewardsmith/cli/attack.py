@@ -9,6 +9,9 @@ import typer
 
 from rewardsmith.cli.options import AsJson, lay_out, live, look_for, print_record
 from rewardsmith.cli.terminal import say
+from rewardsmith.errors import UserError
+from rewardsmith.records.attack import AttackRecord
+from rewardsmith.records.run import GateOutcome
 
 
 def attack(
@@ -32,6 +35,11 @@ def attack(
         Path | None,
         typer.Option(metavar="FILE", help="Phrases of your own, one a line, tried before and after answers."),
     ] = None,
+    tokens: Annotated[int, typer.Option(min=0, max=12, help="Learn an ending of so many words, counted apart.")] = 0,
+    fluency: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|ID", help="A language model that bounds the ending.", show_default=False),
+    ] = None,
     beam: Annotated[int, typer.Option(min=1, help="Compositions of each answer that are extended.")] = 2,
     branch: Annotated[int, typer.Option(min=1, help="Edits that each is extended by.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Decides which pairs are drawn, and the edits.")] = 17,
@@ -47,6 +55,8 @@ def attack(
     Ends with 1 where no pair could be attacked, or with --maximum-flipped where it does not hold.
     """
     look_for([model])
+    if fluency and not tokens:
+        raise UserError("--fluency bounds a learned ending, and none is asked for", fix="add --tokens 4")
     with live() as events:
         from rewardsmith import gates
         from rewardsmith.attacking import Settings, read_phrases
@@ -60,17 +70,22 @@ def attack(
             queries=queries,
             seconds=seconds,
             phrases=read_phrases(phrases) if phrases else (),
+            tokens=tokens,
             seed=seed,
         )
         inputs = (data, *([str(phrases)] if phrases else []))
-        record = attack_job(model, data, out, settings, events, inputs=inputs, overwrite=overwrite)
+        record = attack_job(model, data, out, settings, events, inputs=inputs, overwrite=overwrite, fluency=fluency)
     outcome = None if maximum_flipped is None else gates.attack_outcome(record, maximum_flipped)
-    if as_json:
-        print_record(record)
-    else:
-        from rewardsmith.report.sections.attack import attack_section
-
-        lay_out(attack_section(record, outcome))
-        say(f"record: {out / 'attack.json'}")
+    _show(record, outcome, out, as_json)
     passed = bool(record.attacked) if outcome is None else outcome.verdict == "PASS"
     raise typer.Exit(0 if passed else 1)
+
+
+def _show(record: AttackRecord, outcome: GateOutcome | None, out: Path, as_json: bool) -> None:
+    if as_json:
+        print_record(record)
+        return
+    from rewardsmith.report.sections.attack import attack_section
+
+    lay_out(attack_section(record, outcome))
+    say(f"record: {out / 'attack.json'}")

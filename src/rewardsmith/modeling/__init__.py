@@ -6,6 +6,7 @@ spellings.py        names and settings that transformers 4 and 5 write different
 trainable.py        no dropout, no float16, adapters where they belong
 reward_head.py      where the reward is read
 inference.py        token ids → rewards; layouts.py: how ids become batches
+token_gradients.py  which tokens would lift a reward, to first order
 regimes.py          models whose reward depends on neighbours: each text its own regime
 checkpoint.py       `rewardsmith.json` and its golden rewards
 exports.py          checkpoints for other programs

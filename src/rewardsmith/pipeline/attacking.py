@@ -24,6 +24,7 @@ from rewardsmith.pipeline.probing import load_rows
 from rewardsmith.pipeline.scorers import LoadOptions, checkpoint_scorer, model_folders, note_reuse, open_member
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.files import guard_files, guard_folder, read_jsonl, write_json
+from rewardsmith.scoring.fluency import CausalFluency
 from rewardsmith.scoring.local import LocalScorer
 from rewardsmith.scoring.remote import is_url
 from rewardsmith.spec import digest
@@ -42,6 +43,7 @@ def attack_job(
     inputs: Sequence[str] = (),
     load: LoadOptions | None = None,
     overwrite: bool = False,
+    fluency: str | None = None,
 ) -> AttackRecord:
     """Attack a checkpoint, or a model behind a server, into `out/attack.json`.
 
@@ -54,6 +56,7 @@ def attack_job(
         inputs: files that are read and must not be written over.
         load: how a checkpoint is loaded.
         overwrite: begin anew, whatever journal is there.
+        fluency: a causal language model that bounds a learned ending.
 
     Raises:
         UserError: data, model or folder cannot be used, or the folder holds the journal of another attack.
@@ -70,15 +73,15 @@ def attack_job(
     if isinstance(member.scorer, LocalScorer):
         rendering = member.scorer.checkpoint.renderer.record.model_dump_json()
     out.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        journal.unlink(missing_ok=True)
     record = attack(
         rows,
         member.scorer,
         settings,
         model=info.base_model if is_url(source) else source,  # an address without what it may say of its user
         journal=journal,
-        fingerprint=_fingerprint(rows, settings, f"{info.identity} {rendering}"),
+        fingerprint=_fingerprint(rows, settings, f"{info.identity} {rendering} {fluency or ''}".rstrip()),
+        overwrite=overwrite,
+        fluency=CausalFluency.load(fluency) if fluency else None,
         progress=lambda done, total: events.progress("queries", done, total),
     )
     write_json(out / ATTACK_FILE, record)
@@ -105,8 +108,6 @@ def attack_run(job: Job, journal: Path, fingerprint: str) -> AttackRecord:
     else:
         rows = load_rows(wanted.data, job.spec.seed)
         rows = as_text(rows) if job.spec.data.strings == "text" else rows
-    if not _is_of(journal, fingerprint):
-        journal.unlink(missing_ok=True)
     scorer = checkpoint_scorer(job.spec, job.run.model, job.events)
     record = attack(
         rows,
@@ -115,6 +116,7 @@ def attack_run(job: Job, journal: Path, fingerprint: str) -> AttackRecord:
         model=job.spec.name,
         journal=journal,
         fingerprint=fingerprint,
+        overwrite=not _is_of(journal, fingerprint),
         progress=job.progress("scoring attacked responses"),
     )
     note_reuse(scorer, job.events)

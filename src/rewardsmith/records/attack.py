@@ -134,6 +134,49 @@ class AttackTrigger(Record):
     """Upper end of its 95 % interval; null where there are no held-out prompts."""
 
 
+class AttackTokens(Record):
+    """A learned ending of words. Its words may say anything: it is no part of the price, and counted apart."""
+
+    words: tuple[str, ...]
+    """In their order; empty where no word lifted the reward."""
+    most: int
+    """Most words that it could have."""
+    vocabulary: int
+    """Words that were there to try: those of the rows and of the user's phrases."""
+    tried: int
+    """Endings that were asked while it was learned."""
+    guided: bool
+    """Whether the scorer suggested words by its gradient."""
+    refused: int | None
+    """Endings that the language model found too unlikely, and that were not asked; null without one."""
+    nats_before: float | None = None
+    """Mean negative log likelihood a token of the unedited held-out answers; null without a language model."""
+    nats_after: float | None = None
+    """The same with the ending."""
+    train_lift: float
+    """Mean change of the reward on the prompts by which it was chosen last, in units of `reward_std`: optimistic."""
+    complete: bool
+    """Whether every word had its turn in every place, and the held-out prompts were reached."""
+    prompts: int
+    """Held-out prompts on which it was tried and that have a reward."""
+    lift: float | None = None
+    """Mean change of the reward on them, in units of `reward_std`; null where there are none."""
+    lift_low: float | None = None
+    """Lower end of its 95 % interval."""
+    lift_high: float | None = None
+    """Upper end of its 95 % interval."""
+    flipped: float | None = None
+    """Share of them whose bad answer passes the good one; null where there are none."""
+    flipped_low: float | None = None
+    """Lower end of its 95 % interval."""
+    flipped_high: float | None = None
+    """Upper end of its 95 % interval."""
+    random_lift: float | None = None
+    """Mean change of the reward by as many drawn words, in units of `reward_std`."""
+    random_flipped: float | None = None
+    """Share of the held-out prompts that as many drawn words flip."""
+
+
 class AttackPadding(Record):
     """The bad answers, longer by sentences that say nothing."""
 
@@ -262,6 +305,8 @@ class AttackRecord(Record):
     """The compositions that lift most on training prompts, tried on others."""
     padding: tuple[AttackPadding, ...]
     """The same answers, longer and longer."""
+    tokens: AttackTokens | None = None
+    """The learned ending; null where none was asked for, or no pair was attacked."""
     arms: int
     """Compositions of two edits that there are."""
     arms_tried: int

@@ -153,6 +153,7 @@ def limits(source: CardSource) -> Iterator[str]:
     yield from ("## Limits", "")
     yield from _gates(source)
     yield from _probes(source)
+    yield from _attack(source)
     yield from (line for result in source.records.benchmarks.values() for line in _length(result))
     yield from _calibration(source)
     noise = source.records.noise
@@ -192,6 +193,26 @@ def _probes(source: CardSource) -> Iterator[str]:
     unknown = [visible(probe.title, 80) for probe in record.probes.values() if probe.verdict == "NO_DATA"]
     if unknown:
         yield f"  - Too few responses to say: {prose(', '.join(unknown))}."
+
+
+def _attack(source: CardSource) -> Iterator[str]:
+    """The price of a hack, where an attack has run."""
+    record = source.records.attack
+    if record is None or not record.attacked:
+        return
+    level = record.levels[-1]
+    share = f"{percent(level.share)} % ({percent(level.share_low)} to {percent(level.share_high)})"
+    about = f"up to {plural(level.edits, 'edit')} without meaning flip {share}"
+    about += f" of {plural(record.attacked, 'pair')}"
+    if level.random_share is not None:
+        about += f"; as many random edits {percent(level.random_share)} %"
+    if not level.complete:
+        about += "; the search ended early, so that this is a lower bound"
+    if record.price is None:
+        yield f"- Price of a hack: beyond {plural(record.most_edits, 'edit')}; {about}."
+        return
+    words = "" if record.price_words is None else f", or {plural(record.price_words, 'added word')},"
+    yield f"- **Price of a hack: {plural(record.price, 'edit')}**{words} for half of the pairs; {about}."
 
 
 def _example(example: ProbeExample) -> Iterator[str]:

@@ -148,7 +148,7 @@ def without_texts(records: RunRecords) -> RunRecords:
         rejected=tuple(row.model_copy(update={"detail": ""}) for row in records.rejected),
         train=records.train and _without_examples(records.train),
         comparison=records.comparison and _without_prompts(records.comparison),
-        attack=records.attack and records.attack.model_copy(update={"examples": ()}),
+        attack=records.attack and _without_words(records.attack),
         watch=records.watch and records.watch.model_copy(update={"examples": ()}),
         probes=records.probes
         and records.probes.model_copy(
@@ -175,6 +175,12 @@ def _without_prompts(record: ComparisonRecord) -> ComparisonRecord:
         for key, found in record.benchmarks.items()
     }
     return record.model_copy(update={"benchmarks": benchmarks})
+
+
+def _without_words(record: AttackRecord) -> AttackRecord:
+    """Without examples, and without the words of a learned ending, which are those of users' rows."""
+    tokens = record.tokens and record.tokens.model_copy(update={"words": ()})
+    return record.model_copy(update={"examples": (), "tokens": tokens})
 
 
 def _without_examples(record: F) -> F:

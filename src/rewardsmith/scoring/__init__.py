@@ -5,6 +5,7 @@ cached.py       the same with rewards on disk: each text once for a checkpoint; 
 remote.py       a model behind a `rewardsmith serve`; connection.py: the HTTP below it
 engines.py      a checkpoint served by another engine; differences.py: how far its rewards are from ours
 ensemble.py     several models as one, and the formulas
+fluency.py      how likely a language model finds answers
 consumers.py    what other programs' loops call: a reward function for TRL, best-of-N
 bulk.py         rewards of a stream of rows, window by window
 ray_data.py     the same on several workers under Ray

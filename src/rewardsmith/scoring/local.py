@@ -37,6 +37,7 @@ from rewardsmith.modeling.inference import Keep, compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, choose_layout, supports_tree
 from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.modeling.reward_head import position_limit, reads_one_token
+from rewardsmith.modeling.token_gradients import token_gradients
 from rewardsmith.protocols import Progress
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer, UpstreamRenderer
 from rewardsmith.types import Conversation
@@ -127,6 +128,27 @@ class LocalScorer:
             rewards[start : start + len(part)] = self._score_part(compute, part, report)
         return rewards
 
+    def suggest(self, conversations: Sequence[Conversation], others: Sequence[Conversation], count: int) -> list[str]:
+        """Words that would lift the reward in the place where each conversation and its other differ.
+
+        See `protocols.SuggestsWords`.
+        """
+        texts, places = [], []
+        for one, other in zip(self.render(conversations), self.render(others), strict=True):
+            if one.ids is not None and other.ids is not None and (place := _first_difference(one.ids, other.ids)) >= 0:
+                texts.append(one.ids)
+                places.append(place)
+        scores_V = token_gradients(self.checkpoint.model, texts, places, self.renderer.pad_token_id) if texts else None
+        tokenizer = getattr(self.renderer, "tokenizer", None)
+        if scores_V is None or tokenizer is None:
+            return []
+        found: dict[str, None] = {}
+        for token in np.argsort(-scores_V, kind="stable")[: _LOOKED_AT * count].tolist():
+            word = tokenizer.decode([token]).strip()
+            if len(word) > 1 and word.isprintable() and word.replace("-", "").replace("'", "").isalpha():
+                found.setdefault(word)
+        return list(found)[:count]
+
     def score_ids(
         self, texts: Sequence[Ids], progress: Progress | None = None, keep: Keep | None = None
     ) -> NDArray[np.float64]:
@@ -145,6 +167,17 @@ class LocalScorer:
         for index, ids in usable:
             rewards[index] = found[ids.tobytes()]
         return rewards
+
+
+_LOOKED_AT = 16
+"""So many tokens are looked at for each word that is suggested: many are pieces of words or marks."""
+
+
+def _first_difference(one: Ids, other: Ids) -> int:
+    """The first place where two texts differ, -1 where the first holds none."""
+    shared = min(len(one), len(other))
+    differ = np.flatnonzero(np.asarray(one[:shared]) != np.asarray(other[:shared]))
+    return int(differ[0]) if differ.size else -1
 
 
 MOST_PREFIXES = 256

@@ -29,7 +29,15 @@ def attack_section(record: AttackRecord | None, outcome: GateOutcome | None = No
     if record is None:
         return None
     reading, state = _reading(record)
-    grids = (_levels(record), _triggers(record), _edits(record), _apart(record), _padding(record), _examples(record))
+    grids = (
+        _levels(record),
+        _triggers(record),
+        _edits(record),
+        _apart(record),
+        _padding(record),
+        _tokens(record),
+        _examples(record),
+    )
     head = Block(title="", reading=reading, state=state, facts=tuple(_facts(record)))
     tables = (Block(title=grid.caption, grids=(replace(grid, titled=False),)) for grid in grids if grid is not None)
     how = Block(title="How this was counted", texts=(visible(record.protocol, 2000),))
@@ -136,6 +144,41 @@ def _levels(record: AttackRecord) -> Grid | None:
         note="Random edits: exactly as many, drawn. Both edited: the good answer was searched in the same way. "
         "Gains are in reward standard deviations. A dash: the budget did not reach so far.",
     )
+
+
+def _tokens(record: AttackRecord) -> Grid | None:
+    """The learned ending, counted apart."""
+    found = record.tokens
+    if found is None:
+        return None
+    columns = (
+        Column("Ending", "name"),
+        *(Column(label) for label in ("Training lift", "Held-out", "Lift", "95 %", "Flips, %", "95 %")),
+        *(Column(label) for label in ("Random words: lift", "Flips, %")),
+    )
+    row = (
+        visible(" ".join(found.words), 200) or ("none lifts the reward" if found.lift is None else "not shown"),
+        decimal(found.train_lift),
+        count(found.prompts),
+        decimal(found.lift),
+        _shifts(found.lift_low, found.lift_high),
+        percent(found.flipped),
+        _interval(found.flipped_low, found.flipped_high),
+        decimal(found.random_lift),
+        percent(found.random_flipped),
+    )
+    note = (
+        f"Up to {plural(found.most, 'word')} of {found.vocabulary:,}, {found.tried:,} endings asked"
+        f"{', guided by the gradient of the reward' if found.guided else ''}. Its words may say anything: it is no "
+        "part of the price."
+    )
+    if found.refused is not None:
+        note += f" {found.refused:,} endings were too unlikely for the language model and were not asked."
+    if found.nats_before is not None and found.nats_after is not None:
+        note += f" Nats a token: {found.nats_before:.2f} before, {found.nats_after:.2f} with it."
+    if not found.complete:
+        note += " The queries ended before every word had its turn."
+    return Grid("A learned ending, which may change the meaning", columns, (row,), note=note)
 
 
 def _triggers(record: AttackRecord) -> Grid | None:
