@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rewardsmith.cli.options import AsJson, lay_out, live, look_for, print_record
 from rewardsmith.cli.terminal import say
 from rewardsmith.errors import UserError
-from rewardsmith.records.attack import AttackRecord
-from rewardsmith.records.run import GateOutcome
+
+if TYPE_CHECKING:
+    from rewardsmith.records.attack import AttackRecord
+    from rewardsmith.records.run import GateOutcome
 
 
 def attack(
