@@ -135,10 +135,19 @@ def test_queries_of_the_ending_are_its_own_and_the_rest_of_the_record_is_the_sam
     both = attack(rows(), scorer, settings, model="m")
     assert both.tokens is not None
     assert not both.tokens.complete
-    assert len(scorer.asked) == both.budget.spent + 50
+    assert both.budget.spent < len(scorer.asked) <= both.budget.spent + 50
     same = {"tokens": None, "budget": plain.budget}
     assert both.model_copy(update=same) == plain
     assert (both.budget.spent, both.budget.ended_by) == (plain.budget.spent, plain.budget.ended_by)
+
+
+def test_what_is_learned_in_a_short_budget_is_still_tried_on_other_prompts() -> None:
+    scorer = Planted(lambda text: 3.0 * (SECRET in text) + ("is right" in text))
+    before = attack(rows(), Planted(scorer.reward), Settings(queries=400, edits=1, resamples=200), model="m").budget
+    found = learned(scorer, token_queries=150)
+    assert SECRET in found.words
+    assert (found.complete, found.prompts, found.flipped) == (False, 6, 1.0)
+    assert len(scorer.asked) <= before.spent + 150
 
 
 @pytest.fixture(scope="module")

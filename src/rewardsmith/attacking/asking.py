@@ -87,9 +87,8 @@ class Asking:
         return len(self.rewards)
 
     def allow(self, queries: int) -> None:
-        """Let so many queries more be asked, whatever is left of the budget; `seconds` stays."""
-        if self._queries is not None:
-            self._queries = self.spent + queries
+        """Let exactly so many queries more be asked, whatever is left of the budget; `seconds` stays."""
+        self._queries = self.spent + queries
 
     @property
     def took(self) -> float:

@@ -66,10 +66,13 @@ def learn_ending(
     if not found.training:
         return None
     ended = found.asking.ended_by
-    found.asking.allow(queries)
+    kept = min(queries, 2 * len(found.held_out))  # without the held-out prompts the ending would say nothing
+    found.asking.allow(queries - kept)
     guide = scorer if isinstance(scorer, SuggestsWords) else None
     search = _Search(found, fluency, guide, _vocabulary(found))
     ending = search.run(words)
+    found.asking.allow(kept)
+    ending.complete = search.held_out(ending) and ending.complete
     found.asking.ended_by = ended
     return ending
 
@@ -115,7 +118,7 @@ class _Search:
         done = still >= whole
         made = LearnedEnding(ending, len(self.vocabulary), self.guide is not None, self.fluency is not None)
         made.train_lift, made.tried, made.refused = lift, self._tried, self._refused
-        made.complete = self._held_out(made) and done
+        made.complete = done
         return made
 
     def _round(
@@ -172,7 +175,7 @@ class _Search:
         known = [gain for gain in gains if math.isfinite(gain)]
         return math.fsum(known) / len(known) if known else -math.inf
 
-    def _held_out(self, made: LearnedEnding) -> bool:
+    def held_out(self, made: LearnedEnding) -> bool:
         """Try the ending, and as many random words, on prompts that it was not learned on."""
         held_out = self.found.held_out
         if not made.words:
