@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from common import device_machine
-from rewardsmith.attacking import Settings, attack
+from rewardsmith.attacking.results import attack
+from rewardsmith.attacking.search import Settings
 from rewardsmith.pipeline.attacking import CPU_TOKENS
 from rewardsmith.pipeline.probing import load_rows
 from rewardsmith.protocols import Progress

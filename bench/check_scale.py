@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith import samples
-from rewardsmith.data import SURVEYS, BenchmarkPrompt, prepare
+from rewardsmith.data.prepare import prepare
+from rewardsmith.data.registry import SURVEYS
+from rewardsmith.data.surveys.survey import BenchmarkPrompt
 from rewardsmith.rendering import RenderAhead, load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message

@@ -12,7 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rewardsmith import samples
-from rewardsmith.data import BenchmarkPrompt, prepare
+from rewardsmith.data.prepare import prepare
+from rewardsmith.data.surveys.survey import BenchmarkPrompt
 from rewardsmith.evaluation import find_benchmark
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.rendering import load_renderer

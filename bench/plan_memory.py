@@ -33,9 +33,10 @@ from pathlib import Path
 import yaml
 
 from common import Shape, count_parameters, device_machine, run_worker, write_base, write_jsonl
+from rewardsmith.pipeline.checking import check_job
 from rewardsmith.pipeline.commands.plan import PlanOptions, plan_job
 from rewardsmith.pipeline.events import Silent
-from rewardsmith.pipeline.job import check_job, train_job
+from rewardsmith.pipeline.job import train_job
 from rewardsmith.spec import load_spec
 from tables import Json, RunPage, about, bench_parser, markdown_table, publish_run
 

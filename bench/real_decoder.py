@@ -28,7 +28,7 @@ import yaml
 
 from common import read_jsonl, write_jsonl
 from rewardsmith.pipeline import Silent
-from rewardsmith.pipeline.commands.report import compare_job
+from rewardsmith.pipeline.commands.compare import compare_job
 from rewardsmith.records.comparison import ComparisonRecord
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record

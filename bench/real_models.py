@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rewardsmith.pipeline import Silent
-from rewardsmith.pipeline.commands.report import compare_job
+from rewardsmith.pipeline.commands.compare import compare_job
 from rewardsmith.records.comparison import ComparisonRecord
 from rewardsmith.records.evaluation import RowResult
 from rewardsmith.statistics import wilson_interval

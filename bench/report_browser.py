@@ -23,7 +23,8 @@ from typing import Any
 
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardSummary, RowResult, SubsetResult
 from rewardsmith.records.files import write_json, write_jsonl
-from rewardsmith.report import RowText, RowTexts, write_report
+from rewardsmith.report.html import write_report
+from rewardsmith.report.sections.rows import RowText, RowTexts
 from tables import bench_parser, machine, markdown_table, publish
 
 ROWS = 10_000

@@ -283,7 +283,7 @@ def test_what_commands_name_is_opened_where_it_is_a_file_alone(tmp_path: Path) -
     """Token file, audit log, rows of an evaluation, weights: nothing writes into these pipes."""
     from rewardsmith.doctor.checkpoints import checkpoint_findings
     from rewardsmith.modeling.stored import not_finite
-    from rewardsmith.pipeline.commands.report import _shared_rows
+    from rewardsmith.pipeline.commands.compare import _shared_rows
     from rewardsmith.routing.audit import _lines
     from rewardsmith.serving.gate import read_tokens
 

@@ -14,7 +14,7 @@ import typer
 from cli_world import as_row
 
 from conftest import make_pairs
-from rewardsmith.cli.app import app
+from rewardsmith.cli.app import application
 from rewardsmith.data.sources import read_source
 from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import load_renderer
@@ -23,7 +23,7 @@ from rewardsmith.spec import SourceSpec, Spec, load_spec
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SPECS = sorted((ROOT / "examples").rglob("*.yaml"))
-COMMANDS = typer.main.get_command(app)
+COMMANDS = typer.main.get_command(application())
 
 
 def blocks(*languages: str) -> list[pytest.param]:

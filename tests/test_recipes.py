@@ -20,8 +20,8 @@ from rendering_tokenizers import chatml
 from serving_world import serving
 
 from pages import page
-from rewardsmith.data import prepare
 from rewardsmith.data.checks import Check
+from rewardsmith.data.prepare import prepare
 from rewardsmith.data.registry import CHECKS, SURVEYS
 from rewardsmith.data.surveys.survey import Found, Setting, Surveyed
 from rewardsmith.errors import SpecError

@@ -28,7 +28,7 @@ from pages.commands import commands_page
 from pages.http import http_page
 from pages.records import FILES, field_docs
 from pages.words import schema_words
-from rewardsmith.cli.app import app
+from rewardsmith.cli.app import application
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, score_rows
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.files import Record, write_json
@@ -195,7 +195,7 @@ def test_help_groups_the_commands_as_the_readme_does() -> None:
         for group, rows in zip(tables[::2], tables[1::2], strict=True)
     }
     shown: dict[str, set[str]] = {}
-    for name, command in typer.main.get_group(app).commands.items():
+    for name, command in typer.main.get_group(application()).commands.items():
         shown.setdefault(command.rich_help_panel, set()).add(name)
     assert shown == readme
     assert list(shown) == list(readme) == ["Train", "Evaluate", "Serve", "Look"]

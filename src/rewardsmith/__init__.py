@@ -12,6 +12,7 @@ The names below are the public interface. Each is imported when it is first used
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,24 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name from its room when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rewardsmith' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"rewardsmith.{_HOMES[name]}"), name)
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` (PEP 562) of a room whose names are imported when they are first asked for.
+
+    A command then loads only what it uses: torch takes seconds to import, and a report needs none of it.
+
+    Args:
+        package: the room's `__name__`.
+        homes: name → module of the room that defines it. No name may be that of a module: once such a module is
+            imported, Python puts it in the name's place.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(homes))}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    return find
+
+
+if not TYPE_CHECKING:  # mypy reads the imports above, and goes on refusing a name that is not there
+    __getattr__ = lazy_names(__name__, _HOMES)

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rewardsmith.attacking import ACTIONS, Action, Settings, attack, compare_attacks, read_phrases
-from rewardsmith.attacking.edits import PADDING, compose, padded
-from rewardsmith.attacking.results import marked
+from rewardsmith.attacking.edits import ACTIONS, PADDING, Action, compose, padded, read_phrases
+from rewardsmith.attacking.results import attack, compare_attacks, marked
+from rewardsmith.attacking.search import Settings
 from rewardsmith.errors import BenchmarkError, DataError, RunDirectoryError
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow
 from rewardsmith.protocols import Progress

@@ -29,28 +29,26 @@ from rewardsmith.records.data import (
     SourceForms,
 )
 from rewardsmith.records.evaluation import LabelAgreement
-from rewardsmith.records.shortcuts import (
+from rewardsmith.records.texts import (
     BlindModel,
     Estimate,
     FeatureRule,
     GroupRules,
-    LengthRule,
-    LengthRuleBin,
-    LoneRule,
-    ShortcutsRecord,
-    SourceAccuracy,
-    WordRule,
-)
-from rewardsmith.records.tokens import (
     LengthBin,
     LengthPolicy,
+    LengthRule,
+    LengthRuleBin,
     LimitEffect,
+    LoneRule,
     MarkerCount,
     PrefixStability,
+    ShortcutsRecord,
+    SourceAccuracy,
     TextEnd,
     TokenSummary,
     TokenWaste,
     UnknownTokens,
+    WordRule,
 )
 from rewardsmith.records.training import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
 from rewardsmith.statistics import wilson_interval

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rewardsmith.cli.app import app
+from rewardsmith.cli.app import application
 from rewardsmith.errors import UserError
 
 HEAVY = ("torch", "transformers", "trl", "datasets", "pyarrow", "scipy")
@@ -24,7 +24,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["doctor", *map(str, arguments)], catch_exceptions=True)
+    done = CliRunner().invoke(application(), ["doctor", *map(str, arguments)], catch_exceptions=True)
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.output

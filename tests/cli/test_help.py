@@ -11,11 +11,13 @@ import pytest
 import typer
 
 from rewardsmith.benchmarks import BENCHMARKS
-from rewardsmith.cli.app import app
+from rewardsmith.cli.app import application
 
 
 def test_the_help_of_evaluate_names_every_benchmark() -> None:
-    (option,) = (one for one in typer.main.get_command(app).commands["evaluate"].params if one.name == "benchmark")
+    (option,) = (
+        one for one in typer.main.get_command(application()).commands["evaluate"].params if one.name == "benchmark"
+    )
     assert re.split(r", | or ", option.help.rstrip(".")) == list(BENCHMARKS)
 
 

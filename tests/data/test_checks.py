@@ -9,7 +9,8 @@ import pytest
 from rendering_tokenizers import CHATML, chatml, gemma, plain
 from tokenizers import AddedToken
 
-from rewardsmith.data import CHECKS, prepare
+from rewardsmith.data.prepare import prepare
+from rewardsmith.data.registry import CHECKS
 from rewardsmith.errors import SpecError
 from rewardsmith.rendering import REASONS, Renderer
 from rewardsmith.spec import Spec

@@ -7,7 +7,8 @@ import json
 import pytest
 from rendering_tokenizers import chatml, plain
 
-from rewardsmith.data import prepare, write_fixed
+from rewardsmith.data.fix import write_fixed
+from rewardsmith.data.prepare import prepare
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rendering_tokenizers import chatml, gemma
 
-from rewardsmith.data import CHECKS, prepare
+from rewardsmith.data.prepare import prepare
+from rewardsmith.data.registry import CHECKS
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.records.files import to_json
 from rewardsmith.rendering import Renderer

@@ -7,7 +7,8 @@ import json
 import pytest
 from rendering_tokenizers import chatml
 
-from rewardsmith.data import CHECKS, prepare
+from rewardsmith.data.prepare import prepare
+from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.sources import read_source
 from rewardsmith.errors import DataError
 from rewardsmith.rendering import Renderer

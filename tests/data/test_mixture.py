@@ -11,7 +11,7 @@ from checkpoint_maker import make_checkpoint
 from cli_world import World
 from rendering_tokenizers import chatml
 
-from rewardsmith.data import prepare
+from rewardsmith.data.prepare import prepare
 from rewardsmith.errors import SpecError
 from rewardsmith.evaluation import pair_rows
 from rewardsmith.evaluation.benchmarks.pairs import details

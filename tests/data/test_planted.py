@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from rendering_tokenizers import chatml
 
-from rewardsmith.data import BenchmarkPrompt, PreparedData, prepare
+from rewardsmith.data.prepare import PreparedData, prepare
+from rewardsmith.data.surveys.survey import BenchmarkPrompt
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message

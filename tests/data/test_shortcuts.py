@@ -14,7 +14,7 @@ from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.shortcuts.findings import Shortcuts
 from rewardsmith.data.surveys.survey import Setting, Surveyed, Table
 from rewardsmith.records.checks import SourceCount
-from rewardsmith.records.shortcuts import LoneRule, ShortcutsRecord
+from rewardsmith.records.texts import LoneRule, ShortcutsRecord
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair
 

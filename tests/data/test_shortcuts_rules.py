@@ -22,7 +22,7 @@ from rewardsmith.data.shortcuts.rules import (
     simultaneous,
     tally,
 )
-from rewardsmith.records.shortcuts import Estimate
+from rewardsmith.records.texts import Estimate
 from rewardsmith.statistics import Interval
 
 

@@ -11,7 +11,7 @@ from rewardsmith.evaluation import BenchmarkRows, diagnose_run, find_benchmark, 
 from rewardsmith.records.checks import CheckRecord, Finding
 from rewardsmith.records.diagnosis import Cause
 from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo
-from rewardsmith.records.shortcuts import GroupRules, LoneRule, ShortcutsRecord
+from rewardsmith.records.texts import GroupRules, LoneRule, ShortcutsRecord
 from rewardsmith.records.training import MonitorRecord, TrainRecord, TrendTest
 
 NOISE = np.random.default_rng(8)

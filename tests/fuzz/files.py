@@ -297,9 +297,9 @@ def cli(*arguments: str) -> Command:
     """A call of the command line in this process."""
 
     def call() -> Any:
-        from rewardsmith.cli.app import app
+        from rewardsmith.cli.app import application
 
-        return app(list(arguments), standalone_mode=False)
+        return application()(list(arguments), standalone_mode=False)
 
     return call
 

@@ -15,14 +15,14 @@ import pytest
 from report_records import build_run, metrics
 from typer.testing import CliRunner
 
-from rewardsmith.cli.app import app
+from rewardsmith.cli.app import application
 from rewardsmith.errors import RunDirectoryError, UserError
 from rewardsmith.pipeline.commands.look import FollowedRun, RunServer, run_server
 from rewardsmith.pipeline.events import LIVE_FILE, Followed, Silent, followed, read_live
 from rewardsmith.records.files import write_json
 from rewardsmith.records.run import LiveRecord, Manifest, StageRecord
-from rewardsmith.report import RowText, RowTexts
 from rewardsmith.report.html import live_state
+from rewardsmith.report.sections.rows import RowText, RowTexts
 
 
 @pytest.fixture
@@ -226,10 +226,10 @@ def test_the_command_prints_the_address_opens_it_and_ends_well_with_ctrl_c(
     opened: list[str] = []
     monkeypatch.setattr(RunServer, "serve_forever", interrupted)
     monkeypatch.setattr("webbrowser.open", opened.append)
-    answer = CliRunner().invoke(app, ["open", str(run)])
+    answer = CliRunner().invoke(application(), ["open", str(run)])
     assert answer.exit_code == 0
     assert len(opened) == 1
     assert answer.output.splitlines()[0] == f"{run}: {opened[0]}"
     assert opened[0].startswith("http://127.0.0.1:")
-    assert CliRunner().invoke(app, ["open", str(run), "--no-browser"]).exit_code == 0
+    assert CliRunner().invoke(application(), ["open", str(run), "--no-browser"]).exit_code == 0
     assert len(opened) == 1

@@ -239,7 +239,7 @@ def averages_of(run: Path) -> float | None:
 
 
 def test_shares_are_nested_and_keep_prompts_whole(curve_world: World, tmp_path: Path) -> None:
-    from rewardsmith.data import prepare, take_share
+    from rewardsmith.data.prepare import prepare, take_share
     from rewardsmith.rendering import load_renderer
 
     spec = load_spec(tmp_path / curve_world.write_spec())

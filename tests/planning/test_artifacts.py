@@ -103,9 +103,9 @@ def test_several_seeds_are_served_as_an_ensemble(tiny_base: Path) -> None:
 def test_shown_commands_are_understood(written: Path) -> None:
     import typer
 
-    from rewardsmith.cli.app import app
+    from rewardsmith.cli.app import application
 
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
     lines = [line for name in ("train.sh", "serve.sh") for line in (written / name).read_text().splitlines()]
     found = [line.split("-m ")[-1] for line in lines if "rewardsmith " in line and not line.startswith("#")]
     assert len(found) == 3

@@ -23,7 +23,7 @@ from rewardsmith.planning.memory import (
     weight_bytes,
 )
 from rewardsmith.planning.time import Lengths, assumed_lengths, attended_keys, lengths_of, micro_batch, passes
-from rewardsmith.records.tokens import LengthBin, TokenSummary, TokenWaste
+from rewardsmith.records.texts import LengthBin, TokenSummary, TokenWaste
 from rewardsmith.spec import HardwareSpec, Spec
 
 SHAPE = ModelShape(

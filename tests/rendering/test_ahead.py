@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rendering_tokenizers import chatml
 
-from rewardsmith.data import prepare
+from rewardsmith.data.prepare import prepare
 from rewardsmith.errors import DataError
 from rewardsmith.records.files import to_json
 from rewardsmith.rendering import RenderAhead, Renderer

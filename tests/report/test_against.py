@@ -15,9 +15,10 @@ from rewardsmith.records.comparison import (
     SubsetComparison,
 )
 from rewardsmith.records.files import write_json
-from rewardsmith.report import RowTexts, write_report
 from rewardsmith.report.formatting import moment
+from rewardsmith.report.html import write_report
 from rewardsmith.report.sections.comparison import comparison_section
+from rewardsmith.report.sections.rows import RowTexts
 
 
 def difference(first: float, second: float, half: float, verdict: str) -> dict[str, object]:

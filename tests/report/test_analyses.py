@@ -7,7 +7,7 @@ import pytest
 from report_records import build_run
 
 from rewardsmith.records.evaluation import BestOfNCurve, BestOfNPoint, Calibration, OodRecord, OodRow, ReliabilityPoint
-from rewardsmith.report import write_report
+from rewardsmith.report.html import write_report
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords, read_run
 from rewardsmith.report.sections.analyses import (

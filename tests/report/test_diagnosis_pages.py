@@ -9,8 +9,8 @@ from report_records import build_run
 from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.records.diagnosis import Cause, DiagnosisRecord, Prediction, RowKey
 from rewardsmith.records.files import write_json
-from rewardsmith.report import write_report
 from rewardsmith.report.card import CardSource, _head
+from rewardsmith.report.html import write_report
 from rewardsmith.report.reading import read_run
 from rewardsmith.report.sections.diagnosis import diagnosis_section
 from rewardsmith.report.sections.verdict import run_verdict

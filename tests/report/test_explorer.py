@@ -18,8 +18,8 @@ from report_records import HOSTILE, build_run
 from rewardsmith.records.evaluation import DatasetInfo, RowResult
 from rewardsmith.records.files import read_record
 from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord
-from rewardsmith.report import RowText, RowTexts, write_report
 from rewardsmith.report.formatting import written_out
+from rewardsmith.report.html import write_report
 from rewardsmith.report.reading import RunRecords, read_run, without_texts
 from rewardsmith.report.sections.rows import (
     CHARACTERS,
@@ -27,6 +27,8 @@ from rewardsmith.report.sections.rows import (
     TRAINING,
     Item,
     Payload,
+    RowText,
+    RowTexts,
     explorer,
     pack,
     pair_place,

@@ -13,8 +13,8 @@ from report_records import HOSTILE, SUBSETS, build_run
 
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record
-from rewardsmith.report import RowTexts, served_page, write_report
-from rewardsmith.report.html import in_words
+from rewardsmith.report.html import in_words, served_page, write_report
+from rewardsmith.report.sections.rows import RowTexts
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 

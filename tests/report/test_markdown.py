@@ -10,8 +10,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from report_records import HOSTILE, SUBSETS, build_run
 
-from rewardsmith.report import write_report
 from rewardsmith.report.formatting import as_table, code, prose
+from rewardsmith.report.html import write_report
 
 ALPHABET = st.text(alphabet="ab `|\\*_<>[]()#&~$!-+=1.@:/w\n", max_size=24)
 

@@ -19,7 +19,7 @@ from rewardsmith.records.comparison import (
 )
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record, write_json
-from rewardsmith.report import write_report
+from rewardsmith.report.html import write_report
 from rewardsmith.report.markdown import section_page
 from rewardsmith.report.sections.comparison import comparison_section
 

@@ -10,9 +10,10 @@ from report_records import HOSTILE, build_run
 from rewardsmith.evaluation.probes import gate_probes, run_probes
 from rewardsmith.records.files import write_json
 from rewardsmith.records.probes import ProbesRecord
-from rewardsmith.report import RowTexts, write_report
+from rewardsmith.report.html import write_report
 from rewardsmith.report.markdown import section_lines
 from rewardsmith.report.sections.probes import probe_strip, probe_table, probes_section
+from rewardsmith.report.sections.rows import RowTexts
 from rewardsmith.spec.evaluation import ProbeGatesSpec
 
 

@@ -11,8 +11,8 @@ from routing_world import planted
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.files import write_json
 from rewardsmith.records.routing import LoggedRule, RouteJudge, RouteTarget, RoutingRecord
-from rewardsmith.report import write_report
 from rewardsmith.report.blocks import Sign
+from rewardsmith.report.html import write_report
 from rewardsmith.report.sections.judges import curve_plot, routing_block
 from rewardsmith.routing import SHARES, Target, curve, fit_limit
 from rewardsmith.routing.curve import accuracy, gain_of_everything, mean_advantage, point, weigh

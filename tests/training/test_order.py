@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_training_resume import make_job
 
 from conftest import WORDS, make_pairs, make_tokenizer
-from rewardsmith.data import prepare
+from rewardsmith.data.prepare import prepare
 from rewardsmith.errors import SpecError
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.token_tree import pack_pairs

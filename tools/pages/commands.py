@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import typer
 
 from pages.words import table_cell
-from rewardsmith.cli.app import app
+from rewardsmith.cli.app import application
 
 _HEAD = """\
 # Commands
@@ -23,7 +23,7 @@ _TABLE = "| takes | meaning |\n| --- | --- |\n"
 
 def commands_page() -> str:
     """The page: each command with its usage, what it does, and a table of what it takes."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(application())
     return _HEAD + "".join(_entry(context) for context in _contexts(typer.Context(root, info_name="rewardsmith")))
 
 

@@ -7,10 +7,6 @@ asking.py     queries to the scorer within a budget, kept in a journal so that a
 search.py     single edits, learned triggers, beams, random edits, the same search for the good answer
 tokens.py     a learned ending of words, counted apart: random substitution, gradients through a protocol, fluency
 results.py    what was found → price, shares, intervals, examples
+
+Import a name from its own module: a command loads only those it needs.
 """
-
-from rewardsmith.attacking.edits import ACTIONS, Action, actions_of, read_phrases
-from rewardsmith.attacking.results import ATTACK_FILE, attack, compare_attacks
-from rewardsmith.attacking.search import Settings
-
-__all__ = ["ACTIONS", "ATTACK_FILE", "Action", "Settings", "actions_of", "attack", "compare_attacks", "read_phrases"]

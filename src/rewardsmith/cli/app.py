@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 import rewardsmith
-from rewardsmith.cli.attack import attack
-from rewardsmith.cli.check import check
-from rewardsmith.cli.compare import compare
-from rewardsmith.cli.doctor import doctor
-from rewardsmith.cli.explain import explain
-from rewardsmith.cli.export import average, export, push
-from rewardsmith.cli.init import init
-from rewardsmith.cli.judge import judge
-from rewardsmith.cli.ls import ls, open_command, report
 from rewardsmith.cli.options import (
     AllSubsets,
     AsJson,
@@ -33,26 +25,7 @@ from rewardsmith.cli.options import (
     load,
     print_record,
 )
-from rewardsmith.cli.plan import plan
-from rewardsmith.cli.probe import probe
-from rewardsmith.cli.route import route
-from rewardsmith.cli.run import run_command
-from rewardsmith.cli.score import score
-from rewardsmith.cli.serve import serve
 from rewardsmith.cli.terminal import ended, say
-from rewardsmith.cli.verify import verify
-from rewardsmith.cli.watch import watch
-
-app = typer.Typer(
-    name="rewardsmith",
-    help="Preference pairs in, a reward model you can trust out.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done and every gate passes; 1 a negative verdict; 2 input cannot be used; "
-    "70 a fault of the program; 130 interrupted.",
-)
 
 
 def _version(wanted: bool) -> None:
@@ -61,7 +34,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -164,35 +136,67 @@ def evaluate(
     raise typer.Exit(1 if result.missing_rewards else 0)
 
 
-# In order of use, as in README: this is the order of `--help`.
-app.command(rich_help_panel="Train")(init)
-app.command(rich_help_panel="Train")(check)
-app.command(rich_help_panel="Train")(plan)
-app.command(name="run", rich_help_panel="Train")(run_command)
-app.command(rich_help_panel="Train")(train)
-app.command(rich_help_panel="Evaluate")(evaluate)
-app.command(rich_help_panel="Evaluate")(compare)
-app.command(rich_help_panel="Evaluate")(probe)
-app.command(rich_help_panel="Evaluate")(attack)
-app.command(rich_help_panel="Evaluate")(watch)
-app.command(rich_help_panel="Evaluate")(explain)
-app.command(rich_help_panel="Evaluate")(verify)
-app.command(rich_help_panel="Evaluate")(judge)
-app.command(rich_help_panel="Evaluate")(doctor)
-app.command(rich_help_panel="Serve")(serve)
-app.command(rich_help_panel="Serve")(score)
-app.add_typer(route, name="route", rich_help_panel="Serve")
-app.command(rich_help_panel="Serve")(export)
-app.command(rich_help_panel="Serve")(average)
-app.command(rich_help_panel="Serve")(push)
-app.command(name="open", rich_help_panel="Look")(open_command)
-app.command(rich_help_panel="Look")(ls)
-app.command(rich_help_panel="Look")(report)
+_COMMANDS: dict[str, tuple[str, str]] = {  # in order of use, as in README: this is the order of `--help`
+    "init": ("Train", "init:init"),
+    "check": ("Train", "check:check"),
+    "plan": ("Train", "plan:plan"),
+    "run": ("Train", "run:run_command"),
+    "train": ("Train", "app:train"),
+    "evaluate": ("Evaluate", "app:evaluate"),
+    "compare": ("Evaluate", "compare:compare"),
+    "probe": ("Evaluate", "probe:probe"),
+    "attack": ("Evaluate", "attack:attack"),
+    "watch": ("Evaluate", "watch:watch"),
+    "explain": ("Evaluate", "explain:explain"),
+    "verify": ("Evaluate", "verify:verify"),
+    "judge": ("Evaluate", "judge:judge"),
+    "doctor": ("Evaluate", "doctor:doctor"),
+    "serve": ("Serve", "serve:serve"),
+    "score": ("Serve", "score:score"),
+    "route": ("Serve", "route:route"),
+    "export": ("Serve", "export:export"),
+    "average": ("Serve", "export:average"),
+    "push": ("Serve", "export:push"),
+    "open": ("Look", "ls:open_command"),
+    "ls": ("Look", "ls:ls"),
+    "report": ("Look", "ls:report"),
+}
+
+
+def application(only: str | None = None) -> typer.Typer:
+    """The command line.
+
+    Args:
+        only: a command; the modules of the others are not imported. All of them where it is none of ours: help,
+            completion and the list under a misspelt name show them.
+    """
+    app = typer.Typer(
+        name="rewardsmith",
+        help="Preference pairs in, a reward model you can trust out.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 done and every gate passes; 1 a negative verdict; 2 input cannot be used; "
+        "70 a fault of the program; 130 interrupted.",
+    )
+    app.callback()(_root)
+    for name in (only,) if only in _COMMANDS else _COMMANDS:
+        panel, address = _COMMANDS[name]
+        module, _, function = address.partition(":")
+        command = getattr(import_module(f"rewardsmith.cli.{module}"), function)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            app.command(name=name, rich_help_panel=panel)(command)
+    return app
 
 
 def main() -> None:
-    """Entry point: whatever happens is one message and an exit code (`ending.py`)."""
-    sys.exit(ended(lambda: app(standalone_mode=False)))
+    """Entry point: whatever happens is one message and an exit code (`terminal.py`)."""
+    # The word right behind the program is the command: the root has no option that takes a value.
+    asked = sys.argv[1] if len(sys.argv) > 1 else None
+    sys.exit(ended(lambda: application(asked)(standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def attack(
         raise UserError("--fluency bounds a learned ending, and none is asked for", fix="add --tokens 4")
     with live() as events:
         from rewardsmith import gates
-        from rewardsmith.attacking import Settings, read_phrases
+        from rewardsmith.attacking.edits import read_phrases
+        from rewardsmith.attacking.search import Settings
         from rewardsmith.pipeline import attack_job
 
         settings = Settings(

@@ -63,8 +63,7 @@ def report(
 ) -> None:
     """Write report.html and summary.md from what is in a run directory."""
     with live() as events:
-        from rewardsmith.pipeline import report_job
-        from rewardsmith.pipeline.commands.look import known_faults_of
+        from rewardsmith.pipeline.commands.report import known_faults_of, report_job
 
         page = report_job(run, events, texts=False if no_texts else None, against=against)
         notes = known_faults_of(run)

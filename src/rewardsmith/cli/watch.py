@@ -89,7 +89,7 @@ def watch(
     if judge is not None and audit_file is not None:
         raise UserError("a judge and people at once", where="--audit-file", fix="leave one of both out")
     with live() as events:
-        from rewardsmith.attacking import read_phrases
+        from rewardsmith.attacking.edits import read_phrases
         from rewardsmith.pipeline.commands.watch import WatchOptions, watch_job
         from rewardsmith.watching import Settings
 

@@ -15,28 +15,6 @@ minhash.py    texts that are nearly the same; words.py: their words and n-grams
 lengths.py    lengths in tokens
 store.py      the kept rows on disk
 fix.py        the data without the rows that findings name
+
+Import a name from its own module: a command loads only those it needs.
 """
-
-from rewardsmith.data.checks import Check, TokenizedPair, data_fingerprint
-from rewardsmith.data.fix import FIXED_FILES, Side, write_fixed
-from rewardsmith.data.prepare import PreparedData, prepare, take_share
-from rewardsmith.data.registry import CHECKS, SURVEYS
-from rewardsmith.data.sources import first_pairs, source_digests
-from rewardsmith.data.surveys.survey import BenchmarkPrompt
-
-__all__ = [
-    "CHECKS",
-    "FIXED_FILES",
-    "SURVEYS",
-    "BenchmarkPrompt",
-    "Check",
-    "PreparedData",
-    "Side",
-    "TokenizedPair",
-    "data_fingerprint",
-    "first_pairs",
-    "prepare",
-    "source_digests",
-    "take_share",
-    "write_fixed",
-]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.data.checks import TokenizedPair
-from rewardsmith.records.tokens import LengthBin, LengthPolicy, LimitEffect, TextEnd, TokenSummary, TokenWaste
+from rewardsmith.records.texts import LengthBin, LengthPolicy, LimitEffect, TextEnd, TokenSummary, TokenWaste
 from rewardsmith.rendering.encoding import shared_prefix
 from rewardsmith.statistics import wilson_interval
 

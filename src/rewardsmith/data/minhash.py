@@ -57,6 +57,7 @@ class MinHash:
     def __init__(self, slots: int) -> None:
         rng = np.random.default_rng(_SEED)
         self.slots = slots
+        # Odd, so that multiplying modulo 2**32 is a permutation and has an inverse, which `winners` needs.
         self._factors = rng.integers(0, _MODULUS, slots, np.uint32) | np.uint32(1)
         self._offsets = rng.integers(0, _MODULUS, slots, np.uint32)
         self._inverses = np.array([pow(int(factor), -1, _MODULUS) for factor in self._factors], np.uint32)
@@ -67,6 +68,7 @@ class MinHash:
         some = sets.counts > 0
         if not some.any():
             return signatures.T.copy()
+        # For an empty set reduceat would answer with the first value of the set behind it.
         starts = sets.starts[:-1][some]
         images = np.empty_like(sets.values)
         for slot in range(self.slots):
@@ -81,6 +83,7 @@ class MinHash:
 
     def winners(self, slots: Slots) -> NDArray[np.uint32]:
         """The shingle that won each slot, shape (T, slots)."""
+        # uint32 wraps around, which is the modulus.
         shingles: NDArray[np.uint32] = (slots - self._offsets) * self._inverses
         return shingles
 
@@ -257,6 +260,7 @@ def merge(labels: Labels, left: NDArray[np.int64], right: NDArray[np.int64]) -> 
         if not apart.any():
             return labels
         np.minimum.at(labels, high[apart], low[apart])
+        # Pointer jumping: each label becomes its label's label until all are roots.
         while not np.array_equal(shorter := labels[labels], labels):
             labels = shorter
 

@@ -55,7 +55,7 @@ from rewardsmith.data.surveys.survey import BenchmarkPrompt, Found, Places, Sett
 from rewardsmith.errors import DataError, SpecError
 from rewardsmith.protocols import Progress
 from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount
-from rewardsmith.records.tokens import TokenSummary
+from rewardsmith.records.texts import TokenSummary
 from rewardsmith.rendering import RenderAhead, RenderedPair, Renderer
 from rewardsmith.rendering.ahead import Later
 from rewardsmith.spec import SourceSpec, Spec

@@ -1,6 +1,6 @@
 """Every check and every survey, listed by name.
 
-To add a check of a row: write its function and its `Check` in `checks/`, and add it to CHECKS. To add a survey: write
+To add a check of a row: write its function and its `Check` in `checks.py`, and add it to CHECKS. To add a survey: write
 the class and the `Check`s that explain its findings in `surveys/`, and add it to SURVEYS and CHECKS.
 """
 
@@ -12,11 +12,6 @@ from rewardsmith.data import checks
 from rewardsmith.data.checks import Check
 from rewardsmith.data.shortcuts import findings
 from rewardsmith.data.surveys import balance, contamination, labels, leakage, near_duplicates, private
-from rewardsmith.data.surveys import balance as authors
-from rewardsmith.data.surveys import balance as sources
-from rewardsmith.data.surveys import labels as cycles
-from rewardsmith.data.surveys import labels as margins
-from rewardsmith.data.surveys import labels as repeats
 from rewardsmith.data.surveys import tokens as token_survey
 from rewardsmith.data.surveys.balance import Notes
 from rewardsmith.data.surveys.survey import Setting, Survey
@@ -65,16 +60,16 @@ CHECKS: dict[str, Check] = {
         checks.MOJIBAKE,
         checks.REPLACEMENT_CHARACTER,
         checks.CONTROL_CHARACTER,
-        repeats.DUPLICATE_PAIR,
-        repeats.CONTRADICTORY_PAIR,
-        cycles.PREFERENCE_CYCLE,
-        margins.MARGIN_AGAINST_LABEL,
-        margins.MARGIN_OUT_OF_RANGE,
-        margins.MARGIN_UNREAD,
-        margins.MARGIN_ZERO,
+        labels.DUPLICATE_PAIR,
+        labels.CONTRADICTORY_PAIR,
+        labels.PREFERENCE_CYCLE,
+        labels.MARGIN_AGAINST_LABEL,
+        labels.MARGIN_OUT_OF_RANGE,
+        labels.MARGIN_UNREAD,
+        labels.MARGIN_ZERO,
         balance.MIXED_FORMS,
         balance.DOMINANT_PROMPT,
-        authors.MODEL_TELLS_LABEL,
+        balance.MODEL_TELLS_LABEL,
         private.SECRET_IN_TEXT,
         private.PERSONAL_DATA,
         findings.LENGTH_SHORTCUT,
@@ -88,8 +83,8 @@ CHECKS: dict[str, Check] = {
         leakage.NEAR_LEAKED_PROMPT,
         leakage.LEAKED_TURN,
         contamination.CONTAMINATED,
-        sources.MOSTLY_REJECTED,
-        sources.UNREAD_CONTEXT,
+        balance.MOSTLY_REJECTED,
+        balance.UNREAD_CONTEXT,
     )
 }
 """By code; a row is left out for the first check that it fails, in this order."""
@@ -97,7 +92,7 @@ CHECKS: dict[str, Check] = {
 SURVEYS: dict[str, Callable[[Setting], Survey]] = {
     "notes": lambda _: Notes(CHECKS.values()),
     "tokens": token_survey.Tokens,
-    "sources": sources.Sources,
+    "sources": balance.Sources,
     "overlap": near_duplicates.NearDuplicates,
     "contamination": contamination.Contamination,
     "labels": labels.Labels,

@@ -49,6 +49,7 @@ class Spool(Sequence[bytes]):
 
     def __init__(self) -> None:
         self._file, name = tempfile.mkstemp(prefix="rewardsmith-")
+        # A file without a name goes with the process, however that ends.
         Path(name).unlink()
         weakref.finalize(self, os.close, self._file)
         self._ends = array("q", [0])

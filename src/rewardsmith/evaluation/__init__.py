@@ -27,27 +27,30 @@ probes/          bias probes: edited responses; rewards on a policy's own sample
     write_evaluation(evaluation, Path("runs/NAME/eval/rewardbench2"))
 """
 
-from rewardsmith.evaluation.benchmarks import BENCHMARKS, find_benchmark
-from rewardsmith.evaluation.benchmarks.pairs import pair_rows
-from rewardsmith.evaluation.calibration import checkpoint_calibration
-from rewardsmith.evaluation.causes import DIAGNOSIS_FILE, diagnose_run
-from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Tally
-from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows, skills
-from rewardsmith.evaluation.runner import (
-    RESULTS_FILE,
-    ROWS_FILE,
-    missing_reasons,
-    read_offline,
-    read_rewards,
-    score_conversations,
-    write_evaluation,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rewardsmith import lazy_names
+
+if TYPE_CHECKING:
+    from rewardsmith.evaluation.benchmarks import BENCHMARKS, find_benchmark
+    from rewardsmith.evaluation.benchmarks.pairs import pair_rows
+    from rewardsmith.evaluation.calibration import checkpoint_calibration
+    from rewardsmith.evaluation.causes import DIAGNOSIS_FILE, diagnose_run
+    from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Tally
+    from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows, skills
+    from rewardsmith.evaluation.runner import (
+        missing_reasons,
+        read_offline,
+        read_rewards,
+        score_conversations,
+        write_evaluation,
+    )
 
 __all__ = [
     "BENCHMARKS",
     "DIAGNOSIS_FILE",
-    "RESULTS_FILE",
-    "ROWS_FILE",
     "Benchmark",
     "BenchmarkRows",
     "EvalRow",
@@ -66,3 +69,28 @@ __all__ = [
     "skills",
     "write_evaluation",
 ]
+
+_HOMES = {
+    "BENCHMARKS": "benchmarks",
+    "Benchmark": "contract",
+    "BenchmarkRows": "contract",
+    "EvalRow": "contract",
+    "Evaluation": "results",
+    "Tally": "contract",
+    "checkpoint_calibration": "calibration",
+    "DIAGNOSIS_FILE": "causes",
+    "diagnose_run": "causes",
+    "find_benchmark": "benchmarks",
+    "missing_reasons": "runner",
+    "pair_rows": "benchmarks.pairs",
+    "random_baselines": "results",
+    "read_offline": "runner",
+    "read_rewards": "runner",
+    "score_conversations": "runner",
+    "score_rows": "results",
+    "skills": "results",
+    "write_evaluation": "runner",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _HOMES)

@@ -59,6 +59,7 @@ def is_pairwise(rows: Sequence[EvalRow]) -> bool:
 def folds_of(rows: Sequence[EvalRow], seed: int) -> Ints:
     """The fold of each row, by a hash of its prompt: equal prompts stay together, and the order of rows is nothing."""
     texts = ("\0".join(message.text for message in row.prompt or row.responses[0]) for row in rows)
+    # Not `hash`, which differs from process to process.
     return np.array([zlib.crc32(f"{seed}\0{text}".encode(errors="replace")) % FOLDS for text in texts], dtype=np.int64)
 
 
@@ -168,6 +169,8 @@ def _error_of_error(scaled_P: Floats, prompt_P: Ints, bins: int, seed: int, resa
     columns = [member_PB * value_P[:, None] for value_P in (np.ones_like(right_P), confidence_P, right_P)]
     units_GF = group_sums(list(np.concatenate(columns, axis=1).T), prompt_P)
     sums_SF = statistics.bootstrap_sums(units_GF, seed=seed, resamples=resamples)
+    # The basic bootstrap. To the resamples the sample's plain error is the true one: what they find beyond it is how
+    # far a debiased error goes astray, and is taken off the one that was found.
     spread_S = _debiased_ece(*np.split(sums_SF, 3, axis=1)) - plain
     interval = statistics.percentile_interval(debiased - spread_S)
     prompts = len(units_GF)
@@ -198,6 +201,7 @@ def _bins(confidence_P: Floats, right_P: Floats, bin_P: Ints) -> tuple[Floats, F
 
 def _debiased(gap: Floats, variance: Floats) -> Floats:
     """|gap| less what noise of this variance adds to it: 2 |gap| - E |N(gap, variance)|."""
+    # A bin that is all right or all wrong shows no variance, and noise is divided by.
     size, noise = np.abs(gap), np.sqrt(np.maximum(variance, 1e-30))
     folded = noise * np.sqrt(2 / np.pi) * np.exp(-(size**2) / (2 * noise**2)) + size * (
         1 - 2 * special.ndtr(-size / noise)

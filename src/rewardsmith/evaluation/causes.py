@@ -25,7 +25,7 @@ from rewardsmith.records.diagnosis import (
     TraitCode,
 )
 from rewardsmith.records.evaluation import BenchmarkResult
-from rewardsmith.records.shortcuts import Grade, LoneRule, ShortcutsRecord
+from rewardsmith.records.texts import Grade, LoneRule, ShortcutsRecord
 from rewardsmith.records.training import TrainRecord
 
 _TITLES: dict[CauseCode, str] = {

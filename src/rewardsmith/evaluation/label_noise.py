@@ -66,6 +66,7 @@ CHI_SQUARE = 3.841458820694124  # 95 % of chi-square with one degree of freedom
 _SIZES = 32  # bins of |margin| in a cell
 _SLOPES = np.geomspace(1e-3, 50.0, 56)  # per root mean square of a cell's margins
 _GOLDEN = (np.sqrt(5.0) - 1) / 2
+# Keeps logarithms finite where a steep slope makes a label that was seen impossible.
 _TINY = 1e-300
 
 
@@ -97,6 +98,7 @@ def tabulate(margin_P: Floats, cells: Sequence[Integers]) -> Table:
     scale_C = np.ones(len(cells))
     for c, cell in enumerate(cells):
         margins = margin_P[cell]
+        # Margins that are all 0 have no scale; any will do.
         scale_C[c] = float(np.sqrt(np.mean(margins**2))) or 1.0
         order = np.argsort(np.abs(margins), kind="stable")
         for k, part in enumerate(np.array_split(margins[order] / scale_C[c], _SIZES)):
@@ -120,16 +122,19 @@ def profile(table: Table, share: float) -> float:
 
 def most_likely(table: Table, most: float = 0.5) -> float:
     """The share in [0, `most`] of the highest profile likelihood; above one half, labels are reversed."""
+    # Finer towards 0, where the shares of most data lie.
     lower = 0.5 * np.linspace(0, 1, 25) ** 2
     grid = lower if most <= 0.5 else np.concatenate([lower, 1 - lower[-2::-1]])
     values = [profile(table, share) for share in grid]
     best = int(np.argmax(values))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    # 0.618 ** 14: a thousandth of the bracket is left.
     for _ in range(14):
         reach = _GOLDEN * (high - low)
         left, right = high - reach, low + reach
         low, high = (low, right) if profile(table, left) >= profile(table, right) else (left, high)
     inner = (low + high) / 2
+    # The search closes in from both sides and never asks the edge itself.
     return 0.0 if values[0] >= profile(table, inner) else float(inner)
 
 
@@ -184,12 +189,14 @@ def _fit(table: Table, share: float) -> tuple[Floats, Floats]:
     agree_GCK = np.log(np.maximum(share + (1 - 2 * share) * table.right, _TINY))
     against_GCK = np.log(np.maximum(share + (1 - 2 * share) * table.wrong, _TINY))
     likelihood_GC = (table.agree * agree_GCK + table.against * against_GCK).sum(axis=2)
+    # The parabola needs a neighbour on either side.
     best_C = np.clip(likelihood_GC.argmax(axis=0), 1, len(_SLOPES) - 2)
     left_C, middle_C, right_C = (likelihood_GC[best_C + offset, np.arange(len(best_C))] for offset in (-1, 0, 1))
     bend_C = left_C - 2 * middle_C + right_C
     shift_C = np.divide(left_C - right_C, 2 * bend_C, out=np.zeros_like(bend_C), where=bend_C < -_TINY)
     shift_C = np.clip(shift_C, -1.0, 1.0)
     highest_C = middle_C + shift_C * (right_C - left_C) / 2 + shift_C**2 * bend_C / 2
+    # The grid is geometric: a shift by one is a factor.
     return _SLOPES[best_C] * (_SLOPES[1] / _SLOPES[0]) ** shift_C, highest_C
 
 

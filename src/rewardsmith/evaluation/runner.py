@@ -59,13 +59,11 @@ from rewardsmith.evaluation.results import Evaluation, Reasons
 from rewardsmith.evaluation.rows import TableRow, read_table
 from rewardsmith.protocols import Explaining, Progress, Scorer
 from rewardsmith.records.bounded import inflated, parse_json
-from rewardsmith.records.evaluation import LARGEST_REWARD
+from rewardsmith.records.evaluation import LARGEST_REWARD, RESULTS_FILE, ROWS_FILE
 from rewardsmith.records.files import write_json, write_jsonl
 from rewardsmith.types import Conversation
 
 NO_REWARD = "no_reward"
-RESULTS_FILE = "results.json"
-ROWS_FILE = "rows.jsonl"
 
 
 def score_conversations(rows: Sequence[EvalRow], scorer: Scorer, progress: Progress | None = None) -> list[Floats]:

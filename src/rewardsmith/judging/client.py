@@ -127,6 +127,7 @@ class Budget:
         """Put what a call did cost in the place of what was set aside for it."""
         self.reserved -= worst
         self.spent += spent
+        # All of them are woken: a small call may fit where the one before it does not.
         waiting, self._waiting = self._waiting, []
         for turn in waiting:
             if not turn.done():
@@ -186,6 +187,7 @@ class CallLog:
                 f"cannot be written: {error.strerror}", where=str(folder), fix="name a folder that you may write to"
             ) from error
         try:
+            # 0600: replies may quote texts of the data.
             log = cls(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), lock)
             log._load(path)
         except BaseException:

@@ -213,6 +213,7 @@ class _Mean:
     def _mix(self, name: str, tensors: list[Tensor], counted: list[_Counted]) -> Tensor:
         if not tensors[0].is_floating_point():
             return tensors[0]
+        # In float32: a sum in bfloat16 would lose the small differences between parents.
         wide = [tensor.float() for tensor in tensors]
         mean = torch.zeros_like(wide[0])
         for share, tensor in zip(self.weights, wide, strict=True):

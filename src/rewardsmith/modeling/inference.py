@@ -1,11 +1,11 @@
 """Rewards of tokenised texts from a model in memory: the one forward loop that scoring, checkpoints and tests share.
 
-What the reward head reads: the hidden state at the reward position of each text, beside the reward itself.
-
+    rewards_N = compute_rewards(model, texts, layout, token_budget)
     features_ND, rewards_N = head_features(model, texts, layout, token_budget)
 
-A reward is `features @ head + bias`. The features are float32, as the head is; N texts of hidden width D. Only models
-that read one token with a linear head have them (`reward_head.reads_one_token`).
+Features are what the reward head reads, the hidden state at the reward position of each text: a reward is
+`features @ head + bias`. They are float32, as the head is; N texts of hidden width D. Only models that read one token
+with a linear head have them (`reward_head.reads_one_token`).
 """
 
 from __future__ import annotations

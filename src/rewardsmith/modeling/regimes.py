@@ -112,4 +112,5 @@ def reads_padding(model: Any) -> bool:
         model.train(training)
     alone = torch.cat([one.logits.float() for one in ones])
     tolerance = 1e-4 if torch.finfo(next(model.parameters()).dtype).eps < 1e-6 else 5e-2
+    # Relative, because a random head may give rewards near 0; `not <=`, so that NaN counts as reading padding.
     return not bool((alone - together).abs().max() <= tolerance * alone.abs().max())

@@ -122,6 +122,7 @@ def _forward_by_regime(
         )
         found.append(plain(self, input_ids=ids_BT, attention_mask=mask_BT, **kwargs).logits)
         order.extend(rows)
+    # The argsort of a permutation is its inverse.
     back = torch.tensor(order, device=found[0].device).argsort()
     return SequenceClassifierOutputWithPast(logits=torch.cat(found)[back])
 
@@ -137,6 +138,7 @@ def _spans(ids_BT: Tensor, mask_BT: Tensor) -> tuple[list[int], list[int]]:
 def last_kept_position(mask_BT: Tensor) -> Tensor:
     """Position of the last token that each row of the mask keeps, shape (B,); padding may stand on either side."""
     steps_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
+    # argmax names the first of equal values: numbers that rise along the row make the last kept one the largest.
     return (mask_BT.to(torch.int64) * (steps_T + 1)).argmax(dim=1)
 
 
@@ -162,11 +164,13 @@ def _reward_forward(
         attention_mask=attention_mask if reward_positions is None else None,
         position_ids=position_ids,
         inputs_embeds=inputs_embeds,
+        # No text is continued, so keys and values of earlier layers would be kept for nothing.
         use_cache=False,
         **kwargs,
     ).last_hidden_state
     hidden_RD = _gather(hidden_BTD, attention_mask, reward_positions)
     head: Any = self.score
+    # The head stays in float32: in bfloat16 a reward of 10 has steps of 0.06, and answers become ties.
     with torch.autocast(hidden_RD.device.type, enabled=False):
         rewards_R1 = head(hidden_RD.to(next(head.parameters()).dtype))
     return SequenceClassifierOutputWithPast(logits=rewards_R1)
@@ -295,5 +299,6 @@ def _lay_back(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tenso
     layout = getattr(_layout_of_thread, "layout", None)
     if layout is None:
         return None
+    # Zeros elsewhere: nobody reads what the last layer makes of other positions.
     row = output.new_zeros((1, len(layout), *output.shape[2:]))
     return row.index_copy(1, reward_rows(layout, output.device), output)

@@ -359,6 +359,7 @@ def _fill(sizes: Sequence[int], budget: int) -> list[list[int]]:
     bins: list[list[int]] = []
     rooms: list[tuple[int, int]] = []  # (room left, bin), sorted
     for unit in sorted(range(len(sizes)), key=lambda unit: -sizes[unit]):
+        # -1 is below every bin, so that the search finds the tightest bin with this very room.
         at = bisect_left(rooms, (sizes[unit], -1))
         if at < len(rooms):
             room, bin_ = rooms.pop(at)

@@ -1,7 +1,8 @@
 """The composition root: stages, fingerprints, resume; the one room that knows all others and hands them to each other.
 
-job.py           run_job, check_job, sample_job, shown_job, fix_job, train_job, evaluate_job; what a run would do
-stages.py        the stages in order, and which way a training job takes
+job.py           run_job, train_job, evaluate_job; what a run would do
+checking.py      the first stage and its commands: check_job, sample_job, shown_job, fix_job
+stages.py        the other stages in order, and which way a training job takes
 context.py       what the stages of one job share; what a result depends on, hashed
 directory.py     the run directory: lock, owner, manifest
 evaluating.py    one benchmark, one scorer, the spec's gates
@@ -21,25 +22,19 @@ The names below are imported when they are first asked for: what opens a report 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rewardsmith import lazy_names
 
 if TYPE_CHECKING:
     from rewardsmith.pipeline.attacking import attack_job
+    from rewardsmith.pipeline.checking import check_job, fix_job, sample_job, shown_job
+    from rewardsmith.pipeline.commands.compare import compare_job
     from rewardsmith.pipeline.commands.explain import explain_job
     from rewardsmith.pipeline.commands.look import open_run
-    from rewardsmith.pipeline.commands.report import compare_job, report_job
+    from rewardsmith.pipeline.commands.report import report_job
     from rewardsmith.pipeline.events import Events, Silent
-    from rewardsmith.pipeline.job import (
-        Outcome,
-        check_job,
-        evaluate_job,
-        fix_job,
-        run_job,
-        sample_job,
-        shown_job,
-        train_job,
-    )
+    from rewardsmith.pipeline.job import Outcome, evaluate_job, run_job, train_job
     from rewardsmith.pipeline.probing import policy_job, probe_job
     from rewardsmith.pipeline.variants import parse_fractions
 
@@ -69,24 +64,22 @@ _HOMES = {
     "Outcome": "job",
     "Silent": "events",
     "attack_job": "attacking",
-    "check_job": "job",
-    "compare_job": "commands.report",
+    "check_job": "checking",
+    "compare_job": "commands.compare",
     "evaluate_job": "job",
     "explain_job": "commands.explain",
-    "fix_job": "job",
+    "fix_job": "checking",
     "open_run": "commands.look",
     "parse_fractions": "variants",
     "policy_job": "probing",
     "probe_job": "probing",
     "report_job": "commands.report",
     "run_job": "job",
-    "sample_job": "job",
-    "shown_job": "job",
+    "sample_job": "checking",
+    "shown_job": "checking",
     "train_job": "job",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _HOMES)

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rewardsmith.attacking import ATTACK_FILE, Settings, attack, read_phrases
+from rewardsmith.attacking.edits import read_phrases
+from rewardsmith.attacking.results import ATTACK_FILE, attack
+from rewardsmith.attacking.search import Settings
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.evaluation import BenchmarkRows
 from rewardsmith.evaluation.contract import row_digest

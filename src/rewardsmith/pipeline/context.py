@@ -1,88 +1,39 @@
 """What the stages of one job share: spec, run directory, and things that are made once, when first asked for.
 
-What the spec calls `embedded`: the files and the small base model that Rewardsmith makes itself, cached.
-
-resources = Resources.of(spec, events)
-resources.pairs            # {"train": path, "held_out": path} where the spec uses them
-resources.base             # folder or hub id of the base model
+job = Job(spec, run, events)
+job.renderer, job.prepared, job.benchmarks         each read when a stage first needs it, and kept
+job.check_fingerprint                              of all that decides what the check finds
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith import data, samples
-from rewardsmith.data import BenchmarkPrompt, PreparedData
+from rewardsmith.data.prepare import PreparedData, prepare, take_share
+from rewardsmith.data.sources import source_digests
+from rewardsmith.data.surveys.survey import BenchmarkPrompt
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.pipeline.directory import RunDirectory, file_sha256, place_fingerprint, versions
+from rewardsmith.pipeline.embedded import EMBEDDED, Resources
 from rewardsmith.pipeline.evaluating import as_embedded, as_text, held_out_rows, load_benchmark
 from rewardsmith.pipeline.events import Events
-from rewardsmith.pipeline.tracking import Announce, Tracking
 from rewardsmith.protocols import Progress
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.rendering import Renderer, load_renderer
-from rewardsmith.spec import SourceSpec, Spec, digest
+from rewardsmith.spec import Spec, digest
 from rewardsmith.spec.evaluation import HELD_OUT
-from rewardsmith.training.flight import Flown, fly
 from rewardsmith.training.openrlhf.refusals import refuse_spec
 
-EMBEDDED = "embedded"
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """Where the spec's embedded parts are on disk.
-
-    Attributes:
-        base: folder or hub id of the base model.
-        pairs: embedded preference pairs by role; empty when the spec names none.
-        best_of_n: the embedded benchmark's file, when the spec uses it.
-    """
-
-    base: str
-    pairs: Mapping[Literal["train", "held_out"], Path]
-    best_of_n: Path | None
-
-    @classmethod
-    def of(cls, spec: Spec, events: Events, *, with_base: bool = True) -> Resources:
-        """Make (or find in the cache) what the spec uses.
-
-        Args:
-            with_base: false when only data is needed; the embedded base takes a minute to make.
-        """
-        paths = samples.write_samples(seed=spec.seed) if uses_embedded_data(spec) else None
-        base = spec.base_model.id
-        if base == EMBEDDED and with_base:
-            base = str(samples.build_base_model(seed=spec.seed, progress=_reporter(events)))
-        return cls(
-            base=base,
-            pairs={"train": paths.train, "held_out": paths.held_out} if paths else {},
-            best_of_n=paths.best_of_4 if paths else None,
-        )
-
-    def benchmark_data(self, data: str) -> str:
-        """The file or hub id that a benchmark's `data` names."""
-        return str(self.best_of_n) if data == EMBEDDED else data
-
-
-def uses_embedded_data(spec: Spec) -> bool:
-    """Whether any pairs or benchmark rows of the spec are embedded."""
-    sources: tuple[SourceSpec, ...] = (*spec.data.train, *spec.data.held_out.sources)
-    return any(source.embedded for source in sources) or any(
-        benchmark.data == EMBEDDED for benchmark in spec.evaluation.benchmarks
-    )
-
-
-def _reporter(events: Events) -> samples.Progress:
-    return lambda done, total: events.progress("warming up the embedded base model", done, total)
+if TYPE_CHECKING:
+    from rewardsmith.pipeline.tracking import Announce, Tracking
+    from rewardsmith.training.flight import Flown
 
 
 def is_main_process() -> bool:
@@ -119,6 +70,8 @@ class Job:
         if self._parent:
             return self._parent.fly()
         if self._flown is None:
+            from rewardsmith.training.flight import fly
+
             self._flown = fly(self.spec, self.resources.base, self.renderer)
             self.events.note(self._flown.said)
         return self._flown
@@ -157,7 +110,7 @@ class Job:
             whole = self._parent.prepared
             if self._share == 1:
                 return whole
-            return data.take_share(whole, self.spec, self.renderer, self._share, fingerprint=self.check_fingerprint)
+            return take_share(whole, self.spec, self.renderer, self._share, fingerprint=self.check_fingerprint)
         prepared = self._prepare(survey=False, split=self.run.read_split() if self.checked else None)
         return replace(prepared, record=self.checked) if self.checked else prepared
 
@@ -175,7 +128,7 @@ class Job:
     def _prepare(
         self, *, survey: bool, split: NDArray[np.bool_] | None = None, sample: int | None = None
     ) -> PreparedData:
-        return data.prepare(
+        return prepare(
             self.spec,
             self.renderer,
             fingerprint=self.check_fingerprint,
@@ -237,7 +190,7 @@ class Job:
         return digest(
             {
                 "spec": self.spec.fingerprint("data", "seed"),
-                "sources": data.source_digests(self.spec.data, self.resources.pairs),
+                "sources": source_digests(self.spec.data, self.resources.pairs),
                 "tokenizer": self.base_fingerprint,
                 "template": file_sha256(Path(template)) if template and Path(template).is_file() else None,
                 "versions": versions(),

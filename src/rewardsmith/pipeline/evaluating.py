@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,12 @@ from rewardsmith.evaluation.rows import plain_text
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.rendering import Rendered
-from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import BenchmarkSpec
 from rewardsmith.spec.evaluation import RenderingProtocol
 from rewardsmith.types import Conversation, PreferencePair
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring import CheckpointScorer
 
 HELD_OUT_TITLE = "Held-out pairs"
 

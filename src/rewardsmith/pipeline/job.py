@@ -24,19 +24,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from rewardsmith import data, evaluation, gates
+from rewardsmith import evaluation, gates
 from rewardsmith.addresses import is_address
-from rewardsmith.attacking import ATTACK_FILE
+from rewardsmith.attacking.results import ATTACK_FILE
 from rewardsmith.benchmarks import rendered_upstream
-from rewardsmith.data import Side
 from rewardsmith.errors import MarginStop, NegativeVerdict, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.modeling.checkpoint import RECORD, refuse_second_epoch
 from rewardsmith.modeling.loading import check_base
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
 from rewardsmith.pipeline import probing, stages
+from rewardsmith.pipeline.checking import check, refuse_failed
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
-from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder, read_paths
+from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
 from rewardsmith.pipeline.evaluating import as_text, evaluate_renderings, evaluate_with, load_benchmark
 from rewardsmith.pipeline.events import Events, followed
 from rewardsmith.pipeline.label_noise import NOISE_FILE
@@ -46,23 +46,20 @@ from rewardsmith.pipeline.stages import (
     evaluate_fingerprint,
     labels_fingerprint,
     probe_fingerprint,
-    refuse_failed,
     train_fingerprint,
 )
 from rewardsmith.pipeline.tracking import tracked
 from rewardsmith.pipeline.variants import forget_stale_curve, refuse_several_processes, run_learning_curve, run_replicas
-from rewardsmith.records.checks import CheckRecord, FixRecord, ShownRow
+from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
-from rewardsmith.records.evaluation import BenchmarkResult
-from rewardsmith.records.files import guard_folder, read_record, write_json, write_text
+from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkResult
+from rewardsmith.records.files import guard_folder, read_record
 from rewardsmith.records.run import DryRunRecord, DryRunStage, GatesRecord, StageState
 from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, TrainRecord
-from rewardsmith.rendering import Renderer
 from rewardsmith.scoring import CachedScorer, LocalScorer
-from rewardsmith.spec import BenchmarkSpec, SourceSpec, Spec, dump_spec
+from rewardsmith.spec import BenchmarkSpec, Spec
 from rewardsmith.spec.evaluation import HELD_OUT, RenderingProtocol
 from rewardsmith.training.trl_backend import find_resumable
-from rewardsmith.types import PreferencePair, tools_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
         job.fly()  # first, because reading the data may take hours
     try:
         check_base(job.spec, job.resources.base)  # before the data: hours may lie between them
-        checked = stages.check(job)
+        checked = check(job)
         trained = _train(job, checked)
     except NegativeVerdict:
         run.update(verdict="stopped")
@@ -131,86 +128,6 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     if job.tracking:
         job.tracking.gated(results, probes, verdict)
     return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, diagnosis, replicas, curve)
-
-
-def check_job(spec: Spec, events: Events, *, overwrite: bool = False) -> tuple[CheckRecord, Path]:
-    """Check the data contract; returns the record and the run directory. Raises as `run_job` does."""
-    supported_backend(spec)
-    with RunDirectory.open(spec, overwrite=overwrite) as run, followed(run.path, events) as watched:
-        return stages.check(Job(spec, run, watched)), run.path
-
-
-def sample_job(spec: Spec, events: Events, *, rows: int, overwrite: bool = False) -> tuple[CheckRecord, Path]:
-    """A quick look at `rows` rows of each source: no verdict that `train` would accept; raises as `run_job` does.
-
-    Its record is check.sample.json; findings about repeats and overlap are what the sample alone shows.
-    """
-    supported_backend(spec)
-    with RunDirectory.open(spec, overwrite=overwrite) as run:
-        record = Job(spec, run, events).sample(rows).record
-        write_json(run.path / "check.sample.json", record)
-        return record, run.path
-
-
-def shown_job(spec: Spec, events: Events, count: int, *, overwrite: bool = False) -> tuple[ShownRow, ...]:
-    """The first `count` pairs of each source, as read and as rendered; raises as `run_job` does."""
-    supported_backend(spec)
-    with RunDirectory.open(spec, overwrite=overwrite) as run:
-        job = Job(spec, run, events)
-        pairs = data.first_pairs(spec, job.resources.pairs, count)
-        renderer = job.renderer
-    return tuple(_shown(source, number, pair, renderer) for source, number, pair in pairs)
-
-
-def _shown(source: str, number: int, pair: PreferencePair, renderer: Renderer) -> ShownRow:
-    tools, prompt = tools_of(pair.prompt)
-    turns = [tuple(turn.as_dict() for turn in side) for side in (prompt, pair.chosen, pair.rejected)]
-    return ShownRow(
-        source=source,
-        row=number,
-        id=pair.id,
-        prompt=turns[0],
-        chosen=turns[1],
-        rejected=turns[2],
-        tools=tuple(tools),
-        chosen_text=renderer.text(pair.prompt + pair.chosen),
-        rejected_text=renderer.text(pair.prompt + pair.rejected),
-        margin=pair.target_margin,
-    )
-
-
-def fix_job(
-    spec: Spec, events: Events, out: Path, *, drop_leaked: Side = "train", overwrite: bool = False
-) -> tuple[CheckRecord, Path, FixRecord]:
-    """Check the data, and write them to `out` without the rows that findings name, with a spec that reads them.
-
-    Returns what was found, the run directory, and what was written.
-
-    Raises:
-        UserError: spec, data or folders cannot be used; `out` has files that are not from here.
-    """
-    supported_backend(spec)
-    guard_folder(out, data.FIXED_FILES, "fix.json", read_paths(spec))
-    if out.exists() and any(out.iterdir()) and not (out / "fix.json").is_file():
-        raise UserError("has files that are not from here", where=str(out), fix="name a new folder under --fix")
-    with RunDirectory.open(spec, overwrite=overwrite) as run:
-        prepared = Job(spec, run, events).survey()
-        record = data.write_fixed(prepared, out, drop_leaked=drop_leaked)
-    write_text(out / "spec.yaml", dump_spec(_reading(spec, out)))
-    return prepared.record, run.path, record
-
-
-def _reading(spec: Spec, folder: Path) -> Spec:
-    """The same spec over the files of `folder`."""
-    own = bool(spec.data.held_out.sources)
-    held_out = {"sources": (SourceSpec(path=str(folder / "held_out.jsonl")),)} if own else {}
-    changed = spec.data.model_copy(
-        update={
-            "train": (SourceSpec(path=str(folder / "train.jsonl")),),
-            "held_out": spec.data.held_out.model_copy(update=held_out),
-        }
-    )
-    return spec.model_copy(update={"data": changed, "name": f"{spec.name}-fixed"})
 
 
 def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
@@ -283,8 +200,8 @@ def evaluate_job(
             "--protocol says how text becomes tokens, and --rewards reads rewards that are there already",
             fix="leave --protocol out",
         )
-    names = (evaluation.RESULTS_FILE, evaluation.ROWS_FILE, "gates.json", "summary.md")
-    guard_folder(out, names, evaluation.RESULTS_FILE, (data, rewards or data))
+    names = (RESULTS_FILE, ROWS_FILE, "gates.json", "summary.md")
+    guard_folder(out, names, RESULTS_FILE, (data, rewards or data))
     if protocol == "upstream" and is_address(model):
         raise UserError(
             "--protocol upstream renders with the checkpoint's own files, and the model is served elsewhere",

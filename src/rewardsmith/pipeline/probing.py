@@ -17,8 +17,9 @@ from rewardsmith.evaluation import BenchmarkRows, find_benchmark
 from rewardsmith.evaluation.probes import gate_probes, policy_record, read_policy_samples, run_probes
 from rewardsmith.evaluation.probes.policy import as_plain_text, missing_samples, score_samples
 from rewardsmith.evaluation.rows import read_table
-from rewardsmith.pipeline.context import EMBEDDED, Job
+from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import checkpoint_folder
+from rewardsmith.pipeline.embedded import EMBEDDED
 from rewardsmith.pipeline.evaluating import as_text, held_out_rows
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import any_scorer, note_reuse

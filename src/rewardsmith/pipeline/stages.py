@@ -1,6 +1,6 @@
-"""The stages of the main job, in order. Each takes the job and leaves its records in the run directory.
+"""The stages of the main job after the check, in order. Each takes the job and leaves its records in the run directory.
 
-    check      data contract, thresholds and sizes      check.json, rejected.jsonl
+    check      (checking.py) data contract, thresholds  check.json, rejected.jsonl
     train      one epoch, or the rest of one            train/, model/
     labels     what its margins say of the labels       label_noise.json
     evaluate   benchmarks and held-out pairs            eval/*/results.json, rows.jsonl
@@ -9,52 +9,47 @@
     gate       results and rules                        gates.json, ood.json, diagnosis.json
     publish    records                                  report.html, summary.md
 
-A stage whose inputs' fingerprint is unchanged, and whose files are there, is skipped.
+Each stage has a fingerprint, the hash of what it depends on; those after training stand on the training that the run
+directory holds. A stage whose fingerprint is unchanged, and whose files are there, is skipped.
 
-What each stage after the check depends on, as one hash: a stage whose hash is unchanged need not be done again.
-
-Those of the stages after training stand on the training that the run directory holds.
-
-Which way a training job takes: in this process, or on several workers under Ray.
-
-    record = run_training(TrainJob(...), events)
-
-`hardware.workers` says how many; where `accelerate launch` or `torchrun` started this process, it is one of several
-already and Ray is left alone.
+`run_training` decides where a training runs: in this process, or on `hardware.workers` workers under Ray. Where
+`accelerate launch` or `torchrun` started this process, it is one of several already and Ray is left alone.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from rewardsmith import evaluation, gates
-from rewardsmith.attacking import ATTACK_FILE
-from rewardsmith.errors import FindingsError, MarginStop, RunDirectoryError, SpecError
+from rewardsmith.attacking.results import ATTACK_FILE
+from rewardsmith.errors import RunDirectoryError, SpecError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.evaluation.probes import gate_probes
 from rewardsmith.modeling.checkpoint import RECORD, read_checkpoint_record, refuse_second_epoch
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
 from rewardsmith.pipeline import attacking, probing
+from rewardsmith.pipeline.checking import staged
 from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.commands.plan import copies_fit, tokens_here, trained_by
 from rewardsmith.pipeline.commands.report import report_job
-from rewardsmith.pipeline.context import Job, is_main_process, uses_embedded_data
+from rewardsmith.pipeline.context import Job, is_main_process
 from rewardsmith.pipeline.directory import file_sha256, place_fingerprint, versions
+from rewardsmith.pipeline.embedded import uses_embedded_data
 from rewardsmith.pipeline.evaluating import evaluate_renderings, prompt_blind_rewards
-from rewardsmith.pipeline.events import Events, StageName
+from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.label_noise import NOISE_FILE, look_at_labels
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import BenchmarkResult, RewardSummary
-from rewardsmith.records.files import read_record, write_json, write_jsonl
+from rewardsmith.records.files import read_record, write_json
 from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.records.run import GatesRecord
 from rewardsmith.records.training import LabelNoiseRecord, TrainRecord
@@ -196,51 +191,6 @@ def choose_sharding(spec: Spec, base: str, workers: int) -> bool:
 R = TypeVar("R")
 
 
-def check(job: Job) -> CheckRecord:
-    """The data contract, before any accelerator time is spent.
-
-    Raises:
-        FindingsError: a finding that the spec lists under `data.fail_on`; check.json is written.
-        UserError: data, tokenizer or thresholds cannot be used.
-    """
-    path = job.run.path / "check.json"
-
-    def work() -> CheckRecord:
-        prepared = job.survey()
-        write_jsonl(job.run.path / "rejected.jsonl", prepared.rejected)
-        write_json(path, prepared.record)
-        return prepared.record
-
-    record = _stage(job, "check", job.check_fingerprint, work, lambda: read_record(path, CheckRecord), path)
-    refuse_failed(record, path)
-    job.checked = record
-    _check_thresholds(job)
-    return record
-
-
-def refuse_failed(record: CheckRecord, path: Path) -> None:
-    """A check with findings that the spec does not tolerate goes no further.
-
-    Raises:
-        FindingsError: it is one.
-    """
-    if not record.passed:
-        raise FindingsError(
-            f"the data contract failed on {', '.join(record.failed_on)}",
-            where=str(path),
-            fix="rewardsmith check SPEC --fix OUT writes the data without the rows that findings name; or fix them, "
-            "or take the severity or code out of data.fail_on",
-        )
-
-
-def _check_thresholds(job: Job) -> None:
-    """Refuse thresholds that a guessing model would pass, by the random baselines of the very rows."""
-    wanted = job.spec.evaluation.gates.minimum
-    sets = job.evaluation_sets if HELD_OUT in wanted else job.benchmarks
-    baselines = {key: evaluation.random_baselines(kind, rows.rows, job.spec.seed) for key, (kind, rows) in sets.items()}
-    gates.check_thresholds(job.spec.evaluation.gates, baselines)
-
-
 def require_check(job: Job) -> CheckRecord:
     """The passed check of this very fingerprint.
 
@@ -305,7 +255,7 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
         )
 
     files = (summary, job.run.model / RECORD)
-    return _stage(job, "train", fingerprint, work, lambda: read_record(summary, TrainRecord), *files)
+    return staged(job, "train", fingerprint, work, lambda: read_record(summary, TrainRecord), *files)
 
 
 def labels(job: Job) -> LabelNoiseRecord | None:
@@ -325,7 +275,7 @@ def labels(job: Job) -> LabelNoiseRecord | None:
         write_json(path, record)
         return record
 
-    record = _stage(job, "labels", fingerprint, work, lambda: read_record(path, LabelNoiseRecord), path)
+    record = staged(job, "labels", fingerprint, work, lambda: read_record(path, LabelNoiseRecord), path)
     job.events.note(f"  {record.statement}")
     return record
 
@@ -354,7 +304,7 @@ def evaluate(job: Job) -> dict[str, BenchmarkResult]:
 
     # Without held-out pairs there is no such result, and its absence is no reason to evaluate again.
     needed = [file for key, file in zip(keys, files, strict=True) if key != HELD_OUT]
-    return _stage(job, "evaluate", fingerprint, work, read, *needed)
+    return staged(job, "evaluate", fingerprint, work, read, *needed)
 
 
 def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
@@ -378,7 +328,7 @@ def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
         write_json(path, record)
         return record
 
-    found = _stage(job, "probe", fingerprint, work, lambda: read_record(path, ProbesRecord), path)
+    found = staged(job, "probe", fingerprint, work, lambda: read_record(path, ProbesRecord), path)
     gated = gate_probes(found, job.spec.evaluation.gates.probes)
     if gated != found:  # other limits over the same rewards
         write_json(path, gated)
@@ -405,7 +355,7 @@ def attack(job: Job, checked: CheckRecord) -> AttackRecord | None:
         journal.unlink(missing_ok=True)
         return record
 
-    return _stage(job, "attack", fingerprint, work, lambda: read_record(path, AttackRecord), path)
+    return staged(job, "attack", fingerprint, work, lambda: read_record(path, AttackRecord), path)
 
 
 def gate(
@@ -435,26 +385,6 @@ def diagnose(job: Job, results: Mapping[str, BenchmarkResult], trained: TrainRec
 def publish(job: Job) -> Path:
     """Everything in the run directory → report.html and summary.md; returns the former."""
     return report_job(job.run.path, job.events)
-
-
-def _stage(
-    job: Job, name: StageName, fingerprint: str, work: Callable[[], R], read: Callable[[], R], *files: Path
-) -> R:
-    """Skip an unchanged stage by reading its record back; else do the work and write down how it ended."""
-    if job.run.is_done(name, fingerprint, *files):
-        job.events.stage(name, "unchanged")
-        return read()
-    job.events.stage(name, "started")
-    started = time.perf_counter()
-    try:
-        result = work()
-    except MarginStop as stop:
-        job.run.finish(name, fingerprint, time.perf_counter() - started, "stopped", stop.problem)
-        raise
-    seconds = time.perf_counter() - started
-    job.run.finish(name, fingerprint, seconds)
-    job.events.stage(name, "done", f"{seconds:.0f} s")
-    return result
 
 
 def _evaluate_one(job: Job, scorer: CheckpointScorer, key: str, kind: Benchmark, rows: BenchmarkRows) -> None:

@@ -39,12 +39,12 @@ from rewardsmith.errors import MarginStop, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.evaluation.contract import Rewards
 from rewardsmith.evaluation.learning_curve import Slope, loss_per_doubling, read_curve, score_per_doubling
-from rewardsmith.evaluation.runner import ROWS_FILE
 from rewardsmith.evaluation.subsets import AVERAGE
 from rewardsmith.pipeline import stages
+from rewardsmith.pipeline.checking import check
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import RunDirectory
-from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.evaluation import ROWS_FILE, BenchmarkResult
 from rewardsmith.records.files import read_record, write_json
 from rewardsmith.records.training import (
     CurvePoint,
@@ -77,7 +77,7 @@ def run_variant(parent: Job, place: str, *, seed: int, share: float = 1.0) -> Va
     """
     with RunDirectory.open(_variant_spec(parent, place, seed)) as run:
         job = Job(run.spec, run, parent.events, parent=parent, share=share)
-        checked = stages.check(job)
+        checked = check(job)
         outcome = VariantOutcome(run.path, {}, checked.train_pairs, checked.distinct_prompts)
         try:
             stages.train_model(job, checked)

@@ -272,6 +272,7 @@ def _replicated(setup: TrainingSetup, devices: int, *, buckets: bool) -> MemoryU
     weights, trained = weight_bytes(setup), _trained_bytes(setup)
     # DDP's buckets are copies of the gradients unless gradients are views of them, which accelerate does not ask for.
     buffers = trained if buckets and devices > 1 else 0.0
+    # Adam's two moments are kept in the type of what is trained.
     return _peak(setup, weights, trained, 2 * trained, buffers, always=buffers > 0)
 
 
@@ -299,6 +300,7 @@ def _fsdp(setup: TrainingSetup, devices: int) -> MemoryUse:
 def _zero2(setup: TrainingSetup, devices: int) -> MemoryUse:
     """Whole weights, the rest in shards, and a bucket of gradients on its way (1910.02054, §5.2)."""
     trained = setup.trained
+    # DeepSpeed trains in bfloat16 (2 bytes) and keeps a float32 copy and both moments (12).
     weights = 2.0 * setup.shape.parameters
     return _peak(setup, weights, 2 * trained / devices, 12 * trained / devices, 2 * min(BUCKET, trained), always=True)
 

@@ -34,7 +34,7 @@ from rewardsmith.modeling.shapes import ModelShape
 from rewardsmith.planning.hardware import Machine
 from rewardsmith.planning.memory import MicroBatch, Strategy, TrainingSetup
 from rewardsmith.records.plan import SourcedNote, TimePlan
-from rewardsmith.records.tokens import LengthBin, TokenSummary
+from rewardsmith.records.texts import LengthBin, TokenSummary
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ docs/results.schema.json are made of them. Import a record from its own module: 
     files.py       the base of all records; reading, writing, and what may be replaced on disk
     bounded.py     JSON, YAML and gzip of others, read within limits
     checks.py      check    → CheckRecord: check.json; RejectedRow: rejected.jsonl; FixRecord: fix.json
-    data.py, shortcuts.py, tokens.py      its sections
+    data.py, texts.py      its sections
     training.py    train    → TrainRecord: train/summary.json; StepMetrics: train/metrics.jsonl
                    run      → LabelNoiseRecord: label_noise.json; ReplicasRecord: replicas.json;
                               LearningCurveRecord: learning_curve.json

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from rewardsmith.records.data import ContaminationRecord, DataBalance, DataLabels, DataPrivate, OverlapRecord
 from rewardsmith.records.files import Record
-from rewardsmith.records.shortcuts import ShortcutsRecord
-from rewardsmith.records.tokens import TokenSummary
+from rewardsmith.records.texts import ShortcutsRecord, TokenSummary
 
 Severity = Literal["error", "warning", "note"]
 

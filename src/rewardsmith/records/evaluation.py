@@ -18,6 +18,9 @@ from pydantic import AfterValidator, Field
 from rewardsmith.records.diagnosis import Diagnosis, PairShare
 from rewardsmith.records.files import Record
 
+RESULTS_FILE, ROWS_FILE = "results.json", "rows.jsonl"
+"""What an evaluation leaves in its folder: `BenchmarkResult`, and a `RowResult` a line."""
+
 
 class RewardFlag(Record):
     """Something about the rewards that would trouble policy optimisation."""

@@ -10,12 +10,26 @@ sandbox.py         chat templates in a process of their own, under limits
 upstream.py        the same conversations as RewardBench's own script renders them
 """
 
-from rewardsmith.rendering.ahead import RenderAhead
-from rewardsmith.rendering.encoding import Ids, length_said
-from rewardsmith.rendering.renderer import OverLength, RenderedPair, Renderer, Unknown, load_renderer, load_tokenizer
-from rewardsmith.rendering.special_tokens import REASONS, Rendered
-from rewardsmith.rendering.template import FOREIGN_MARKERS, DateUse, Markers
-from rewardsmith.rendering.upstream import UpstreamRenderer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rewardsmith import lazy_names
+
+if TYPE_CHECKING:
+    from rewardsmith.rendering.ahead import RenderAhead
+    from rewardsmith.rendering.encoding import Ids, length_said
+    from rewardsmith.rendering.renderer import (
+        OverLength,
+        RenderedPair,
+        Renderer,
+        Unknown,
+        load_renderer,
+        load_tokenizer,
+    )
+    from rewardsmith.rendering.special_tokens import REASONS, Rendered
+    from rewardsmith.rendering.template import FOREIGN_MARKERS, DateUse, Markers
+    from rewardsmith.rendering.upstream import UpstreamRenderer
 
 __all__ = [
     "FOREIGN_MARKERS",
@@ -34,3 +48,24 @@ __all__ = [
     "load_renderer",
     "load_tokenizer",
 ]
+
+_HOMES = {
+    "DateUse": "template",
+    "FOREIGN_MARKERS": "template",
+    "Ids": "encoding",
+    "Markers": "template",
+    "OverLength": "renderer",
+    "REASONS": "special_tokens",
+    "RenderAhead": "ahead",
+    "Rendered": "special_tokens",
+    "RenderedPair": "renderer",
+    "Renderer": "renderer",
+    "Unknown": "renderer",
+    "UpstreamRenderer": "upstream",
+    "length_said": "encoding",
+    "load_renderer": "renderer",
+    "load_tokenizer": "renderer",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _HOMES)

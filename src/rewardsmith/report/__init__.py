@@ -17,9 +17,6 @@ Any part of a run will do: a stage that has left no record is shown as "not run"
 
 To show a new field of a result, add it to its record and to its section: the three writers know blocks, not results.
 Everything but reading and writing is pure: the same records give the same bytes.
+
+Import a name from its own module: a command loads only those it needs.
 """
-
-from rewardsmith.report.html import served_page, write_report
-from rewardsmith.report.sections.rows import RowText, RowTexts
-
-__all__ = ["RowText", "RowTexts", "served_page", "write_report"]

@@ -27,16 +27,16 @@ baselines.py     what length or words alone would score: the proof that the samp
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rewardsmith import lazy_names
 from rewardsmith.protocols import Progress
-from rewardsmith.samples.files import SamplePaths, cache_folder, write_samples
-from rewardsmith.samples.generator import CATEGORIES, DEFAULT_SIZES, Sizes
 
 if TYPE_CHECKING:
     from rewardsmith.samples.base_model import build_base_model
     from rewardsmith.samples.baselines import bag_of_words_rewards, longer_wins_rewards
+    from rewardsmith.samples.files import SamplePaths, cache_folder, write_samples
+    from rewardsmith.samples.generator import CATEGORIES, DEFAULT_SIZES, Sizes
 
 __all__ = [
     "CATEGORIES",
@@ -51,11 +51,17 @@ __all__ = [
     "write_samples",
 ]
 
-# Loaded when first asked for: torch and scipy are slow to import.
-_LAZY = {"build_base_model": "base_model", "bag_of_words_rewards": "baselines", "longer_wins_rewards": "baselines"}
+_HOMES = {
+    "CATEGORIES": "generator",
+    "DEFAULT_SIZES": "generator",
+    "SamplePaths": "files",
+    "Sizes": "generator",
+    "bag_of_words_rewards": "baselines",
+    "build_base_model": "base_model",
+    "cache_folder": "files",
+    "longer_wins_rewards": "baselines",
+    "write_samples": "files",
+}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _HOMES)

@@ -11,11 +11,18 @@ bulk.py         rewards of a stream of rows, window by window
 ray_data.py     the same on several workers under Ray
 """
 
-from rewardsmith.scoring.cached import CachedScorer, CheckpointScorer, open_scorer
-from rewardsmith.scoring.consumers import BestResponse, RewardFunction, best_of_n, reward_function
-from rewardsmith.scoring.ensemble import Combination, EnsembleScorer, Member
-from rewardsmith.scoring.local import LocalScorer
-from rewardsmith.scoring.remote import RemoteScorer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rewardsmith import lazy_names
+
+if TYPE_CHECKING:
+    from rewardsmith.scoring.cached import CachedScorer, CheckpointScorer, open_scorer
+    from rewardsmith.scoring.consumers import BestResponse, RewardFunction, best_of_n, reward_function
+    from rewardsmith.scoring.ensemble import Combination, EnsembleScorer, Member
+    from rewardsmith.scoring.local import LocalScorer
+    from rewardsmith.scoring.remote import RemoteScorer
 
 __all__ = [
     "BestResponse",
@@ -31,3 +38,21 @@ __all__ = [
     "open_scorer",
     "reward_function",
 ]
+
+_HOMES = {
+    "BestResponse": "consumers",
+    "CachedScorer": "cached",
+    "CheckpointScorer": "cached",
+    "Combination": "ensemble",
+    "EnsembleScorer": "ensemble",
+    "LocalScorer": "local",
+    "Member": "ensemble",
+    "RemoteScorer": "remote",
+    "RewardFunction": "consumers",
+    "best_of_n": "consumers",
+    "open_scorer": "cached",
+    "reward_function": "consumers",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _HOMES)

@@ -65,7 +65,9 @@ from rewardsmith.rendering import Ids, Rendered
 from rewardsmith.scoring.local import LocalScorer
 from rewardsmith.types import Conversation
 
+# How long SQLite waits for the transaction of another process before it says that the file is locked.
 _WAIT_SECONDS = 30.0
+# Reward and checksum; little-endian, so that the file means the same on every machine.
 _VALUE = struct.Struct("<dI")
 
 
@@ -132,6 +134,7 @@ class RewardStore:
         # Two processes that switch a new file at the same time: one is refused, and finds it switched.
         with suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA journal_mode = WAL")
+        # Under WAL a power cut may then cost the last transactions, never the file; a lost reward is computed again.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         with self._connection:
             self._connection.execute(
@@ -155,6 +158,7 @@ def _checksum(key: bytes, reward: float) -> int:
     return zlib.crc32(key + struct.pack("<d", reward))
 
 
+# The version is hashed as that of the library in use, and the type with each tensor.
 _SAYS_NOTHING = ("transformers_version", "dtype", "torch_dtype")
 
 
@@ -164,6 +168,7 @@ def model_identity(model: Any) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, torch.Tensor):
             hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            # As bytes, because numpy has no bfloat16.
             hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 

@@ -100,6 +100,7 @@ class Admission:
                 fix="send it in parts",
                 limit=(name, value),
             )
+        # Nobody overtakes those who wait: a large request would never find room.
         if not self._line and self._fits(items, size):
             self._take(items, size)
             return
@@ -156,11 +157,13 @@ BLOCK = 32
 BATCH_SECONDS = 1.0
 """How long a batch may take: a slow model gets small batches, so that nobody waits for a large one."""
 
+# Tokens of the first batch, and of every one of a model that is slower than that a second.
 LEAST_BUDGET = 1024
 
 COMPANY_SECONDS = 0.004
 """How long an idle server waits at most for texts that arrive together, where they did so lately."""
 
+# How often it waits in vain before it stops waiting.
 _MEMORY = 3
 
 
@@ -169,6 +172,7 @@ def prefix_blocks(ids_T: NDArray[np.int32], block: int = BLOCK) -> tuple[int, ..
     names: list[int] = []
     name = 0
     for start in range(0, len(ids_T) - block + 1, block):
+        # Salted for each process: names of one server mean nothing to another, and nobody can plan a collision.
         name = hash((name, ids_T[start : start + block].tobytes()))
         names.append(name)
     return tuple(names)
@@ -226,6 +230,7 @@ class Pace:
         """One batch of `tokens` took `seconds`."""
         if tokens > 0 and seconds > 0:
             found = tokens / seconds
+            # The last five batches or so: one odd batch changes little, another load is noticed soon.
             self._rate = found if self._rate is None else 0.8 * self._rate + 0.2 * found
 
     def budget(self) -> int:

@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 
+# Sums of shares such as 1/3 miss whole numbers by rounding: a total of 7 + 1e-15 is 7.
 _ROUNDING = 1e-9
 
 
@@ -67,6 +68,7 @@ def binomial_p_value(total: float, n: int, baseline: float) -> float:
     Exact where all rows share one baseline. With the mean of different ones it is conservative for totals above the
     expected one (Hoeffding 1956, theorem 4). A fractional total is compared as it is: chance must reach at least it.
     """
+    # bdtrc(k) is the chance of more than k.
     return float(special.bdtrc(math.ceil(total - _ROUNDING) - 1, n, baseline))
 
 
@@ -134,6 +136,7 @@ def _effective_size(p: float, samples: ArrayLike, units: int) -> float:
 
 RESAMPLES = 10_000
 
+# Counts that are drawn at a time: 32 MB as integers, and as much again as floats for the product.
 _BLOCK_CELLS = 4_000_000
 
 
@@ -159,6 +162,7 @@ def bootstrap_sums(units_UF: ArrayLike, *, seed: int, resamples: int = RESAMPLES
     units = np.asarray(units_UF, dtype=np.float64)
     if units.ndim != 2 or len(units) == 0:
         raise ValueError(f"need units of shape (units, columns) with at least one unit, found {units.shape}")
+    # Sorted too, so that the draws do not depend on the order in which the units come.
     distinct_KF, counts_K = np.unique(units, axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
     shares_K = counts_K / len(units)

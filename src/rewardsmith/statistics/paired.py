@@ -1,50 +1,33 @@
-"""Comparisons: two scores or many on the same units, two labels of one comparison, two kinds under one number.
+"""Comparisons: two scores or many on the same units, repeated labels, two kinds under one number, a series in time.
 
-Two scores on the same units: how large the difference is and how sure.
-
-    Difference.of(estimate, samples, units)    from a paired bootstrap: the difference under resampled units
+    Difference.of(estimate, samples, units)    two scores, from a paired bootstrap: the difference under resampled units
     weighted_difference(parts, weights)        a weighted mean of independent differences
     mcnemar_p_value(gained, lost)              0/1 results of independent rows
     within(largest_difference(a, b), 1e-4)     whether two sets of numbers are the same; NaN and infinity never are
+    rank_scores(scores, samples, errors)       many scores: the best, and which may still be the best
+    label_agreement(first_C, all_C)            how often two labels of one comparison agree, and the best accuracy
+    auc(right, wrong)                          the chance that a right one stands above a wrong one
+    effective_number(counts)                   how many equally frequent kinds would be as varied: a Hill number
+    trend_test(values)                         whether a noisy series of training steps rises or falls
 
-Why not the percentiles of the bootstrap: where two models differ on few rows, all to one side, no resample can show
-the other side, and noise is called a winner too often. Bonett and Price 2012 (British J. Mathematical and Statistical
-Psychology 65:479) add two rows to the table, one for each side, and use the plain interval of the mean; it holds its
-level from a handful of rows on, and is never a point. Here the rows are units, and the bootstrap gives their variance,
-so that groups and scores that are no mean (RewardBench 2's Ties) are covered by the same form.
+*Two scores.* Why not the percentiles of the bootstrap: where two models differ on few rows, all to one side, no
+resample can show the other side, and noise is called a winner too often. Bonett and Price 2012 (British J. Mathematical
+and Statistical Psychology 65:479) add two rows to the table, one for each side, and use the plain interval of the mean;
+it holds its level from a handful of rows on, and is never a point. Here the rows are units, and the bootstrap gives
+their variance, so that groups and scores that are no mean (RewardBench 2's Ties) are covered by the same form.
 
-Many scores on the same units: which is the best, and which may still be the best.
+*Many scores.* The highest of many is partly luck: the more checkpoints, the more. So beside the probability of being
+the best stands the set of those that cannot be told from the best, with a threshold that grows with their number.
 
-In: scores, their paired bootstrap, and the standard error of each difference. Out: a `Ranking`.
-
-The highest score of many is partly luck: the more checkpoints, the more. So beside the probability of being the best
-stands the set of those that cannot be told from the best, with a threshold that grows with their number.
-
-How accurate can a model be on labels that people do not always agree on?
-
-    label_agreement(first_C, all_C) → Agreement | None
-
-In: comparisons that were labelled more than once, as votes. Out: how often two labels of one comparison agree, and
-between which bounds that puts the accuracy of the best possible model.
-
-Let q >= 1/2 be the share of annotators who give a comparison's majority label. Two labels agree with probability
-f(q) = q^2 + (1 - q)^2, and the best model is right with probability q. Over comparisons with mean agreement A:
+*Repeated labels.* Let q >= 1/2 be the share of annotators who give a comparison's majority label. Two labels agree with
+probability f(q) = q^2 + (1 - q)^2, and the best model is right with probability q. Over comparisons with mean
+agreement A:
 
     A <= mean q <= (1 + sqrt(2 A - 1)) / 2
 
 the left because f(q) <= q on [1/2, 1], the right because f is convex (Jensen). The upper bound is reached where all
 comparisons are equally hard, the lower where each is either clear or a coin toss. It speaks of the repeated
 comparisons; others may be easier.
-
-How well one number tells two kinds apart: the area under the ROC curve.
-
-In: the numbers of the right ones and of the wrong ones. Out: the chance that a right one stands above a wrong one.
-
-How many equally frequent kinds would be as varied as those that there are: Hill numbers.
-
-Does a noisy series of training steps rise or fall?
-
-In: one number a step. Out: a `Trend`: direction, slope per step with its interval, p-value, and the method in words.
 """
 
 from __future__ import annotations
@@ -55,11 +38,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
 from rewardsmith.statistics.intervals import CONFIDENCE, Floats, Interval, wilson_interval
 
+# One for each side: Bonett and Price 2012, as said above.
 _PSEUDO_UNITS = 2
 
 
@@ -181,6 +165,7 @@ def rank_scores(scores: ArrayLike, samples: ArrayLike, errors: ArrayLike, confid
     """
     scores_M, samples_MB = np.asarray(scores, dtype=np.float64), np.asarray(samples, dtype=np.float64)
     errors_MM = np.asarray(errors, dtype=np.float64)
+    # Scores that differ by rounding alone share a resample.
     top_MB = samples_MB >= samples_MB.max(axis=0) - 1e-12
     probabilities = (top_MB / top_MB.sum(axis=0)).mean(axis=1)
     candidates = tuple(
@@ -196,8 +181,10 @@ def _may_be_best(place: int, scores_M: Floats, samples_MB: Floats, errors_MM: Fl
         return True
     deviations_JB = samples_MB[rivals] - samples_MB[place] - leads_J[:, None]
     spread_J = deviations_JB.std(axis=1)
+    # A rival at a constant distance has nothing to studentise; its lead is held against its error all the same.
     studentised_JB = np.abs(deviations_JB[spread_J > 0]) / spread_J[spread_J > 0, None]
     least = float(special.ndtri((1 + confidence) / 2))
+    # Never below the normal limit of a single comparison.
     critical = max(least, float(np.quantile(studentised_JB.max(axis=0), confidence))) if len(studentised_JB) else least
     return bool((leads_J <= critical * errors_MM[place, rivals]).all())
 
@@ -288,8 +275,6 @@ def effective_number(counts: ArrayLike, order: int = 1) -> float:
     return float(np.exp(-np.sum(shares_K * np.log(shares_K))))
 
 
-_Floats = NDArray[np.float64]
-
 TREND_POINTS = 500
 
 
@@ -361,7 +346,7 @@ def trend_test(values: ArrayLike, *, alpha: float = 0.05, max_points: int = TREN
     return Trend(direction, slope, low, high, p_value, len(series), len(points), block, method)
 
 
-def _kendall_variance(points: _Floats) -> float:
+def _kendall_variance(points: Floats) -> float:
     """Variance of Kendall's S under no trend and independence, with the correction for equal values."""
     n = len(points)
     _, counts = np.unique(points, return_counts=True)
@@ -369,7 +354,7 @@ def _kendall_variance(points: _Floats) -> float:
     return (n * (n - 1) * (2 * n + 5) - ties) / 18
 
 
-def _autocorrelation_factor(points: _Floats, slope: float) -> float:
+def _autocorrelation_factor(points: Floats, slope: float) -> float:
     """Hamed and Rao's factor on the variance of S: from the rank autocorrelation around the trend; at least 1."""
     n = len(points)
     scale = float(np.ptp(points)) or 1.0
@@ -387,13 +372,13 @@ def _autocorrelation_factor(points: _Floats, slope: float) -> float:
     return 1.0 + 2.0 / (n * (n - 1) * (n - 2)) * float(weights @ correlation[:stop])
 
 
-def _ranks(values: _Floats) -> _Floats:
+def _ranks(values: Floats) -> Floats:
     """Ranks from 1; equal values share their mean rank."""
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[index], dtype=np.float64)
 
 
-def _slope_interval(slopes: _Floats, deviation: float, alpha: float) -> tuple[float, float]:
+def _slope_interval(slopes: Floats, deviation: float, alpha: float) -> tuple[float, float]:
     """Sen's interval of the slope: the order statistics of all slopes that the deviation of S allows."""
     reach = float(special.ndtri(1 - alpha / 2)) * deviation
     low = max(0, math.floor((len(slopes) - reach) / 2))

@@ -48,6 +48,7 @@ TOLERANCE = 1e-4
 STEP = 1e-3
 """Learning rate of the one step: large enough that a weight that is not saved is seen."""
 
+# Families name one thing differently; of each tuple a configuration has one, or a few that agree.
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _KEY_HEADS = ("num_key_value_heads", "num_kv_heads")
@@ -155,6 +156,7 @@ class _Trial:
             with self._blamed("forward as in training"):
                 training = self._in_training()
             what = "forward as in training, which should be that of evaluation,"
+            # To the bit: only dropout tells training from evaluation, and all of it was set to 0.
             self._refuse_apart(training, self.before, what, tolerance=0.0)
         with self._blamed("choice of a layout"):
             layout = choose_layout(self.spec.training.layout, self.model, self.renderer.pad_token_id)
@@ -178,6 +180,7 @@ class _Trial:
         with self._blamed("reload"):
             opened = open_checkpoint(self.folder / "flown")
             reloaded = alone(opened.model, self.texts)
+        # With a floor: the rewards of a new head may all lie near 0.
         close = max(2e-6, TOLERANCE * float(np.abs(stepped).max())) if self._float32() else None
         self._refuse_apart(reloaded, stepped, "reload of the checkpoint", tolerance=close)
 
@@ -362,6 +365,7 @@ def _kept_random() -> Iterator[None]:
     """Random states as they were: a flight must not change what is drawn after it."""
     python, arrays = random.getstate(), np.random.get_state()
     try:
+        # The flight runs on the CPU: no generator of a GPU has to be kept.
         with torch.random.fork_rng(devices=[]):
             yield
     finally:

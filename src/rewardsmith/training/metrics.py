@@ -143,6 +143,7 @@ class MarginMonitor:
     def observe(self, metrics: StepMetrics) -> bool:
         """Take one step in; True when the spec says that training must stop here."""
         self.steps.append(metrics)
+        # Some fifty looks an epoch: each more is one more chance of a false alarm, and a trend test over all steps.
         every = max(1, self.total_steps // 50)
         due = len(self.steps) >= max(self.rules.min_steps, self.rules.after * self.total_steps)
         if not due or len(self.steps) % every or len(self.steps) >= self.total_steps:
@@ -217,6 +218,7 @@ def find_suspects(margins: Sequence[dict[str, Any]], pairs: Sequence[PreferenceP
 
 
 def _above_zero(values: np.ndarray[Any, np.dtype[np.float64]], alpha: float) -> bool:
+    # The t statistic of equal values divides by 0.
     if len(values) < 3 or np.ptp(values) == 0:
         return bool(len(values) > 0 and np.all(values > 0))
     return bool(stats.ttest_1samp(values, 0.0, alternative="greater").pvalue < alpha)

@@ -322,6 +322,7 @@ class WholeStepTrainer(RewardTrainer):
         total = torch.zeros((), device=self.args.device)
         self.clock.begin_step(self.state.global_step, inputs.indices, len(mine))
         for turn, part in enumerate(mine, start=1):
+            # Processes exchange gradients once a step, with its last micro-batch.
             with nullcontext() if turn == len(mine) else self.accelerator.no_sync(model):
                 total += self._micro_step(model, inputs, part or parts[-1], counts=part is not None)
         self._lay_out_next(inputs)
@@ -426,11 +427,13 @@ class WholeStepTrainer(RewardTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
+            # Room first: beside the checkpoint that is written now the newest one before it stays.
             remove_all_but(folder.parent, keep=max(folder.parent.glob("checkpoint-*"), key=step_of, default=None))
         self.accelerator.wait_for_everyone()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
+            # Behind the barrier: the marker hashes the random states of the other processes too.
             mark_complete(folder, self.fingerprint)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -605,6 +608,7 @@ def _arguments(job: TrainJob, plan: TrainingPlan) -> RewardConfig:
         remove_unused_columns=False,
         logging_strategy="steps",
         logging_steps=1,
+        # Upstream's filter would log the mean of earlier losses for a NaN, and `_write_step` would not see it.
         logging_nan_inf_filter=False,
         save_strategy="steps" if every else "no",
         save_steps=every or 1,
@@ -612,6 +616,7 @@ def _arguments(job: TrainJob, plan: TrainingPlan) -> RewardConfig:
         disable_tqdm=True,
         seed=plan.seed,
         data_seed=plan.seed,
+        # A step is numpy arrays; `send` pins what goes to a GPU.
         dataloader_pin_memory=False,
         **optimizer_of(plan.device),
     )

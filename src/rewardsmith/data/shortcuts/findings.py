@@ -54,7 +54,7 @@ from rewardsmith.data.shortcuts.rules import (
     simultaneous,
 )
 from rewardsmith.data.surveys.survey import NOWHERE, Found, Places, Setting, Surveyed, Table
-from rewardsmith.records.shortcuts import BlindModel, Grade, LoneRule, ShortcutsRecord, SourceAccuracy
+from rewardsmith.records.texts import BlindModel, Grade, LoneRule, ShortcutsRecord, SourceAccuracy
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ from rewardsmith.data.shortcuts.rules import (
     length_bins,
     tally,
 )
-from rewardsmith.records.shortcuts import (
+from rewardsmith.records.texts import (
     Estimate,
     FeatureRule,
     Grade,

@@ -75,7 +75,7 @@ from scipy.sparse import csr_matrix, issparse
 
 from rewardsmith import statistics
 from rewardsmith.data.shortcuts.features import Signs
-from rewardsmith.records.shortcuts import BlindModel, Estimate, Grade, LoneRule, SourceAccuracy
+from rewardsmith.records.texts import BlindModel, Estimate, Grade, LoneRule, SourceAccuracy
 from rewardsmith.statistics import Interval
 
 Ints = NDArray[np.int64]

@@ -63,7 +63,7 @@ from rewardsmith.data.forms.doubts import MOST
 from rewardsmith.data.lengths import LeftOut, TokenColumns, summarize
 from rewardsmith.data.surveys.survey import NOWHERE, Found, Setting, Surveyed, Table
 from rewardsmith.records.checks import Severity
-from rewardsmith.records.tokens import MarkerCount, PrefixStability, TokenSummary, UnknownTokens
+from rewardsmith.records.texts import MarkerCount, PrefixStability, TokenSummary, UnknownTokens
 from rewardsmith.rendering import FOREIGN_MARKERS, Ids, Markers, Renderer, length_said
 from rewardsmith.rendering.encoding import encode, shared_prefix
 from rewardsmith.rendering.renderer import unknown_parts

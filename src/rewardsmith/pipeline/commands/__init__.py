@@ -1,7 +1,8 @@
 """What each command does besides the main job: options in, a record out. `cli` prints it and chooses the exit code.
 
-report.py        report.html and summary.md, with the texts of rows; evaluations on disk, compared
-look.py          a run served on this machine, while it trains too
+report.py        report.html and summary.md; row_texts.py: the texts of rows, read again
+compare.py       evaluations on disk, compared
+look.py          a run served on this machine, while it trains too; a folder of runs, listed
 explain.py       one conversation, token by token
 plan.py          what a spec will need
 score.py         rewards of the rows of a file

@@ -44,8 +44,9 @@ from rewardsmith.pipeline.commands.route import (
     open_route_model,
     rules_of,
 )
-from rewardsmith.pipeline.context import EMBEDDED, Job, Resources
+from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
+from rewardsmith.pipeline.embedded import EMBEDDED, Resources
 from rewardsmith.pipeline.evaluating import as_text, held_out_rows, load_benchmark
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions

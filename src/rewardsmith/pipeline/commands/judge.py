@@ -45,7 +45,7 @@ from rewardsmith.pipeline.commands.report import report_job
 from rewardsmith.pipeline.evaluating import load_benchmark
 from rewardsmith.pipeline.events import Events
 from rewardsmith.protocols import Progress
-from rewardsmith.records.evaluation import BenchmarkResult
+from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkResult
 from rewardsmith.records.files import guard_files, guard_folder, write_json
 from rewardsmith.records.judging import JudgeCost, JudgeRecord, JudgeSettings, PromptFile, ReplyCounts
 from rewardsmith.spec import BenchmarkSpec, JudgeSpec, Spec
@@ -125,7 +125,7 @@ def judge_job(
         KeyboardInterrupt: it was interrupted; the same command continues.
     """
     kind, rows = load_benchmark(BenchmarkSpec(name=benchmark, data=data, revision=revision), data)
-    names = (evaluation.RESULTS_FILE, evaluation.ROWS_FILE, JUDGE_FILE)
+    names = (RESULTS_FILE, ROWS_FILE, JUDGE_FILE)
     guard_folder(out / "eval" / kind.name, names, JUDGE_FILE, (data,))
     guard_files((out / CALLS_FILE,), (data,))
     if missing_as_chance and not kind.unread_as_chance:

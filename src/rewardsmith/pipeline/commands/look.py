@@ -1,26 +1,23 @@
-"""`rewardsmith open RUN`: the report of a run, served on this machine, and kept up to date while the run works.
+"""A run looked at: served while it works, listed beside others, and one evaluation held against a spec's gates.
 
-    open_run(Path("runs/demo"), announce=print)         until Ctrl-C
+    open_run(Path("runs/demo"), announce=print)                       `open`: until Ctrl-C
+    record = list_runs(Path("runs"), now=time.time())                 `ls`
+    verdict = gate_evaluation(spec, "rewardbench2", "rows.jsonl", result, Path("results"))    `evaluate --gates`
+
+`open` serves on this machine only and writes nothing:
 
     /KEY/              the page, made from the records that are there now
     /KEY/live.json     what the run is doing, its curves, and whether the page is still that of the records
     /KEY/text/ROW      the whole texts of a row (the page carries them cut)
 
-Only this machine is listened to. Its other users, and pages of other sites in a browser, are kept out by the key in the
-address (drawn anew each time) and by the `Host` and `Origin` that a browser sends. Nothing is written.
+Other users of the machine, and pages of other sites in a browser, are kept out by the key in the address (drawn anew
+each time) and by the `Host` and `Origin` that a browser sends.
 
-`rewardsmith ls`: the runs in a folder, each in a line, read from their records.
+`ls` reads a few small files of each run. A run whose records cannot be read is a line that says why.
 
-    record = list_runs(Path("runs"), now=time.time())
-
-Reads a few small files of each run and writes nothing. A run whose records cannot be read is a line that says why.
-
-The gates of a spec over one evaluation: for a checkpoint that was trained elsewhere, or in CI.
-
-    verdict = gate_evaluation(spec, "rewardbench2", "rows.jsonl", result, Path("results"))
-
-Only what the spec asks of this benchmark counts; gates on other benchmarks, held-out pairs and probes are ignored.
-`gates.json` and `summary.md` appear beside `results.json`.
+`evaluate --gates` is for a checkpoint that was trained elsewhere, or for CI: only what the spec asks of this benchmark
+counts; gates on other benchmarks, held-out pairs and probes are ignored. `gates.json` and `summary.md` appear beside
+`results.json`.
 """
 
 from __future__ import annotations
@@ -41,20 +38,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from rewardsmith import gates
 from rewardsmith.errors import RewardsmithError, RunDirectoryError, SpecError, UserError
-from rewardsmith.evaluation import diagnose_run
-from rewardsmith.modeling.faults import known_faults
-from rewardsmith.pipeline.commands.report import texts_of_run, wants_texts
-from rewardsmith.pipeline.directory import MODEL
+from rewardsmith.evaluation.causes import diagnose_run
+from rewardsmith.pipeline.commands.report import known_faults_of, texts_of_run, wants_texts
 from rewardsmith.pipeline.events import LIVE_FILE, Silent, read_live
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import Record, read_record, write_json, write_text
 from rewardsmith.records.run import GatesRecord, Manifest, RunsRecord, RunSummary
 from rewardsmith.records.training import TrainRecord
-from rewardsmith.report import RowTexts, served_page
 from rewardsmith.report.formatting import written_out
-from rewardsmith.report.html import LiveState, live_charts, live_state
+from rewardsmith.report.html import LiveState, live_charts, live_state, served_page
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords
+from rewardsmith.report.sections.rows import RowTexts
 from rewardsmith.report.sections.verdict import run_verdict
 from rewardsmith.report.view import view
 from rewardsmith.serving.gate import Access
@@ -329,11 +324,6 @@ def _summary(path: Path, now: float) -> RunSummary:
         age=age,
         notes=known_faults_of(path),
     )
-
-
-def known_faults_of(run: Path) -> tuple[str, ...]:
-    """What is known to be wrong with a run's model because of the version of Rewardsmith that made it, in words."""
-    return tuple(map(str, known_faults(run / MODEL)))
 
 
 def _verdict(manifest: Manifest, train: TrainRecord | None, gates: GatesRecord | None) -> str:

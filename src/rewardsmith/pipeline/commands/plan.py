@@ -29,8 +29,8 @@ from rewardsmith.modeling.shapes import (
     refuse_rank,
     shape_of,
 )
-from rewardsmith.pipeline.context import EMBEDDED
 from rewardsmith.pipeline.directory import checkpoint_folder
+from rewardsmith.pipeline.embedded import EMBEDDED
 from rewardsmith.pipeline.events import Events
 from rewardsmith.planning.backend import (
     Backend,

@@ -1,425 +1,28 @@
-"""What turns records on disk into pages: `report` for a run, `compare` for several, and the texts that both show.
-
-`rewardsmith compare`: evaluations on disk → comparison.json, comparison.md.
-
-    record = compare_job([Path("runs/a"), Path("runs/b")], events, out=Path("compared"))
-
-A model is a run directory (its `eval/*/`), one evaluation (a folder with results.json and rows.jsonl), or a folder of
-such. Benchmarks are matched by their key: the folder's name in a run, the benchmark's name elsewhere. No model is
-loaded; texts of rows that flipped are read again from where they came from, see `row_texts`. Where each of the folders
-holds an `attack.json`, attacks are compared too.
-
-The texts of rows that an evaluation names by id: read again from where they came from, and checked.
-
-    record = with_texts(record, origins, events)
-    rows, reasons = find_rows(digests, origins, events)
-    pairs = training_pairs(run, places, events)
-
-An evaluation keeps rewards, not texts. They come from the benchmark's file or hub data set, from what Rewardsmith
-generates, or, for held-out pairs, from the sources in the run's spec. A row's text is shown only where its digest is
-the one that was scored; else the record says that the texts are not at hand.
-
-`rewardsmith report`: the records of a run and the texts of its rows → report.html, summary.md, the model card.
+"""`rewardsmith report`: the records of a run and the texts of its rows → report.html, summary.md, the model card.
 
     page = report_job(Path("runs/demo"), events)
     page = report_job(Path("runs/demo"), events, against=Path("runs/last"))     with what changed since that run
 
-Evaluations keep no texts: they are read again from where they came from (`row_texts`). What cannot be found, a data set
-of the hub without network for instance, is a note on the page, never an error. `report.texts: false` in the spec, or
-`texts=False`, leaves all texts of users out.
+Evaluations keep no texts: they are read again from where they came from (`row_texts.py`). What cannot be found, a data
+set of the hub without network for instance, is a note on the page, never an error. `report.texts: false` in the spec,
+or `texts=False`, leaves all texts of users out; what reads data and benchmarks is imported where texts are wanted.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from rewardsmith import report
-from rewardsmith.attacking import ATTACK_FILE, compare_attacks
-from rewardsmith.data.sources import Embedded, Intake, Role, open_source
-from rewardsmith.errors import RunDirectoryError, UserError
-from rewardsmith.evaluation import EvalRow, find_benchmark, pair_rows
-from rewardsmith.evaluation.comparison import (
-    Compared,
-    Evaluated,
-    compare_benchmark,
-    compare_overall,
-    of_ranking,
-    rank_overall,
-)
-from rewardsmith.evaluation.contract import row_digest
-from rewardsmith.evaluation.runner import RESULTS_FILE, ROWS_FILE
-from rewardsmith.pipeline.context import EMBEDDED, Resources
+from rewardsmith.errors import UserError
+from rewardsmith.modeling.faults import known_faults
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
-from rewardsmith.records.attack import AttackRecord
-from rewardsmith.records.bounded import BeyondLimitError, regular
-from rewardsmith.records.comparison import (
-    AttackComparison,
-    BenchmarkComparison,
-    ComparedModel,
-    ComparisonRecord,
-    FlippedRow,
-)
-from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RowResult
-from rewardsmith.records.files import guard_folder, read_jsonl, read_record, write_json, write_text
+from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkResult
+from rewardsmith.records.files import read_jsonl, read_record
 from rewardsmith.records.training import LabelNoiseRecord
-from rewardsmith.report import RowText, RowTexts
 from rewardsmith.report.card import RECORD, write_card
-from rewardsmith.report.markdown import section_page
-from rewardsmith.report.sections.comparison import comparison_section
-from rewardsmith.report.sections.rows import pair_place
-from rewardsmith.spec import SourceSpec, Spec, load_spec
-from rewardsmith.spec.evaluation import HELD_OUT
-from rewardsmith.types import Conversation, PreferencePair
-
-NOT_AT_HAND = "The texts of {count} of the rows that flipped are not at hand"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """An evaluation, and the run directory that it stands in, if it does."""
-
-    result: BenchmarkResult
-    run: Path | None
-
-
-def with_texts(record: BenchmarkComparison, origins: Sequence[Origin], events: Events) -> BenchmarkComparison:
-    """The same record with the texts of its flipped rows, and a note where some are not at hand."""
-    flips = [flip for pair in record.pairs for flip in (*pair.gained, *pair.lost)]
-    if not flips:
-        return record
-    texts, reasons = find_rows({flip.digest for flip in flips if flip.digest}, origins, events)
-    missing = sum(flip.digest not in texts for flip in flips)
-    notes = record.notes
-    if missing:
-        why = f": {'; '.join(reasons)}" if reasons else ""
-        notes = (*notes, f"{NOT_AT_HAND.format(count=f'{missing:,}')}{why}.")
-    pairs = tuple(
-        pair.model_copy(
-            update={side: tuple(_filled(flip, texts) for flip in getattr(pair, side)) for side in ("gained", "lost")}
-        )
-        for pair in record.pairs
-    )
-    return record.model_copy(update={"pairs": pairs, "notes": notes})
-
-
-def find_rows(wanted: Set[str], origins: Sequence[Origin], events: Events) -> tuple[dict[str, EvalRow], list[str]]:
-    """Rows by digest, and why some sources could not be read; stops where all are found."""
-    found: dict[str, EvalRow] = {}
-    reasons: list[str] = []
-    read: set[tuple[str, str, str]] = set()
-    for origin in origins:
-        source = (origin.result.dataset.source, origin.result.dataset.revision, str(origin.run or ""))
-        if source in read or wanted <= found.keys():
-            continue
-        read.add(source)
-        try:
-            for row in _rows(origin, events):
-                digest = row_digest(row)
-                if digest in wanted:
-                    found[digest] = row
-                if wanted <= found.keys():
-                    break
-        except UserError as error:
-            reasons.append(f"{error.where}: {error.problem}" if error.where else error.problem)
-    return found, list(dict.fromkeys(reasons))
-
-
-Place = tuple[str, int, str]
-"""File (as in the spec), 1-based row, and the pair's id: a row may hold several pairs."""
-
-
-def training_pairs(run: Path, places: Set[Place], events: Events) -> dict[Place, PreferencePair]:
-    """Pairs of a run's training sources by their place; those that are no longer there lack.
-
-    Raises:
-        UserError: a source cannot be read.
-    """
-    spec = _spec(run)
-    if spec is None or not places:
-        return {}
-    embedded = Resources.of(spec, events, with_base=False).pairs
-    found: dict[Place, PreferencePair] = {}
-    for source in spec.data.train:
-        wanted = {(number, name) for file, number, name in places if file == source.title}
-        if not wanted:
-            continue
-        for number, pair in _intake(source, "train", spec, embedded).stream:
-            if (number, pair.id) in wanted:
-                found[source.title, number, pair.id] = pair
-                wanted.remove((number, pair.id))
-            if not wanted:
-                break
-    return found
-
-
-def _rows(origin: Origin, events: Events) -> Iterable[EvalRow]:
-    """All rows of the place that an evaluation's rows came from."""
-    result, spec = origin.result, _spec(origin.run)
-    if result.held_out:
-        return () if spec is None else _pairs(spec, events)
-    source = result.dataset.source
-    if source == EMBEDDED:
-        path = None if spec is None else Resources.of(spec, events, with_base=False).best_of_n
-        return () if path is None else find_benchmark(result.benchmark).load(str(path), None).rows
-    return find_benchmark(result.benchmark).load(source, result.dataset.revision or None).rows
-
-
-def _pairs(spec: Spec, events: Events) -> Iterator[EvalRow]:
-    """Every pair of the spec's sources, whichever of them were held out; their digests say."""
-    embedded = Resources.of(spec, events, with_base=False).pairs
-    roles: tuple[tuple[Role, tuple[SourceSpec, ...]], ...] = (
-        ("held_out", spec.data.held_out.sources),
-        ("train", spec.data.train),
-    )
-    for role, sources in roles:
-        for source in sources:
-            for _, pair in _intake(source, role, spec, embedded).stream:
-                yield from pair_rows([pair], DatasetInfo(source=source.title), "").rows
-
-
-def _intake(source: SourceSpec, role: Role, spec: Spec, embedded: Embedded) -> Intake:
-    return open_source(
-        source,
-        role=role,
-        strings=spec.data.strings,
-        seed=spec.seed,
-        embedded=embedded,
-        bad_lines=spec.data.bad_lines,
-    )
-
-
-def _spec(run: Path | None) -> Spec | None:
-    return load_spec(run / "spec.yaml") if run is not None and (run / "spec.yaml").is_file() else None
-
-
-def _filled(flip: FlippedRow, texts: dict[str, EvalRow]) -> FlippedRow:
-    row = texts.get(flip.digest)
-    if row is None:
-        return flip
-    return flip.model_copy(
-        update={
-            "prompt": text_of(row.prompt),
-            "chosen": tuple(text_of(response) for response in row.chosen),
-            "rejected": tuple(text_of(response) for response in row.rejected),
-        }
-    )
-
-
-def text_of(conversation: Conversation) -> str:
-    """One message as it is; more of them with who speaks."""
-    if len(conversation) == 1:
-        return conversation[0].text
-    return "\n\n".join(f"{message.role}: {message.text}" for message in conversation)
-
-
-COMPARISON_FILE, COMPARISON_PAGE = "comparison.json", "comparison.md"
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedFolder:
-    """One model's evaluations on disk, by key; `run` says that the folder is a run directory with a spec."""
-
-    name: str
-    path: Path
-    run: bool
-    evaluations: dict[str, Path]
-
-
-def compare_job(
-    paths: Sequence[Path], events: Events, *, seed: int, resamples: int, shown: int, out: Path | None = None
-) -> ComparisonRecord:
-    """Compare the evaluations in these folders, each with the first one; write the record and a page into `out`.
-
-    Raises:
-        UserError: fewer than two folders, a folder without evaluations, files that cannot be read, or nothing shared.
-    """
-    if len(paths) < 2:
-        raise UserError("compare takes two or more folders", where="RUN", fix="rewardsmith compare runs/old runs/new")
-    if out is not None:
-        guard_folder(out, (COMPARISON_FILE, COMPARISON_PAGE), COMPARISON_FILE)
-    folders = [_folder(path, name) for path, name in zip(paths, _names(paths), strict=True)]
-    keys = [key for key in folders[0].evaluations if all(key in folder.evaluations for folder in folders)]
-    compared: dict[str, Compared] = {}
-    not_shared = _missing(folders)
-    for key in keys:
-        found = _compare(key, folders, seed, resamples, shown)
-        if isinstance(found, str):
-            not_shared.append(found)
-        else:
-            compared[key] = found
-    attacks = _attacks(folders, not_shared, seed, resamples)
-    if not compared and not attacks:
-        raise UserError(
-            f"share nothing that could be compared: {' '.join(not_shared)}",
-            where=" and ".join(str(path) for path in paths),
-            fix="evaluate them on the same rows, for instance with `rewardsmith evaluate --benchmark … --data …`",
-        )
-    record = _record(folders, compared, not_shared, events, seed, resamples).model_copy(update={"attacks": attacks})
-    if out is not None:
-        write_json(out / COMPARISON_FILE, record)
-        section = comparison_section(record)
-        if section is not None:
-            write_text(out / COMPARISON_PAGE, section_page(section))
-    return record
-
-
-def _record(
-    folders: Sequence[ComparedFolder],
-    compared: dict[str, Compared],
-    not_shared: Sequence[str],
-    events: Events,
-    seed: int,
-    resamples: int,
-) -> ComparisonRecord:
-    names = [folder.name for folder in folders]
-    ranking = rank_overall(list(compared.values()), names) if len(compared) > 1 else ()
-    origins = {key: [_origin(folder, key) for folder in folders] for key in compared}
-    return ComparisonRecord(
-        models=tuple(
-            ComparedModel(name=folder.name, path=str(folder.path), model=_model(folder, next(iter(compared), "")))
-            for folder in folders
-        ),
-        benchmarks={key: with_texts(found.record, origins[key], events) for key, found in compared.items()},
-        not_shared=tuple(not_shared),
-        overall=compare_overall(compared, names) if compared else (),
-        ranking=ranking,
-        ranking_words=of_ranking(ranking, f"the mean of {len(compared)} benchmarks"),
-        seed=seed,
-        resamples=resamples,
-    )
-
-
-def _model(folder: ComparedFolder, key: str) -> str:
-    return _result(folder, key).model if key else read_record(folder.path / ATTACK_FILE, AttackRecord).model
-
-
-def _attacks(
-    folders: Sequence[ComparedFolder], not_shared: list[str], seed: int, resamples: int
-) -> tuple[AttackComparison, ...]:
-    """Each attack beside the first one; what cannot be compared is added to `not_shared`."""
-    there = [folder for folder in folders if (folder.path / ATTACK_FILE).is_file()]
-    if there and len(there) < len(folders):
-        without = ", ".join(folder.name for folder in folders if folder not in there)
-        not_shared.append(f"attack: not attacked in {without}.")
-    if len(there) < len(folders):
-        return ()
-    records = [read_record(folder.path / ATTACK_FILE, AttackRecord) for folder in there]
-    found = []
-    for folder, record in list(zip(there, records, strict=True))[1:]:
-        names, pair = (there[0].name, folder.name), (records[0], record)
-        one = compare_attacks(names, pair, seed=seed, resamples=resamples)
-        if isinstance(one, str):
-            not_shared.append(one)
-        else:
-            found.append(one)
-    return tuple(found)
-
-
-def _compare(key: str, folders: Sequence[ComparedFolder], seed: int, resamples: int, shown: int) -> Compared | str:
-    """One benchmark, or why it cannot be compared."""
-    models = [Evaluated(folder.name, _result(folder, key), _shared_rows(folder.evaluations[key])) for folder in folders]
-    kinds = {model.result.benchmark for model in models}
-    if len(kinds) > 1:
-        return f"{key}: scored by the rules of {' and '.join(sorted(kinds))}."
-    kind = find_benchmark(kinds.pop())
-    rules = [kind.scored_by(model.result.protocol) for model in models]
-    upstream = [model.name for model, rule in zip(models, rules, strict=True) if rule.protocol != kind.protocol]
-    if 0 < len(upstream) < len(models):
-        return (
-            f"{key}: missing rewards count as the benchmark's own code has it in {', '.join(upstream)} alone "
-            "(--missing upstream); evaluate all models in one way."
-        )
-    found = compare_benchmark(rules[0], models, seed=seed, resamples=resamples, shown=shown)
-    return found if found is not None else f"{key}: the models have no row in common."
-
-
-def _folder(path: Path, name: str) -> ComparedFolder:
-    """The evaluations of a folder.
-
-    Raises:
-        RunDirectoryError: there is none.
-    """
-    if (path / RESULTS_FILE).is_file():
-        result = read_record(path / RESULTS_FILE, BenchmarkResult)
-        return ComparedFolder(name, path, False, {HELD_OUT if result.held_out else result.benchmark: path})
-    for parent in (path / "eval", path):
-        found = {file.parent.name: file.parent for file in sorted(parent.glob(f"*/{RESULTS_FILE}"))}
-        if found:
-            return ComparedFolder(name, path, parent != path, found)
-    if (path / ATTACK_FILE).is_file():
-        return ComparedFolder(name, path, False, {})
-    problem = "holds no evaluation" if path.is_dir() else "is not there"
-    raise RunDirectoryError(
-        problem, where=str(path), fix="name a run directory, or a folder with results.json and rows.jsonl"
-    )
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """What the models are called: the folders' names, longer where two are equal, numbered where they are the same."""
-    short = Counter(path.resolve().name for path in paths)
-    named = [path.resolve().name if short[path.resolve().name] == 1 else str(path) for path in paths]
-    seen: Counter[str] = Counter()
-    names = []
-    for name in named:
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return names
-
-
-def _missing(folders: Sequence[ComparedFolder]) -> list[str]:
-    """Benchmarks that only some of the folders have."""
-    found = []
-    for key in dict.fromkeys(key for folder in folders for key in folder.evaluations):
-        without = [folder.name for folder in folders if key not in folder.evaluations]
-        if without:
-            found.append(f"{key}: not evaluated in {', '.join(without)}.")
-    return found
-
-
-def _result(folder: ComparedFolder, key: str) -> BenchmarkResult:
-    return read_record(folder.evaluations[key] / RESULTS_FILE, BenchmarkResult)
-
-
-def _shared_rows(folder: Path) -> tuple[RowResult, ...]:
-    """The rows of one evaluation.
-
-    Raises:
-        RunDirectoryError: the file is not there, or a line of it is no row.
-    """
-    path = folder / ROWS_FILE
-    rows = []
-    try:
-        with regular(path).open(encoding="utf-8") as handle:
-            for number, line in enumerate(handle, start=1):
-                if line.strip():
-                    rows.append(_row(line, f"{path}:{number}"))
-    except (OSError, UnicodeDecodeError, BeyondLimitError) as error:
-        raise RunDirectoryError(
-            "cannot be read", where=str(path), fix="evaluate again: rows.jsonl stands beside results.json"
-        ) from error
-    return tuple(rows)
-
-
-def _row(line: str, where: str) -> RowResult:
-    try:
-        return RowResult.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise RunDirectoryError(
-            f"is no row of an evaluation: field {field!r}: {first['msg']}", where=where, fix="evaluate again"
-        ) from error
-
-
-def _origin(folder: ComparedFolder, key: str) -> Origin:
-    return Origin(_result(folder, key), folder.path if folder.run else None)
-
+from rewardsmith.report.html import write_report
+from rewardsmith.report.sections.rows import RowText, RowTexts, pair_place
+from rewardsmith.spec import load_spec
 
 _NOISE_FILE = "label_noise.json"
 COMPARED_ROWS = 5
@@ -437,17 +40,19 @@ def report_job(run: Path, events: Events, *, texts: bool | None = None, against:
         UserError: there is no run, a record cannot be read, or the two share no rows.
     """
     if against is not None:
-        # dropped import
+        from rewardsmith.pipeline.commands.compare import compare_job
 
         compare_job([against, run], events, seed=17, resamples=10_000, shown=COMPARED_ROWS, out=run)
     if (run / MODEL / RECORD).is_file():
         write_card(run / MODEL, run)
     wanted = wants_texts(run) if texts is None else texts
-    return report.write_report(run, texts_of_run(run, events) if wanted else None)
+    return write_report(run, texts_of_run(run, events) if wanted else None)
 
 
 def texts_of_run(run: Path, events: Events) -> RowTexts:
     """Texts of all evaluated rows and of the training pairs in doubt, as far as they are at hand."""
+    from rewardsmith.pipeline.commands.row_texts import Origin, find_rows, text_of
+
     origins, wanted = [], set()
     for file in sorted((run / "eval").glob(f"*/{RESULTS_FILE}")):
         origins.append(Origin(read_record(file, BenchmarkResult), run))
@@ -466,6 +71,8 @@ def _pairs_in_doubt(run: Path, events: Events) -> tuple[dict[str, RowText], list
     path = run / _NOISE_FILE
     if not path.exists():
         return {}, []
+    from rewardsmith.pipeline.commands.row_texts import text_of, training_pairs
+
     places = {(pair.file, pair.row, pair.id) for pair in read_record(path, LabelNoiseRecord).suspects}
     try:
         pairs = training_pairs(run, places, events)
@@ -481,3 +88,8 @@ def wants_texts(run: Path) -> bool:
     """Whether the run's spec lets texts of users into its report."""
     path = run / "spec.yaml"
     return load_spec(path).report.texts if path.is_file() else True
+
+
+def known_faults_of(run: Path) -> tuple[str, ...]:
+    """What is known to be wrong with a run's model because of the version of Rewardsmith that made it, in words."""
+    return tuple(map(str, known_faults(run / MODEL)))

@@ -29,6 +29,7 @@ from rewardsmith.data.sources import Embedded, open_source
 from rewardsmith.errors import DataError, RunDirectoryError
 from rewardsmith.judging import LanguageModelJudge
 from rewardsmith.pipeline.commands.judge import build_judge
+from rewardsmith.pipeline.embedded import Resources
 from rewardsmith.pipeline.events import Events, Silent
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checkpoint import CheckpointRecord
@@ -394,8 +395,6 @@ def known_of(options: WatchOptions) -> Known:
     named = [SourceSpec(path=one) for one in options.training]
     if options.run is None:
         return Known(options.attack, _texts(named, "chat", {}))
-    from rewardsmith.pipeline.context import Resources  # loads what computes: seconds
-
     spec = load_spec(options.run / "spec.yaml")
     record = read_record(options.run / "model" / "rewardsmith.json", CheckpointRecord)
     theirs = options.run / "attack.json"

@@ -18,25 +18,23 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from rewardsmith.records.shortcuts import (
+from rewardsmith.records.texts import (
     BlindModel,
     FeatureRule,
     Grade,
     GroupRules,
-    LengthRule,
-    LoneRule,
-    ShortcutsRecord,
-    WordRule,
-)
-from rewardsmith.records.tokens import (
     LengthBin,
     LengthPolicy,
+    LengthRule,
+    LoneRule,
     MarkerCount,
     PrefixStability,
+    ShortcutsRecord,
     TextEnd,
     TokenSummary,
     TokenWaste,
     UnknownTokens,
+    WordRule,
 )
 from rewardsmith.report.blocks import (
     Block,
