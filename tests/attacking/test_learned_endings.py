@@ -10,7 +10,8 @@ import pytest
 from checkpoint_maker import make_checkpoint
 from numpy.typing import NDArray
 
-from rewardsmith.attacking import Settings, attack
+from rewardsmith.attacking.results import attack
+from rewardsmith.attacking.search import Settings
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow
 from rewardsmith.protocols import Fluency, SuggestsWords
 from rewardsmith.records.attack import AttackTokens

@@ -15,7 +15,8 @@ from huggingface_hub import ModelCard
 from report_records import checkpoint
 
 from conftest import make_pairs
-from rewardsmith.attacking import Settings, attack
+from rewardsmith.attacking.results import attack
+from rewardsmith.attacking.search import Settings
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow
 from rewardsmith.records.evaluation import DatasetInfo
