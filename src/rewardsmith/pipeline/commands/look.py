@@ -38,7 +38,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from rewardsmith import gates
 from rewardsmith.errors import RewardsmithError, RunDirectoryError, SpecError, UserError
-from rewardsmith.evaluation.causes import diagnose_run
 from rewardsmith.pipeline.commands.report import known_faults_of, texts_of_run, wants_texts
 from rewardsmith.pipeline.events import LIVE_FILE, Silent, read_live
 from rewardsmith.records.evaluation import BenchmarkResult
@@ -372,6 +371,8 @@ def gate_evaluation(spec: Spec, benchmark: str, data: str, result: BenchmarkResu
     Raises:
         SpecError: the spec lists no such benchmark, or a threshold that a guessing model would pass.
     """
+    from rewardsmith.evaluation.causes import diagnose_run  # `ls` needs none of it
+
     asked = _asked(spec, benchmark, data)
     known = {name: subset.baseline for name, subset in result.subsets.items()}
     if result.average_baseline is not None:
