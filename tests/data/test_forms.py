@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 
 from rewardsmith.data.columns import find_columns
 from rewardsmith.data.forms import read_pair
-from rewardsmith.data.forms.transcripts import read_transcript
+from rewardsmith.data.forms.transcripts import read_answers
 from rewardsmith.data.sources import read_source
 from rewardsmith.errors import DataError
 from rewardsmith.rendering.messages import RowFault
@@ -229,28 +230,32 @@ def test_missing_columns_are_named_with_those_there_are(names, mapped, message):
         raise caught.value
 
 
-def test_an_answer_is_read_the_same_whatever_was_read_before_it():
-    """Turns that two transcripts share are kept from one to the next: only where all of them are the same."""
+def test_turns_that_answers_have_in_common_change_nothing():
+    """They are read once: only where all of them are the same."""
     base = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: A river?\n\nAssistant:"
     texts = {
         f"{base} Loire": ("Hi", "Hello", "A river?", "Loire"),
         f"{base}Seine": ("Hi", "Hello", "A river?", "Seine"),
         f"{base} Loire\n\nHuman: More\n\nAssistant: Rhine": ("Hi", "Hello", "A river?", "Loire", "More", "Rhine"),
         "\n\nHuman: Hi\n\nAssistant: Hello": ("Hi", "Hello"),
+        " Nantes": ("Nantes",),
+        "\n\nAssistant: Angers": ("Angers",),
     }
-    alone = {}
-    for text, turns in texts.items():
-        read_transcript("\n\nHuman: x\n\nAssistant: y", "human_assistant", "chosen")
-        alone[text] = read_transcript(text, "human_assistant", "chosen")
-        assert tuple(turn.content for turn in alone[text]) == turns
     for first in texts:
         for second in texts:
-            read_transcript(first, "human_assistant", "chosen")
-            assert read_transcript(second, "human_assistant", "rejected") == alone[second]
-    read_transcript(f"{base} Loire", "human_assistant", "chosen")
+            read = read_answers([first, second], "human_assistant", ["chosen", "rejected"])
+            assert [tuple(turn.content for turn in side) for side in read] == [texts[first], texts[second]]
     for broken in (f"{base} Loire\n\nAssistant: again", f"{base} Loire\n\nHuman: unanswered"):
         with pytest.raises(RowFault, match="rejected"):
-            read_transcript(broken, "human_assistant", "rejected")
+            read_answers([f"{base} Loire", broken], "human_assistant", ["chosen", "rejected"])
+
+
+def test_an_answer_may_begin_with_its_own_marker(tmp_path):
+    row = {"prompt": "\n\nHuman: A river?", "chosen": "\n\nAssistant: Loire", "rejected": "\n\nAssistant: Nantes"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    source = SourceSpec.model_validate({"path": str(tmp_path / "rows.jsonl"), "form": "transcript"})
+    ((_, pair),) = read_source(source, role="train", strings="chat", seed=0, embedded={}).pairs
+    assert [side[-1].content for side in parts(pair)] == ["A river?", "Loire", "Nantes"]
 
 
 def test_rows_with_dates_and_decimals_are_grouped_as_others(tmp_path):

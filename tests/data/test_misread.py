@@ -149,7 +149,7 @@ def test_markers_on_most_rows_fail_the_check_even_where_the_first_rows_had_none(
     ("text", "says"),
     [
         ("\n\nHuman: Hi\n\nHuman: Q\n\nAssistant: a", "turn 2 is user's where assistant's is due"),
-        ("\n\nAssistant: a", "turn 1 is assistant's where user's is due"),
+        ("\n\nAssistant: a\n\nHuman: b\n\nAssistant: c", "turn 1 is assistant's where user's is due"),
         ("\n\nHuman: Hi\n\nAssistant: a\n\nHuman: b", "ends with user's turn"),
         ("Hi\n\nHuman: Hi\n\nAssistant: a", "chosen goes on with another turn"),
     ],

@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 from rewardsmith.data.columns import Columns, Look, parsed
 from rewardsmith.data.forms.transcripts import (
-    closed_answer,
+    is_serialised,
     prompt_end,
+    read_answers,
     read_serialised,
     read_transcript,
-    style_of,
 )
 from rewardsmith.rendering.messages import RowFault, Turns, read_text
 from rewardsmith.types import Conversation, Message, PreferencePair, with_tools
@@ -87,7 +87,7 @@ class Basis:
         Raises:
             RowFault: they are no two answers to one prompt.
         """
-        self._refuse_images(row)
+        self.refuse_images(row)
         for value, name in zip((first, second), names, strict=True):
             if value is None:
                 raise RowFault("missing_field", f"{name} is missing")
@@ -97,8 +97,8 @@ class Basis:
         if self.strings == "text" and not self.style and self._is_text(stated, first, second):
             return _text_parts(stated, (first, second), names)
         given = self._prompt(row, stated, tools=False)
-        sides = self._side(first, names[0], stated), self._side(second, names[1], stated)
-        return self.join(row, given, sides, names)
+        one, other = self._sides((first, second), names, stated)
+        return self.join(row, given, (one, other), names)
 
     @property
     def joins_texts(self) -> bool:
@@ -111,14 +111,14 @@ class Basis:
         Raises:
             RowFault: an answer is none.
         """
-        self._refuse_images(row)
+        self.refuse_images(row)
         stated = self._stated(row)
         given = self._prompt(row, stated, tools=False)
-        return given, [self._side(value, name, stated) for value, name in zip(values, names, strict=True)]
+        return given, self._sides(values, names, stated)
 
     def side(self, row: Row, value: Any, name: str) -> Conversation:
         """One answer of a row, as `several` reads it; raises as it does."""
-        return self._side(value, name, self._stated(row))
+        return self._sides((value,), (name,), self._stated(row))[0]
 
     def join(
         self, row: Row, given: Conversation, sides: tuple[Conversation, Conversation], names: tuple[str, str]
@@ -201,6 +201,12 @@ class Basis:
             return (Message("user", text),)
         return self.turns.read(stated, "prompt")
 
+    def _sides(self, values: Sequence[Any], names: Sequence[str], stated: Any) -> list[Conversation]:
+        """The answers to one prompt."""
+        if self.style and all(isinstance(value, str) and not is_serialised(value) for value in values):
+            return read_answers(values, self.style, names)
+        return [self._side(value, name, stated) for value, name in zip(values, names, strict=True)]
+
     def _side(self, value: Any, name: str, stated: Any) -> Conversation:
         if not isinstance(value, str):
             return self.turns.read(value, name)
@@ -208,10 +214,8 @@ class Basis:
         if messages := read_serialised(text, name):
             return self.turns.read(messages, name)
         if self.style:
-            if style_of(text) == self.style:
-                return read_transcript(text, self.style, name)
-            text = closed_answer(text, self.style, name)
-        elif self.repeated:
+            return read_answers((text,), self.style, (name,))[0]
+        if self.repeated:
             text = _without_text(text, stated, name)
         return (Message("assistant", text.strip() if self.strip else text),)
 
@@ -271,7 +275,8 @@ class Basis:
             value is None or (isinstance(value, str) and read_serialised(value, "text") is None) for value in values
         )
 
-    def _refuse_images(self, row: Row) -> None:
+    def refuse_images(self, row: Row) -> None:
+        """Raises RowFault where a column of images, sound or video holds something."""
         for name in self.refused:
             if row.get(name) not in (None, "", [], {}, "[]"):
                 raise RowFault("not_text", f"column {name!r} holds images, sound or video, which the model cannot see")
@@ -385,8 +390,8 @@ def _without(side: Conversation, prompt: Conversation) -> Conversation:
 
 def _shared_prompt(chosen: Conversation, rejected: Conversation) -> Conversation:
     """The longest common beginning that leaves both a response and does not end with an assistant turn."""
-    length = 0
-    while length < min(len(chosen), len(rejected)) - 1 and chosen[length] == rejected[length]:
+    length, most = 0, min(len(chosen), len(rejected)) - 1
+    while length < most and (chosen[length] is rejected[length] or chosen[length] == rejected[length]):
         length += 1
     while length and chosen[length - 1].role == "assistant":
         length -= 1

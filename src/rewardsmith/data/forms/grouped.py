@@ -3,7 +3,7 @@
     reader.add(row, number)       # each row; it goes to a file without a name (`data/store.py`)
     for formed in reader.groups(): …
 
-Rows of one prompt need not stand together. Memory: about 40 bytes a row, whatever its length.
+Rows of one prompt need not stand together. Memory: about 50 bytes a row, whatever its length.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from rewardsmith.data.checks import DIGEST, digest_of
 from rewardsmith.data.columns import Look, path_of
-from rewardsmith.data.forms.form import Basis, Formed, Parts, Row, number_of
+from rewardsmith.data.forms.form import Basis, Formed, Row, number_of
 from rewardsmith.data.forms.lists import Answer, compared
 from rewardsmith.data.store import Spool
 from rewardsmith.rendering.messages import RowFault, shown
@@ -37,6 +37,18 @@ class Group:
     unused: Sequence[tuple[int, str, RowFault]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """A row with its answer as read, None where it must be read together with the other, and its number."""
+
+    row: Row
+    number: int
+    name: str
+    value: Any
+    score: float
+    side: Conversation | None
+
+
 @dataclass(slots=True)
 class GroupedReader:
     """Collects rows, then gives the pairs of each prompt."""
@@ -48,6 +60,7 @@ class GroupedReader:
     _rows: Spool = field(default_factory=Spool)
     _prompts: bytearray = field(default_factory=bytearray)
     _numbers: array[int] = field(default_factory=lambda: array("q"))
+    _scores: array[float] = field(default_factory=lambda: array("d"))
 
     def add(self, row: Row, number: int) -> None:
         """Take a row in.
@@ -61,17 +74,14 @@ class GroupedReader:
         score = number_of(self.score(row))
         if score is None:
             raise RowFault("unknown_verdict", f"{self.form.score} is {shown(self.score(row))}, no finite number")
-        if self.basis.joins_texts:
-            prompt = self.basis.prompt(row)
-            self.basis.parts(row, value, value, (self.form.answer, self.form.answer))  # a fault is told with its row
-        else:
-            given, _ = self.basis.several(row, (value,), (self.form.answer,))
-            prompt = self.basis.prompt(row) if "tools" in self.basis.looks else given
+        prompt = self.basis.prompt(row)
         if not prompt:
             raise RowFault("missing_prompt", "the form `grouped` finds answers to one prompt by their prompt")
+        self.basis.refuse_images(row)
         self._rows.append(_packed(row))
         self._prompts += digest_of(prompt)
         self._numbers.append(number)
+        self._scores.append(score if self.form.better == "higher" else -score)
 
     def conversation(self, row: Row) -> Conversation:
         """The prompt and the answer of one row.
@@ -95,57 +105,53 @@ class GroupedReader:
             yield self._group(places.tolist())
 
     def _group(self, places: list[int]) -> Group:
-        rows = [_unpacked(self._rows[place]) for place in places]
-        numbers = [self._numbers[place] for place in places]
-        if len(rows) == 1:
-            fault = RowFault("no_comparison", "no other row has this prompt")
-            return Group(numbers[0], Formed((), compared=0), 1, ((numbers[0], self.basis.row_id(rows[0]), fault),))
-        sign = 1.0 if self.form.better == "higher" else -1.0
-        answers = [_answer(self.answer(row), self.score(row), sign) for row in rows]
-        found = compared(answers, self.form)
-        pairs, used = [], set[int]()
-        sides: dict[int, Conversation] = {}
-        for better, worse, gap in found.pairs:
-            values = answers[better].value, answers[worse].value
-            names = (f"{self.form.answer} of row {numbers[better]}", f"{self.form.answer} of row {numbers[worse]}")
+        """The pairs of the rows of one prompt; an answer that is none is left out, with its reason."""
+        rows, unused = list[_Rated](), list[tuple[int, str, RowFault]]()
+        given: Conversation = ()
+        for place in places:
+            row, number = _unpacked(self._rows[place]), self._numbers[place]
+            value, side = self.answer(row), None
+            name = f"{self.form.answer} of row {number}"
             try:
-                parts = self._parts(rows, (better, worse), values, names, sides)
+                if self.basis.joins_texts:
+                    self.basis.parts(row, value, value, (name, name))
+                elif rows:
+                    side = self.basis.side(row, value, name)
+                else:
+                    given, (side,) = self.basis.several(row, (value,), (name,))
+            except RowFault as fault:
+                unused.append((number, self.basis.row_id(row), fault))
+            else:
+                rows.append(_Rated(row, number, name, value, self._scores[place], side))
+        formed, used, why = self._formed(rows, given)
+        unused += [(r.number, self.basis.row_id(r.row), why) for place, r in enumerate(rows) if place not in used]
+        return Group(self._numbers[places[0]], formed, len(places), unused)
+
+    def _formed(self, rows: Sequence[_Rated], given: Conversation) -> tuple[Formed, set[int], RowFault]:
+        """What rows of one prompt give, the places of those in a pair, and why the others are in none."""
+        if len(rows) < 2:
+            return Formed((), compared=0), set(), RowFault("no_comparison", "no other row has this prompt")
+        basis, names = self.basis, tuple(row.name for row in rows)
+        found = compared([Answer(row.value, row.score) for row in rows], self.form)
+        pairs, used = [], set[int]()
+        for better, worse, gap in found.pairs:
+            best, other = rows[better], rows[worse]
+            both = names[better], names[worse]
+            try:
+                if best.side is None or other.side is None:
+                    parts = basis.parts(best.row, best.value, other.value, both)
+                else:
+                    parts = basis.join(best.row, given, (best.side, other.side), both)
             except RowFault as fault:  # sides that are written in two ways; each row alone was sound
-                every = [(n, self.basis.row_id(row), fault) for n, row in zip(numbers, rows, strict=True)]
-                return Group(numbers[0], Formed((), compared=0), len(rows), every)
-            suffix, written = f"-{numbers[worse]}", self.basis.written(rows[better], *values)
-            pair = self.basis.pair(rows[better], numbers[better], parts, margin=gap, suffix=suffix, form=written)
-            pairs.append(pair)
+                return Formed((), compared=0), set(), fault
+            written = basis.written(best.row, best.value, other.value)
+            suffix = f"-{other.number}"
+            pairs.append(basis.pair(best.row, best.number, parts, margin=gap, suffix=suffix, form=written))
             used |= {better, worse}
         why = RowFault("tie", "no other answer to its prompt is better or worse by enough")
         if found.capped:
             why = RowFault("no_comparison", f"its pairs are over the cap of {self.form.max_pairs}")
-        unused = [
-            (numbers[place], self.basis.row_id(rows[place]), why) for place in range(len(rows)) if place not in used
-        ]
-        return Group(numbers[0], Formed(pairs, found.ties, found.capped, found.made), len(rows), unused)
-
-    def _parts(
-        self,
-        rows: list[Row],
-        places: tuple[int, int],
-        values: tuple[Any, Any],
-        names: tuple[str, str],
-        sides: dict[int, Conversation],
-    ) -> Parts:
-        """Prompt and sides of the answers at two places; each answer is read once, and the prompt, which all share."""
-        if self.basis.joins_texts:
-            return self.basis.parts(rows[places[0]], *values, names)
-        for place, value, name in zip(places, values, names, strict=True):
-            if place not in sides:
-                if _PROMPT in sides:
-                    sides[place] = self.basis.side(rows[place], value, name)
-                else:
-                    sides[_PROMPT], (sides[place],) = self.basis.several(rows[place], (value,), (name,))
-        return self.basis.join(rows[places[0]], sides[_PROMPT], (sides[places[0]], sides[places[1]]), names)
-
-
-_PROMPT = -1  # no row's place
+        return Formed(pairs, found.ties, found.capped, found.made), used, why
 
 
 def _packed(row: Row) -> bytes:
@@ -159,10 +165,6 @@ def _packed(row: Row) -> bytes:
 def _unpacked(record: bytes) -> Any:
     # A fifth of JSON's time, and of no harm: what is read is what this process wrote, into a file nobody can open.
     return marshal.loads(memoryview(record)[1:]) if record[:1] == b"m" else json.loads(record[1:])  # noqa: S302
-
-
-def _answer(value: Any, score: Any, sign: float) -> Answer:
-    return Answer(value, (number_of(score) or 0.0) * sign)
 
 
 def open_grouped(form: GroupedForm, basis: Basis, names: Sequence[str]) -> GroupedReader:

@@ -2,6 +2,7 @@
 
     style_of(text)                          # "human_assistant": how the turns of a text are marked, "" for not at all
     read_transcript(text, style, "prompt")  # Conversation, or RowFault with the place
+    read_answers(texts, style, names)       # the same of several answers to one prompt
     read_serialised(text, "chosen")         # messages that JSON, Python or numpy wrote as text; None for other text
     prompt_end(chosen, rejected)            # where the prompt of two plain texts ends
 
@@ -14,8 +15,9 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from os.path import commonprefix
 from typing import Any
 
@@ -108,42 +110,72 @@ def read_transcript(text: str, style: str, where: str, *, is_open: bool = False)
     """
     marks = STYLES[style]
     begun = _led(_after_first(check_text(text, where)), marks)
-    known, head, before = _SHARED[0]
-    if not is_open and known == style and begun.startswith(head) and not marks.opening.search(begun, len(head)):
-        return (*before, Message("assistant", _closed(begun[len(head) :], marks.closing, where)))
-    found = [match for match in marks.opening.finditer(begun) if marks.role(match[1])]
-    if not found or begun[: found[0].start()].strip():
-        raise RowFault("transcript", f"{where} does not begin with a turn ({style}): {begun[:40]!r}")
-    turns = _turns(begun, found, marks, where)
-    if is_open and len(turns) > 1 and turns[-1].role == "assistant" and not turns[-1].content:
-        turns.pop()
-    _refuse_disorder(turns, where, is_open=is_open)
-    if not is_open:
-        _SHARED[0] = style, begun[: found[-1].end()], tuple(turns[:-1])
-    return tuple(turns)
+    return _turns(begun, marks, where, style, is_open=is_open)[0]
 
 
-# Style, text up to the words of an answer, and the turns before it, of the transcript that was read last: the answers
-# to a prompt follow each other and have all of it in common, which is most of their text.
-_SHARED: list[tuple[str, str, Conversation]] = [("", "", ())]
+def read_answers(texts: Sequence[str], style: str, names: Sequence[str]) -> list[Conversation]:
+    """Answers to one prompt, each a whole transcript or the text after its prompt alone.
 
+    Turns before the answer are read once where the transcripts have them in common, which is most of their text.
 
-def _turns(text: str, found: list[re.Match[str]], marks: Style, where: str) -> list[Message]:
-    """The turns that begin at the markers found."""
-    ends = [*(match.start() for match in found[1:]), len(text)]
-    return [
-        Message(marks.role(match[1]), _closed(text[match.end() : end], marks.closing, where))
-        for match, end in zip(found, ends, strict=True)
-    ]
-
-
-def closed_answer(text: str, style: str, where: str) -> str:
-    """An answer without what a template writes after it; a marker of a further turn is a fault."""
+    Raises:
+        RowFault: as `read_transcript`; an answer without its prompt has a marker of a further turn.
+    """
     marks = STYLES[style]
+    found: list[Conversation] = []
+    head = ""
+    before: Conversation = ()
+    for text, name in zip(texts, names, strict=True):
+        begun = _led(_after_first(check_text(text, name)), marks)
+        if head and begun.startswith(head) and not marks.opening.search(begun, len(head)):
+            found.append((*before, Message("assistant", _closed(begun[len(head) :], marks.closing, name))))
+        elif (match := marks.opening.match(begun)) and marks.role(match[1]):
+            turns, last = _turns(begun, marks, name, style)
+            head, before = begun[: len(begun) - last], turns[:-1]
+            found.append(turns)
+        else:
+            found.append((Message("assistant", _closed_answer(text, marks, name)),))
+    return found
+
+
+def _turns(begun: str, marks: Style, where: str, style: str, *, is_open: bool = False) -> tuple[Conversation, int]:
+    """The turns of a text, and how many characters of it follow its last marker."""
+    before, *pieces = marks.opening.split(begun)
+    roles = [marks.roles.get(marker, "") for marker in pieces[::2]]
+    contents = pieces[1::2]
+    if not all(roles):  # spelt unlike most, or no role at all, as in a text about templates
+        before, roles, contents = _marked(begun, marks)
+    if not roles or before.strip():
+        raise RowFault("transcript", f"{where} does not begin with a turn ({style}): {begun[:40]!r}")
+    last = len(contents[-1])
+    closings = marks.closing
+    contents = [_closed(content, closings, where) if closings else content.strip() for content in contents]
+    if is_open and len(roles) > 1 and roles[-1] == "assistant" and not contents[-1]:
+        del roles[-1], contents[-1]
+    if fault := _disorder(tuple(roles), is_open):
+        raise RowFault("transcript", f"{where}{fault}")
+    return tuple(map(Message, roles, contents)), last
+
+
+def _marked(text: str, marks: Style) -> tuple[str, list[str], list[str]]:
+    """What stands before the first marker of a known role; the roles, and what is said in them."""
+    found = [match for match in marks.opening.finditer(text) if marks.role(match[1])]
+    ends = [*(match.start() for match in found), len(text)]
+    roles = [marks.role(match[1]) for match in found]
+    return text[: ends[0]], roles, [text[match.end() : end] for match, end in zip(found, ends[1:], strict=True)]
+
+
+def _closed_answer(text: str, marks: Style, where: str) -> str:
+    """An answer without what a template writes after it; a marker of a further turn is a fault."""
     found = next((match for match in marks.opening.finditer(text) if marks.role(match[1])), None)
-    if found is not None and found.start() > 0:
+    if found is not None:
         raise RowFault("transcript", f"{where} goes on with another turn: {text[found.start() :][:40]!r}")
     return _closed(text, marks.closing, where)
+
+
+def is_serialised(text: str) -> bool:
+    """Whether a text looks like messages that were written as text."""
+    return _SERIALISED.match(text) is not None
 
 
 def read_serialised(text: str, where: str) -> Any:
@@ -152,7 +184,7 @@ def read_serialised(text: str, where: str) -> Any:
     Raises:
         RowFault: it looks like messages, and cannot be read as them.
     """
-    if not _SERIALISED.match(text):
+    if not is_serialised(text):
         return None
     try:
         return json.loads(text)
@@ -223,14 +255,21 @@ def _closed(content: str, closings: tuple[str, ...], where: str) -> str:
     return content.strip()
 
 
-def _refuse_disorder(turns: list[Message], where: str, *, is_open: bool) -> None:
-    roles = [turn.role for turn in turns]
+@lru_cache(maxsize=1024)
+def _disorder(roles: tuple[str, ...], is_open: bool) -> str:
+    """What is wrong with the order of turns, "" for nothing: the same few orders come again in every row.
+
+    One turn alone may be the assistant's: the answer to a prompt in a column of its own.
+    """
+    if roles == ("assistant",) and not is_open:
+        return ""
     spoken = roles[1:] if roles[0] == "system" else roles
     wanted = ["user", "assistant"] * (len(spoken) // 2 + 1)
     for number, (role, expected) in enumerate(zip(spoken, wanted, strict=False)):
         if role != expected:
             place = number + 1 + len(roles) - len(spoken)
-            raise RowFault("transcript", f"{where}: turn {place} is {role}'s where {expected}'s is due")
+            return f": turn {place} is {role}'s where {expected}'s is due"
     last = "user" if is_open else "assistant"
     if not spoken or spoken[-1] != last:
-        raise RowFault("transcript", f"{where} ends with {roles[-1]}'s turn, not with {last}'s")
+        return f" ends with {roles[-1]}'s turn, not with {last}'s"
+    return ""
