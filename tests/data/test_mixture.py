@@ -14,7 +14,8 @@ from rendering_tokenizers import chatml
 from rewardsmith.data.prepare import prepare
 from rewardsmith.errors import SpecError
 from rewardsmith.evaluation import pair_rows
-from rewardsmith.evaluation.benchmarks.pairs import details
+from rewardsmith.evaluation.benchmarks.pairs import PAIRS
+from rewardsmith.evaluation.results import score_rows
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.rendering import Renderer
 from rewardsmith.report.sections.data import counts_hold, counts_in_words
@@ -124,12 +125,22 @@ def test_held_out_pairs_are_scored_by_source_where_there_are_several():
         sides = ((Message("assistant", text),) for text in (f"good {number}", f"bad {number}"))
         return PreferencePair((Message("user", f"q{number}"),), *sides, id=str(number), source=source)
 
-    rows = pair_rows([pair(n, "rivers" if n < 3 else "towns") for n in range(5)], DatasetInfo(source="x"), "x").rows
-    rewards = [np.array(side) for side in ([2.0, 1.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0], [np.nan, 0.0])]
-    found = details(rows, rewards)
-    assert found["accuracy on rivers (3 pairs)"] == pytest.approx(1.5 / 3)
-    assert found["accuracy on towns (2 pairs)"] == pytest.approx(1 / 2)
-    assert not [name for name in details(rows[:3], rewards[:3]) if name.startswith("accuracy on")]
+    def scored(count):
+        named = [pair(n, "towns" if n < 2 else "rivers") for n in range(count)]
+        rewards = [np.array(side) for side in ([1.0, 0.0], [np.nan, 0.0], [2.0, 1.0], [1.0, 1.0], [0.0, 1.0])][:count]
+        return score_rows(PAIRS, pair_rows(named, DatasetInfo(source="x"), "x"), rewards, seed=0).result
+
+    found = scored(5)
+    assert list(found.by_source) == ["rivers", "towns"]  # the largest first
+    rivers, towns = found.by_source.values()
+    assert (rivers.n, rivers.score, rivers.margin_mean) == (3, pytest.approx(1.5 / 3), pytest.approx(0.0))
+    assert (towns.n, towns.score, towns.margin_mean, towns.missing) == (2, pytest.approx(1 / 2), 1.0, {"null": 1})
+    # Wilson's interval of 1 of 2, by its formula: centre 1/2, half-width z sqrt(1/8 + z^2/16) / (2 + z^2) * 2
+    z = 1.959963984540054
+    half = z / (1 + z * z / 2) * np.sqrt(0.25 / 2 + z * z / 16)
+    assert (towns.ci_low, towns.ci_high) == (pytest.approx(0.5 - half), pytest.approx(0.5 + half))
+    assert found.subsets["all"].n == 5
+    assert scored(2).by_source == {}
 
 
 RATED = [

@@ -63,7 +63,7 @@ def run_command(
 
         variants = variants_section(outcome.results, outcome.replicas, outcome.curve)
         kind = diagnosis_section(outcome.diagnosis, outcome.results)
-        scores = result_sections(outcome.results, all_subsets=all_subsets)
+        scores = result_sections(outcome.results, outcome.check, all_subsets=all_subsets)
         lay_out(variants, *scores, kind, gates_section(outcome.gates))
         say(f"report: {outcome.report}")
     raise typer.Exit(0 if outcome.passed else 1)

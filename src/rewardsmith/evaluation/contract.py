@@ -176,6 +176,7 @@ class Benchmark:
             the results' metrics, with its interval and baselines.
         averaged: sizes of the subsets → the names of what the average is a mean of, where that is not the subsets.
         other_subsets: subsets that rows may have and the published set has not.
+        apart_by: a fact of rows (`EvalRow.facts`) by which they are scored once more, as `by_source`; "" for none.
         known_chance: what random rewards reach, known before any row is read: by subset (and `average`), or one number
             for all of them. A threshold at or under it is refused when the spec is loaded.
         judged: how a language model is asked about a row: `pairwise`, `ranking` or `rating`.
@@ -197,6 +198,7 @@ class Benchmark:
     sections: Callable[[Mapping[str, int]], Mapping[str, Weights]] = no_sections
     averaged: Callable[[Mapping[str, int]], Sequence[str]] = tuple
     other_subsets: tuple[str, ...] = ()
+    apart_by: str = ""
     known_chance: Mapping[str, float] | float | None = None
     judged: Callable[[EvalRow], JudgeProtocol] = by_number
     unread_as_chance: bool = False

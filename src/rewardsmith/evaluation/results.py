@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -39,7 +39,16 @@ import numpy as np
 
 from rewardsmith import statistics
 from rewardsmith.evaluation.analysis import analyse
-from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Floats, Rewards, Tally, row_digest
+from rewardsmith.evaluation.contract import (
+    Benchmark,
+    BenchmarkRows,
+    EvalRow,
+    Floats,
+    Rewards,
+    Tally,
+    pair_margins,
+    row_digest,
+)
 from rewardsmith.evaluation.diagnosis import diagnose
 from rewardsmith.evaluation.distribution import LENGTH_RULE, length_rewards, summarise_rewards
 from rewardsmith.evaluation.subsets import (
@@ -57,7 +66,15 @@ from rewardsmith.evaluation.subsets import (
     weighted_score,
 )
 from rewardsmith.gates import BENCHMARK_FITTED, OWN_DISTRIBUTION, skill
-from rewardsmith.records.evaluation import LARGEST_REWARD, BenchmarkResult, OodRecord, OodRow, RowResult, SubsetResult
+from rewardsmith.records.evaluation import (
+    LARGEST_REWARD,
+    BenchmarkResult,
+    OodRecord,
+    OodRow,
+    RowResult,
+    SourceResult,
+    SubsetResult,
+)
 
 Reasons = Sequence[Mapping[int, str]]
 """One mapping a row: the place of a missing reward → why, `code: detail`."""
@@ -126,6 +143,7 @@ def score_rows(
         protocol=_protocol(benchmark, _sizes(parts), benchmark_rows.note),
         dataset=benchmark_rows.dataset,
         subsets=_with_reasons(_subset_results(parts), row_results),
+        by_source=_by_source(benchmark, rows, clean, compared, seed, resamples),
         metrics={
             "average_length_baseline": length_baseline,
             **_sections(benchmark, parts),
@@ -239,6 +257,31 @@ def _subset_result(part: Part) -> SubsetResult:
         interval=method,
         extra_baselines=part.extra_baselines,
     )
+
+
+def _by_source(
+    benchmark: Benchmark,
+    rows: Sequence[EvalRow],
+    rewards: Rewards,
+    compared: Mapping[str, Rewards],
+    seed: int,
+    resamples: int,
+) -> dict[str, SourceResult]:
+    """The rows once more, with their source in place of their subset; empty where all have one source."""
+    sources = [row.facts.get(benchmark.apart_by, "") for row in rows] if benchmark.apart_by else []
+    if len(set(sources)) < 2:
+        return {}
+    named = [replace(row, subset=source) for row, source in zip(rows, sources, strict=True)]
+    parts = subset_parts(benchmark, named, rewards, compared, seed, resamples)
+    scored = _with_reasons(_subset_results(parts), _row_results(named, rewards, parts, _reasons(rewards, ())))
+    largest = sorted(scored, key=lambda source: -scored[source].n)
+    return {name: SourceResult(**dict(scored[name]), margin_mean=_mean_margin(parts[name].rewards)) for name in largest}
+
+
+def _mean_margin(rewards: Rewards) -> float | None:
+    margins_P = pair_margins(rewards)
+    known_P = margins_P[~np.isnan(margins_P)]
+    return float(known_P.mean()) if known_P.size else None
 
 
 def _certainty(tally: Tally, samples: Floats, baseline: float) -> tuple[statistics.Interval, float, str]:

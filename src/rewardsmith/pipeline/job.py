@@ -72,6 +72,7 @@ class Outcome:
     gates: GatesRecord
     results: dict[str, BenchmarkResult]
     diagnosis: DiagnosisRecord
+    check: CheckRecord
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
 
@@ -127,7 +128,7 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     run.update(verdict="pass" if verdict.passed else "fail")
     if job.tracking:
         job.tracking.gated(results, probes, verdict)
-    return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, diagnosis, replicas, curve)
+    return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, diagnosis, checked, replicas, curve)
 
 
 def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:

@@ -332,6 +332,13 @@ class SubsetResult(Record):
         return {**self.missing, UNKNOWN: unknown} if unknown > 0 else dict(self.missing)
 
 
+class SourceResult(SubsetResult):
+    """The same of the pairs of one source, by which a mixture is judged."""
+
+    margin_mean: float | None
+    """Mean margin, chosen less rejected, of the pairs that have both rewards; null without one."""
+
+
 class RewardSummary(Record):
     """Distribution of raw rewards."""
 
@@ -384,6 +391,8 @@ class BenchmarkResult(Record):
     """Where the rows came from."""
     subsets: dict[str, SubsetResult]
     """Subset → its score, in the benchmark's order."""
+    by_source: dict[str, SourceResult] = Field(default_factory=dict)
+    """Source → the score of its pairs, the largest first; of preference pairs from several sources, else empty."""
     metrics: dict[str, float | None] = Field(default_factory=dict)
     """Further numbers by name: `average_length_baseline` and what the benchmark adds (for pairs `loss` in nats,
     `margin_mean`, quantiles of margins, `temperature`); null where the rewards do not determine one."""

@@ -1,6 +1,7 @@
 """Small subsets of the user's own data, pooled for reading: "other (19 subsets)" in place of 19 lines of 0 and 100.
 
     pool_scores(result)         → Pooled[SubsetResult]         scores of a benchmark
+    pool_sources(result)        → Pooled[SourceResult]         scores of its pairs by source
     pool_rewards(result)        → Pooled[RewardSummary]        its rewards
     pool_skills(rows)           → Pooled[OodRow]               the domains within the held-out pairs
     pool_differences(found, …)  → Pooled[SubsetComparison]     differences of two models
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from rewardsmith.records.comparison import SubsetComparison
-from rewardsmith.records.evaluation import BenchmarkResult, OodRow, RewardSummary, SubsetResult
+from rewardsmith.records.evaluation import BenchmarkResult, OodRow, RewardSummary, SourceResult, SubsetResult
 from rewardsmith.report.blocks import Cell, Column, Grid
 from rewardsmith.report.formatting import plural
 from rewardsmith.statistics import Interval, binomial_p_value, weighted_interval, wilson_interval
@@ -44,11 +45,12 @@ class Pooled(Generic[_R]):
 
     shown: Mapping[str, _R]
     small: Mapping[str, _R]
+    kind: str = "subset"
 
     @property
     def title(self) -> str:
         """Of the part that lists the pooled ones; empty where none were."""
-        return f"The {len(self.small)} subsets under {SMALL} rows" if self.small else ""
+        return f"The {len(self.small)} {self.kind}s under {SMALL} rows" if self.small else ""
 
 
 def pooled_note(title: str, source: str) -> str:
@@ -71,6 +73,12 @@ def pool_scores(result: BenchmarkResult) -> Pooled[SubsetResult]:
     """The subsets of one result, the small ones as one."""
     small = _small(result.benchmark, {name: subset.n for name, subset in result.subsets.items()})
     return _pooled(result.subsets, small, _one_score)
+
+
+def pool_sources(result: BenchmarkResult) -> Pooled[SourceResult]:
+    """The sources of held-out pairs, the small ones as one."""
+    small = _small(result.benchmark, {name: source.n for name, source in result.by_source.items()})
+    return _pooled(result.by_source, small, _one_source, "source")
 
 
 def pool_rewards(result: BenchmarkResult) -> Pooled[RewardSummary]:
@@ -97,15 +105,17 @@ def _small(benchmark: str, sizes: Mapping[str, int]) -> tuple[str, ...]:
     return few if len(few) > 1 else ()
 
 
-def _pooled(parts: Mapping[str, _R], small: Collection[str], unite: Callable[[Sequence[_R], str], _R]) -> Pooled[_R]:
+def _pooled(
+    parts: Mapping[str, _R], small: Collection[str], unite: Callable[[Sequence[_R], str], _R], kind: str = "subset"
+) -> Pooled[_R]:
     pooled = {name: part for name, part in parts.items() if name in small}
     if len(pooled) < 2:
         return Pooled(parts, {})
-    name = f"other ({plural(len(pooled), 'subset')})"
+    name = f"other ({plural(len(pooled), kind)})"
     while name in parts:  # a user's own name
         name += "*"
     shown = {key: part for key, part in parts.items() if key not in pooled}
-    return Pooled({**shown, name: unite(tuple(pooled.values()), name)}, pooled)
+    return Pooled({**shown, name: unite(tuple(pooled.values()), name)}, pooled, kind)
 
 
 def _shares(sizes: Sequence[int]) -> list[float]:
@@ -142,6 +152,13 @@ def _one_score(parts: Sequence[SubsetResult], _name: str) -> SubsetResult:
         interval=method,
         extra_baselines={name: _mean([part.extra_baselines[name] for part in parts], shares) for name in extra},
     )
+
+
+def _one_source(parts: Sequence[SourceResult], name: str) -> SourceResult:
+    """Its margin is the mean over rows of sources that have one."""
+    known = [(part.n, part.margin_mean) for part in parts if part.margin_mean is not None]
+    margin = _mean([mean for _, mean in known], _shares([n for n, _ in known])) if known else None
+    return SourceResult(**dict(_one_score(parts, name)), margin_mean=margin)
 
 
 def _one_summary(parts: Sequence[RewardSummary], _name: str) -> RewardSummary:

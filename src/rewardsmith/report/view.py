@@ -38,6 +38,7 @@ from rewardsmith.report.sections.judges import judge_section, routing_section
 from rewardsmith.report.sections.probes import probes_section
 from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explorer
 from rewardsmith.report.sections.scores import rewards_section, score_table, scores_section
+from rewardsmith.report.sections.sources import sources_section
 from rewardsmith.report.sections.training import noise_section, training_section, variants_section
 from rewardsmith.report.sections.verdict import RunVerdict, gates_section, run_verdict, watch_verdict
 from rewardsmith.report.sections.watch import watch_section
@@ -83,6 +84,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
     sections = (
         diagnosis_section(records.diagnosis, records.benchmarks, rows.mistakes_of if rows else {}),
         scores_section(records.benchmarks, rows.mistakes_of if rows else {}),
+        sources_section(records.benchmarks, records.check),
         judge_section(records.judges),
         comparison_section(records.comparison),
         variants_section(records.benchmarks, records.replicas, records.curve),

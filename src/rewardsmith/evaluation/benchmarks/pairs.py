@@ -34,9 +34,8 @@ from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Conversation, PreferencePair
 
 UNNAMED = "all"
-_SOURCE = "source"
-_SOURCES = 20
 """Subset of the pairs that name none."""
+_SOURCE = "source"
 
 PROTOCOL = (
     "Accuracy over preference pairs: 1 where the chosen reward is higher, 1/2 where both are equal, 0 otherwise; "
@@ -106,7 +105,7 @@ def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
     return pair_tally(rows, rewards, equal=0.5)
 
 
-def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+def details(_: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
     """Margins (chosen - rejected), loss in nats and calibrating temperature, over pairs that have both rewards."""
     margins_P = pair_margins(rewards)
     margins_P = margins_P[~np.isnan(margins_P)]
@@ -118,26 +117,7 @@ def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None
         "margin_mean": float(margins_P.mean()),
         **dict(zip(_QUANTILES, quantiles, strict=True)),
         "temperature": bradley_terry.fit_temperature(margins_P),
-        **_by_source(rows, rewards),
     }
-
-
-def _by_source(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
-    """Accuracy on the pairs of each source, where there are several: what a mixture is judged by.
-
-    Counted as the whole is: equal rewards as half, missing ones as 0. The largest sources, with their numbers of pairs.
-    """
-    margins_P = pair_margins(rewards)
-    points_P = np.where(np.isnan(margins_P), 0.0, (np.sign(margins_P) + 1) / 2)
-    of_P = [row.facts.get(_SOURCE, "") for row in rows]
-    counts = Counter(of_P)
-    if len(counts) < 2:
-        return {}
-    found: dict[str, float | None] = {}
-    for name, count in counts.most_common(_SOURCES):
-        here = np.array([of == name for of in of_P])
-        found[f"accuracy on {name} ({count} pairs)"] = float(points_P[here].mean())
-    return found
 
 
 PAIRS = Benchmark(
@@ -150,5 +130,6 @@ PAIRS = Benchmark(
     baseline=pair_baseline,
     average="rows",
     details=details,
+    apart_by=_SOURCE,
     known_chance=0.5,
 )

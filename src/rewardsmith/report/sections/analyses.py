@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.diagnosis import PairShare
 from rewardsmith.records.evaluation import (
     BenchmarkResult,
@@ -40,6 +41,7 @@ from rewardsmith.report.formatting import (
 )
 from rewardsmith.report.pooling import pool_skills, pooled_note, small_grid
 from rewardsmith.report.sections.scores import scores_section, title_of
+from rewardsmith.report.sections.sources import sources_section
 from rewardsmith.report.svg import Scale, area_between, curve, drawing, element, end_label, line, nice_ticks, text
 
 _KINDS = {"held_out": "own pairs", "domain": "domain of them", "pairs": "other pairs", "benchmark": "benchmark"}
@@ -168,10 +170,19 @@ def analyses(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> A
     return found if any(shown) else None
 
 
-def result_sections(results: Mapping[str, BenchmarkResult], *, all_subsets: bool = False) -> tuple[Section, ...]:
-    """Scores, and what stands beside them where there is any."""
-    beside = analyses_section(results, None)
-    return (scores_section(results, all_subsets=all_subsets), *((beside,) if beside.blocks else ()))
+def result_sections(
+    results: Mapping[str, BenchmarkResult], check: CheckRecord | None = None, *, all_subsets: bool = False
+) -> tuple[Section, ...]:
+    """Scores, those by source where there are several, and what stands beside them where there is any.
+
+    `check` says what each source gave to training.
+    """
+    found = (
+        scores_section(results, all_subsets=all_subsets),
+        sources_section(results, check, all_subsets=all_subsets),
+        analyses_section(results, None),
+    )
+    return tuple(section for section in found if section is not None and section.blocks)
 
 
 def analyses_section(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> Section:
