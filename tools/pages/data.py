@@ -107,16 +107,18 @@ rewardsmith check shp/spec.yaml --show 2            # two pairs, as read and as 
 | `form.kind` | what it is | what the spec says |
 |---|---|---|
 | `pair` | a better and a worse answer in columns of their own | `columns.chosen`, `columns.rejected`; `ties` |
-| `comparison` | two answers and a verdict | `first`, `second` and one of the seven ways below |
-| `list` | several answers with scores or ranks | `answers`, `text`, `score` (or `scores`), `better` |
-| `grouped` | one answer a row, compared by prompt | `answer`, `score`, `better` |
+| `comparison` | two answers and a verdict | `first`, `second` and one of the eight ways below |
+| `list` | several answers with scores or ranks | `answers`, `text`, `score` (or `scores`, `ranking`), `better` |
+| `grouped` | one answer a row (thumbs too), compared by prompt | `answer`, `score`, `better` |
 | `transcript` | sides written as `Human: …`, `Assistant: …`, or ChatML | `transcript`: how the turns are marked |
 | `openai` | `input.messages`, `preferred_output`, `non_preferred_output` | nothing more |
 
 A comparison says which answer is better in exactly one way: `verdict` (a column with a map of its values), `strength`
 (a signed number), `scores` (one of each), `one_hot` (a column for each outcome), `named` (the name of the winner's
-column), `votes` (a list of values) or `rankings` (a list of rankings); of several annotators the majority counts. A
-value that is not named is a rejected row. Ties are left out as `tie`, counted, and no bad rows.
+column), `votes` (a list of values), `rankings` (a list of rankings) or `probability` (that the first answer is the
+better one: above 0.5 it wins, 0.5 is a tie, and the margin is 2p - 1 of the winner); of several annotators the majority
+counts. A value that is not named is a rejected row. Ties are left out as `tie`, counted, and no bad rows. Strengths and
+scores that are words get numbers: `strength: {column: said, first_is: positive, words: {A is much better: 2, …}}`.
 
 ```yaml
 data:
@@ -134,7 +136,10 @@ data:
 
 `list` and `grouped` make pairs of the answers to one prompt: `pairs: all`, `best_vs_rest` or `adjacent`; `min_gap` is
 the smallest difference that is no tie, and `max_pairs` caps the pairs of a prompt, drawn by a hash of their texts. The
-pairs of a prompt stay on one side of a split; the margin is the gap.
+pairs of a prompt stay on one side of a split; the margin is the gap. The answers of a list stand in one column, in an
+object by name, or in columns of their own (`answers: [answer_a, answer_b, answer_c]`); `ranking` reads `B>A=C` or a list
+of names from best to worst. Thumbs (`label: true`) are scores of 1 and 0: an answer whose prompt has no other label is
+left out as `no_comparison` and counted.
 
 **Names of columns may be paths**: `question.full_text`, `summaries[0].text`, `messages[:-1]`, `annotations[*].value`,
 `info.post|info.article` (the first that is there). `columns` also maps `system`, `history`, `context`, `input` and
@@ -143,7 +148,8 @@ text stands above the prompt with an empty line between, an input below it. Colu
 read are a warning, and an error where every row has them, until they are mapped or listed under `ignore`.
 
 **A mixture** takes a part of a source, by prompt, drawn by the seed, without repetition: `rows: 20000`, `share: 0.2`,
-or `weight: 2` (rows in proportion to the weights, as many as the smallest source allows).
+or `weight: 2` (rows in proportion to the weights, as many as the smallest source allows). The report judges it: held-out
+pairs by source, with accuracy, interval, mean margin and training pairs of each ([report](report.md)).
 
 **Other commands** (`evaluate --benchmark pairs`, `probe`, `score`, `explain`, `route calibrate`) take such a spec in
 place of the data file: `rewardsmith score --input shp/spec.yaml …` reads its source in its form.

@@ -18,7 +18,7 @@ Value = str | int | float | bool | None
 """What a verdict may be in a file; 1 and "1" count as the same, because CSV has no numbers."""
 
 TranscriptStyle = Literal[
-    "human_assistant", "chatml", "llama3", "gemma", "zephyr", "user_assistant", "instruction_response"
+    "human_assistant", "chatml", "llama3", "gemma", "zephyr", "user_assistant", "instruction_response", "extra_id"
 ]
 Better = Literal["higher", "lower"]
 
@@ -27,7 +27,8 @@ class _Form(Section):
     """What every form may say."""
 
     transcript: TranscriptStyle | None = None
-    """Texts that hold whole conversations: how their turns are marked. `human_assistant` is that of hh-rlhf."""
+    """Texts that hold whole conversations: how their turns are marked. `human_assistant` is that of hh-rlhf, `extra_id`
+    that of HelpSteer2, whose first turn has no marker."""
     by_turn: bool = False
     """Prompt and answers are lists of texts, one for each turn (or JSON text of such lists)."""
     repeated: bool = False
@@ -74,6 +75,14 @@ class Votes(LabelColumn):
     """The values of `status` that count."""
 
 
+def _keys_as_text(value: Any) -> Any:
+    """YAML reads a key such as `true` or `1` as what it looks like."""
+    return {same(key): number for key, number in value.items()} if isinstance(value, dict) else value
+
+
+Words = Annotated[dict[str, float], BeforeValidator(_keys_as_text)]
+
+
 class Strength(Section):
     """A signed number: its sign says which answer won, its size is the margin, 0 is a tie."""
 
@@ -81,6 +90,21 @@ class Strength(Section):
     """Name of the column, or a path."""
     first_is: Literal["negative", "positive"]
     """The sign that means that the first answer is the better one."""
+    words: Words = Field(default_factory=dict)
+    """Numbers of values that are words; then any other value is a rejected row. For example `{A is much better: 2}`."""
+
+
+class Probability(Section):
+    """How probable it is that the first answer is the better one, from 0 to 1 (a soft label, a share of votes).
+
+    Above 0.5 the first answer wins, below it the second, 0.5 is a tie; the margin is the difference of the two
+    probabilities, 2p - 1 of the winner.
+    """
+
+    column: str
+    """Name of the column, or a path such as `probabilities[0]`."""
+    of: Literal["first", "second"] = "first"
+    """Of which answer this is the probability."""
 
 
 class Scores(Section):
@@ -165,6 +189,8 @@ class ComparisonForm(_Form):
     """A list of values, one for each annotator."""
     rankings: Rankings | None = None
     """A list of rankings, one for each annotator."""
+    probability: Probability | None = None
+    """A probability that the first answer is the better one."""
 
     @model_validator(mode="after")
     def _one_way(self) -> ComparisonForm:
@@ -175,7 +201,7 @@ class ComparisonForm(_Form):
         return self
 
 
-WAYS = ("verdict", "strength", "scores", "one_hot", "named", "votes", "rankings")
+WAYS = ("verdict", "strength", "scores", "one_hot", "named", "votes", "rankings", "probability")
 """The ways in which a comparison says which answer is better."""
 
 
@@ -190,6 +216,8 @@ class _Ranked(_Form):
     """Which answers are compared: every two, the best with each other one, or neighbours in rank."""
     max_pairs: int | None = Field(None, ge=1)
     """At most this many pairs of a prompt, drawn by a hash of their texts."""
+    words: Words = Field(default_factory=dict)
+    """Numbers of scores that are words; then any other value is a rejected row. true is 1 and false 0 without it."""
 
 
 class ListForm(_Ranked):
@@ -197,19 +225,33 @@ class ListForm(_Ranked):
 
     kind: Literal["list"]
     """Which form this is."""
-    answers: str
-    """Column of the list of answers."""
+    answers: str | tuple[str, ...]
+    """Column of the list of answers (or of an object of answers by name); or the columns of all answers."""
     text: str = ""
     """Where an answer's text stands in its item, as a path; empty where the item is the answer."""
     score: str | None = None
     """Where an answer's number stands in its item, as a path."""
-    scores: str | None = None
-    """Column with the list of all numbers, in the order of the answers."""
+    scores: str | tuple[str, ...] | None = None
+    """Column with the list of all numbers, in the order of the answers, or by their names; or a column for each."""
+    ranking: str | None = None
+    """Column that ranks the answers from best to worst: `B>A=C`, or a list of names. It gives ranks (better: lower)."""
+    called: tuple[Value, ...] = ()
+    """What `ranking` calls the answers, in their order. Without it A, B, C … for a list, the names of an object's
+    fields, and the names of columns or their endings (`answer_b` is B)."""
 
     @model_validator(mode="after")
     def _one_number(self) -> ListForm:
-        if (self.score is None) == (self.scores is None):
-            raise Refusal("a list has either score (in each item) or scores (a column of its own)", "keep one")
+        given = [name for name in ("score", "scores", "ranking") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise Refusal(
+                "a list has exactly one of score (in each item), scores (a column of their own) and ranking; this one "
+                f"has {' and '.join(given) or 'none of them'}",
+                "keep one",
+            )
+        if self.ranking is not None and self.better == "higher":
+            raise Refusal("a ranking gives ranks, of which 1 is the best", "write lower", field=("better",))
+        if isinstance(self.answers, tuple) and len(self.answers) < 2:
+            raise Refusal("one column of answers in a list is a single answer", "name two or more", field=("answers",))
         return self
 
 

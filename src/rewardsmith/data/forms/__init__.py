@@ -56,6 +56,7 @@ _OPENAI = {
 _WITH_SIDES = ("pair", "transcript", "openai")
 _COLUMN_FIELDS = {
     "first", "second", "tie", "column", "status", "first_model", "second_model", "answers", "scores", "answer",
+    "ranking",
 }  # fmt: skip
 IMAGES = ("image", "images", "image_url", "video", "videos", "audio", "audios")
 """Columns of what a text model cannot see."""
@@ -140,10 +141,12 @@ def _form_paths(form: Any) -> list[str]:
 
     def walk(content: Mapping[str, Any]) -> None:
         for name, value in content.items():
-            if isinstance(value, dict) and name != "values":
+            if isinstance(value, dict) and name not in ("values", "words"):
                 walk(value)
             elif name in _COLUMN_FIELDS and isinstance(value, str):
                 found.append(value)
+            elif name in ("answers", "scores") and isinstance(value, tuple):
+                found.extend(value)
 
     content = form.model_dump(exclude_none=True)
     walk(content)

@@ -1,6 +1,6 @@
 """`comparison`: two answers, and something in the row that says which of them is better.
 
-Of seven ways to say it a source has exactly one (`spec.forms.ComparisonForm`). What says neither first, second nor tie
+Of eight ways to say it a source has exactly one (`spec.forms.ComparisonForm`). What says neither first, second nor tie
 is a rejected row: a verdict is never guessed.
 """
 
@@ -12,9 +12,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rewardsmith.data.columns import Look, parsed, path_of
-from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of
+from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of, scored
 from rewardsmith.rendering.messages import RowFault, shown
-from rewardsmith.spec.forms import ComparisonForm, LabelValues, OneHot, Rankings, Scores, Strength, Votes, same
+from rewardsmith.spec.forms import (
+    ComparisonForm,
+    LabelValues,
+    OneHot,
+    Probability,
+    Rankings,
+    Scores,
+    Strength,
+    Votes,
+    same,
+)
 
 Winner = Literal["first", "second", "tie"]
 Decide = Callable[[Row], tuple[Winner, float | None]]
@@ -81,6 +91,8 @@ def _decider(form: ComparisonForm, names: Sequence[str]) -> Decide:
         return _by_one_hot(form.one_hot, names)
     if form.votes is not None:
         return _by_votes(form.votes, names)
+    if form.probability is not None:
+        return _by_probability(form.probability, path_of(form.probability.column, names))
     if form.rankings is None:
         raise AssertionError("the spec has checked that a comparison says which answer is better")
     return _by_rankings(form.rankings, form, names)
@@ -121,8 +133,19 @@ def _by_strength(form: Strength, look: Look) -> Decide:
     sign = -1.0 if form.first_is == "negative" else 1.0
 
     def decide(row: Row) -> tuple[Winner, float | None]:
-        strength = _number(look(row), form.column) * sign
+        strength = scored(look(row), form.words, form.column) * sign
         return _larger(strength), abs(strength)
+
+    return decide
+
+
+def _by_probability(form: Probability, look: Look) -> Decide:
+    def decide(row: Row) -> tuple[Winner, float | None]:
+        probability = _number(look(row), form.column)
+        if not 0.0 <= probability <= 1.0:
+            raise RowFault("unknown_verdict", f"{form.column} is {probability:g}, no probability from 0 to 1")
+        gap = 2.0 * probability - 1.0 if form.of == "first" else 1.0 - 2.0 * probability
+        return _larger(gap), abs(gap)
 
     return decide
 

@@ -25,7 +25,8 @@ from rewardsmith.data.forms.transcripts import (
     read_serialised,
     read_transcript,
 )
-from rewardsmith.rendering.messages import RowFault, Turns, read_text
+from rewardsmith.rendering.messages import RowFault, Turns, read_text, shown
+from rewardsmith.spec.forms import same
 from rewardsmith.types import Conversation, Message, PreferencePair, with_tools
 
 Strings = Literal["chat", "text"]
@@ -296,6 +297,23 @@ def number_of(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def scored(value: Any, words: Mapping[str, float], where: str) -> float:
+    """The number of an answer or of a verdict: a finite one, a word's, or 1 and 0 for true and false.
+
+    Raises:
+        RowFault: it is none, or a word that is not known.
+    """
+    if words:
+        known = words.get(same(value)) if isinstance(value, str | int | float | None) else None
+        if known is None:
+            raise RowFault("unknown_verdict", f"{where} is {shown(value)}; known: {', '.join(words)}")
+        return known
+    number = float(value) if isinstance(value, bool) else number_of(value)
+    if number is None:
+        raise RowFault("unknown_verdict", f"{where} is {shown(value)}, no finite number")
+    return number
 
 
 def _joined(asked: Conversation, where: str, join: Callable[[str], str]) -> Conversation:

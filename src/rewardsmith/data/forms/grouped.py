@@ -19,10 +19,10 @@ import numpy as np
 
 from rewardsmith.data.checks import DIGEST, digest_of
 from rewardsmith.data.columns import Look, path_of
-from rewardsmith.data.forms.form import Basis, Formed, Row, number_of
+from rewardsmith.data.forms.form import Basis, Formed, Row, scored
 from rewardsmith.data.forms.lists import Answer, compared
 from rewardsmith.data.store import Spool
-from rewardsmith.rendering.messages import RowFault, shown
+from rewardsmith.rendering.messages import RowFault
 from rewardsmith.spec.forms import GroupedForm
 from rewardsmith.types import Conversation
 
@@ -71,9 +71,7 @@ class GroupedReader:
         value = self.answer(row)
         if value is None:
             raise RowFault("missing_field", f"{self.form.answer} is missing")
-        score = number_of(self.score(row))
-        if score is None:
-            raise RowFault("unknown_verdict", f"{self.form.score} is {shown(self.score(row))}, no finite number")
+        score = scored(self.score(row), self.form.words, self.form.score)
         prompt = self.basis.prompt(row)
         if not prompt:
             raise RowFault("missing_prompt", "the form `grouped` finds answers to one prompt by their prompt")

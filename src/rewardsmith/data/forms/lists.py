@@ -7,15 +7,17 @@ answers with equal numbers are put in order by a hash of their texts, and a cap 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from string import ascii_lowercase
 from typing import Any
 
 from rewardsmith.data.columns import Look, parsed, path_of
-from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, number_of
+from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, scored
 from rewardsmith.rendering.messages import RowFault, shown
-from rewardsmith.spec.forms import GroupedForm, ListForm
+from rewardsmith.spec.forms import GroupedForm, ListForm, same
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +75,19 @@ def text_key(value: Any) -> bytes:
     return hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+Items = dict[str, Any]
+"""The answers of a row by what they are called, in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListReader:
     """Reads rows that hold all answers to a prompt."""
 
     basis: Basis
     form: ListForm
-    answers: Look
+    items: Callable[[Row], Items]
     text: Look | None
-    score: Look | None
-    scores: Look | None
+    numbers: Callable[[Row, Items], Sequence[Any]]
 
     def read(self, row: Row, number: int) -> Formed:
         """The pairs of a row, `row:i-j` after the places of the better and the worse answer, from 0.
@@ -90,12 +95,11 @@ class ListReader:
         Raises:
             RowFault: the row has no two answers with numbers; `Tie` where all of them are equal.
         """
-        answers = self._answers(row)
+        called, answers = self._answers(row)
         found = compared(answers, self.form)
         if not found.pairs and found.ties:
             raise Tie(f"all {found.ties} comparisons of the row are ties", found.ties)
         pairs, basis = [], self.basis
-        called = [f"{self.form.answers}[{place}]" for place in range(len(answers))]
         read = None if basis.joins_texts else basis.several(row, [answer.value for answer in answers], called)
         for better, worse, gap in found.pairs:
             values, names = (answers[better].value, answers[worse].value), (called[better], called[worse])
@@ -107,44 +111,108 @@ class ListReader:
             pairs.append(basis.pair(row, number, parts, margin=gap, suffix=suffix, form=written))
         return Formed(pairs, found.ties, found.capped, found.made)
 
-    def _answers(self, row: Row) -> list[Answer]:
-        items = parsed(self.answers(row))
-        if not isinstance(items, list):
-            raise RowFault("missing_field", f"{self.form.answers} is {shown(items)}, no list of answers")
+    def _answers(self, row: Row) -> tuple[list[str], list[Answer]]:
+        """What a fault calls each answer, and the answers."""
+        items = self.items(row)
         if len(items) < 2:
-            raise RowFault("no_comparison", f"{self.form.answers} has {len(items)} answers; two are compared")
-        values = [item if self.text is None else self.text(item) for item in items]
-        numbers = self._numbers(row, items)
+            raise RowFault("no_comparison", f"{_title(self.form)} has {len(items)} answers; two are compared")
+        called = [name if isinstance(self.form.answers, tuple) else f"{self.form.answers}[{name}]" for name in items]
         sign = 1.0 if self.form.better == "higher" else -1.0
-        return [
-            Answer(value, _scored(number, place, self.form) * sign)
-            for place, (value, number) in enumerate(zip(values, numbers, strict=True))
-        ]
-
-    def _numbers(self, row: Row, items: list[Any]) -> list[Any]:
-        if self.scores is None:
-            return [None if self.score is None else self.score(item) for item in items]
-        numbers = parsed(self.scores(row))
-        if not isinstance(numbers, list) or len(numbers) != len(items):
-            raise RowFault("unknown_verdict", f"{self.form.scores} has not one number for each of {len(items)} answers")
-        return numbers
+        answers = []
+        for name, item, number in zip(called, items.values(), self.numbers(row, items), strict=True):
+            where = f"{name}.{self.form.score}" if self.form.score else f"the number of {name}"
+            score = scored(number, self.form.words, where) * sign
+            answers.append(Answer(item if self.text is None else self.text(item), score))
+        return called, answers
 
 
-def _scored(value: Any, place: int, form: ListForm) -> float:
-    number = number_of(value)
-    if number is None:
-        name = form.scores or f"{form.answers}[{place}].{form.score}"
-        raise RowFault("unknown_verdict", f"{name} is {shown(value)}, no finite number")
-    return number
+def _title(form: ListForm) -> str:
+    return form.answers if isinstance(form.answers, str) else ", ".join(form.answers)
+
+
+def _items_in(look: Look, column: str) -> Callable[[Row], Items]:
+    """The answers of one column: a list, called by place, or an object, by its names."""
+
+    def items(row: Row) -> Items:
+        found = parsed(look(row))
+        if isinstance(found, dict):
+            return found
+        if not isinstance(found, list):
+            raise RowFault("missing_field", f"{column} is {shown(found)}, no list of answers")
+        return {str(place): item for place, item in enumerate(found)}
+
+    return items
+
+
+def _items_of(looks: Mapping[str, Look]) -> Callable[[Row], Items]:
+    """The answers of several columns; a row may lack some of them."""
+    return lambda row: {name: value for name, look in looks.items() if (value := look(row)) not in (None, "")}
+
+
+def _beside(look: Look, column: str) -> Callable[[Row, Items], Sequence[Any]]:
+    """The numbers of another column: a list in the order of the answers, or an object by their names."""
+
+    def numbers(row: Row, items: Items) -> Sequence[Any]:
+        found = parsed(look(row))
+        if isinstance(found, dict) and set(found) == set(items):
+            return [found[name] for name in items]
+        if not isinstance(found, list) or len(found) != len(items):
+            raise RowFault("unknown_verdict", f"{column} has not one number for each of {len(items)} answers")
+        return found
+
+    return numbers
+
+
+def _ranked(look: Look, form: ListForm) -> Callable[[Row, Items], Sequence[Any]]:
+    """Ranks from a ranking that is written out, 1 for the best: `B>A=C`, or a list of names."""
+
+    def numbers(row: Row, items: Items) -> Sequence[Any]:
+        value = parsed(look(row))
+        levels = [one if isinstance(one, list) else [one] for one in value] if isinstance(value, list) else None
+        if isinstance(value, str):
+            levels = [level.split("=") for level in re.split(r">+", value)]
+        if levels is None:
+            raise RowFault("unknown_verdict", f"{form.ranking} is {shown(value)}, no ranking")
+        rank_of = {same(name): rank for rank, level in enumerate(levels, start=1) for name in level}
+        names = [next((name for name in own if name in rank_of), None) for own in _names(items, form)]
+        if None in names or len(set(names)) < sum(map(len, levels)):
+            known = ", ".join(own[-1] for own in _names(items, form))
+            raise RowFault("unknown_verdict", f"{form.ranking} is {shown(value)}, no ranking of exactly {known}")
+        return [rank_of[name] for name in names if name is not None]
+
+    return numbers
+
+
+def _names(items: Items, form: ListForm) -> list[tuple[str, ...]]:
+    """What a ranking may call each answer."""
+    if form.called:
+        return [(same(name),) for name in form.called[: len(items)]]
+    if isinstance(form.answers, tuple):  # `answer_b` is b wherever it stands
+        return [(same(name), re.split(r"[^a-z0-9]+|(?<=[a-z])(?=[0-9])", name.lower())[-1]) for name in items]
+    if all(name.isdigit() for name in items):
+        return [(letter,) for letter in ascii_lowercase[: len(items)]]
+    return [(same(name),) for name in items]
 
 
 def open_list(form: ListForm, basis: Basis, names: Sequence[str]) -> ListReader:
     """A reader of rows with several answers."""
-    return ListReader(
-        basis,
-        form,
-        path_of(form.answers, names),
-        path_of(form.text) if form.text else None,
-        path_of(form.score) if form.score else None,
-        path_of(form.scores, names) if form.scores else None,
+    answers = form.answers
+    items = (
+        _items_in(path_of(answers, names), answers)
+        if isinstance(answers, str)
+        else _items_of({name: path_of(name, names) for name in answers})
     )
+    return ListReader(basis, form, items, path_of(form.text) if form.text else None, _numbers(form, names))
+
+
+def _numbers(form: ListForm, names: Sequence[str]) -> Callable[[Row, Items], Sequence[Any]]:
+    if form.ranking is not None:
+        return _ranked(path_of(form.ranking, names), form)
+    if isinstance(form.scores, str):
+        return _beside(path_of(form.scores, names), form.scores)
+    if form.scores is not None:
+        columns = list(form.answers) if isinstance(form.answers, tuple) else [str(n) for n in range(len(form.scores))]
+        looks = {name: path_of(score, names) for name, score in zip(columns, form.scores, strict=False)}
+        return lambda row, items: [looks[name](row) if name in looks else None for name in items]
+    inside = path_of(form.score or "")
+    return lambda _, items: [inside(item) for item in items.values()]

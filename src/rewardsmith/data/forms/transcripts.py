@@ -29,13 +29,15 @@ from rewardsmith.types import Conversation, Message
 class Style:
     """How turns are marked: `opening` matches a marker and names its role, `closing` may end a turn.
 
-    `lead` is put before the first turn, so that a pattern may begin with letters that it can be searched for by.
+    `lead` is put before the first turn, so that a pattern may begin with letters that it can be searched for by;
+    `first` before a prompt that begins without a marker, where that is how a first turn is written.
     """
 
     opening: re.Pattern[str]
     closing: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     lead: str = ""
+    first: str = ""
 
     def role(self, marker: str) -> str:
         """Ours for the role that a marker names, "" where it names none."""
@@ -68,6 +70,9 @@ STYLES = {
     ),
     "instruction_response": Style(
         re.compile(r"(?:\A\s*|\s*)### ?(Instruction|Response|Human|Assistant|User|System):[ ]?\n?"), roles=_TASK
+    ),
+    "extra_id": Style(
+        re.compile(r"\n?<extra_id_[01]>(User|Assistant|System)(?:\n|\Z)"), roles=_CHAT, first="<extra_id_1>User\n"
     ),
 }
 """By the name that a spec writes."""
@@ -110,6 +115,8 @@ def read_transcript(text: str, style: str, where: str, *, is_open: bool = False)
     """
     marks = STYLES[style]
     begun = _led(_after_first(check_text(text, where)), marks)
+    if is_open and marks.first and not marks.opening.match(begun):
+        begun = marks.first + begun
     return _turns(begun, marks, where, style, is_open=is_open)[0]
 
 
