@@ -137,9 +137,9 @@ data:
 `list` and `grouped` make pairs of the answers to one prompt: `pairs: all`, `best_vs_rest` or `adjacent`; `min_gap` is
 the smallest difference that is no tie, and `max_pairs` caps the pairs of a prompt, drawn by a hash of their texts. The
 pairs of a prompt stay on one side of a split; the margin is the gap. The answers of a list stand in one column, in an
-object by name, or in columns of their own (`answers: [answer_a, answer_b, answer_c]`); `ranking` reads `B>A=C` or a list
-of names from best to worst. Thumbs (`label: true`) are scores of 1 and 0: an answer whose prompt has no other label is
-left out as `no_comparison` and counted.
+object by name, or in columns of their own (`answers: [answer_a, answer_b, answer_c]`); `ranking` reads `B>A=C` or a
+list of names from best to worst. Thumbs (`label: true`) are scores of 1 and 0: an answer whose prompt has no other
+label is left out as `no_comparison` and counted.
 
 **Names of columns may be paths**: `question.full_text`, `summaries[0].text`, `messages[:-1]`, `annotations[*].value`,
 `info.post|info.article` (the first that is there). `columns` also maps `system`, `history`, `context`, `input` and
@@ -148,8 +148,8 @@ text stands above the prompt with an empty line between, an input below it. Colu
 read are a warning, and an error where every row has them, until they are mapped or listed under `ignore`.
 
 **A mixture** takes a part of a source, by prompt, drawn by the seed, without repetition: `rows: 20000`, `share: 0.2`,
-or `weight: 2` (rows in proportion to the weights, as many as the smallest source allows). The report judges it: held-out
-pairs by source, with accuracy, interval, mean margin and training pairs of each ([report](report.md)).
+or `weight: 2` (rows in proportion to the weights, as many as the smallest source allows). The report judges it:
+held-out pairs by source, with accuracy, interval, mean margin and training pairs of each ([report](report.md)).
 
 **Other commands** (`evaluate --benchmark pairs`, `probe`, `score`, `explain`, `route calibrate`) take such a spec in
 place of the data file: `rewardsmith score --input shp/spec.yaml …` reads its source in its form.
