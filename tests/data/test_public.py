@@ -90,6 +90,10 @@ SMALL = {
         [{"context": chat(*EARLIER, Q), "response1": B, "response2": G, "overall_preference": 3, "domain": "stem"}],
         PAIR),
     "HelpSteer and HelpSteer2": ([rated(B, helpfulness=1), rated(G, helpfulness=4)], PAIR),
+    "Unpaired thumbs (TRL's KTO)": (
+        [{"prompt": Q, "completion": B, "label": False}, {"prompt": Q, "completion": G, "label": True}], PAIR),
+    "Unpaired thumbs on messages (LLaMA-Factory, ms-swift)": (
+        [{"messages": chat(Q, B), "label": False}, {"messages": chat(Q, G), "label": True}], PAIR),
     "Capybara preferences (distilabel)": (
         [{"conversation": [], "prompt": f"### Instruction: {Q}", "chosen": chat(Q, G), "rejected": chat(Q, B),
           "rating_chosen": 5, "rating_rejected": 2}], PAIR),

@@ -73,7 +73,7 @@ def test_a_source_stands_with_what_it_was_trained_on_and_small_ones_are_pooled()
     assert [row[4:] for row in rows] == [
         ["1.25", "600", "60.0", "above chance"],
         ["0.004", "300", "30.0", "at chance"],
-        ["2.00", "100", "10.0", "at chance"],  # (6 * 3 - 2 * 1) / 8; Wilson of 6 in 8 is 41 to 93
+        ["2", "100", "10.0", "at chance"],  # (6 * 3 - 2 * 1) / 8; Wilson of 6 in 8 is 41 to 93
     ]
     said = str(section.blocks[0].lines[0])
     assert said == "Not above chance: harmless, other (2 sources) (2 of 3 sources)."

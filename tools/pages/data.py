@@ -174,6 +174,7 @@ def _published_entry(known: Published) -> str:
     folder = slug(known.name)
     ids = f" Hub ids: {', '.join(f'`{one}`' for one in known.ids)}." if known.ids else ""
     label = [f"The label: {known.meaning}. Known from {known.source}.{ids}"]
+    label.append(f"Compared with {known.checked}." if known.checked else "Not compared with the source since.")
     if known.dropped:
         label.append(f"Not read: {known.dropped}.")
     if known.choices:

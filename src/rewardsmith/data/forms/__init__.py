@@ -14,8 +14,8 @@
 | `openai` | `input.messages`, `preferred_output`, `non_preferred_output` | here |
 
 What they share (prompt, system, history, context, tools, and how texts become messages) is in form.py. published.py
-knows the public data sets, recognise.py the rest of what people write; doubts.py refuses a file that says something
-else than its form.
+knows the public data sets, recognise.py and wordings.py the rest of what people write; doubts.py refuses a file that
+says something else than its form.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ class Published:
 
     `form`, `columns` and `ignore` are what the spec says. `dropped` says what of the data set is not read. `choices`
     are other readings of the same file: a name (a column, mostly) and the fields of the form that change. `hub` is the
-    configuration and split in which the hub has the pairs.
+    configuration and split in which the hub has the pairs. `checked` is what the meaning was compared with, "" where
+    nothing since it was written down.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Published:
     looks: Callable[[Rows], bool] | None = None
     without: frozenset[str] = frozenset()
     hub: Mapping[str, str] = field(default_factory=dict)
+    checked: str = ""
 
     def fits(self, names: Collection[str], rows: Rows) -> bool:
         """Whether a file with these columns and first rows is of this schema."""
@@ -83,6 +85,10 @@ def _cells(name: str, check: Callable[[Any], bool]) -> Callable[[Rows], bool]:
 
 def _both(*looks: Callable[[Rows], bool]) -> Callable[[Rows], bool]:
     return lambda rows: all(look(rows) for look in looks)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_text(value: Any) -> bool:
@@ -154,6 +160,7 @@ PUBLISHED: tuple[Published, ...] = (
         choices={
             "safer_response_id": {"verdict": {"column": "safer_response_id", "values": {"first": [0], "second": [1]}}}
         },
+        checked="the data set's card and loaders that take `response_0` where `safer_response_id` is 0",
     ),
     Published(
         "Stanford Human Preferences (SHP)",
@@ -170,6 +177,7 @@ PUBLISHED: tuple[Published, ...] = (
         columns={"prompt": "history"},
         optional={"subset": "domain"},
         dropped="votes and times",
+        checked="the data set's card and the loader of modpo (`labels` is 1 if A is preferred to B)",
     ),
     Published(
         "Chatbot Arena, 55k (one-hot winner)",
@@ -187,6 +195,7 @@ PUBLISHED: tuple[Published, ...] = (
         "exactly one of winner_model_a, winner_model_b and winner_tie is 1: the user's vote",
         "the data set's card; prompt and answers are JSON lists, one text for each turn",
         dropped="conversations whose earlier answers differ (they have two prompts)",
+        checked="solutions of the Kaggle competition, which read the three columns as one-hot targets",
     ),
     Published(
         "Chatbot Arena conversations, and MT-Bench judgments",
@@ -236,6 +245,7 @@ PUBLISHED: tuple[Published, ...] = (
         optional={"annotator": "worker", "subset": "batch"},
         dropped="title, subreddit, confidence, and the instruction to summarize, which the data do not hold",
         hub={"name": "comparisons"},
+        checked="loaders that take `summaries[choice]` as chosen and `summaries[1 - choice]` as rejected",
     ),
     Published(
         "WebGPT comparisons",
@@ -251,6 +261,7 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card and Nakano et al. 2021 (arXiv:2112.09332)",
         columns={"prompt": "question.full_text"},
         dropped="quotes and tokens",
+        checked="the data set's card (an answer is preferred if and only if its score is positive)",
     ),
     Published(
         "Nectar",
@@ -268,6 +279,7 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card (Starling, Zhu et al. 2023)",
         dropped="models and turns",
         looks=_cells("answers", _items_have("answer", "rank")),
+        checked="loaders that take the answer of the lowest rank as the best",
     ),
     Published(
         "UltraFeedback",
@@ -312,6 +324,7 @@ PUBLISHED: tuple[Published, ...] = (
         "preference_strength is -3 where response_1 is much better, 3 where response_2 is, 0 for neither",
         "the data set's card and Wang et al. 2024 (arXiv:2410.01257)",
         dropped="statements and elaborations",
+        checked="a preparation script of an OpenRLHF fork (above 0 the second response is better)",
     ),
     Published(
         "HelpSteer3, preference",
@@ -329,6 +342,7 @@ PUBLISHED: tuple[Published, ...] = (
         optional={"subset": "domain"},
         dropped="individual preferences",
         hub={"name": "preference"},
+        checked="the loader of NeMo RL (below 0 `response1` is chosen)",
     ),
     Published(
         "HelpSteer and HelpSteer2",
@@ -345,6 +359,28 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card and Wang et al. 2024 (arXiv:2406.08673)",
         dropped="the other four ratings",
         choices={"correctness": {"score": "correctness"}},
+        checked="the data set's card, and NeMo-Aligner's templates for the turns' markers",
+    ),
+    Published(
+        "Unpaired thumbs (TRL's KTO)",
+        ("trl-lib/kto-mix-14k",),
+        frozenset({"prompt", "completion", "label"}),
+        {"kind": "grouped", "answer": "completion", "score": "label", "better": "higher"},
+        "label is true where the completion is good; an answer to a prompt without the other label makes no pair",
+        "TRL's documentation of unpaired preference data",
+        looks=_cells("label", _is_bool),
+        checked="TRL's page of data set formats and the card of trl-lib/kto-mix-14k",
+    ),
+    Published(
+        "Unpaired thumbs on messages (LLaMA-Factory, ms-swift)",
+        (),
+        frozenset({"messages", "label"}),
+        {"kind": "grouped", "answer": "messages[-1]", "score": "label", "better": "higher"},
+        "label is true where the last message is good; an answer to a prompt without the other label makes no pair",
+        "LLaMA-Factory, data/README.md (KTO), and ms-swift, custom data set (KTO)",
+        columns={"prompt": "messages[:-1]"},
+        optional={"tools": "tools"},
+        looks=_both(_cells("label", _is_bool), _cells("messages", _has_role)),
     ),
     Published(
         "Capybara preferences (distilabel)",
@@ -385,6 +421,7 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card and TRL's StackLLaMA",
         columns={"prompt": "question", "chosen": "response_j", "rejected": "response_k"},
         dropped="date and metadata",
+        checked="TRL's StackLLaMA scripts (`response_j` is rated better than `response_k`)",
     ),
     Published(
         "LLaMA-Factory, v1 messages",
@@ -426,6 +463,7 @@ PUBLISHED: tuple[Published, ...] = (
         "preferred_output is the better answer to input.messages",
         "OpenAI's guide to direct preference optimization",
         dropped="parallel_tool_calls",
+        checked="OpenAI's published API schema, by a client made from it",
     ),
     Published(
         "ms-swift",

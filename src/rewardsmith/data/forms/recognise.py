@@ -22,6 +22,14 @@ from rewardsmith.data.forms.doubts import MOST
 from rewardsmith.data.forms.form import number_of
 from rewardsmith.data.forms.published import find_published
 from rewardsmith.data.forms.transcripts import style_of
+from rewardsmith.data.forms.wordings import (
+    called,
+    columns_of_answers,
+    ranked,
+    scores_beside,
+    strengths,
+    voted_turns,
+)
 from rewardsmith.spec.forms import same
 
 Rows = Sequence[Mapping[str, Any]]
@@ -77,7 +85,18 @@ def recognise(names: Collection[str], rows: Rows) -> Recognised:
             published.dropped,
             published.choices,
         )
-    ways = (_named_column, _pairs, _one_hot, _with_verdict, _with_scores, _listed, _grouped)
+    ways = (
+        _named_column,
+        _pairs,
+        _ranked,
+        _one_hot,
+        _with_verdict,
+        _worded,
+        _probable,
+        _with_scores,
+        _listed,
+        _grouped,
+    )
     return next((found for way in ways if (found := way(names, rows)) is not None), _unknown(names, rows))
 
 
@@ -321,8 +340,8 @@ def _meanings(values: Mapping[str, Any], ends: tuple[str, str]) -> dict[str, lis
     """What each value means, where each ends as the one answer's column does or says tie; None where one does not."""
     found: dict[str, list[Any]] = {"first": [], "second": [], "tie": []}
     for text, value in ((text.strip(), _stripped(value)) for text, value in values.items()):
-        last = re.split(r"[^a-z0-9]+", text.lower())[-1] if text else ""
-        if text.lower() in _TIES or text.lower().startswith("tie"):
+        last = next(iter(re.findall(r"[a-z0-9]+", text.lower())[-1:]), "")
+        if text.lower() in _TIES or text.lower().startswith("tie") or text.lower() == "[[c]]":  # as MT-Bench's judges
             found["tie"].append(value)
         elif last == ends[0].lower():
             found["first"].append(value)
@@ -339,6 +358,69 @@ def _meanings(values: Mapping[str, Any], ends: tuple[str, str]) -> dict[str, lis
     return {
         name: sorted({same(item): item for item in items}.values(), key=str) for name, items in found.items() if items
     }
+
+
+def _worded(names: Collection[str], rows: Rows) -> Recognised | None:
+    """Two answers and a strength in words: `A is much better`."""
+    for first, second in _answer_pairs(names, rows):
+        for name in (one for one in names if one not in (first, second)):
+            values = [row.get(name) for row in rows if row.get(name) is not None]
+            words = strengths(values, _ends(first, second) or ("", "")) if len(set(map(str, values))) <= 11 else None
+            if words:
+                said = {"column": name, "first_is": "positive", "words": words}
+                form = {"kind": "comparison", "first": first, "second": second, "strength": said}
+                title = f"two answers, and {name!r} says in words which is better"
+                return _compared(title, form, names, rows, {first, second, name})
+    return None
+
+
+def _probable(names: Collection[str], rows: Rows) -> Recognised | None:
+    """Two answers and the probability of one of them, by the column's own name."""
+    for first, second in _answer_pairs(names, rows):
+        for name in (one for one in names if _words(one) & {"prob", "probability", "p"}):
+            numbers = [number_of(row.get(name)) for row in rows]
+            named = [end for end in _ends(first, second) or () if end in _pieces(name)]
+            if len(named) == 1 and all(number is not None and 0 <= number <= 1 for number in numbers):
+                of = "first" if named[0] == (_ends(first, second) or ("",))[0] else "second"
+                said = {"column": name, "of": of}
+                form = {"kind": "comparison", "first": first, "second": second, "probability": said}
+                title = f"two answers, and {name!r} is the probability of the {of} one"
+                return _compared(title, form, names, rows, {first, second, name})
+    return None
+
+
+def _ranked(names: Collection[str], rows: Rows) -> Recognised | None:
+    """Several answers in columns of their own with scores, or with a ranking that is written out."""
+    answers: Any = columns_of_answers(names, rows)
+    order = ranked(names, rows)
+    if not answers and order is not None:
+        lists = (one for one in names if all(_several(parsed(row.get(one))) for row in rows))
+        answers = next(lists, "")
+    if not answers:
+        return None
+    listed = {"kind": "list", "answers": list(answers) if isinstance(answers, tuple) else answers}
+    columns = {*(answers if isinstance(answers, tuple) else (answers,))}
+    title = "several answers and their ranking"
+    if order is not None:
+        count = len(answers) if isinstance(answers, tuple) else max(len(parsed(row[answers])) for row in rows)
+        by = called(order, rows, count)
+        if by is None:
+            return None
+        ends = [name[-1].lower() for name in answers] if isinstance(answers, tuple) else []
+        more = {"called": list(by)} if by and ends != [str(one) for one in by] else {}
+        if not by and ends and ends[0].isdigit():  # A is the first column: the file does not say so
+            return None
+        form = {**listed, "ranking": order, "better": "lower", **more}
+        return _compared(title, form, names, rows, {order, *columns})
+    scores = scores_beside(names, rows, answers)
+    if not scores or not _words(scores[0]) & _SCORES:
+        return None
+    form = {**listed, "scores": list(scores), "better": _direction(scores[0])}
+    return _compared("several answers with numbers", form, names, rows, {*scores, *columns})
+
+
+def _several(value: Any) -> bool:
+    return isinstance(value, list) and len(value) >= 2 and all(isinstance(item, str) for item in value)
 
 
 def _stripped(value: Any) -> Any:
@@ -468,6 +550,14 @@ def _context(names: Collection[str], rows: Rows, columns: Mapping[str, Any]) -> 
 
 def _unknown(names: Collection[str], rows: Rows) -> Recognised:
     there = ", ".join(repr(name) for name in names)
+    voted = voted_turns(names, rows)
+    if voted is not None:
+        return Recognised(
+            problem=f"column {voted[0]!r} is a conversation whose turns carry {voted[1]!r} of their own, and no form "
+            "makes pairs of them",
+            fix="write a row for each turn that was voted on: the turns before it as prompt, its answers as a list "
+            "with their votes",
+        )
     lists = _several_answers(names, rows)
     for name in names:
         values = [row.get(name) for row in rows]
@@ -483,10 +573,10 @@ def _unknown(names: Collection[str], rows: Rows) -> Recognised:
 
 
 _READ_WAYS = (
-    "with verdict, strength, scores, one_hot, named, votes or rankings (see docs/public_data.md); a probability, or "
-    "a score whose middle is not 0, has no form: write who won into a column first"
+    "with verdict, strength, scores, one_hot, named, votes, rankings or probability (see docs/public_data.md); a score "
+    "whose middle is not 0 has no form: write who won into a column first"
 )
-_RANKING = "a ranking written as text (B>A>C) or as a list of places has no form: write its ranks as numbers first"
+_RANKING = "with a ranking beside it (B>A>C, or a list of names, the best first): ranking: COLUMN, better: lower"
 
 
 def _two_answers(names: Collection[str], rows: Rows, there: str) -> Recognised | None:
@@ -608,7 +698,7 @@ def _is_choice(values: Sequence[Any]) -> bool:
     few = len(said) <= 5 and (len(there) > len(said) or len(there) <= 3)
     likely = all(
         text.lower() in _TIES
-        or re.fullmatch(r"-?\d(\.0)?|[a-d]|left|right|first|second|true|false", text.lower())
+        or re.fullmatch(r"-?\d(\.0)?|[a-d]|\[\[[a-c]\]\]|left|right|first|second|true|false", text.lower())
         or re.search(r"[_ -](a|b|0|1|2|left|right|first|second)$", text.lower())
         for text in said
     )
