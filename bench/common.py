@@ -10,6 +10,7 @@ import gzip
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,7 +31,8 @@ TEMPLATE = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen3 decoder: `layers` of width `hidden`, a gated MLP of width `mlp`, attention heads of width `head`."""
+    """A decoder of Qwen3's or Llama's form: `layers` of width `hidden`, a gated MLP of width `mlp`, heads of width
+    `head`."""
 
     hidden: int
     layers: int
@@ -39,6 +41,30 @@ class Shape:
     key_heads: int
     head: int
     vocabulary: int
+
+    @classmethod
+    def of(cls, folder: Path) -> Shape:
+        """Of a base on the disk, by its config.json.
+
+        Raises:
+            ValueError: the configuration lacks a field that decoders of this form have.
+        """
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        try:
+            heads = config["num_attention_heads"]
+            return cls(
+                hidden=config["hidden_size"],
+                layers=config["num_hidden_layers"],
+                mlp=config["intermediate_size"],
+                heads=heads,
+                key_heads=config.get("num_key_value_heads") or heads,
+                head=config.get("head_dim") or config["hidden_size"] // heads,
+                vocabulary=config["vocab_size"],
+            )
+        except KeyError as error:
+            raise ValueError(
+                f"{folder}/config.json has no {error}: operations of this base cannot be counted"
+            ) from None
 
     def config(self, **more: Any) -> Any:
         """The shape as transformers' configuration, with what else it is to say."""
@@ -183,10 +209,15 @@ def gemm_rate(shape: Shape, *, tokens: int, backward: bool, dtype: torch.dtype, 
     return flops / best
 
 
+class WorkerKilledError(RuntimeError):
+    """The system ended a worker by SIGKILL: on Linux, for want of memory."""
+
+
 def run_worker(arguments: Sequence[str], *, threads: int) -> tuple[str, int]:
     """Run a Python command to its end; returns its last line that is a JSON object, and its peak memory in bytes.
 
     Raises:
+        WorkerKilledError: it was killed.
         RuntimeError: it failed; its output is in the message.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
@@ -197,9 +228,15 @@ def run_worker(arguments: Sequence[str], *, threads: int) -> tuple[str, int]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    output = process.stdout.read() if process.stdout else ""
+    output = ""
+    if process.stdout:
+        with process.stdout:
+            output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
+    process.returncode = code = os.waitstatus_to_exitcode(status)  # waited for here, for the sake of its memory
+    if code == -signal.SIGKILL:
+        raise WorkerKilledError(f"{' '.join(arguments)} was killed")
+    if code != 0:
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{output[-4000:]}")
     # Drivers may print warnings after it.
     objects = [line for line in output.splitlines() if line.startswith("{")]

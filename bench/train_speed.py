@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import SHAPES, count_parameters, device_machine, gemm_rate, read_jsonl, texts_of, write_base
+from common import SHAPES, Shape, count_parameters, device_machine, gemm_rate, read_jsonl, texts_of, write_base
 from rewardsmith.modeling.token_tree import pack_pairs
 from tables import Json, RunPage, about, bench_parser, markdown_table, publish_run
 from trainings import Setup, choose_pairs, train_ours, train_peer
@@ -67,18 +67,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--base", type=Path, help="keep the base here, or take the one that is there")
+    parser.add_argument(
+        "--base", type=Path, help="keep the base here, or take the one that is there, whatever --shape says"
+    )
     return parser.parse_args()
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     """All alternations of all peers and of ours."""
     torch.set_num_threads(arguments.threads)
-    shape = SHAPES[arguments.shape]
     rows = read_jsonl(arguments.data)
-    base = arguments.base or folder / "base"
-    if not (base / "config.json").exists():
-        write_base(base, shape, texts_of(rows), dtype=arguments.weights, device=arguments.device)
+    base, named = arguments.base or folder / "base", arguments.shape
+    if (base / "config.json").exists():
+        named = base.resolve().name
+    else:
+        write_base(base, SHAPES[named], texts_of(rows), dtype=arguments.weights, device=arguments.device)
+    shape = Shape.of(base)  # the base's own, whatever --shape says
     setup = make_setup(arguments, base)
     pairs, ids = choose_pairs(rows, setup, folder, count=arguments.pairs, of_ours=arguments.our_pairs)
     names = [name for name in arguments.peers.split(",") if name]
@@ -97,7 +101,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
         "name": arguments.name,
         "data": arguments.data.name,
         "machine": device_machine(arguments.device, arguments.threads),
-        "shape": arguments.shape,
+        "shape": named,
         "parameters": count_parameters(base),
         "setting": {key: getattr(arguments, key) for key in SETTING}
         | {key: value for key in RARE_SETTING if (value := getattr(arguments, key))},

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from common import run_worker, write_jsonl
+from common import WorkerKilledError, run_worker, write_jsonl
 from rewardsmith.data.sources import read_source
 from rewardsmith.records.files import read_jsonl, read_record
 from rewardsmith.records.training import TrainRecord
@@ -118,7 +118,10 @@ def train_peer(
         "logging_steps": logging_steps,
     }
     script = Path(__file__).with_name("trl_peer.py")
-    last, memory = run_worker([str(script), json.dumps(job)], threads=setup.threads)
+    try:
+        last, memory = run_worker([str(script), json.dumps(job)], threads=setup.threads)
+    except WorkerKilledError:
+        return {"failed": "killed: out of memory"}
     done: Json = json.loads(last)
     return done if "failed" in done else done | {"memory": done["device_memory"] or memory}
 

@@ -60,7 +60,12 @@ def main() -> None:
     try:
         trainer = stock_trainer(job, dataset, clock)
         trainer.train()
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
+        print(json.dumps({"failed": "out of memory"}))
+        return
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # the CPU allocator's words; it has no class of its own
+            raise
         print(json.dumps({"failed": "out of memory"}))
         return
     timed = batches[job["untimed"] :]

@@ -19,7 +19,7 @@ stages are compared with what the run directory holds. Only the cache of embedde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,7 @@ from rewardsmith.modeling.loading import check_base
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
 from rewardsmith.pipeline import probing, stages
 from rewardsmith.pipeline.checking import check, refuse_failed
+from rewardsmith.pipeline.commands.plan import PlanOptions, counted_rows, plan_job
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
 from rewardsmith.pipeline.evaluating import as_text, evaluate_renderings, evaluate_with, load_benchmark
@@ -50,10 +51,12 @@ from rewardsmith.pipeline.stages import (
 )
 from rewardsmith.pipeline.tracking import tracked
 from rewardsmith.pipeline.variants import forget_stale_curve, refuse_several_processes, run_learning_curve, run_replicas
+from rewardsmith.planning.time import lengths_of
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkResult
 from rewardsmith.records.files import guard_folder, read_record
+from rewardsmith.records.plan import StageTime
 from rewardsmith.records.run import DryRunRecord, DryRunStage, GatesRecord, StageState
 from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, TrainRecord
 from rewardsmith.scoring import CachedScorer, LocalScorer
@@ -287,6 +290,8 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
     if job.run.made_with:
         warnings.append(f"{job.run.path}: {job.run.made_with}")
     stages = _stages(job, warnings)
+    benchmarks = {key: len(rows.rows) for key, (_, rows) in job.benchmarks.items()}
+    times = _times(job, seen, benchmarks, warnings)
     return DryRunRecord(
         run=str(job.run.path),
         deletes=overwrite and job.run.path.exists(),
@@ -297,11 +302,44 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
         device=spec.hardware.device,
         rows=seen.read,
         findings=tuple(f"{found.severity}: {found.title}" for found in seen.findings if found.severity != "note"),
-        benchmarks={key: len(rows.rows) for key, (_, rows) in job.benchmarks.items()},
+        benchmarks=benchmarks,
         stages=stages,
+        times=times,
         flight=flown.said,
         warnings=tuple(warnings),
     )
+
+
+def _times(job: Job, seen: CheckRecord, benchmarks: Mapping[str, int], warnings: list[str]) -> tuple[StageTime, ...]:
+    """Seconds of each stage: by the run's check, else by the lines of local files and the rows that were looked at."""
+    lengths = lengths_of(seen.tokens, pairs=seen.train_pairs, source=f"{seen.read:,} rows that were looked at")
+    pairs = _train_pairs(job, seen)
+    options = PlanOptions(
+        rows={**benchmarks, **counted_rows(job.spec)}, lengths=replace(lengths, pairs=pairs), measure=False
+    )
+    if pairs is None and not (job.run.path / "check.json").is_file():
+        warnings.append("the training pairs have not been counted: times are for 1,000; run check first")
+    return plan_job(job.spec, options, job.events).times
+
+
+def _train_pairs(job: Job, seen: CheckRecord) -> int | None:
+    """Training pairs by the lines of local files, if as many are kept and held out as of the rows that were looked at.
+
+    None where a source is no local file of lines, or only a part of it is taken.
+    """
+    files = []
+    for source in job.spec.data.train:
+        file = Path(source.path) if source.path else job.resources.pairs.get("train") if source.embedded else None
+        partial = source.limit or source.rows or source.share or source.weight
+        if file is None or file.suffix != ".jsonl" or not file.is_file() or partial:
+            return None
+        files.append(file)
+    lines = 0
+    for file in files:
+        with file.open("rb") as rows:
+            lines += sum(1 for _ in rows)
+    read = sum(one.read for one in seen.sources if one.role == "train")
+    return round(lines * seen.train_pairs / read) if read else None
 
 
 def _check_thresholds(job: Job) -> None:

@@ -183,6 +183,17 @@ class TimePlan(Record):
     """Dollars of all devices; null without a price."""
 
 
+class StageTime(Record):
+    """How long one stage of a run takes, by the planner."""
+
+    stage: str
+    """Its name, as in `manifest.json`."""
+    seconds: float
+    """Wall time."""
+    basis: str
+    """What is counted, in words."""
+
+
 class ScoringPlan(Record):
     """One kind of grader."""
 
@@ -251,6 +262,8 @@ class PlanRecord(Record):
     """The way that is chosen."""
     time: TimePlan
     """Of one epoch."""
+    times: tuple[StageTime, ...] = ()
+    """Of every stage, training among them; empty in older records."""
     scoring: tuple[ScoringPlan, ...]
     """Kinds of graders."""
     advice: AdvicePlan

@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from rewardsmith.records.files import Record
+from rewardsmith.records.plan import StageTime
 
 Verdict = Literal["PASS", "FAIL", "NO_DATA"]
 """What a gate, a probe's limit or a way to a reward gives; NO_DATA never passes."""
@@ -210,6 +211,8 @@ class DryRunRecord(Record):
     """In their order."""
     warnings: tuple[str, ...] = ()
     """What to look at before the run."""
+    times: tuple[StageTime, ...] = ()
+    """How long each stage takes, done or not, by the planner; empty in older records, and where it cannot say."""
     flight: str = ""
     """What two pairs went through: forward, step, save, reload; in words."""
 

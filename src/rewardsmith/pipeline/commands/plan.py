@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,6 +47,7 @@ from rewardsmith.planning.backend import (
 from rewardsmith.planning.grader import OVERHEAD, Budget, Speed, plan_grading
 from rewardsmith.planning.hardware import Machine, detect_machine, plan_machine
 from rewardsmith.planning.memory import training_memory
+from rewardsmith.planning.stage_times import stage_times
 from rewardsmith.planning.stages import assumptions_of, launch_commands, planned_stages, warnings_of
 from rewardsmith.planning.time import Lengths, assumed_lengths, lengths_of, size_notes, training_time
 from rewardsmith.records.checks import CheckRecord
@@ -54,6 +56,7 @@ from rewardsmith.records.plan import BackendPlan, PlanRecord
 from rewardsmith.samples.base_model import embedded_config
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.spec import LoraAdapter, Spec, load_spec
+from rewardsmith.spec.evaluation import HELD_OUT
 from rewardsmith.types import Message
 
 LARGEST = 2 * 2**30
@@ -101,6 +104,8 @@ class PlanOptions:
         pairs: number of training pairs, before `check` has counted them.
         budget: seconds of a reward, and dollars a million.
         rewards: how many will be asked for.
+        rows: evaluated set → its rows, where they have been counted.
+        lengths: of the texts, before there is a check.json; None: as long as data.max_length.
         measure: whether a trained checkpoint's latency may be measured.
     """
 
@@ -111,6 +116,8 @@ class PlanOptions:
     pairs: int | None = None
     budget: Budget = field(default_factory=Budget)
     rewards: int = 1_000_000
+    rows: Mapping[str, int] = field(default_factory=dict)
+    lengths: Lengths | None = None
     measure: bool = True
 
 
@@ -131,7 +138,7 @@ def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine 
     machine = plan_machine(
         spec.hardware, here=here or detect_machine(), accelerator=options.accelerator, price=options.price
     )
-    lengths, stale = known_lengths(spec, options.pairs)
+    lengths, stale = known_lengths(spec, options.pairs, options.lengths)
     setups = training_setups(spec, shape, lengths, machine)
     rows = memory_table(setups, machine)
     choice = choose_backend(spec.backend, spec.adapter.kind, rows, machine)
@@ -169,6 +176,7 @@ def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine 
         memory=rows,
         choice=choice,
         time=time,
+        times=stage_times(spec, shape, lengths, machine, training=time, rows=options.rows or counted_rows(spec)),
         scoring=graders,
         advice=advice,
         sizing=size_notes(base=base.parameters or shape.parameters, policy=policy.parameters, pairs=lengths.pairs),
@@ -257,16 +265,23 @@ def copies_fit(spec: Spec, base: str, workers: int) -> bool:
     return fits(training_memory(setup, "ddp", workers), machine)
 
 
-def known_lengths(spec: Spec, pairs: int | None = None) -> tuple[Lengths, str | None]:
+def counted_rows(spec: Spec) -> dict[str, int]:
+    """Held-out pairs as the run's check.json counted them; nothing before there is one."""
+    file = checkpoint_folder(spec).parent / "check.json"
+    return {HELD_OUT: read_record(file, CheckRecord).held_out_pairs} if file.is_file() else {}
+
+
+def known_lengths(spec: Spec, pairs: int | None = None, otherwise: Lengths | None = None) -> tuple[Lengths, str | None]:
     """Lengths from the run's check.json, else the upper bound; and a note where the check was of other data.
 
     Args:
         pairs: to count with in place of those that were checked.
+        otherwise: in place of the upper bound.
     """
     folder = checkpoint_folder(spec).parent
     file = folder / "check.json"
     if not file.is_file():
-        return assumed_lengths(spec.data.max_length, pairs), None
+        return otherwise or assumed_lengths(spec.data.max_length, pairs), None
     record = read_record(file, CheckRecord)
     lengths = lengths_of(record.tokens, pairs=record.train_pairs, source=str(file))
     stale = f"{file} is of another data section than the spec's"

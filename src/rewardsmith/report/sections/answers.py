@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from rewardsmith.records.checkpoint import ExplainedText, ExplainRecord, FileFinding, PathResult, VerifyRecord
 from rewardsmith.records.checks import ShownRow
 from rewardsmith.records.doctor import DoctorFinding, DoctorRecord
-from rewardsmith.records.plan import PlanRecord
+from rewardsmith.records.plan import PlanRecord, StageTime
 from rewardsmith.records.run import DryRunRecord, RunsRecord, RunSummary
 from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section, Sign
 from rewardsmith.report.formatting import (
@@ -49,7 +49,7 @@ def plan_section(plan: PlanRecord) -> Section:
                 state="good" if choice.fits else "bad",
                 texts=tuple(f"`{visible(command, _WORDS)}`" for command in plan.launch),
                 facts=tuple(_sizes(plan)),
-                grids=(_memory(plan), _graders(plan)),
+                grids=(*_times(plan.times), _memory(plan), _graders(plan)),
             ),
             _contracts(plan),
             Block("What it rests on", lines=tuple(_rests_on(plan))),
@@ -74,6 +74,20 @@ def _sizes(plan: PlanRecord) -> Iterator[tuple[str, str]]:
     cost = "" if time.cost is None else f", ${time.cost:,.2f}"
     took = f"{duration(time.seconds)} ({significant(time.operations)} operations"
     yield f"Time of {time.pairs:,} pairs", f"{took}{network if time.network_seconds else ''}){cost}"
+
+
+def _times(times: Sequence[StageTime]) -> tuple[Grid, ...]:
+    """Seconds of each stage, and of all; none in older records."""
+    if not times:
+        return ()
+    total = sum(one.seconds for one in times)
+    columns = (Column("Stage", "name"), Column("Time", strong=True), Column("Of all, %"), Column("Counts", "words"))
+    rows = tuple(
+        (one.stage, duration(one.seconds), percent(one.seconds / total if total else None), visible(one.basis, 120))
+        for one in times
+    )
+    all_of_it = ("all stages", duration(total), percent(1.0 if total else None), "")
+    return (Grid("Time of each stage, estimated", columns, rows, total=all_of_it),)
 
 
 def _memory(plan: PlanRecord) -> Grid:
@@ -174,7 +188,7 @@ def dry_run_section(record: DryRunRecord) -> Section:
                     ),
                     ("Flight", visible(record.flight, _WORDS)),
                 ),
-                grids=(Grid("Stages", columns, stages, titled=False),),
+                grids=(Grid("Stages", columns, stages, titled=False), *_times(record.times)),
                 lines=(
                     *(Sign("warn", f"warning: {visible(warning, _WORDS)}") for warning in record.warnings),
                     "Nothing was written.",
