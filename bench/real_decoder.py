@@ -230,7 +230,7 @@ def trl(asked: argparse.Namespace) -> None:
         asked.tokens,
         order="as_given",
         learning_rate=2e-5,
-        warmup_steps=3,
+        warmup_steps=min(3, asked.steps // 2),
         threads=asked.threads,
         seed=asked.seed,
     )
