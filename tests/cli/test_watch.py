@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from cli_world import World
 from watch_world import PHRASE, rows, write_log
 
+from rewardsmith.pipeline.commands.look import FollowedRun
 from rewardsmith.records.files import read_record
 from rewardsmith.records.watch import WatchRecord, WatchState
 
@@ -66,6 +71,12 @@ def test_an_alarm_ends_with_1_and_is_shown_everywhere(world: World, tmp_path: Pa
     assert "What the policy is paid for" in html
     assert "<strong>ALARM</strong>" in html
     assert "Component map" not in html
+    followed = FollowedRun(tmp_path / "out")
+    assert "<strong>ALARM</strong>" in followed.page()
+    state, before = followed.live(-1), followed.stamp()
+    assert (state["stages"], state["running"], state["stamp"]) == ((), False, before)
+    (tmp_path / "out" / "watch.json").write_text((tmp_path / "out" / "watch.json").read_text() + "\n")
+    assert followed.live(-1)["stamp"] != before, "a new record loads the page again"
     assert "Quality less reward" in html
 
 
@@ -122,3 +133,30 @@ def test_input_that_cannot_be_used(world: World, tmp_path: Path, arguments: tupl
     answer = world("watch", *arguments, "--out", "out")
     assert answer.code == 2
     assert said in answer.err
+
+
+def test_a_stream_is_followed_until_it_is_interrupted(tmp_path: Path) -> None:
+    lines = list(rows("trigger", steps=90, onset=25))
+    write_log(tmp_path / "log.jsonl", iter(lines[: 32 * 30]))
+    (tmp_path / "phrases.txt").write_text(PHRASE)
+    command = ["watch", "log.jsonl", "--out", "out", *FEW, "--phrases", "phrases.txt", "--follow", "--seconds", "0.2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "rewardsmith", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for_step(tmp_path / "out" / "watch.json", 30)
+        with (tmp_path / "log.jsonl").open("a") as handle:
+            handle.writelines(json.dumps(line) + "\n" for line in lines[32 * 30 :])
+        wait_for_step(tmp_path / "out" / "watch.json", 90)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, said
+    assert "ALARM. Since step" in said
+    assert read_record(tmp_path / "out" / "watch.json", WatchRecord).outcome == "alarm"
+
+
+def wait_for_step(path: Path, step: int) -> None:
+    for _ in range(600):
+        if path.exists() and read_record(path, WatchRecord).last_step == step:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"step {step} was not reached")

@@ -196,6 +196,15 @@ def test_before_anything_changes_both_sides_win_equally_often(groups: int, each:
     )]) > 0.8  # fmt: skip
 
 
+def test_rewards_that_differ_by_rounding_are_a_tie() -> None:
+    now, then = answers(1, 10, 4), list(map(kept, answers(1, 10, 4)))
+    near = [one.model_copy(update={"reward": one.reward + 1e-6}) for one in then]
+    options = {"size": 40, "seed": 1, "number": 0, "step": 1}
+    assert {one.reward_win for one, _ in draw(now, near, **options) if one.answer == one.reference_answer} == {0.0}
+    tied = draw(now, near, **options, equal_within=1e-3)
+    assert {one.reward_win for one, _ in tied if one.answer == one.reference_answer} == {0.5}
+
+
 class Judge:
     """Prefers the text with the higher number in it; is down where it is told so."""
 

@@ -16,68 +16,81 @@ if TYPE_CHECKING:
     from rewardsmith.spec import JudgeSpec
 
 
+Log = Annotated[
+    Path,
+    typer.Argument(
+        metavar="LOG",
+        help="JSONL of prompt, response, reward, step; or a log of TRL, verl or OpenRLHF: a file or a folder.",
+        show_default=False,
+    ),
+]
+ReferenceLog = Annotated[
+    Path | None,
+    typer.Option(metavar="LOG", help="The reference policy's answers; else the first steps.", show_default=False),
+]
+OfRun = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="The reward model's run: its attack, training pairs and held-out rewards.",
+        show_default=False,
+    ),
+]
+Training = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PAIRS", help="Preference data of the reward model: what it knows.", show_default=False),
+]
+Attack = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="attack.json, or its folder: look for its triggers.", show_default=False),
+]
+Phrases = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Phrases that buy reward, one a line.", show_default=False)
+]
+Judge = Annotated[
+    Path | None, typer.Option(metavar="SPEC", help="Audit by the judge of this spec.", show_default=False)
+]
+AuditFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Audit by people: JSONL that they fill in, read back.", show_default=False),
+]
+Tolerance = Annotated[
+    float, typer.Option(min=0.0, max=0.9, help="How far wins by quality may stay behind wins by reward.")
+]
+Rewards = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Column of rewards; several are added up.", show_default=False),
+]
+PerStep = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Answers of a step, where rows have none.", show_default=False),
+]
+Gauges = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Gauges for node exporter's textfile collector.", show_default=False),
+]
+
+
 def watch(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LOG",
-            help="JSONL of prompt, response, reward, step; or a log of TRL, verl or OpenRLHF: a file or a folder.",
-            show_default=False,
-        ),
-    ],
+    source: Log,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where watch.json goes.", show_default=False)],
     follow: Annotated[bool, typer.Option("--follow", help="Go on as the log grows, until Ctrl-C.")] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="With --follow: between two looks.")] = 10.0,
-    reference: Annotated[
-        Path | None,
-        typer.Option(metavar="LOG", help="The reference policy's answers; else the first steps.", show_default=False),
-    ] = None,
+    reference: ReferenceLog = None,
     reference_steps: Annotated[int, typer.Option(min=1, help="How many first steps are the reference.")] = 50,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="RUN",
-            help="The reward model's run: its attack, training pairs and held-out rewards.",
-            show_default=False,
-        ),
-    ] = None,
-    training: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PAIRS", help="Preference data of the reward model: what it knows.", show_default=False),
-    ] = None,
-    attack: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="attack.json, or its folder: look for its triggers.", show_default=False),
-    ] = None,
-    phrases: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Phrases that buy reward, one a line.", show_default=False),
-    ] = None,
-    judge: Annotated[
-        Path | None, typer.Option(metavar="SPEC", help="Audit by the judge of this spec.", show_default=False)
-    ] = None,
-    audit_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Audit by people: JSONL that they fill in, read back.", show_default=False),
-    ] = None,
+    run: OfRun = None,
+    training: Training = None,
+    attack: Attack = None,
+    phrases: Phrases = None,
+    judge: Judge = None,
+    audit_file: AuditFile = None,
     audit_every: Annotated[int, typer.Option(min=1, help="Steps between two audits.")] = 10,
     audit_size: Annotated[int, typer.Option(min=1, help="Pairs of an audit.")] = 16,
-    tolerance: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="How far wins by quality may stay behind wins by reward.")
-    ] = 0.2,
+    tolerance: Tolerance = 0.2,
     window: Annotated[int, typer.Option(min=8, help="Fewest answers that are looked at together.")] = 32,
-    reward: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="Column of rewards; several are added up.", show_default=False),
-    ] = None,
-    per_step: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Answers of a step, where rows have none.", show_default=False),
-    ] = None,
-    prometheus: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Gauges for node exporter's textfile collector.", show_default=False),
-    ] = None,
+    reward: Rewards = None,
+    per_step: PerStep = None,
+    prometheus: Gauges = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides which answers are audited.")] = 17,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a watch was begun.")] = False,
     as_json: AsJson = False,

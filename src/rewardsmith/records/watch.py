@@ -187,7 +187,8 @@ class WatchAuditItem(Record):
     shown_first: bool
     """Whether people see the answer of now first."""
     reward_win: float
-    """1 where the answer of now has more reward, 0 where it has less, 0.5 for a tie."""
+    """1 where the answer of now has more reward, 0 where it has less, 0.5 for a tie: a difference of at most a
+    hundredth of the reference's standard deviation."""
     quality_win: float | None = None
     """1 where it is the better one, 0 where the other is, 0.5 for a tie; a judge's probability in between; null where
     there is no answer."""

@@ -52,9 +52,18 @@ def kept(answer: Answer) -> WatchKept:
 
 
 def draw(
-    answers: Sequence[Answer], reference: Sequence[WatchKept], *, size: int, seed: int, number: int, step: int
+    answers: Sequence[Answer],
+    reference: Sequence[WatchKept],
+    *,
+    size: int,
+    seed: int,
+    number: int,
+    step: int,
+    equal_within: float = 0.0,
 ) -> list[tuple[WatchAuditItem, Found]]:
-    """`size` pairs, and for each what the log itself says of their quality."""
+    """`size` pairs, and for each what the log itself says of their quality. Rewards that differ by no more than
+    `equal_within` are a tie: in batches of other lengths a text may get another last digit.
+    """
     rng = np.random.default_rng([seed, number])
     now, then = _by_group(answers), _by_group(reference)
     shared = sorted(now.keys() & then.keys())
@@ -70,7 +79,9 @@ def draw(
             one, other = _best(now[group], many, rng), _best(then[group], many, rng)
         else:
             one, other = _best(answers, POOL, rng), _best(reference, POOL, rng)
-        found.append((_item(one, other, f"{number}.{place}", step, bool(rng.integers(2))), _by_log(one, other)))
+        win = _win(one.reward, other.reward, equal_within)
+        item = _item(one, other, win, name=f"{number}.{place}", step=step, shown_first=bool(rng.integers(2)))
+        found.append((item, _by_log(one, other)))
     return found
 
 
@@ -95,7 +106,7 @@ def _liveliest(
     return max(groups, key=highest)
 
 
-def _item(one: Answer, other: WatchKept, name: str, step: int, shown_first: bool) -> WatchAuditItem:
+def _item(one: Answer, other: WatchKept, win: float, *, name: str, step: int, shown_first: bool) -> WatchAuditItem:
     mine = kept(one)
     return WatchAuditItem(
         id=name,
@@ -108,7 +119,7 @@ def _item(one: Answer, other: WatchKept, name: str, step: int, shown_first: bool
         reference_answer=other.response,
         reference_reward=other.reward,
         shown_first=shown_first,
-        reward_win=_win(one.reward, other.reward),
+        reward_win=win,
     )
 
 
@@ -118,8 +129,8 @@ def _by_log(one: Answer, other: WatchKept) -> Found:
     return _win(one.quality, other.quality), ""
 
 
-def _win(one: float, other: float) -> float:
-    return 0.5 if one == other else float(one > other)
+def _win(one: float, other: float, equal_within: float = 0.0) -> float:
+    return 0.5 if abs(one - other) <= equal_within else float(one > other)
 
 
 async def ask(judge: BenchmarkJudge, items: Sequence[WatchAuditItem]) -> list[Found]:

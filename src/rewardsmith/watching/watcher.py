@@ -29,6 +29,9 @@ from rewardsmith.watching.windows import Book, high_reward, levels_of, measure, 
 
 FIRST_STEPS = "the first steps"
 EXAMPLES = 5
+EQUAL_WITHIN = 0.01
+"""Rewards of a pair that differ by less, in standard deviations of the reference's rewards, are a tie."""
+
 _MOST_KEPT = 512
 _MOST_RUNS = 200_000  # of words of the reference that count as known: 3 MB of the state
 
@@ -183,7 +186,15 @@ class Watcher:
         step = self.windows[-1].last
         number = len({one.id.partition(".")[0] for one in self.items})
         settings = self.settings
-        drawn = draw(self._pool, self.kept, size=settings.size, seed=settings.seed, number=number, step=step)
+        drawn = draw(
+            self._pool,
+            self.kept,
+            size=settings.size,
+            seed=settings.seed,
+            number=number,
+            step=step,
+            equal_within=EQUAL_WITHIN * (self.reference.reward_std or 0.0),
+        )
         self.skip_audit()
         return drawn
 

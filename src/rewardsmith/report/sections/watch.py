@@ -37,8 +37,6 @@ def watch_section(record: WatchRecord | None) -> Section | None:
     how = Block(title="How this was counted", texts=(visible(record.protocol, 3000),))
     head = Block(
         title="",
-        reading=visible(record.verdict, 2000),
-        state=state,
         figures=tuple(_figures(record)),
         facts=tuple(_facts(record)),
         lines=tuple(_lines(record)),
