@@ -131,6 +131,10 @@ def test_a_line_that_is_being_written_waits(tmp_path: Path) -> None:
     with path.open("a") as handle:
         handle.write(text[20:])
     assert [one.step for one in answers(stream)] == [4]
+    with path.open("a") as handle:
+        handle.write(text.strip())
+    assert answers(stream) == []
+    assert [read.answer.step for read in stream.poll(last=True) if read.answer] == [4], "nobody writes any more"
     again = Stream(path, form="plain", file=path.name, offset=stream.place[1])
     assert answers(again) == []
 
@@ -141,3 +145,5 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_counted(tmp_path: Path) -> No
     reads = list(Stream(tmp_path).poll())
     assert [bool(read.answer) for read in reads] == [True, False]
     assert "cannot be read" in reads[1].why
+    stream = Stream(tmp_path)
+    assert [len(list(stream.poll())) for _ in range(3)] == [2, 0, 0], "it is counted once"

@@ -192,16 +192,21 @@ class Stream:
         self.served = served
         self._rewards = tuple(rewards)
         self._per_step = per_step
+        self._unreadable: set[str] = set()
 
-    def poll(self) -> Iterator[Read]:
-        """The rows that are new since the last call."""
+    def poll(self, *, last: bool = False) -> Iterator[Read]:
+        """The rows that are new since the last call.
+
+        Args:
+            last: nobody writes any more: a line without an end is a line.
+        """
         for path in self._files():
             name = path.name
             if self.place[0] and _natural(name) < _natural(self.place[0]):
                 continue
             if name != self.place[0]:
                 self.place = (name, 0)
-            rows = self._lines(path) if path.suffix == ".jsonl" else self._table(path)
+            rows = self._lines(path, last) if path.suffix == ".jsonl" else self._table(path)
             for offset, after, where, row, why in rows:
                 self.place = (name, after)
                 if why or row is None:
@@ -220,13 +225,13 @@ class Stream:
             )
         return [self.path]
 
-    def _lines(self, path: Path) -> Iterator[tuple[int, int, str, Row | None, str]]:
+    def _lines(self, path: Path, last: bool) -> Iterator[tuple[int, int, str, Row | None, str]]:
         with path.open("rb") as handle:
             handle.seek(self.place[1])
             while True:
                 offset = handle.tell()
                 line = handle.readline(LONGEST_ROW)
-                if not line.endswith(b"\n"):
+                if not line.endswith(b"\n") and not (last and line and len(line) < LONGEST_ROW):
                     if len(line) < LONGEST_ROW:
                         return  # being written
                     while line and not line.endswith(b"\n"):
@@ -246,6 +251,9 @@ class Stream:
         except (DataError, OSError, ValueError) as error:
             if not self.path.is_dir():
                 raise
+            if path.name in self._unreadable:
+                return
+            self._unreadable.add(path.name)
             yield done, done, str(path), None, f"a file that cannot be read: {type(error).__name__}"
 
     def _read(self, row: Row, where: str, file: str, offset: int) -> Read:

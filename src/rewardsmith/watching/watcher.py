@@ -33,6 +33,8 @@ EQUAL_WITHIN = 0.01
 """Rewards of a pair that differ by less, in standard deviations of the reference's rewards, are a tie."""
 
 _MOST_KEPT = 512
+_MOST_OF_PROMPT = 8
+_MOST_CHARACTERS = 4_000_000  # of the texts that are kept; the whole state may have 16 MiB
 _MOST_RUNS = 200_000  # of words of the reference that count as known: 3 MB of the state
 
 
@@ -259,10 +261,7 @@ class Watcher:
             known = [one.response for one in answers if _even(one.group)]
             reach = np.searchsorted(np.cumsum([words(text) for text in known]), _MOST_RUNS) + 1
             self._book = replace(self._book, runs=runs_of(known[:reach]) if known else self._book.runs)
-        drawn = np.sort(np.random.default_rng([self.settings.seed, 0x5EED]).permutation(len(answers))[:_MOST_KEPT])
-        whole = {answers[place].group for place in drawn[: _MOST_KEPT // 4]} if len(answers) > _MOST_KEPT else None
-        chosen = [one for one in answers if whole is None or one.group in whole][:_MOST_KEPT]
-        self.kept = tuple(map(kept, chosen))
+        self.kept = _kept(answers, self.settings.seed)
         self._book = replace(self._book, medians=medians_of(self.kept))
         self.reference_windows = tuple(self._reference_window(piece) for piece in pieces)
         rewards = np.array([one.reward for one in answers])
@@ -289,6 +288,23 @@ class Watcher:
         new = [one.response for one in top if not _even(one.group)]
         values = {**window.values, "novelty": novelty(new, self._book.runs) if new else None}
         return window.model_copy(update={"values": values})
+
+
+def _kept(answers: Sequence[Answer], seed: int) -> tuple[WatchKept, ...]:
+    """Answers that audits are drawn from: of prompts in drawn order up to eight each, until there are enough."""
+    rng = np.random.default_rng([seed, 0x5EED])
+    groups: dict[str, list[Answer]] = {}
+    for place in rng.permutation(len(answers)).tolist():
+        groups.setdefault(answers[place].group, []).append(answers[place])
+    found: list[WatchKept] = []
+    size = 0
+    for of_group in groups.values():
+        made = [kept(one) for one in of_group[:_MOST_OF_PROMPT]]
+        size += sum(len(one.response) + sum(len(content) for _, content in one.prompt) for one in made)
+        if found and (len(found) + len(made) > _MOST_KEPT or size > _MOST_CHARACTERS):
+            break
+        found += made
+    return tuple(found)
 
 
 def _even(group: str) -> bool:

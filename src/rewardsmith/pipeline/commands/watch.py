@@ -207,7 +207,7 @@ class _Watch:
     async def _look(self) -> None:
         """Everything that is new; what people have filled in meanwhile first."""
         self._take_replies()
-        for read in self.stream.poll():
+        for read in self.stream.poll(last=self.options.follow is None):
             self.watcher.add(read)
             if self.watcher.due:
                 await self._audit()
@@ -365,7 +365,7 @@ def _items(path: Path) -> list[WatchAuditItem]:
 
 def _answers(path: Path, options: WatchOptions) -> list[Answer]:
     """All answers of a reference; a file without any cannot be one."""
-    reads = list(Stream(path, rewards=options.rewards, per_step=options.per_step).poll())
+    reads = list(Stream(path, rewards=options.rewards, per_step=options.per_step).poll(last=True))
     found = [read.answer for read in reads if read.answer is not None]
     if len(found) < options.settings.answers:
         bad = next((f"; first: {read.why} at {read.place}" for read in reads if read.why), "")
