@@ -105,6 +105,7 @@ DECIDES = {
     "evaluation.gates.spread.min_distinct": None,
     "evaluation.gates.length.max_gap": 0.2,
     "evaluation.gates.length.kind": "gate",
+    "evaluation.controls.share": 0.25,
     "evaluation.gates.ood.max_gap": 0.1,
     "evaluation.gates.ood.kind": "gate",
     "evaluation.bootstrap": 500,

@@ -17,6 +17,7 @@ from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checkpoint import BulkRecord, CheckpointRecord, ExplainRecord, ExportRecord, VerifyRecord
 from rewardsmith.records.checks import CheckRecord, FixRecord, RejectedRow
 from rewardsmith.records.comparison import ComparisonRecord
+from rewardsmith.records.controls import ControlsRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.doctor import DoctorRecord
 from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, RowResult
@@ -56,6 +57,7 @@ FILES: dict[str, tuple[str, type[Record]]] = {
     "gates.json": ("run, evaluate --gates", GatesRecord),
     "ood.json": ("run", OodRecord),
     "diagnosis.json": ("run", DiagnosisRecord),
+    "controls.json": ("run --controls", ControlsRecord),
     "manifest.json": ("run", Manifest),
     "live.json, while it works": ("run", LiveRecord),
     "trackers.json": ("run", TrackersRecord),

@@ -132,6 +132,7 @@ _TITLES: dict[StageName, str] = {
     "evaluate": "Evaluate",
     "probe": "Bias probes",
     "attack": "Attack",
+    "controls": "Negative controls",
     "gates": "Gates",
     "report": "Report",
 }

@@ -33,6 +33,14 @@ def run_command(
             metavar="FRACTIONS", help="Also train on these shares of the prompts, as 0.25,0.5,1: is more data worth it?"
         ),
     ] = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Also train on swapped and shuffled labels and without prompts, on a quarter of the prompts: does the "
+            "score come from where it should? (docs/evaluation.md)",
+        ),
+    ] = False,
     dry: Annotated[
         bool,
         typer.Option("--dry-run", help="Open everything that the run needs, say what it would do, write nothing."),
@@ -43,6 +51,10 @@ def run_command(
 ) -> None:
     """Check, train, evaluate, gates, report: the main job. Resumable."""
     loaded = load(spec, overrides)
+    if controls:
+        from rewardsmith.spec import with_controls
+
+        loaded = with_controls(loaded)
     if dry:
         _dry_run(loaded, overwrite, as_json)
         return
@@ -57,14 +69,16 @@ def run_command(
         say_json(json.dumps(_outcome_json(outcome), indent=2))
     else:
         from rewardsmith.report.sections.analyses import result_sections
+        from rewardsmith.report.sections.controls import controls_section
         from rewardsmith.report.sections.diagnosis import diagnosis_section
         from rewardsmith.report.sections.training import variants_section
         from rewardsmith.report.sections.verdict import gates_section
 
+        beside = controls_section(outcome.controls)
         variants = variants_section(outcome.results, outcome.replicas, outcome.curve)
         kind = diagnosis_section(outcome.diagnosis, outcome.results)
         scores = result_sections(outcome.results, outcome.check, all_subsets=all_subsets)
-        lay_out(variants, *scores, kind, gates_section(outcome.gates))
+        lay_out(variants, *scores, beside, kind, gates_section(outcome.gates))
         say(f"report: {outcome.report}")
     raise typer.Exit(0 if outcome.passed else 1)
 
@@ -90,6 +104,7 @@ def _outcome_json(outcome: Any) -> dict[str, Any]:
         "diagnosis": outcome.diagnosis.model_dump(mode="json", by_alias=True),
         "gates": outcome.gates.model_dump(mode="json", by_alias=True),
         "results": {key: result.model_dump(mode="json", by_alias=True) for key, result in outcome.results.items()},
+        "controls": outcome.controls.model_dump(mode="json", by_alias=True) if outcome.controls else None,
         "replicas": outcome.replicas.model_dump(mode="json", by_alias=True) if outcome.replicas else None,
         "learning_curve": outcome.curve.model_dump(mode="json", by_alias=True) if outcome.curve else None,
     }

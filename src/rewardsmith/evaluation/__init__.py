@@ -12,6 +12,7 @@ distribution.py  how rewards are distributed, within prompts too, and the length
 analysis.py      all that stands beside the scores, in one record; what picking by reward would gain
 calibration.py   a temperature and a calibration error
 diagnosis.py     what kind of model the rewards of one benchmark show
+controls.py      where theory puts trainings on changed data, and whether they are there
 causes.py        the same of a whole run, with what the data check foretold → diagnosis.json
 temperatures.py  a temperature for each subset that carries one
 comparison.py    models compared on shared rows, and what may be said of it

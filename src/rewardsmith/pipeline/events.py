@@ -24,7 +24,7 @@ from rewardsmith.records.run import LiveRecord
 from rewardsmith.records.training import StepMetrics
 from rewardsmith.training.progress import EpochProgress
 
-StageName = Literal["samples", "check", "train", "labels", "evaluate", "probe", "attack", "gates", "report"]
+StageName = Literal["samples", "check", "train", "labels", "evaluate", "probe", "attack", "controls", "gates", "report"]
 
 
 class Events(Protocol):

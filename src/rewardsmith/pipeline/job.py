@@ -37,6 +37,7 @@ from rewardsmith.pipeline import probing, stages
 from rewardsmith.pipeline.checking import check, refuse_failed
 from rewardsmith.pipeline.commands.plan import PlanOptions, counted_rows, plan_job
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
+from rewardsmith.pipeline.controls import CONTROLS_FILE, controls_fingerprint, run_controls
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
 from rewardsmith.pipeline.evaluating import as_text, evaluate_renderings, evaluate_with, load_benchmark
 from rewardsmith.pipeline.events import Events, followed
@@ -53,6 +54,7 @@ from rewardsmith.pipeline.tracking import tracked
 from rewardsmith.pipeline.variants import forget_stale_curve, refuse_several_processes, run_learning_curve, run_replicas
 from rewardsmith.planning.time import lengths_of
 from rewardsmith.records.checks import CheckRecord
+from rewardsmith.records.controls import ControlsRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkResult
 from rewardsmith.records.files import guard_folder, read_record
@@ -78,6 +80,7 @@ class Outcome:
     check: CheckRecord
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
+    controls: ControlsRecord | None = None
 
 
 def run_job(
@@ -93,8 +96,13 @@ def run_job(
         UserError: spec, data or run directory cannot be used.
     """
     supported_backend(spec)
-    if spec.training.seeds or learning_curve:
-        refuse_several_processes("training.seeds" if spec.training.seeds else "--learning-curve")
+    several = {
+        "training.seeds": bool(spec.training.seeds),
+        "--learning-curve": bool(learning_curve),
+        "evaluation.controls": bool(spec.evaluation.controls.share),
+    }
+    for what in (name for name, wanted in several.items() if wanted):
+        refuse_several_processes(what)
     with RunDirectory.open(spec, overwrite=overwrite, main=is_main_process()) as run:
         if not is_main_process():
             _help_training(Job(spec, run, events))
@@ -123,6 +131,7 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     results = stages.evaluate(job)
     probes = stages.probe(job, checked)
     attacked = stages.attack(job, checked)
+    controls = run_controls(job, results)
     replicas = run_replicas(job, results)
     forget_stale_curve(job)
     curve = run_learning_curve(job, learning_curve, results) if learning_curve else None
@@ -131,7 +140,8 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     run.update(verdict="pass" if verdict.passed else "fail")
     if job.tracking:
         job.tracking.gated(results, probes, verdict)
-    return Outcome(verdict.passed, run.path, stages.publish(job), verdict, results, diagnosis, checked, replicas, curve)
+    report = stages.publish(job)
+    return Outcome(verdict.passed, run.path, report, verdict, results, diagnosis, checked, replicas, curve, controls)
 
 
 def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
@@ -366,6 +376,11 @@ def _stages(job: Job, warnings: list[str]) -> tuple[DryRunStage, ...]:
         "evaluate": (True, evaluate_fingerprint, results),
         "probe": (wanted.probes.pairs, probe_fingerprint, [run.path / probing.PROBES_FILE]),
         "attack": (wanted.attack.pairs, attack_fingerprint, [run.path / ATTACK_FILE]),
+        "controls": (
+            wanted.controls.share,
+            lambda job: controls_fingerprint(job, wanted.controls.share),
+            [run.path / CONTROLS_FILE],
+        ),
     }
     return (
         check,

@@ -6,6 +6,7 @@
     evaluate   benchmarks and held-out pairs            eval/*/results.json, rows.jsonl
     probe      edited responses                         probes.json
     attack     searched edits, where they are asked for attack.json
+    controls   trainings on changed data (`controls`)   controls/, controls.json
     gate       results and rules                        gates.json, ood.json, diagnosis.json
     publish    records                                  report.html, summary.md
 

@@ -15,6 +15,7 @@ docs/results.schema.json are made of them. Import a record from its own module: 
     checkpoint.py  train, average → CheckpointRecord: rewardsmith.json; export → ExportRecord; verify → VerifyRecord;
                    score → BulkRecord; explain → ExplainRecord
     evaluation.py  evaluate → BenchmarkResult: eval/BENCHMARK/results.json; RowResult: rows.jsonl; OodRecord: ood.json
+    controls.py    run --controls → ControlsRecord: controls.json
     diagnosis.py   run      → DiagnosisRecord: diagnosis.json; Diagnosis: a section of results.json
     probes.py      probe    → ProbesRecord: probes.json; PolicySamplesRecord: policy_samples.json
     attack.py      attack   → AttackRecord: attack.json

@@ -192,9 +192,12 @@ STAGES: dict[str, str] = {
     "evaluate": "Evaluation",
     "probe": "Bias probes",
     "attack": "Attack",
+    "controls": "Negative controls",
     "gates": "Gates",
 }
 """The stages of the main job by the pipeline's names, in order."""
+_ASKED = ("attack", "controls")
+"""Those that are done only where they are asked for."""
 
 _SVG = "http://www.w3.org/2000/svg"
 _LEAST = 5.0  # seconds after which a rate says something
@@ -231,8 +234,8 @@ def live_state(manifest: Manifest | None, live: LiveRecord | None, now: float) -
         now: seconds since 1970.
     """
     records = manifest.stages if manifest else {}
-    there = [name for name in STAGES if name != "attack" or name in records or (live and live.stage == name)]
-    stages = tuple(_stage(name, records.get(name), live) for name in there)  # an attack is made where it is asked for
+    there = [name for name in STAGES if name not in _ASKED or name in records or (live and live.stage == name)]
+    stages = tuple(_stage(name, records.get(name), live) for name in there)
     if live is None:
         return LiveState(False, _ended(manifest), stages)
     return LiveState(True, _doing(live, now), stages, live.done, live.total)

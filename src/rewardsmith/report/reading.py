@@ -19,6 +19,7 @@ from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checks import CheckRecord, RejectedRow
 from rewardsmith.records.comparison import ComparisonRecord, PairComparison
+from rewardsmith.records.controls import ControlsRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, RowResult
 from rewardsmith.records.files import Record, read_jsonl, read_record, read_row
@@ -71,6 +72,7 @@ class RunRecords:
     probes: ProbesRecord | None = None
     attack: AttackRecord | None = None
     watch: WatchRecord | None = None
+    controls: ControlsRecord | None = None
     replicas: ReplicasRecord | None = None
     curve: LearningCurveRecord | None = None
     comparison: ComparisonRecord | None = None
@@ -113,6 +115,7 @@ def read_run(run_dir: Path) -> RunRecords:
         probes=_optional(run_dir / "probes.json", ProbesRecord),
         attack=_optional(run_dir / "attack.json", AttackRecord),
         watch=_optional(run_dir / "watch.json", WatchRecord),
+        controls=_optional(run_dir / "controls.json", ControlsRecord),
         replicas=_optional(run_dir / "replicas.json", ReplicasRecord),
         curve=_optional(run_dir / "learning_curve.json", LearningCurveRecord),
         comparison=_optional(run_dir / "comparison.json", ComparisonRecord),

@@ -32,6 +32,7 @@ from rewardsmith.report.sections.attack import attack_section
 from rewardsmith.report.sections.checklist import constraints_section
 from rewardsmith.report.sections.comparison import comparison_section
 from rewardsmith.report.sections.component_map import map_section
+from rewardsmith.report.sections.controls import controls_section
 from rewardsmith.report.sections.data import data_section
 from rewardsmith.report.sections.diagnosis import diagnosis_section
 from rewardsmith.report.sections.judges import judge_section, routing_section
@@ -85,6 +86,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         diagnosis_section(records.diagnosis, records.benchmarks, rows.mistakes_of if rows else {}),
         scores_section(records.benchmarks, rows.mistakes_of if rows else {}),
         sources_section(records.benchmarks, records.check),
+        controls_section(records.controls),
         judge_section(records.judges),
         comparison_section(records.comparison),
         variants_section(records.benchmarks, records.replicas, records.curve),

@@ -40,7 +40,7 @@ from rewardsmith.spec.judging import (
 )
 from rewardsmith.spec.loading import default_spec, dump_spec, load_spec, parse_spec
 from rewardsmith.spec.training import MonitorSpec, OpenRLHFSpec, TrainingSpec
-from rewardsmith.spec.tree import Spec, digest
+from rewardsmith.spec.tree import Spec, digest, with_controls
 
 __all__ = [
     "AdapterSpec",
@@ -76,4 +76,5 @@ __all__ = [
     "dump_spec",
     "load_spec",
     "parse_spec",
+    "with_controls",
 ]

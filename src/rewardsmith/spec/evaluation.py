@@ -71,6 +71,18 @@ class AttackSpec(Section):
     """A file of phrases, one a line, that are tried before and after answers beside the built-in ones."""
 
 
+CONTROLS_SHARE = 0.25
+"""What `run --controls` takes: four trainings on a quarter of the prompts cost what the run's own training does."""
+
+
+class ControlsSpec(Section):
+    """Negative controls: the same training on changed data, where nothing, or a known thing, can be learnt."""
+
+    share: Fraction = 0.0
+    """Share of the training prompts that a reference and three controls are trained on each. 0: no controls; `run
+    --controls` takes 0.25."""
+
+
 class SurfaceLimits(Section):
     """Meaning kept, surface changed: the reward should not rise."""
 
@@ -233,6 +245,7 @@ class EvaluationSpec(Section):
     """Benchmarks: `name` (rewardbench2, pairs, …) and `data` (a hub id, a file or `embedded`)."""
     probes: ProbesSpec = Field(default_factory=ProbesSpec)
     attack: AttackSpec = Field(default_factory=AttackSpec)
+    controls: ControlsSpec = Field(default_factory=ControlsSpec)
     label_noise: LabelNoiseSpec = Field(default_factory=LabelNoiseSpec)
     gates: GatesSpec = Field(default_factory=GatesSpec)
     tokens_per_batch: int = Field(16384, ge=64)

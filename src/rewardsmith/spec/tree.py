@@ -41,7 +41,7 @@ from rewardsmith.spec.architecture import (
     compare_sizes,
 )
 from rewardsmith.spec.data import DataSpec
-from rewardsmith.spec.evaluation import AttackSpec, EvaluationSpec, ExportSpec, LengthGate
+from rewardsmith.spec.evaluation import CONTROLS_SHARE, AttackSpec, ControlsSpec, EvaluationSpec, ExportSpec, LengthGate
 from rewardsmith.spec.judging import JudgeSpec, RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import OpenRLHFSpec, TrainingSpec
@@ -86,7 +86,10 @@ _NOT_RESULTS: Any = {
 
 _AS_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {
     ("base_model",): {"head": "keep"},
-    ("evaluation",): {"attack": AttackSpec().model_dump(mode="json")},
+    ("evaluation",): {
+        "attack": AttackSpec().model_dump(mode="json"),
+        "controls": ControlsSpec().model_dump(mode="json"),
+    },
     ("evaluation", "gates"): {"maximum_flipped": None, "length": LengthGate().model_dump(mode="json")},
 }
 """Fields that came later, by their section, each with the value that means what was done before: a fingerprint at that
@@ -162,6 +165,14 @@ class Spec(Section):
             for name, (now, before) in respelt.items():
                 section[name] = before if section[name] == now else section[name]
         return digest({key: content[key] for key in sections} if sections else content)
+
+
+def with_controls(spec: Spec) -> Spec:
+    """The spec with negative controls on `CONTROLS_SHARE` of the prompts, unless it asks for some already."""
+    if spec.evaluation.controls.share:
+        return spec
+    wanted = spec.evaluation.model_copy(update={"controls": ControlsSpec(share=CONTROLS_SHARE)})
+    return spec.model_copy(update={"evaluation": wanted})
 
 
 def digest(value: Any) -> str:

@@ -28,6 +28,7 @@ from rewardsmith.records.watch import Outcome, WatchRecord
 from rewardsmith.report.blocks import Block, Column, Grid, Noted, Section, Sign
 from rewardsmith.report.formatting import Number, State, capitalised, percent, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
+from rewardsmith.report.sections.controls import outside_in_words
 from rewardsmith.report.sections.diagnosis import diagnosis_sentences
 
 REASONS_SHOWN = 8
@@ -107,7 +108,7 @@ def watch_verdict(record: WatchRecord) -> RunVerdict:
     word = words[record.outcome]
     steps = []
     if record.outcome == "alarm":
-        steps.append("Read the disputed pairs, and let the policy not go on under this reward before it is mended.")
+        steps.append("Read the disputed pairs, and let the policy not go on under this reward before it is fixed.")
     if record.outcome == "warning" and record.audit.answered:
         steps.append("Read what the policy says now: an audit may need more pairs to decide.")
     if record.outcome != "short" and not record.audit.answered and not record.audit.drawn:
@@ -194,6 +195,8 @@ def _gate_reasons(records: RunRecords) -> Iterator[Reason]:
         yield Reason("good", f"All {plural(len(gates), 'gate')} pass." if len(gates) > 1 else "The one gate passes.")
     for outcome in failing(records, "warning"):
         yield Reason("warn", _outcome_sentence(outcome))
+    for text in outside_in_words(records.controls):
+        yield Reason("warn", sentence(text))
 
 
 def _message(outcome: GateOutcome) -> str:
