@@ -179,3 +179,14 @@ def test_control_tokens_as_plain_text_keep_calls_and_tools_or_refuse_the_row():
     # Which control tokens belong to tools cannot be told from roles alone.
     (refused,) = renderer.render_pairs([pair_of({"prompt": [asked], "tools": [TOOL], **ANSWERS})])
     assert refused.reason == "special_token_in_text"
+
+
+@pytest.mark.parametrize("function", [{"name": "now"}, {"name": "now", "arguments": None}])
+def test_a_call_without_arguments_has_the_empty_object(function):
+    """A template prints what is there: left out, Qwen's would write no JSON, or refuse the row."""
+    for call in ({"type": "function", "id": "c1", "function": function}, function):
+        prompt = [ASK, {"role": "assistant", "content": "", "tool_calls": [call]}, RESULT]
+        (kept,) = json.loads(pair_of({"prompt": prompt, **ANSWERS}).prompt[1].tool_calls)
+        assert kept == {"type": "function", "function": {"name": "now", "arguments": {}}} | (
+            {"id": "c1"} if "id" in call else {}
+        )

@@ -278,3 +278,12 @@ def test_real_rows_of_the_schema_are_read_and_have_their_baselines():
     assert found["Precise IF"] == 0.5
     assert found["Safety"] == pytest.approx((166 / 2 + 26 / 3 + 8 / 4) / 200)
     assert not loaded.dataset.official
+
+
+def test_ties_rows_of_another_form_are_named():
+    """Rows of a `rows.jsonl`, which `compare` scores again, were checked by nobody."""
+    rows = [eval_row("ref:1", 1, 2, "Ties"), eval_row("tie-2", 2, 1, "Ties")]
+    with pytest.raises(
+        BenchmarkError, match="row 'tie-2' of subset Ties: its id is neither ref:NUMBER nor tied:NUMBER"
+    ):
+        scored(rows, [[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])

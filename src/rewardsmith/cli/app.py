@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,6 +26,9 @@ from rewardsmith.cli.options import (
     print_record,
 )
 from rewardsmith.cli.terminal import ended, say
+
+if TYPE_CHECKING:
+    from rewardsmith.records.evaluation import BenchmarkResult
 
 
 def _version(wanted: bool) -> None:
@@ -116,13 +119,7 @@ def evaluate(
     if as_json:
         print_record(result)
     else:
-        from rewardsmith.evaluation import diagnose_run
-        from rewardsmith.report.sections.analyses import result_sections
-        from rewardsmith.report.sections.diagnosis import diagnosis_section
-
-        results = {benchmark: result}
-        kind = diagnosis_section(diagnose_run(results), results)
-        lay_out(*result_sections(results, all_subsets=all_subsets), kind)
+        _lay_out_result(benchmark, result, all_subsets)
         say(f"results: {out / 'results.json'}")
     if gated is not None:
         from rewardsmith.pipeline.commands.look import gate_evaluation
@@ -134,6 +131,17 @@ def evaluate(
             lay_out(gates_section(verdict))
         raise typer.Exit(0 if verdict.passed else 1)
     raise typer.Exit(1 if result.missing_rewards else 0)
+
+
+def _lay_out_result(benchmark: str, result: BenchmarkResult, all_subsets: bool) -> None:
+    """Scores and analyses, then what kind of model they show."""
+    from rewardsmith.evaluation import diagnose_run
+    from rewardsmith.report.sections.analyses import result_sections
+    from rewardsmith.report.sections.diagnosis import diagnosis_section
+
+    results = {benchmark: result}
+    kind = diagnosis_section(diagnose_run(results), results)
+    lay_out(*result_sections(results, all_subsets=all_subsets), kind)
 
 
 _COMMANDS: dict[str, tuple[str, str]] = {  # in order of use, as in README: this is the order of `--help`

@@ -12,8 +12,8 @@ from rewardsmith.cli.terminal import say
 from rewardsmith.errors import UserError
 
 if TYPE_CHECKING:
+    from rewardsmith.pipeline.commands.watch import WatchOptions
     from rewardsmith.records.watch import WatchRecord
-    from rewardsmith.spec import JudgeSpec
 
 
 Log = Annotated[
@@ -101,30 +101,15 @@ def watch(
     """
     if judge is not None and audit_file is not None:
         raise UserError("a judge and people at once", where="--audit-file", fix="leave one of both out")
+    known = {"reference": reference, "training": tuple(training or ()), "run": run, "attack": attack}
+    kept = {"audit_file": audit_file, "prometheus": prometheus, "overwrite": overwrite}
     with live() as events:
-        from rewardsmith.attacking.edits import read_phrases
-        from rewardsmith.pipeline.commands.watch import WatchOptions, watch_job
+        from rewardsmith.pipeline.commands.watch import watch_job
         from rewardsmith.watching import Settings
 
-        asked, judge_seed = _judge(judge)
-        options = WatchOptions(
-            source=source,
-            out=out,
-            settings=Settings(reference_steps, window, audit_every, audit_size, tolerance, seed),
-            rewards=tuple(reward or ()),
-            per_step=per_step,
-            reference=reference,
-            training=tuple(training or ()),
-            run=run,
-            attack=attack,
-            phrases=read_phrases(phrases) if phrases else (),
-            judge=asked,
-            judge_seed=judge_seed,
-            audit_file=audit_file,
-            follow=seconds if follow else None,
-            prometheus=prometheus,
-            overwrite=overwrite,
-        )
+        settings = Settings(reference_steps, window, audit_every, audit_size, tolerance, seed)
+        read = {"rewards": tuple(reward or ()), "per_step": per_step, "follow": seconds if follow else None}
+        options = _options(judge, phrases, source=source, out=out, settings=settings, **read, **known, **kept)
         record = watch_job(options, events, shown=_announce)
     if as_json:
         print_record(record)
@@ -141,11 +126,14 @@ def _announce(record: WatchRecord) -> None:
     say(f"{step}{record.outcome.upper()}. {record.verdict}", error=True)
 
 
-def _judge(path: Path | None) -> tuple[JudgeSpec | None, Any]:
-    """The judge of a spec, and its seed."""
-    if path is None:
-        return None, 17
+def _options(spec: Path | None, phrases: Path | None, **others: Any) -> WatchOptions:
+    """The options with what two of them name read: the judge of a spec with its seed, and phrases."""
+    from rewardsmith.attacking.edits import read_phrases
+    from rewardsmith.pipeline.commands.watch import WatchOptions
     from rewardsmith.spec import load_spec
 
-    spec = load_spec(path)
-    return spec.judge, spec.seed
+    loaded = load_spec(spec) if spec else None
+    others["phrases"] = read_phrases(phrases) if phrases else ()
+    if loaded is not None:
+        others |= {"judge": loaded.judge, "judge_seed": loaded.seed}
+    return WatchOptions(**others)

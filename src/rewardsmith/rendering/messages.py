@@ -223,13 +223,19 @@ def _calls(value: Any, where: str) -> str:
 
 
 def _call(call: Any, where: str) -> dict[str, Any]:
-    """One call in OpenAI's shape; the older one has name and arguments alone."""
+    """One call in OpenAI's shape; the older one has name and arguments alone.
+
+    A call without arguments gets the empty object, as OpenAI writes it: templates print what is there.
+    """
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RowFault("not_text", f"{where} has {shown(call)}, no call with a name")
-    if not isinstance(function.get("arguments"), str | dict | None):
-        raise RowFault("not_text", f"{where} has the arguments {shown(function['arguments'])}")
-    return call if "function" in call else {"type": "function", "function": call}
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str | dict | None):
+        raise RowFault("not_text", f"{where} has the arguments {shown(arguments)}")
+    if arguments is None:
+        function = {**function, "arguments": {}}
+    return {**call, "function": function} if "function" in call else {"type": "function", "function": function}
 
 
 def _json(text: str, where: str) -> Any:

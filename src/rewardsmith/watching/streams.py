@@ -8,7 +8,7 @@ A file, or a folder of files that are read in the order of the numbers in their 
 read up to its last whole line. Forms are told apart by the names of the columns of the first row:
 
     plain      prompt, response, reward, step; and, where there are: group (or id), kl, doubt, quality
-    served     the same without a step: `serve --stream`; steps are counted by `per_step` answers
+    served     the same without a step, as a reward server's front logs them; `per_step` answers make a step
     verl       input, output, score, step: the JSONL files of `trainer.rollout_data_dir`, one a step
     trl        prompt, completion, step, a column a reward function: the Parquet files of `log_completions=True`
     openrlhf   global_step, text, reward: the table `train/generated_samples` that it sends to Weights & Biases, as a

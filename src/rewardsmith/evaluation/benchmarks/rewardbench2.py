@@ -80,18 +80,25 @@ def parse_id(text: str) -> TiesId | None:
 
 def tally(rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
     """The Ties tally; a unit is an id k with its halves. The result of a row is 1 where it is accurate, else 0."""
+    keys = [_id_of(row) for row in rows]
     prompts = {
-        parse_id(row.id): _gap_and_spread(reward_N, len(row.chosen))
-        for row, reward_N in zip(rows, rewards, strict=True)
+        key: _gap_and_spread(reward_N, len(row.chosen)) for key, row, reward_N in zip(keys, rows, rewards, strict=True)
     }
     halves: dict[int, dict[str, tuple[float, float]]] = {}
     for key, prompt in prompts.items():
-        if key is None:
-            raise ValueError("Ties rows carry ids like ref:7 and tied:7")
         halves.setdefault(key.number, {})[key.half] = prompt
     units_UF = np.array([_unit(halves[number]) for number in sorted(halves)])
-    results = tuple(float(prompts[parse_id(row.id)][0] > 0) for row in rows)
+    results = tuple(float(prompts[key][0] > 0) for key in keys)
     return Tally(results=results, units=units_UF, statistic=score_of_sums, independent=False)
+
+
+def _id_of(row: EvalRow) -> TiesId:
+    """Rows of a table were checked as they were read; those of a `rows.jsonl` come as they are."""
+    key = parse_id(row.id)
+    if key is None:
+        problem = f"row {row.id!r} of subset {row.subset}: its id is neither ref:NUMBER nor tied:NUMBER"
+        raise BenchmarkError(problem, fix="evaluate the model on the published rows again")
+    return key
 
 
 def components(sums_BF: Floats) -> Mapping[str, Floats]:
