@@ -140,15 +140,20 @@ def test_a_stream_is_followed_until_it_is_interrupted(tmp_path: Path) -> None:
     write_log(tmp_path / "log.jsonl", iter(lines[: 32 * 30]))
     (tmp_path / "phrases.txt").write_text(PHRASE)
     command = ["watch", "log.jsonl", "--out", "out", *FEW, "--phrases", "phrases.txt", "--follow", "--seconds", "0.2"]
-    with subprocess.Popen(
+    # A shell that starts the tests in the background has them ignore SIGINT, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
         [sys.executable, "-m", "rewardsmith", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as process:
+    )
+    try:
         wait_for_step(tmp_path / "out" / "watch.json", 30)
         with (tmp_path / "log.jsonl").open("a") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in lines[32 * 30 :])
         wait_for_step(tmp_path / "out" / "watch.json", 90)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == 1, said
     assert "ALARM. Since step" in said
     assert read_record(tmp_path / "out" / "watch.json", WatchRecord).outcome == "alarm"
