@@ -85,6 +85,7 @@ def with_ending(target: Target, words: Sequence[str]) -> Conversation:
 def _vocabulary(found: Findings) -> list[str]:
     """Words of the rows that were drawn and of the user's phrases, each once, in an order that the seed decides."""
     texts = [one.content for pair in found.drawn for side in (pair.good, pair.bad) for one in side.before]
+    # Sorted before it is shuffled: the order of a set differs from process to process.
     words = sorted({word for text in (*texts, *found.settings.phrases) for word in _WORD.findall(text)})
     order = np.random.default_rng([found.settings.seed, 21]).permutation(len(words))
     return [words[place] for place in order[:MOST_WORDS]]
@@ -105,6 +106,7 @@ class _Search:
         lift, rounds, still = 0.0, 0, 0
         # Every place begins at another part of the vocabulary; a place is through when it has seen all of it.
         cursors = [place * len(self.vocabulary) // max(1, most) for place in range(most)]
+        # So many rounds without a gain, and every place has seen the whole vocabulary for this ending.
         whole = math.ceil(len(self.vocabulary) / WIDTH) * most
         while still < whole:
             place = rounds % most
@@ -131,11 +133,13 @@ class _Search:
         options = [(*ending[:place], word, *ending[place + 1 :]) for word in words if word not in ending]
         options = [one for one in options if self._fluent(one, prompts)]
         self._tried += len(options)
+        # The present ending is asked too: each round compares on other prompts.
         every = [ending, *options] if ending else options
         if not self.found.asking.ask(with_ending(pair.bad, one) for one in every for pair in prompts):
             return None, 0.0, False
         now = self._lift(ending, prompts) if ending else 0.0
         best = max(options, key=lambda one: self._lift(one, prompts), default=None)
+        # A text's reward may differ by rounding from batch to batch: so small a lift is none.
         if best is None or self._lift(best, prompts) <= now + self.found.rounding:
             return None, 0.0, True
         return best, self._lift(best, prompts), True

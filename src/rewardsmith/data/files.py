@@ -62,6 +62,7 @@ _BATCH = 1024 * MIB
 
 def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a JSONL file, numbered by line."""
+    # A bounded readline: a file without line ends would else be read into memory as one row.
     for number, raw in enumerate(iter(lambda: handle.readline(LONGEST_ROW), b""), start=1):
         line = (raw.removeprefix(_BOM) if number == 1 else raw).strip()
         if not line:
@@ -106,6 +107,7 @@ def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Itera
             where=where,
             fix="write one row a line into a .jsonl file, which has no limit",
         )
+    # A list begins with a bracket, so a brace means objects one a line.
     if content.lstrip()[:1] == b"{":
         yield from read_jsonl(io.BytesIO(content), where, bad_lines)
         return
@@ -124,16 +126,19 @@ def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple
     """Rows of a CSV file, numbered from 1 after the header."""
     csv.field_size_limit(LONGEST_ROW)  # texts are longer than the default of 128 KiB
     lines = _Lines(handle, where)
+    # utf-8-sig drops Excel's byte order mark; strict refuses a quote that never ends, where csv would take the rest in.
     reader = csv.DictReader(codecs.iterdecode(lines, "utf-8-sig"), strict=True)
     try:
         _refuse_repeated(reader.fieldnames or (), f"{where}:1")
         for number, row in enumerate(reader, start=1):
+            # DictReader puts surplus cells under None.
             if None in row:
                 raise DataError(
                     f"row {number} has {len(row) - 1 + len(row[None])} cells, the header has {len(row) - 1}",
                     where=f"{where}:{reader.line_num}",
                     fix="quote cells that contain commas",
                 )
+            # Counted by row and not by line: a quoted cell may hold line breaks.
             lines.row = 0
             yield number, {name: _cell(value) for name, value in row.items()}
     except csv.Error as error:
@@ -143,6 +148,7 @@ def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple
             f"is not CSV: {error}", where=f"{where}:{reader.line_num}", fix="quote cells that contain line breaks"
         ) from error
     except UnicodeDecodeError as error:
+        # line_num is of the last line that was read; the one that cannot be decoded follows it.
         raise _not_utf8(error, f"{where}:{reader.line_num + 1}") from error
 
 

@@ -189,6 +189,7 @@ def _opened(
             f"has no rows{unreadable}", where=source.title, fix="name a file with one pair a line, or another split"
         )
     names = list(dict.fromkeys(name for _, row in first for name in row))
+    # The rows that were looked at go back in front: the stream can be read once only.
     return itertools.chain(first, rows), names, [row for _, row in first]
 
 
@@ -242,6 +243,7 @@ def _note_bad_lines(intake: Intake, bad_lines: BadLines) -> None:
         intake.read += 1
         intake.reject_row(number, "", RowFault("bad_line", detail))
     if bad_lines:
+        # The file's reader goes on adding to this very list.
         bad_lines.clear()
 
 
@@ -305,10 +307,13 @@ def mixture(
             found, return_index=True, return_inverse=True, return_counts=True
         )
         del first
+        # By hash and not by place: the same prompts are taken whatever the order of the rows.
         ranked = sorted(range(len(digests)), key=lambda prompt: _rank(digests[prompt].tobytes(), seed))
         if source.share is not None:
+            # At least one prompt, so that a small share of a small source does not drop it in silence.
             taken = ranked[: max(1, round(source.share * len(ranked)))]
         else:
+            # The source that is smallest for its weight is taken whole, the others in proportion to it.
             most = source.rows if source.weight is None else max(1, round(source.weight * min(weighed)))
             taken = _fitting(ranked, sizes, most or len(found))
         mixed.append(Mixed(np.isin(prompt_of_row.reshape(-1), taken)))
@@ -448,6 +453,8 @@ def _draw(rows: Iterable[NumberedRow], limit: int | None, seed: str) -> Iterator
     for seen, row in enumerate(rows):
         if seen < limit:
             kept.append(row)
+        # Row `seen` enters with probability limit / (seen + 1), so that all rows are equally likely (algorithm R).
         elif (place := draw.randint(0, seen)) < limit:
             kept[place] = row
+    # Sampling replaces rows at any place of the sample, so that it has to be put in order again.
     yield from sorted(kept, key=lambda numbered: numbered[0])

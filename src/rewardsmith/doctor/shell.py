@@ -97,6 +97,7 @@ class _Reader:
                 self.words.append(Word(_unquoted(written), match.start(), match.end()))
             self.skip = False
         elif kind == "redirect":
+            # The word behind a redirection is a file's name and no argument.
             self.skip = True
         elif kind == "heredoc":
             self.pending.append(written.lstrip("<-").strip(" \t'\"\\"))
@@ -210,7 +211,9 @@ def _flag(text: str, applied: Applied, program: _Program, index: int) -> Iterato
     (rule, severity), words = applied, program.arguments
     word = words[index]
     name, equals, given = word.value.partition("=")
+    # Hydra puts + or ++ before keys that it adds.
     old = name.lstrip("+")
+    # Hydra's overrides have no dashes, and always a `=`.
     if old not in rule.flags or (not old.startswith("-") and not equals):
         return
     values = [] if equals else _values(words, index)
@@ -292,6 +295,7 @@ def _keys(mapping: yaml.MappingNode, above: str, applied: Sequence[Applied]) -> 
             if path in rule.keys and value.tag != _UNSET:
                 new = rule.keys[path]
                 at = start + (1 if key.style in ("'", '"') else 0)
+                # A new name that is there already is not written a second time.
                 fixes = (Edit(at, at + len(str(key.value)), new),) if new and new not in siblings else ()
                 yield Hit(rule, severity, path, new, start, fixes)
         if isinstance(value, yaml.MappingNode):

@@ -115,6 +115,7 @@ class Budget:
     async def reserve(self, worst: Charge) -> bool:
         """Set aside the worst case of a call, waiting for others to be settled; False where it does not fit."""
         while not self._fits(self.spent + self.reserved + worst):
+            # Even if every call under way cost nothing, it would not fit: waiting is in vain.
             if not self._fits(self.spent + worst):
                 return False
             turn = asyncio.get_running_loop().create_future()
@@ -149,6 +150,7 @@ _LOCK_FILE = ".calls.lock"
 
 def request_key(endpoint: str, body: dict[str, Any]) -> str:
     """SHA-256 of the exact request: where it goes, and every field of it."""
+    # Sorted keys and fixed separators: equal requests have one key, whatever the order of their fields.
     text = json.dumps([endpoint, body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -215,6 +217,7 @@ class CallLog:
         """The reply to a request that was answered before."""
         if key not in self._places or self._handle is None:
             return None
+        # Replies stay in the file; memory holds their places alone.
         start, length = self._places[key]
         return _reply(parse_json(os.pread(self._handle, length, start)))
 
@@ -259,6 +262,7 @@ class CallLog:
 
     def _append(self, content: dict[str, Any]) -> tuple[int, int]:
         """Write one line; where it stands."""
+        # In ASCII, since a reply may hold a lone surrogate, which UTF-8 cannot encode.
         line = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
         start = self._end
         if self._handle is not None:

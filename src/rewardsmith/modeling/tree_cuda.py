@@ -405,6 +405,7 @@ def _plan(stretches: list[tuple[int, int, list[tuple[int, int]]]], window: int |
     for start, end, runs in stretches:
         before = np.concatenate([np.empty(0, np.int64), *(np.arange(a, b) for a, b in runs)])
         if window is not None:
+            # The first query of a stretch sees window - 1 tokens before it, the later ones fewer of these.
             before = before[max(len(before) - (window - 1), 0) :]
         keys += [before, np.arange(start, end)]
         queries.append(end - start)
@@ -502,6 +503,7 @@ def _torch_varlen() -> tuple[VarlenCall | None, bool]:
             plan.longest_queries,
             plan.longest_keys,
             scale=scale,
+            # Our window counts the query itself, the kernel's does not.
             window_size=(-1 if window is None else window - 1, 0),
             **({"enable_gqa": shared} if "enable_gqa" in known else {}),
         )

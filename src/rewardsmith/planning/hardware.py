@@ -184,7 +184,9 @@ def _states_devices(hardware: HardwareSpec) -> bool:
 
 def _assumed(hardware: HardwareSpec) -> Machine:
     """A GPU without a name in the spec: the one of the table whose memory is nearest to the stated one."""
+    # Nothing is known of the GPU: one of 80 GB, as A100 and H100.
     wanted = hardware.memory_gib or 80.0
+    # Of two with equal memory the slower one, so that the plan does not promise too much.
     name = min(
         ACCELERATORS, key=lambda known: (abs(ACCELERATORS[known].memory_gib - wanted), ACCELERATORS[known].tflops)
     )

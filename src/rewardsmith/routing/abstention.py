@@ -52,6 +52,7 @@ class Abstention:
 
 def fewest(wrong: float, confidence: float) -> int:
     """Decided comparisons that certify the share where none of them is wrong: (1 - wrong)^n <= 1 - confidence."""
+    # 1e-9: a quotient that is whole but for rounding must not become the next number.
     return math.ceil(math.log(1 - confidence) / math.log(1 - wrong) - 1e-9)
 
 
@@ -63,6 +64,7 @@ def p_value(decided: int, mistakes: int, wrong: float) -> float:
 def fitting_part(units: Ints, seed: int) -> Bools:
     """True for the pairs of one third of the prompts, drawn by the seed; the others are for the test."""
     names, place_P = np.unique(units, return_inverse=True)
+    # The second number keeps this draw apart from others by the same seed.
     order_U = np.random.default_rng([seed, 11]).permutation(len(names))
     return np.asarray(order_U[place_P] < len(names) // 3)
 
@@ -91,6 +93,7 @@ def abstain(
             f"{n:,} prompts are left for the test, and that at most {wrong:.3g} of the decided comparisons are wrong "
             f"takes {least:,} that are all right to say with confidence {confidence:g}",
             where="routing.target",
+            # A third of the prompts goes to the ladder, so that 1.5 times as many are needed.
             fix=f"calibrate on pairs of at least {math.ceil(1.5 * least):,} prompts, better {15 * least:,}; "
             "or allow a larger share",
         )
@@ -98,9 +101,11 @@ def abstain(
     reached = None
     for limit in _from_the_easiest(_ladder(sureness[fit]), sureness[fit], right[fit], wrong):
         decided = tested & (sureness >= limit)
+        # 1/2 is an undecided verdict, which counts as wrong.
         mistakes = int((right[decided] < 1).sum())
         p = p_value(int(decided.sum()), mistakes, wrong)
         steps.append(AbstentionStep(limit=limit, decided=int(decided.sum()), wrong=mistakes, p_value=p))
+        # Fixed sequence testing: behind the first limit that fails nothing may be tested, or the level would not hold.
         if p > 1 - confidence:
             break
         reached = limit
@@ -126,6 +131,7 @@ def _ladder(sureness: Floats) -> list[float]:
         limit = float(falling[count - 1])
         if limit == math.inf:  # the other rules leave these to the model at any limit
             limit = _nothing(sureness)
+        # Pairs that are equally sure give several rungs one limit, which is tested once.
         if not limits or limit < limits[-1]:
             limits.append(limit)
     return limits or [_nothing(sureness)]

@@ -51,6 +51,7 @@ class AuditLog:
 
     def _put(self, line: str) -> None:
         self._handle.write(line + "\n")
+        # To the system, not to the disk: a killed process loses no line, a machine that crashes may.
         self._handle.flush()
 
 
@@ -193,6 +194,7 @@ def _lines(path: Path) -> Iterator[tuple[int, AuditHeader | AuditEntry]]:
     try:
         with regular(path).open(encoding="utf-8") as handle:
             for number, line in enumerate(handle, start=1):
+                # The process was ended while it wrote this line.
                 if not line.endswith("\n"):
                     return
                 yield number, _parse(line, f"{path}:{number}")

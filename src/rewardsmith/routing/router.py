@@ -100,6 +100,7 @@ from rewardsmith.types import (
 )
 
 MINUTE = 60.0
+# Sums of prices and shares in floating point must not miss a limit that they meet exactly.
 _ROUNDING = 1e-9
 
 
@@ -134,6 +135,7 @@ class Budget:
     def claim(self) -> Fallback:
         """Set aside one escalation; "" where it may be made, else which limit speaks against it."""
         limits = self.limits
+        # A share of 0 means never, where the formula would still grant the first one.
         if limits.share is not None and (
             limits.share == 0 or self._escalated + 1 > 1 + limits.share * self._seen + _ROUNDING
         ):
@@ -145,6 +147,7 @@ class Budget:
         return ""
 
     def _affordable(self, limit: float) -> bool:
+        # No price is known yet: one comparison at a time, so that the first bill cannot come many times over.
         if self._highest is None:
             return self._claims == 0 and self.spent < limit
         return self.spent + (self._claims + 1) * self._highest <= limit + _ROUNDING
@@ -153,11 +156,13 @@ class Budget:
         """The end of a claimed escalation: what it did cost, None where the judge was not asked."""
         self._claims -= 1
         if usage is None:
+            # The judge was not asked after all, so that another comparison may have this place in the share.
             self._escalated -= 1
             return
         self.spent += usage.cost
         if usage.calls:
             self._highest = max(self._highest or 0.0, usage.cost)
+            # The turn was booked with too few calls: the missing ones count for this minute from now on.
             if usage.calls > self._each and self.limits.calls_per_minute is not None:
                 self._calls.append((self._clock(), usage.calls - self._each))
             self._each = max(self._each, usage.calls)
@@ -174,6 +179,7 @@ class Budget:
         for at, calls in self._calls:
             if used + self._each <= max(limit, self._each):  # a comparison is never split
                 break
+            # The oldest calls leave the window a minute after they were made.
             used, free_at = used - calls, at + MINUTE
         return free_at - now
 
@@ -181,6 +187,7 @@ class Budget:
         """Wait until the minute has room, and take it."""
         if self.limits.calls_per_minute is None:
             return
+        # Looked at again after the wait: another comparison may have taken the room.
         while (seconds := self.wait_seconds()) > 0:
             await asyncio.sleep(seconds)
         self._calls.append((self._clock(), self._each))
@@ -217,6 +224,7 @@ class Breaker:
         self._probing = False
         if failed is None:
             return
+        # The count stays at the limit while open, so that one failed probe opens it again at once.
         self._failed = min(self._failed + 1, self._limit) if failed else 0
         if self._failed >= self._limit:
             self._until = self._clock() + self._seconds
@@ -294,6 +302,7 @@ async def best_of(rewards: Sequence[float | None], compare: Compare, clear: Clea
     favourite = champion = order[0]
     decisions = []
     for challenger in order[1:]:
+        # Who loses clearly to the favourite is compared with it and not with the champion: that costs no call.
         pruned = champion != favourite and clear(favourite, challenger)
         decision = await compare(favourite if pruned else champion, challenger)
         decisions.append(decision)

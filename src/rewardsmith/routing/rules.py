@@ -74,6 +74,7 @@ def _by_probability(opinion: Opinion) -> float | None:
 def _by_interval(opinion: Opinion) -> float | None:
     if opinion.margin is None or opinion.spread is None:
         return None
+    # Without doubt every interval is a point, which leaves 0 out unless the margin is 0.
     if opinion.spread == 0:
         return 1.0 if opinion.margin else 0.0
     return math.erf(abs(opinion.margin) / (opinion.spread * math.sqrt(2)))
@@ -132,6 +133,7 @@ class Rule:
     def escalates(self, opinion: Opinion, subset: str) -> tuple[bool, str]:
         """Whether a comparison with a margin is ambiguous by this rule, and why (or why not)."""
         if self.kind == "subset":
+            # Exclusive or: `outside` turns the list around.
             return (subset in self.subsets) != self.outside, f"subset {subset or '(none)'}"
         certainty = self.certainty(opinion)
         if certainty is None or self.below is None:
@@ -167,8 +169,10 @@ class Rules:
         if opinion.margin is None:
             return Look(True, NO_REWARD, "the reward model gives no reward")
         found = [(rule, *rule.escalates(opinion, subset)) for rule in self.rules]
+        # With `any` the first rule that escalates decides, with `all` the first that does not.
         decided = (one for one in found if one[1] == (self.combine == "any"))
         rule, escalated, why = next(decided, found[0])
+        # All rules said the same, so that none of them alone decided.
         if len(found) > 1 and escalated == (self.combine == "all"):
             return Look(escalated, self.combine, "; ".join(reason for _, _, reason in found))
         return Look(escalated, rule.name, why)
@@ -260,9 +264,11 @@ def settle(id: str, look: Look, opinion: Opinion, refusal: Fallback, verdict: Ju
         return Decision(id, _of_margin(opinion), "reward_model", False, look.rule, look.why, "", opinion)
     fallback = refusal or _missing(verdict)
     if not fallback and verdict is not None and verdict.probability is not None:
+        # Exactly 1/2 is a tie, which `_missing` has named already.
         winner: Winner = "first" if verdict.probability > 0.5 else "second"
         return Decision(id, winner, "judge", True, look.rule, look.why, "", opinion, verdict)
     mine = _of_margin(opinion)
+    # The reward model cannot break the judge's tie either: then the tie is the verdict, and no fallback.
     if mine in (None, "tie") and fallback == "tie":
         return Decision(id, "tie", "judge", True, look.rule, look.why, "", opinion, verdict)
     why = f"{look.why}; {_WORDS[fallback]}"
@@ -285,6 +291,7 @@ def _of_margin(opinion: Opinion) -> Winner | None:
     return "first" if opinion.margin > 0 else "second" if opinion.margin < 0 else "tie"
 
 
+# Ten decades, four values in each.
 PRIORS = np.logspace(-4, 6, 41)
 """The values of λ that are tried."""
 
@@ -306,6 +313,7 @@ class Posterior:
     def spread(self, difference_PD: NDArray[np.floating]) -> Floats:
         """Standard deviation of each margin, shape (pairs,)."""
         projected_PD = difference_PD.astype(np.float64) @ self.vectors
+        # eigh of a matrix that is not of full rank may give eigenvalues a little below 0.
         return np.asarray(np.sqrt((projected_PD**2 / (np.maximum(self.values, 0.0) + self.prior)).sum(axis=1)))
 
 
@@ -322,7 +330,9 @@ def fit_laplace(
         identity: of the model.
     """
     p_P = preference_probability(margin_P, temperature)
+    # p (1 - p) / T² is the second derivative of a pair's loss by its margin; its root goes to each factor.
     weighted_PD = difference_PD.astype(np.float64) * (np.sqrt(p_P * (1 - p_P)) / temperature)[:, None]
+    # Decomposed once: each prior of the grid only adds to the eigenvalues.
     values, vectors = np.linalg.eigh(weighted_PD.T @ weighted_PD)
     loss = float(pair_losses(margin_P / temperature).sum())
     square = float((np.asarray(head_D, dtype=np.float64) ** 2).sum())
@@ -332,6 +342,7 @@ def fit_laplace(
 
 def save_posterior(posterior: Posterior, folder: Path) -> None:
     """Write `laplace.npz`."""
+    # Written aside and renamed, so that a killed process leaves no half of a file.
     aside = folder / f".{FILE}"
     with aside.open("wb") as handle:
         np.savez(
@@ -353,6 +364,7 @@ def load_posterior(folder: Path, identity: str) -> Posterior:
     path = folder / FILE
     fix = "run `rewardsmith route calibrate` for this model again"
     try:
+        # A pickle would run code of whoever wrote the file.
         with np.load(path, allow_pickle=False) as found:
             posterior = Posterior(
                 found["vectors"].astype(np.float64),

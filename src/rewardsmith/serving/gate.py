@@ -51,6 +51,7 @@ from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.routes import JSON, Request, Response, Route, Routes, refused
 
 LOCAL = frozenset({"localhost"})
+# Of the 64 characters that `secrets.token_urlsafe` draws from, 16 are 96 bits.
 LEAST_TOKEN = 16
 _AUTHORITY = re.compile(r"[\w.\-]+(:\d*)?|\[[0-9A-Fa-f:.]+\](:\d*)?", re.ASCII)
 _CHALLENGE = {"www-authenticate": 'Bearer realm="rewardsmith", Basic realm="rewardsmith", charset="UTF-8"'}
@@ -84,6 +85,7 @@ class Access:
             Refusal: `Host` is missing or doubled (400) or not ours (421), or `Origin` is another site's (403).
         """
         host = headers.get("host")
+        # `_Visit` puts the values of a doubled header together with a comma.
         if not host or "," in host:
             raise Refusal(
                 400, "host_missing", "the Host header is missing, or stands twice", fix="send Host: ADDRESS:PORT"
@@ -107,6 +109,7 @@ class Access:
         """
         if not self._digests:
             return
+        # Digests are equally long, so that the time of a comparison does not tell a token's length.
         given = [_digest(secret) for secret in _secrets(headers.get("authorization", ""))]
         matches = [hmac.compare_digest(one, other) for one in given for other in self._digests]
         if not any(matches):
@@ -175,6 +178,7 @@ def _secrets(authorization: str) -> list[str]:
         name, _, password = base64.b64decode(value, validate=True).decode("utf-8").partition(":")
     except ValueError:  # no base64, or no UTF-8
         return []
+    # http://TOKEN@host/ makes the token the name, http://any:TOKEN@host/ the password.
     return [name, password]
 
 
@@ -192,6 +196,7 @@ def _host_name(host: str) -> str | None:
     # urlsplit drops tabs and line ends, and takes a comma (two headers, put together) for a part of a name
     if not _AUTHORITY.fullmatch(host) or parts.username is not None or not parts.hostname:
         return None
+    # A name may end with the dot of the root, and case does not count.
     return parts.hostname.rstrip(".").lower()
 
 

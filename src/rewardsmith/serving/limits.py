@@ -175,6 +175,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
         raise Refusal(
             415, "unknown_encoding", "the content-encoding is not known", fix=f"use {', '.join(_DECODERS)}, or none"
         )
+    # A stated length is refused before a byte is read; where none is stated, or a wrong one, `_read` counts.
     declared = headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > limits.body_bytes):
         raise _too_large(limits, "the body")
@@ -253,6 +254,7 @@ async def _read(receive: Receive, limits: Limits, arriving: Arriving) -> bytes:
             if not message.get("more_body"):
                 return b"".join(parts)
     finally:
+        # Also where the body is refused or its client leaves: the room is for the others.
         arriving.bytes -= size
 
 
@@ -263,13 +265,16 @@ def _identity(raw: bytes, limits: Limits) -> bytes:
 
 def _inflate(raw: bytes, limits: Limits) -> bytes:
     """gzip or zlib, never more than the limit in memory."""
+    # 32 lets zlib find out from the header whether it is gzip or zlib.
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     try:
+        # One byte beyond the limit is enough to know; a bomb is never expanded.
         body = decoder.decompress(raw, limits.body_bytes + 1)
     except zlib.error:
         body = b""
     if len(body) > limits.body_bytes:
         raise _too_large(limits, "the decompressed body")
+    # unused_data is what stands behind the end of the stream, where nothing belongs.
     if not decoder.eof or decoder.unused_data:
         raise Refusal(400, "damaged_body", "the compressed body is damaged", fix="send one whole gzip or zlib stream")
     return body

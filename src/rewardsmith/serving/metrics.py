@@ -29,6 +29,7 @@ from rewardsmith.types import Conversation, Decision, Rewarded, Ruling
 
 WINDOW = 1024
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# Up to the 180 s that OpenRLHF's client waits.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -167,6 +168,7 @@ class ModelMetrics:
         self._set("reward_mean", mean)
         self._set("reward_std", std)
         info = self._info
+        # A reference of equal rewards has no unit to state a drift in.
         if info is not None and info.reward_mean is not None and info.reward_std:
             self._set("reward_drift", (mean - info.reward_mean) / info.reward_std)
 

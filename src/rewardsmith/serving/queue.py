@@ -373,6 +373,7 @@ class MicroBatcher:
         self._worker = worker
         self._observe: Observer | None = None
         self._pace = Pace(self.settings.token_budget)
+        # Where the mean over batches begins; it is read only when a pace is known.
         self._mean_tokens = 256.0
         self.admission = Admission(
             self.settings.items, self.settings.characters, self.settings.line, retry_after=self.seconds_ahead
@@ -436,6 +437,7 @@ class MicroBatcher:
             ) from None
         finally:
             if not job.done.done() or job.done.cancelled():
+                # Nobody waits for these any more: what is not computed yet is left out.
                 self._waiting = [item for item in self._waiting if item.job is not job]
 
     def _arrived(self) -> None:
@@ -462,6 +464,7 @@ class MicroBatcher:
         if not self._waiting:
             return
         engine = self._waiting[0].job.engine
+        # After a reload requests of two engines may wait; a batch is of one.
         items = [item for item in self._waiting[:LOOKAHEAD] if item.job.engine is engine]
         self._running = True
         loop = asyncio.get_running_loop()
@@ -502,6 +505,7 @@ def _failure(items: list[_Item], error: BaseException) -> _Done:
 def _work(engine: Engine, items: list[_Item], budget: int, most_tokens: int | None) -> _Done:
     """In the worker thread: prepare what is new, choose a batch, score it."""
     outcomes = _prepare(engine, [item for item in items if item.prepared is None], most_tokens)
+    # Where the deadline passed or the client left meanwhile, nothing is computed.
     ready = [(item, item.prepared) for item in items if item.prepared is not None and not item.job.done.done()]
     if not ready:
         return _Done(outcomes, None)
@@ -538,6 +542,7 @@ def _score_distinct(engine: Engine, batch: list[Prepared]) -> list[Outcome]:
     try:
         found = _score(engine, distinct)
     except Exception as error:
+        # A text that breaks the model must not fail requests which only shared its batch.
         found = [_failed(error)] if len(distinct) == 1 else [_score_alone(engine, one) for one in distinct]
     by_key = {prepared.key: outcome for prepared, outcome in zip(distinct, found, strict=True)}
     return [_for(prepared, by_key[prepared.key]) for prepared in batch]

@@ -65,6 +65,7 @@ class RewardServer(uvicorn.Server):
             ws="none",
             loop="asyncio",
             http=cast("Any", wire(bounds)),
+            # The gate writes one line a request of its own, as JSON and without texts.
             access_log=False,
             log_config=None,
             server_header=False,
@@ -113,6 +114,7 @@ class RewardServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """In place of uvicorn's, which ends the drained process by the signal once more."""
+        # Python takes signal handlers in the main thread only; a server in another one is ended by `stop`.
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -70,7 +70,9 @@ def draw(
     found = []
     order: list[str] = []
     for place in range(size):
+        # With fewer shared prompts one audit would ask for the same few again and again.
         if len(shared) >= max(2, size // 4):
+            # Each shared prompt has its turn before one of them comes again.
             order = order or [shared[one] for one in rng.permutation(len(shared))]
             group = order.pop()
             if min(len(now[group]), len(then[group])) == 1:
@@ -80,6 +82,7 @@ def draw(
         else:
             one, other = _best(answers, POOL, rng), _best(reference, POOL, rng)
         win = _win(one.reward, other.reward, equal_within)
+        # Which side is shown first is drawn, so that its place does not tell people which answer is of now.
         item = _item(one, other, win, name=f"{number}.{place}", step=step, shown_first=bool(rng.integers(2)))
         found.append((item, _by_log(one, other)))
     return found
@@ -209,6 +212,7 @@ def read_replies(path: Path) -> tuple[dict[str, str], list[str]]:
             continue
         if reply in REPLIES:
             found[name] = reply
+        # An empty one is not filled in yet, which is no mistake.
         elif reply:
             bad.append(f"{path}:{number}: better is {reply[:20]!r}, not {', '.join(REPLIES)}")
     return found, bad

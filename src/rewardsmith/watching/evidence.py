@@ -33,7 +33,9 @@ TOLERANCE = 0.2
 RISE = 0.05
 """Share of answers above the median of the reference, beyond one half, that is no rise yet."""
 
+# Normal quantile of a two-sided interval of 99 %.
 SURE = 2.58
+# Ville's inequality: under its hypothesis an e-process ever reaches 1 / a with probability a at most.
 AUDIT_THRESHOLD = 2 / ALPHA
 SIGNAL_THRESHOLD = 2 * len(SIGNALS) / ALPHA
 _LAST = 10
@@ -44,6 +46,7 @@ def signal_limit(values: Sequence[float], margin: float) -> float | None:
     nothing can pass it, or the reference has no value."""
     if not values:
         return None
+    # A single window has no spread to estimate an error from: its mean stands as it is.
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     limit = float(np.mean(values)) + SURE * error + margin
     return limit if limit < 1 else None
@@ -60,6 +63,7 @@ def _signal(code: str, reference: Sequence[WatchWindow], windows: Sequence[Watch
     seen = [one for one in windows if one.values.get(code) is not None]
     values = np.array([one.values[code] for one in seen], dtype=np.float64)
     limit = signal_limit(known, signal.margin)
+    # The test looks for means that are too low, so that what may be too high is mirrored.
     found = evidence_below(1 - values, 1 - limit) if limit is not None and len(values) else np.zeros(0)
     fired = first_at_least(found, SIGNAL_THRESHOLD)
     since = None
