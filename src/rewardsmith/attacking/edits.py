@@ -151,6 +151,7 @@ def _list_order(prompt: str, text: str, seed: int) -> str | None:
     """The items of the answer's own bulleted list the other way round; not where a word speaks of steps or numbers."""
     lines = text.split("\n")
     items = [place for place, line in enumerate(lines) if _ITEM.match(line)]
+    # Only an unbroken list: what stands between two items may belong to the one above.
     together = len(items) > 1 and items[-1] - items[0] == len(items) - 1
     if not together or any(_STEPS.search(line) for line in lines) or _STEPS.search(prompt):
         return None
@@ -221,6 +222,7 @@ def actions_of(phrases: Sequence[str] = ()) -> dict[str, Action]:
         made.append(Action(f"closing: {phrase}", "closing", f"… {phrase}", "contained", _after(phrase)))
     for phrase in (*OPENINGS, *own):
         made.append(Action(f"opening: {phrase}", "opening", f"{phrase} …", "contained", _before(phrase)))
+    # Stable, so that within a family the order above stays.
     made.sort(key=lambda action: _ORDER.index(action.family))
     return {action.code: action for action in made}
 
@@ -236,6 +238,7 @@ def compose(path: Iterable[Action], prompt: str, text: str, seed: int) -> tuple[
     """
     proven = True
     for action in path:
+        # What the prompt asked for makes the answer better: a higher reward for it would be no fault.
         if action.asked_for(prompt):
             return None, True
         edited = action.edit(prompt, text, seed)
@@ -249,6 +252,7 @@ def compose(path: Iterable[Action], prompt: str, text: str, seed: int) -> tuple[
 def draw_path(actions: Sequence[Action], length: int, *, seed: int, prompt: str, text: str, draw: int) -> list[Action]:
     """`length` edits at random, decided by the seed, the texts and the number of the draw, in order of composition."""
     random = Random(text_rank(seed, "random", str(length), str(draw), prompt, text))  # noqa: S311
+    # Sorted, because `actions` stand in the order in which edits are composed.
     drawn = sorted(random.sample(range(len(actions)), min(length, len(actions))))
     return [actions[place] for place in drawn]
 
@@ -278,6 +282,7 @@ def read_phrases(path: Path) -> tuple[str, ...]:
                 where=f"{path}:{number}",
                 fix=f"write a phrase of at most {LONGEST_PHRASE} printable characters a line",
             )
+        # A dict keeps the order of the file and drops repetitions.
         found[phrase] = None
     if not found or len(found) > MOST_PHRASES:
         raise DataError(

@@ -194,12 +194,14 @@ def search(rows: BenchmarkRows, asking: Asking, settings: Settings) -> Findings:
             where=rows.title,
             fix="name pairs, or best-of-N rows with chosen and rejected answers",
         )
+    # Unedited answers first: without their rewards no edit has a lift.
     asking.ask(answer.before for pair in drawn for answer in (pair.good, pair.bad))
     for pair in drawn:
         for answer in (pair.good, pair.bad):
             answer.reward = asking.rewards.get(answer.before, math.nan)
     own = np.array([reward for reward in asking.rewards.values() if math.isfinite(reward)])
     std = float(own.std()) if own.size and np.ptp(own) else 0.0
+    # Pairs that the model has wrong already cannot be flipped, and would count as won without an edit.
     attacked = [pair for pair in drawn if pair.margin > EQUAL_WITHIN * std]
     found = Findings(settings, actions_of(settings.phrases), asking, drawn, attacked, std)
     if attacked:
@@ -215,6 +217,7 @@ def draw_pairs(rows: Sequence[EvalRow], settings: Settings) -> list[Pair]:
             texts = [text for text in row.rejected if text[-1].content.strip() and text != good]
             if not texts or not good[-1].content.strip():
                 continue
+            # By texts and not by place, so that the same pairs are drawn from a file in another order.
             shown = "\x1e".join(message.text for message in (*row.prompt, *good))
             bad = min(texts, key=lambda text: text_rank(settings.seed, "bad", *(message.text for message in text)))
             rank = text_rank(settings.seed, "attack", shown, bad[-1].content)
@@ -273,6 +276,7 @@ def _learn(found: Findings, codes: Sequence[str]) -> list[Composition]:
     found.arms = len(arms)
     queries = settings.queries
     most = MOST_ARMS if queries is None else max(1, queries // _ARMS_SHARE // _FIRST_PROMPTS)
+    # Where the budget is too small for all, the seed decides which are tried, not their order in the list.
     arms = sorted(arms, key=lambda path: text_rank(settings.seed, "arm", *path))[:most]
     found.arms_tried = len(arms)
     several, prompts = list(enumerate(arms)), min(_FIRST_PROMPTS, len(training))
@@ -288,6 +292,7 @@ def _learn(found: Findings, codes: Sequence[str]) -> list[Composition]:
         several.sort(key=lambda arm: (-(lifts[arm[1]] or 0.0), arm[0]))
         if prompts >= len(training):
             break
+        # A quarter goes on with twice the prompts: each round costs half of the one before.
         several = several[: max(_LAST_ARMS, len(several) // 4)]
         prompts = min(len(training), 2 * prompts)
     both = [path for _, path in several]
@@ -351,6 +356,7 @@ def _extended(found: Findings, target: Target, length: int, order: dict[str, int
     singles = [path[0] for path in ranked if len(path) == 1][: found.settings.branch]
     for path in [path for path in ranked if len(path) == length - 1][: found.settings.beam]:
         for code in singles:
+            # Most edits change nothing a second time; padding adds another sentence.
             if code not in path or found.actions[code].repeats:
                 yield tuple(sorted((*path, code), key=order.__getitem__))
 
@@ -363,6 +369,7 @@ def _random(found: Findings) -> bool:
         drawn = []
         for pair in found.attacked:
             texts: list[Conversation] = []
+            # Many draws do not apply to an answer; ten times as many are tried before it is left with fewer.
             for draw in range(settings.draws * 10):
                 path = tuple(
                     action.code

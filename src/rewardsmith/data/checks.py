@@ -104,6 +104,7 @@ def digest_of(conversation: Conversation) -> bytes:
     digest = hashlib.blake2b(digest_size=DIGEST)
     for message in conversation:
         content = message.content.encode()
+        # The length keeps the end of one message from being read as the beginning of the next.
         digest.update(f"{message.role} {len(content)} ".encode())
         digest.update(content)
         if not message.is_plain:  # plain turns keep the digests that earlier versions gave them
@@ -155,6 +156,7 @@ def _role_order(pair: PreferencePair) -> str:
 
 def _disorder(prompt: Conversation, response: Conversation) -> str:
     roles = [message.role for message in tools_of(prompt)[1] + response]
+    # A plain text has no turns that could be out of order.
     if set(roles) == {"text"}:
         return ""
     if response[0].role != "assistant" or response[-1].role != "assistant":
@@ -163,6 +165,7 @@ def _disorder(prompt: Conversation, response: Conversation) -> str:
         return "a system message stands after another message"
     if "user" not in roles:
         return "there is no user turn"
+    # One assistant turn may call several tools, whose answers follow each other.
     twice = next((role for role, after in pairwise(roles) if role == after != "tool"), "")
     return f"two {twice} turns in succession" if twice else ""
 

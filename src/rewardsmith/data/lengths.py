@@ -66,6 +66,7 @@ class TokenColumns:
 
     def numbers(self, places: NDArray[np.int64] | slice = slice(None)) -> TokenNumbers:
         """Of the rows at these places, in the order of appending."""
+        # Kept joined for the next call; the empty part is for a set of which no row was kept.
         self._chunks = [np.concatenate([np.zeros((0, 8), dtype=np.int32), *self._chunks])]
         kept = self._chunks[0][places]
         return TokenNumbers(kept[:, 0:2], kept[:, 2], kept[:, 3], kept[:, 4:6], kept[:, 6:8])

@@ -367,6 +367,7 @@ def prepare(
     check_codes(spec.data.fail_on, spec.data.severity)
     setting = Setting(spec, renderer, benchmarks or {})
     surveys = {name: make(setting) for name, make in SURVEYS.items() if survey}
+    # The survey of overlaps knows the groups; where nothing is surveyed they are found for the split alone.
     groups = PromptGroups() if split is None and not survey and not spec.data.held_out.sources else None
     watchers: list[Watcher] = [*surveys.values(), *([groups] if groups else [])]
     store, rejected, sources = RowStore(), Rejections(), list[SourceCount]()
@@ -447,6 +448,7 @@ def _sources(spec: Spec) -> list[tuple[Role, SourceSpec]]:
 
 def _count(intake: Intake, source: SourceSpec, kept: int) -> SourceCount:
     rows = intake.used + intake.unused + intake.mixed_out
+    # No row may vanish unseen: each one that was read, and each pair that was formed, is accounted for.
     if intake.formed != intake.pairs + intake.ties + intake.capped:
         raise AssertionError(f"{intake.title}: {intake.formed} comparisons, of which {intake.pairs} pairs")
     if intake.read != rows or intake.pairs != kept + intake.left_out - intake.unused:

@@ -92,6 +92,7 @@ class Words:
         powers, inverses = _powers(len(self.hashes) + 1)
         sums = _prefix_sums(mix(self.hashes + self.marks) * powers[: len(self.hashes)])
         first, last = self.starts[:-1], self.starts[1:]
+        # Times the inverse power: a digest does not depend on where its text stands in the block.
         return np.where(last > first, mix((sums[last] - sums[first]) * inverses[first]), np.uint64(0))
 
 
@@ -123,6 +124,7 @@ def _blocks(texts: Sequence[str]) -> Iterator[list[str]]:
     block: list[str] = []
     size = 0
     for text in texts:
+        # ASCII is in form NFKC already.
         block.append(text if text.isascii() else unicodedata.normalize("NFKC", text))
         size += len(block[-1])
         if size >= _BLOCK:
@@ -133,6 +135,7 @@ def _blocks(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _hash_block(texts: list[str]) -> Words:
+    # Four bytes a character, so that places in the array are places in the text; data do hold lone surrogates.
     codes = np.frombuffer((_EDGE + _EDGE.join(texts) + _EDGE).encode("utf-32-le", "surrogatepass"), np.uint32)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     text_starts = starts_of(lengths + len(_EDGE))
@@ -190,6 +193,7 @@ def _mark_operators(codes: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> None
     places = np.flatnonzero((codes == _MINUS) | (codes == ord("/")) | (codes == ord("*")))
     for step in (-1, 1):
         beside = codes[places + step]
+        # A digit counts as beside across one space: 7 - 5.
         beside = np.where(beside == ord(" "), codes[places + 2 * step], beside)
         kinds[places[(beside >= _DIGITS[0]) & (beside <= _DIGITS[1])]] = _LONE
     sharps = np.flatnonzero(codes == ord("#"))
@@ -201,8 +205,11 @@ def _tables() -> tuple[NDArray[np.uint8], Hashes]:
     """Kind and value of every character of the basic plane; the last entry stands for all beyond it."""
     size = 0x10000
     kinds = np.fromiter(map(_kind, map(chr, range(size))), np.uint8, size)
+    # A few characters become two in lower case (İ does) and keep their own number.
     lower = np.fromiter((ord(low) if len(low := chr(code).lower()) == 1 else code for code in range(size)), np.uint64)
+    # The typeset minus sign means what the hyphen of a formula means.
     lower[0x2212] = _MINUS
+    # Each character beyond the table (emoji, rare signs) is a word of its own.
     kinds[-1] = _LONE
     return kinds, mix(lower + np.uint64(1))
 
@@ -295,6 +302,7 @@ def shingle_sets(words: Words, n: int) -> ShingleSets:
     counts = np.maximum(words.counts - n + 1, 0)
     text = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
     hashes = _hash_runs(words.hashes, n)[_ngram_starts(words, n)]
+    # Text and shingle in one key: a single sort orders all sets, and equal neighbours are repetitions.
     keys = np.sort((text << np.uint64(32)) | (hashes >> np.uint64(32)))
     if len(keys):
         keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
@@ -351,6 +359,7 @@ class CommonShingles:
         """
         new = self._new(digests)
         cells = sets.of(new).values >> _SHIFT
+        # Not +=, which would count a cell once however often it stands in the chunk.
         np.add.at(self._counts, cells, 1)
         self._texts += len(new)
         self._is_common[cells[self._counts[cells] > max(self._least, self._share * self._texts)]] = True

@@ -47,10 +47,12 @@ def ends_with_eos(template: str, eos: str, *, bos: str) -> str | None:
     def refuse(message: str) -> None:
         raise TemplateError(message)
 
+    # The settings of transformers, on which the line breaks of a rendered text depend.
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.globals |= {"raise_exception": refuse, "strftime_now": lambda _: "1 January 2026"}
+    # As transformers has it: jinja's own filter escapes <, > and & for HTML.
     environment.filters["tojson"] = _tojson
     try:
         rendered = environment.from_string(_GENERATION.sub("", template)).render(
@@ -168,6 +170,7 @@ def _header(path: Path) -> dict[str, tuple[int, ...] | None]:
     with regular(path).open("rb") as file:
         size = file.read(8)
         (length,) = struct.unpack("<Q", size) if len(size) == 8 else (0,)
+        # The format's own limit: memory for a damaged length must not be asked for.
         if not 0 < length < _LARGEST_HEADER:
             raise ValueError("it is no safetensors file")
         header = parse_json(file.read(length))
@@ -238,6 +241,7 @@ def _settings(files: _Files) -> Iterator[DoctorFinding]:
     if not files.is_reward_model:
         return
     labels = files.config.get("id2label")
+    # transformers takes two labels where a configuration states none.
     number = files.config.get("num_labels", len(labels) if labels else 2)
     faults = config_faults(
         problem_type=files.config.get("problem_type"),

@@ -67,8 +67,10 @@ class NamesInSight(ast.NodeVisitor):
         if called is None:
             return None
         owner, _, last = called.rpartition(".")
+        # A class method that makes an instance of its owner.
         if last == "from_pretrained":
             return f"{owner}()"
+        # By convention a capital begins the name of a class, and calling it makes an instance.
         return f"{called}()" if last[:1].isupper() else None
 
     def _bind(self, target: ast.expr, value: str | None) -> None:
@@ -249,6 +251,7 @@ class Positions:
 
     def _offset(self, line: int, column: int) -> int:
         text = self._lines[line - 1]
+        # ast counts columns in bytes of UTF-8, edits count characters.
         return self._starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
 
 
@@ -480,6 +483,7 @@ class _Scanner(NamesInSight):
             patterns = rule.rows if kind == "row" else (*rule.batches, *rule.trainers)
             if key.value in rule.keys and any(fnmatchcase(owner, pattern) for pattern in patterns):
                 new, start = rule.keys[key.value], self._positions.start(key)
+                # Behind the quote, and whatever prefix stands before it.
                 at = self._positions.text.index(key.value, start)
                 edits = (Edit(at, at + len(key.value), new),) if new else ()
                 self._hit(rule, severity, f'"{key.value}"', new, start, edits)

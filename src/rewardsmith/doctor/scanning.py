@@ -82,6 +82,7 @@ def scan_cell(source: str, applied: Sequence[Applied]) -> list[Hit]:
 def with_sources(text: str, sources: Mapping[int, str]) -> str | None:
     """The notebook with these cells' sources, laid out as it was; None where its layout cannot be kept."""
     notebook = _read(text)
+    # Jupyter writes an indent of 1; the layout that gives the same text back is the file's own.
     for layout in ({"indent": 1}, {"indent": 2}, {"indent": 4}, {"indent": None}):
         for ascii_only in (False, True):
             for tail in ("\n", ""):

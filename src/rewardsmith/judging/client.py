@@ -404,11 +404,13 @@ class Client:
         known = self.log.find(key)
         if known is not None:
             return self._given(key, Answer(known, "", Usage(cached=1)))
+        # Equal questions at the same time are paid for once.
         if key in self._under_way:
             answer = await asyncio.shield(self._under_way[key])
             return replace(answer, usage=Usage(cached=1) if answer.reply else Usage())
         call = self._under_way[key] = asyncio.create_task(self._pay(key, body, until))
         call.add_done_callback(lambda _: self._under_way.pop(key, None))
+        # Shielded: a caller that gives up must not cancel a call that is paid for.
         return self._given(key, await asyncio.shield(call))
 
     def refuse(self, problem: SpecError) -> None:
@@ -435,6 +437,7 @@ class Client:
         for attempt in range(self.spec.retries + 1):
             if failure is not None:
                 await self._wait(attempt, failure, until)
+            # Waits between attempts hold no place, so that others are asked meanwhile.
             async with self._places:
                 stop = self._stop(until) or await self._reserve(worst, until)
                 if stop:
@@ -468,6 +471,7 @@ class Client:
         """One call, with what it cost written down whatever comes of it."""
         spent = Charge()
         try:
+            # Written before it is sent: after a kill the next process knows that the endpoint may have been paid.
             self.log.sending(key, worst)
             spent = worst
             reply = _counted(await self._line.call(body, f"{key}-{self.log.attempt(key)}"), worst)
@@ -487,6 +491,7 @@ class Client:
             self.budget.settle(worst, spent)
 
     async def _wait(self, attempt: int, failure: Failure, until: float) -> None:
+        # Full jitter: clients that failed together do not come back together.
         longest = min(self.spec.max_wait, self.spec.backoff * 2 ** (attempt - 1))
         seconds = self._jitter.uniform(0, longest)
         if failure.wait is not None:
@@ -495,6 +500,7 @@ class Client:
 
     def _give_up(self, failure: Failure | None) -> None:
         """Note an endpoint that cannot be used at all: it refuses everybody, or was never there."""
+        # A failure that may pass counts only where the endpoint has never answered: one that has is down for a while.
         if failure and failure.fix and (not failure.again or not self.answered):
             self.refuse(refusal(self.spec, failure))
 

@@ -106,9 +106,12 @@ class Endpoint:
         self._sdk = openai.AsyncOpenAI(
             base_url=spec.endpoint,
             api_key=self._key or "none",
+            # The client retries itself, with the budget and the log in view; the SDK would do so unseen.
             max_retries=0,
             timeout=spec.call_deadline,
+            # An answer of a few kilobytes gains nothing from compression, and a bomb could hide in it.
             default_headers={"Accept-Encoding": "identity"},
+            # A redirect would send prompts and key to an address that nobody has named.
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"response": [_bounded]}),
         )
 
@@ -125,6 +128,7 @@ class Endpoint:
                 headers = {"Idempotency-Key": idempotency_key}
                 content = await self._sdk.post(_PATH, cast_to=str, body=body, options={"headers": headers})
         except _TooLong as long:
+            # It was answered, so it is paid: an empty reply without counts is charged at the worst.
             if long.status == 200:
                 return Reply("", -1, -1)
             raise CallFailed(
@@ -146,11 +150,13 @@ class Endpoint:
 
     def _unreached(self, error: Any) -> Failure:
         cause = error.__cause__
+        # By name: which httpx the SDK brings depends on its version.
         never = type(cause).__name__ in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "PoolTimeout")
         said = _shown(str(cause or error)) or type(cause).__name__
         what = "cannot be reached" if never else "broke the connection"
         return Failure(
             f"{what}: {said}",
+            # A connection that broke midway may have delivered the request.
             paid=not never,
             again=True,
             fix=("judge.endpoint", "start the endpoint, or correct its address") if never else None,
@@ -178,6 +184,7 @@ class Endpoint:
                 f"{self._spec.endpoint}/models lists the models; does the address end right, with /v1?",
             )
             return Failure(problem, paid=False, again=False, status=status, fix=fix)
+        # Too slow, in conflict, too early, too many requests, or a fault of the server: each may pass.
         again = status in (408, 409, 425, 429) or status >= 500
         wait = _seconds(error.response.headers.get("retry-after"))
         return Failure(problem, paid=status in _PERHAPS_PAID, again=again, wait=wait, status=status)

@@ -111,6 +111,7 @@ def _highest(share: Mapping[int, float], order: Sequence[int]) -> int:
 
 def _side(value: float) -> int:
     """1 where the first is better, -1 where the second is, 0 for a tie."""
+    # Shares of several readings add up to one half only but for rounding.
     return 0 if abs(value - 0.5) <= _ROUNDING else 1 if value > 0.5 else -1
 
 
@@ -282,6 +283,7 @@ class LanguageModelJudge:
     def _pair_orders(self, comparison: Comparison) -> list[Order]:
         if self.spec.orders == "both":
             return [(0, 1), (1, 0)]
+        # Without an id the texts decide the order, so that the same pair is always shown alike.
         name = comparison.id or _digest((*comparison.prompt, *comparison.first, *comparison.second))
         return [drawn_order(self.seed, name, 2)]
 
@@ -325,6 +327,7 @@ class LanguageModelJudge:
     async def _ask(self, question: Question, sample: int, read: Read[T]) -> Reading[T]:
         """One reading of a question: asked, and asked once more where the reply cannot be read."""
         usage = Usage()
+        # The second question has other words: the same request would be answered from the log.
         for again in (False, True):
             answer, form = await self._answer(question, sample, again=again)
             usage += answer.usage

@@ -242,6 +242,7 @@ def _sendable(text: str) -> str:
 
 
 def _mark(texts: Sequence[str]) -> str:
+    # Made of the texts themselves: none of them can hold its own mark and so end its part early.
     return hashlib.sha256("\x1e".join(texts).encode()).hexdigest()[:8]
 
 
@@ -283,6 +284,7 @@ def request_body(
     }
     if spec.temperature is not None:
         body["temperature"] = spec.temperature
+    # Without sampling a seed decides nothing, and would only make another key for the log.
     if spec.temperature != 0 and "seed" not in off:
         body["seed"] = seed
     if form == "json":
@@ -300,6 +302,7 @@ def droppable(spec: JudgeSpec, body: dict[str, Any]) -> str | None:
 
 def sample_seed(seed: int, sample: int) -> int:
     """The endpoint's seed for one of several samples, in [0, 2^31)."""
+    # Shifted to 31 bits, which also fit a signed 32-bit number.
     return int.from_bytes(hashlib.sha256(f"{seed} {sample}".encode()).digest()[:4], "big") >> 1
 
 
@@ -308,6 +311,7 @@ def _schema(question: Question) -> dict[str, Any]:
     values: dict[str, Any] = {"type": "string", "enum": list(question.labels)}
     if field == "rating":
         values = {"type": "integer", "enum": [int(label) for label in question.labels]}
+    # In this order, so that the reasons are written before the verdict.
     properties = {"reasoning": {"type": "string"}, field: values}
     schema = {
         "type": "object",
@@ -370,14 +374,17 @@ def read_rating(question: Question, reply: Reply, form: Form) -> float | None:
 def _from_tokens(tops: Sequence[tuple[str, float]], labels: Sequence[str]) -> dict[str, float] | None:
     shares = dict.fromkeys(labels, 0.0)
     for token, log_probability in tops:
+        # A token may bring a space, a quote or the brackets of [[A]] with it.
         label = token.strip().strip('"[')
         if label in shares:
+            # Several tokens may spell one label; a log probability above 0 is rounding.
             shares[label] += math.exp(min(log_probability, 0.0))
     mass = sum(shares.values())
     return {label: share / mass for label, share in shares.items()} if mass > LEAST_MASS else None
 
 
 def _written(question: Question, text: str, form: Form, field: str) -> str | None:
+    # Reasoning models write their thoughts in front, with labels that are no verdict.
     text = _THINKING.sub("", text).strip()
     found = _in_json(text, field) if form == "json" else _in_text(text, bare=form == "token")
     return found if found in question.labels else None

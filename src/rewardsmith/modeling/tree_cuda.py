@@ -426,6 +426,7 @@ def _on_device(layout: TreeLayout, window: int | None, device: torch.device, *, 
 
 def to_tensors(plan: VarlenPlan, device: torch.device | str) -> VarlenTensors:
     """The plan on `device`; from pinned memory, so that the copy does not wait for the kernels before it."""
+    # The kernels take edges in int32 only; index_select takes the keys' int64 as it is.
     made = [torch.from_numpy(plan.keys), *(torch.from_numpy(e).int() for e in (plan.query_edges, plan.key_edges))]
     keys, query_edges, key_edges = (send(tensor, device) for tensor in made)
     return VarlenTensors(keys, query_edges, key_edges, *plan.longest, plan.as_they_lie)
@@ -597,6 +598,7 @@ def _blocks(layout: TreeLayout, window: int | None) -> tuple[NDArray[np.bool_], 
 
 def _ordered(blocks: NDArray[np.bool_], device: torch.device) -> tuple[Tensor, Tensor]:
     """Number and order of each query block's key blocks, those that count first: (1, 1, n) and (1, 1, n, n)."""
+    # False sorts before True: blocks that count come first, in the order of the row.
     order = np.argsort(~blocks, axis=1, kind="stable")
     made = (torch.from_numpy(part.astype(np.int32))[None, None] for part in (blocks.sum(axis=1), order))
     number, indices = (send(part, device) for part in made)

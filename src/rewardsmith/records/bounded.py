@@ -126,6 +126,7 @@ def odd_kind(path: Path) -> str:
     """
     found = path.stat()
     named = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "")
+    # /proc and /sys are never on the device of the root.
     if named or found.st_dev == Path("/").stat().st_dev:
         return named
     kernel = [place.stat().st_dev for place in (Path("/proc"), Path("/sys")) if place.is_mount()]
@@ -152,6 +153,7 @@ def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:
         BeyondLimitError: it is larger than `limit` bytes, or a pipe, a device or a folder.
     """
     with regular(path).open("rb") as handle:
+        # One byte beyond the limit tells that a file is too large, whatever size it states.
         raw = handle.read(limit + 1)
     if len(raw) > limit:
         raise BeyondLimitError(f"larger than {limit // MIB} MiB")
@@ -235,6 +237,7 @@ class BoundedLoader(yaml.SafeLoader):
         """Count before descending."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
+            # Known, and not closed yet: the alias stands inside its own node and would never end.
             if event.anchor in self.anchors and event.anchor not in self._sizes:
                 raise self._refusal(f"the alias *{event.anchor} stands inside of what it names", event)
             self._count(self._sizes.get(str(event.anchor), 1), event)

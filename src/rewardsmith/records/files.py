@@ -64,12 +64,14 @@ def write_jsonl(path: Path, records: Iterable[Record]) -> None:
 
 
 def _write(path: Path, parts: Iterable[str]) -> None:
+    # In the same folder, since a rename is whole within one file system only; the number keeps two writers apart.
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("w", encoding="utf-8") as handle:
             handle.writelines(parts)
             handle.flush()
+            # Before the rename: after a crash of the machine the new name might else have no content.
             os.fsync(handle.fileno())
         aside.replace(path)
     except OSError as error:

@@ -152,6 +152,7 @@ class Limits:
 
     def within(self, most: float) -> int:
         """The place of the limit that escalates the most pairs, but at most `most`; the lowest where none does."""
+        # 1e-9: a share times the number of pairs may fall just short of the whole number that it means.
         return max(0, int(np.searchsorted(self.counts, most + 1e-9, side="right")) - 1)
 
 
@@ -161,6 +162,7 @@ def limits_of(trial: Trial) -> Limits:
     Raises:
         SpecError: the other rules decide about every pair.
     """
+    # Infinite ones are decided by the other rules, whatever the limit.
     finite = np.unique(trial.sureness[np.isfinite(trial.sureness)])
     if not len(finite):
         raise SpecError(
@@ -168,6 +170,7 @@ def limits_of(trial: Trial) -> Limits:
             where="routing.rules",
             fix="combine the rules by the other of any and all, or leave one out",
         )
+    # One step above the highest value, since a pair is escalated below a limit and not at it.
     values = np.append(finite, np.nextafter(finite[-1], np.inf))
     return Limits(values, np.searchsorted(np.sort(trial.sureness), values, side="left").astype(np.int64))
 
@@ -175,6 +178,7 @@ def limits_of(trial: Trial) -> Limits:
 def curve(trial: Trial, shares: Sequence[float], *, seed: int, resamples: int) -> tuple[RoutePoint, ...]:
     """One point a budget; budgets that the limits cannot tell apart make one point."""
     limits = limits_of(trial)
+    # A set: several budgets may end at one limit where many pairs are equally sure.
     places = sorted({limits.within(share * len(trial)) for share in shares})
     return tuple(point(trial, float(limits.values[place]), seed=seed, resamples=resamples) for place in places)
 
@@ -192,6 +196,7 @@ def point(trial: Trial, limit: float, *, seed: int, resamples: int) -> RoutePoin
         random=model + share * whole,
         difference=advantage(trial, escalated.astype(np.float64), seed=seed, resamples=resamples),
         oracle=model + _largest(gain_P, int(escalated.sum())),
+        # A share of a gain that is zero or negative would mean nothing.
         gain=(router - model) / whole if whole > 0 else None,
         cost=1000 * float((trial.cost * escalated).mean()),
     )
@@ -288,6 +293,7 @@ def fit_limit(trial: Trial, target: Target) -> Fitted:
         SpecError: no limit makes a difference.
     """
     limits = limits_of(trial)
+    # In this order one cumulative sum answers for every limit at once.
     order = np.argsort(trial.sureness, kind="stable")
     n = len(trial)
 
@@ -303,6 +309,7 @@ def fit_limit(trial: Trial, target: Target) -> Fitted:
         return Fitted(float(limits.values[allowed[-1] if len(allowed) else 0]), bool(len(allowed)))
     wanted = target.value - float(trial.model.mean()) if target.kind == "accuracy" else target.value * gain_L[-1]
     enough = np.flatnonzero(gain_L >= wanted - _ROUNDING)
+    # A part of a judge's gain that is no gain would be reached with nothing escalated.
     there = bool(len(enough)) and not (target.kind == "gain" and gain_L[-1] <= 0)
     return Fitted(float(limits.values[enough[0] if there else int(np.argmax(gain_L))]), there)
 
@@ -317,6 +324,7 @@ def cross_fit(trial: Trial, target: Target, *, seed: int, resamples: int) -> Che
     escalated_P = np.zeros(len(trial), dtype=np.bool_)
     for fold in range(FOLDS):
         here = fold_P == fold
+        # On these folds the other rules decide everything, so that there is no limit to fit.
         if not np.isfinite(trial.sureness[~here]).any():
             return None
         escalated_P[here] = trial.sureness[here] < fit_limit(trial.take(~here), target).limit
@@ -366,6 +374,7 @@ def predict(
     """
     rng = np.random.default_rng(seed)
     margin_P = np.abs(np.asarray(margins, dtype=np.float64))
+    # Divided by the pairs at once, so that each curve is two matrix products.
     kept_LP = np.array([trial.sureness >= limit for limit in limits], dtype=np.float64) / len(trial)
     escalated_LP = 1 / len(trial) - kept_LP
     accuracy_DL = np.empty((draws, len(limits)))
@@ -374,6 +383,7 @@ def predict(
         judged_P = trial.routed if judge_accuracy is None else (rng.random(len(trial)) < judge_accuracy).astype(float)
         accuracy_DL[draw] += escalated_LP @ judged_P
     mean_L, std_L = accuracy_DL.mean(axis=0), accuracy_DL.std(axis=0)
+    # A limit whose accuracy never varies has no deviation to count: x / inf is 0.
     largest_D = np.max(np.abs(accuracy_DL - mean_L) / np.where(std_L > 0, std_L, np.inf), axis=1)
     reach = float(np.quantile(largest_D, statistics.CONFIDENCE))
     return Band(mean_L, mean_L - reach * std_L, mean_L + reach * std_L)
@@ -384,6 +394,7 @@ def _temperatures(
 ) -> Floats:
     if interval is None:
         return np.full(draws, temperature)
+    # A 95 % interval spans 2 · 1.96 standard deviations of the logarithm.
     wide = math.log(interval[1] / interval[0]) / (2 * float(special.ndtri((1 + statistics.CONFIDENCE) / 2)))
     return np.asarray(temperature * np.exp(wide * rng.standard_normal(draws)))
 

@@ -385,6 +385,7 @@ class HybridRouter:
             patient: waiting for the judge to be free does not count against the deadline.
             row, places: of the file that the comparison came from, and of the responses in it, for the log.
         """
+        # Counted before anything else: the share is of all comparisons, also of those that the judge never sees.
         self._budget.saw()
         look = self.rules.look_at(opinion, comparison.subset)
         verdict: JudgeAnswer | None = None
@@ -427,20 +428,24 @@ class HybridRouter:
         """The judge's verdict, or why it was not asked."""
         if self._judge is None:
             return "no_judge", None
+        # Before a claim is made, so that an open breaker uses up no budget.
         if self._breaker.open:
             return "breaker", None
         if refusal := self._budget.claim():
             return refusal, None
         verdict: JudgeAnswer | None = None
         try:
+            # The deadline covers the wait for a slot and for the minute, unless the caller is patient.
             async with asyncio.timeout(None if patient else self.settings.seconds), self._slots:
                 await self._budget.turn()
+                # Asked again: the breaker may have opened while this comparison waited.
                 if not self._breaker.enter():
                     return "breaker", None
                 verdict = await self._call(self._judge, comparison)
         except TimeoutError:
             return "deadline", None
         finally:
+            # Also after a cancellation: a claim that is never settled would stay in the budget for ever.
             self._budget.settle(None if verdict is None else verdict.usage)
         return "", verdict
 
@@ -471,6 +476,7 @@ def labelled_pair(comparison: Comparison, decision: Decision, source: LabelSourc
     """The pair that a judge's verdict makes; None where it did not decide, or called it a tie."""
     if decision.by != "judge" or decision.winner not in ("first", "second") or decision.verdict is None:
         return None
+    # Equal responses make no preference, whatever the judge said of their places.
     if comparison.first == comparison.second:
         return None
     flipped = decision.winner == "second"
@@ -492,6 +498,7 @@ def labelled_pair(comparison: Comparison, decision: Decision, source: LabelSourc
             "prompt_hash": source.prompts,
             "rule": decision.rule,
             "why": decision.why,
+            # Turned round with the sides, so that it is always of chosen minus rejected.
             "reward_margin": None if margin is None else -margin if flipped else margin,
             "reward_model": source.model,
             "probability": 1 - probability if flipped else probability,

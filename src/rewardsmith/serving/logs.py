@@ -46,6 +46,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, Any] = {"time": time, "level": record.levelname.lower(), "event": event}
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
+            # The type alone: the message of an error may quote what a client wrote.
             line["error"] = type(record.exc_info[1]).__name__
             line["at"] = places(record.exc_info[1])
         return redacted(json.dumps(line, ensure_ascii=False, default=str))
@@ -142,6 +143,7 @@ def server_log(stream: IO[str] | None = None) -> Iterator[None]:
     for logger, level in loggers.items():
         logger.addHandler(handler)
         logger.setLevel(level)
+        # A handler of the root logger would write the line a second time.
         logger.propagate = False
     try:
         yield

@@ -146,6 +146,7 @@ class Wire(HttpToolsProtocol):
         """The head is whole: how many bytes of a body follow, None where chunks will say so."""
         self._in_head = False
         self._fed = 0
+        # The parser has refused lengths that are no numbers.
         lengths = [int(value) for name, value in self.headers if name == b"content-length"]
         chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
         self._left = None if chunked else sum(lengths)
@@ -196,6 +197,7 @@ class Wire(HttpToolsProtocol):
             seen = self._tail + self._held
             found = seen.find(_END)
             size = len(self._held) if found < 0 else found + len(_END) - len(self._tail)
+            # The end of a head may be split between two reads: its first three bytes are looked at again.
             self._tail = b"" if found >= 0 else seen[-(len(_END) - 1) :]
         piece = bytes(self._held[:size])
         del self._held[:size]
@@ -227,6 +229,7 @@ class Wire(HttpToolsProtocol):
             self._head_timer = None
 
     def _charge(self) -> None:
+        # What the parser has taken of an unfinished head is held by it, and counts as well.
         now = len(self._held) + self._fed
         self._room.held += now - self._charged
         self._charged = now
@@ -268,6 +271,7 @@ class Wire(HttpToolsProtocol):
         log("refused", level=logging.WARNING, status=status, code=code)
         cycle: Any = self.cycle
         working = cycle is not None and not cycle.response_complete
+        # Tell the application that nobody waits any more, so that it stops.
         if working:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -278,6 +282,7 @@ class Wire(HttpToolsProtocol):
         if self.transport.can_write_eof():
             with suppress(OSError):  # the client has reset the connection in the meantime
                 self.transport.write_eof()
+        # Read on, and drop what comes: with unread bytes the system would reset the connection and our answer with it.
         cast("_Flow", self.flow).full = False
         self.flow.resume_reading()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)

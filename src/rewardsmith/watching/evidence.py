@@ -115,6 +115,7 @@ def audit_evidence(
     """What was audited so far; pairs count in the order in which their answers came."""
     answered = sorted((one for one in items if one.turn is not None), key=lambda one: one.turn or 0)
     bets, batches = as_bets(answered), [one.batch or 0 for one in answered]
+    # E[quality win − reward win] ≥ −tolerance, on the scale of the bets.
     limit = (1 - tolerance) / 2
     found = evidence_below(bets, limit, batches) if answered else np.zeros(0)
     fired = first_at_least(found, AUDIT_THRESHOLD)
@@ -161,6 +162,7 @@ def _points(answered: Sequence[WatchAuditItem]) -> tuple[WatchAuditPoint, ...]:
     agree: list[float] = []
     for step in sorted({one.step for one in answered}):
         here = [one for one in answered if one.step == step]
+        # A tie on either side names no answer to agree on.
         agree += [
             float((one.reward_win > 0.5) == ((one.quality_win or 0.0) > 0.5))
             for one in here

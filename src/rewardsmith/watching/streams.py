@@ -104,6 +104,7 @@ FORMS: Mapping[str, tuple[frozenset[str], Reader]] = MappingProxyType(
 def _reward(row: Row, named: Sequence[str], own: Sequence[str]) -> float:
     """The sum of the named columns, or the form's own one."""
     columns = named or own
+    # TRL writes a column for each reward function; which of several numbers are rewards only the user knows.
     if not named and len(own) > 1:
         raise DataError(
             f"has {len(own)} columns of numbers: {', '.join(sorted(own)[:6])}",
@@ -156,6 +157,7 @@ def _turns(said: Any, role: str) -> Conversation | None:
 
 
 def _number(value: Any) -> float | None:
+    # bool is a subclass of int: true would be a reward of 1.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
@@ -202,6 +204,7 @@ class Stream:
         """
         for path in self._files():
             name = path.name
+            # Files before the one where the last call stopped are read.
             if self.place[0] and _natural(name) < _natural(self.place[0]):
                 continue
             if name != self.place[0]:
@@ -253,6 +256,7 @@ class Stream:
                 raise
             if path.name in self._unreadable:
                 return
+            # Told once: a file that another process is writing fails at every poll until it is whole.
             self._unreadable.add(path.name)
             yield done, done, str(path), None, f"a file that cannot be read: {type(error).__name__}"
 
@@ -276,6 +280,7 @@ class Stream:
                 where=where,
                 fix="write prompt, response, reward and step, or name a log of verl, TRL or OpenRLHF",
             )
+        # Without steps there are no windows, and a guess would decide what counts as early.
         if found == "served" and not self._per_step:
             raise DataError("rows have no step", where=where, fix="say how many answers make one: --per-step N")
         return found

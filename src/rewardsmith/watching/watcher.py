@@ -135,6 +135,7 @@ class Watcher:
     def closes(self, answer: Answer) -> bool:
         """Whether this answer is the first of a later window."""
         pending = self._pending
+        # A step is never split between two windows.
         return len(pending) >= self.settings.answers and answer.step > max(one.step for one in pending)
 
     def add(self, read: Read) -> None:
@@ -144,6 +145,7 @@ class Watcher:
             if len(self.examples) < EXAMPLES:
                 self.examples.append(f"{read.place}: {read.why}")
             return
+        # A closed window was tested already: a late answer is counted and left out.
         if self.windows and read.answer.step <= self.windows[-1].last:
             self.late += 1
             return
@@ -168,6 +170,7 @@ class Watcher:
 
     def use_reference(self, answers: Sequence[Answer], source: str) -> None:
         """Another policy's answers, or this one's of before, as the reference; in pieces as large as windows."""
+        # Answers of a step to one prompt lie together, and no piece ends between them.
         order = sorted(range(len(answers)), key=lambda place: (answers[place].step, answers[place].group))
         pieces: list[list[Answer]] = []
         for place in order:
@@ -175,6 +178,7 @@ class Watcher:
             if not pieces or (len(pieces[-1]) >= self.settings.answers and one.group != pieces[-1][-1].group):
                 pieces.append([])
             pieces[-1].append(one)
+        # A short last piece would make one noisy window: it goes to the one before.
         if len(pieces) > 1 and len(pieces[-1]) < self.settings.answers // 2:
             pieces[-2] += pieces.pop()
         self._complete(pieces, source, None, None)
@@ -229,6 +233,7 @@ class Watcher:
             file=place[0],
             offset=place[1],
             served=served,
+            # The open window is read again by the next call, from its first row.
             answers=self.answers - len(self._pending),
             late=self.late,
             rejected=dict(self.rejected),
@@ -251,6 +256,7 @@ class Watcher:
             self._book = replace(self._book, runs=np.frombuffer(bytes.fromhex(state.runs), np.uint64))
         self._book = replace(self._book, medians=medians_of(self.kept))
         last = state.last_audit if state.last_audit is not None else -1
+        # Pairs of an audit that the state does not know yet are drawn again, by the same seed and number.
         self.items = [one for one in self.items if one.step <= last]
 
     def _complete(self, pieces: Sequence[Sequence[Answer]], source: str, first: int | None, last: int | None) -> None:
@@ -259,6 +265,7 @@ class Watcher:
         self.levels = levels_of(answers)
         if not self.reference.training:
             known = [one.response for one in answers if _even(one.group)]
+            # As many whole answers as fit into the limit of runs.
             reach = np.searchsorted(np.cumsum([words(text) for text in known]), _MOST_RUNS) + 1
             self._book = replace(self._book, runs=runs_of(known[:reach]) if known else self._book.runs)
         self.kept = _kept(answers, self.settings.seed)
@@ -286,12 +293,14 @@ class Watcher:
         groups = np.unique([one.group for one in answers], return_inverse=True)[1]
         top = [answers[place] for place in high_reward(np.array([one.reward for one in answers]), groups)]
         new = [one.response for one in top if not _even(one.group)]
+        # The other half of the prompts made the known runs: measured on these, the reference would hold nothing new.
         values = {**window.values, "novelty": novelty(new, self._book.runs) if new else None}
         return window.model_copy(update={"values": values})
 
 
 def _kept(answers: Sequence[Answer], seed: int) -> tuple[WatchKept, ...]:
     """Answers that audits are drawn from: of prompts in drawn order up to eight each, until there are enough."""
+    # Apart from the draws of audits, which take the seed with their number.
     rng = np.random.default_rng([seed, 0x5EED])
     groups: dict[str, list[Answer]] = {}
     for place in rng.permutation(len(answers)).tolist():

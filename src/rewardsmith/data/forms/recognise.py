@@ -500,6 +500,7 @@ def _grouped(names: Collection[str], rows: Rows) -> Recognised | None:
     if prompt is None or answer is None or len(numbers) != 1:
         return None
     asked = [repr(row.get(prompt)) for row in rows]
+    # Prompts that hardly ever come again leave nothing to compare an answer with.
     if len(set(asked)) > 0.8 * len(asked):
         return None
     form = {"kind": "grouped", "answer": answer, "score": numbers[0], "better": _direction(numbers[0])}

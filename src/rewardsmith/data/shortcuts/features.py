@@ -179,6 +179,7 @@ def read_text(text: str) -> Reading:
     """A text; lone surrogates become question marks."""
     raw = text.encode("utf-8", "replace")
     words = plain_words(raw)
+    # As many bytes as characters: all of them are ASCII.
     return Reading(b"\n" + raw, len(raw) == len(text), count_phrases(words), len(text), len(words))
 
 
@@ -196,6 +197,7 @@ _NUMBERED = re.compile(rb"\n[ \t]*\d{1,3}[.)][ \t]")
 _HEADING = re.compile(rb"\n {0,3}#{1,6}[ \t]")
 _REFERENCE = re.compile(rb"\[\d{1,3}\]")
 _YEAR = re.compile(rb"\)(?<=\D(?:1[89]|20)\d\d\))")
+# U+2600 to U+27BF are E2 98 80 to E2 9E BF in UTF-8.
 _DINGBATS = tuple(bytes([0xE2, third]) for third in range(0x98, 0x9F))
 _CLOSED = (*(bytes([byte]) for byte in b".!?:;)]}>\"'`*_|$"), *(mark.encode() for mark in "”’»。！？…）」"))
 _BY_CASE = bytes.maketrans(
@@ -241,6 +243,7 @@ def code_blocks(reading: Reading) -> int:
 def inline_code(reading: Reading) -> int:
     """Spans between single backticks."""
     raw = reading.raw
+    # A fence is three backticks, which open no span.
     return (raw.count(b"`") - 3 * raw.count(b"```")) // 2 if b"`" in raw else 0
 
 
@@ -262,6 +265,7 @@ def emoji(reading: Reading) -> int:
     if reading.ascii:
         return 0
     dingbats = sum(map(raw.count, _DINGBATS)) if b"\xe2" in raw else 0
+    # U+1F000 to U+1FFFF all begin with F0 9F.
     return dingbats + (raw.count(b"\xf0\x9f") if b"\xf0" in raw else 0)
 
 
@@ -272,6 +276,7 @@ def digits(reading: Reading) -> int:
 
 def paragraphs(reading: Reading) -> int:
     """Blank lines."""
+    # From 1 on, since the first line break is not the text's own.
     return reading.raw.count(b"\n\n", 1)
 
 

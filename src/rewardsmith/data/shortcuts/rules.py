@@ -271,6 +271,7 @@ def out_of_fold(features_ND: Any, prompts_N: Ints, *, seed: int) -> Floats:
 
 def length_features(lengths_NU2: NDArray[np.int32]) -> Floats:
     """Which side is longer in each unit, and by how much: (N, U * 7), negated when the sides are swapped."""
+    # In logarithms, so that swapping the sides turns the sign and nothing else.
     ratio = np.log1p(lengths_NU2[:, :, 0]) - np.log1p(lengths_NU2[:, :, 1])
     sign = np.sign(ratio)
     steps = [sign * (np.abs(ratio) > step) for step in _RATIO_STEPS]

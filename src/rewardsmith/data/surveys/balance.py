@@ -194,6 +194,7 @@ def _rule_accuracy(chosen: Codes, rejected: Codes) -> float:
     forward = np.bincount(couple[is_forward], minlength=int(couple.max()) + 1)[couple]
     same = np.where(is_forward, forward, np.bincount(couple)[couple] - forward)
     opposite = np.bincount(couple)[couple] - same
+    # Minus one: a pair does not vote on itself.
     return float(np.mean(np.where(same - 1 == opposite, 0.5, same - 1 > opposite)))
 
 
@@ -276,6 +277,7 @@ class Balance:
         self._annotators.see(_shown(pair.annotator) for pair in pairs)
         self._forms.see(pair.form for pair in pairs)
         self._models.see(model for pair in pairs for model in (pair.chosen_model, pair.rejected_model))
+        # What 16 bits hold; the last bin begins at eleven turns.
         self._turns.extend(min(65535, max(1, sum(message.role == "user" for message in pair.prompt))) for pair in pairs)
 
     def finish(self, table: Table) -> Surveyed:

@@ -138,6 +138,7 @@ class BenchmarkIndex:
         pair = np.concatenate([part[0] for part in parts])
         rule = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
         share = np.concatenate([part[1] for part in parts])
+        # The first of equal pairs is kept, and with it the first rule in `parts`.
         pair, first = np.unique(pair, return_index=True)
         return Matches(
             (pair // max(self._size, 1)).astype(np.int32),
@@ -176,6 +177,7 @@ def _covered(keys: NDArray[np.int64], places: NDArray[np.int64]) -> tuple[NDArra
     is_last = np.ones(len(keys), np.bool_)
     is_last[:-1] = keys[1:] != keys[:-1]
     added = np.full(len(keys), RUN)
+    # A run that begins before the one in front of it ends adds only the words between their beginnings.
     added[:-1] = np.where(is_last[:-1], RUN, np.minimum(np.diff(places), RUN))
     ends = np.flatnonzero(is_last)
     totals = np.concatenate(([0], np.cumsum(added)[ends]))

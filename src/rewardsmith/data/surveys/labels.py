@@ -298,6 +298,7 @@ def _against(cycles: Cycles) -> NDArray[np.bool_]:
     while len(rows):
         drop = _drop(cycles.chosen[rows], cycles.rejected[rows])
         has_upset = np.bincount(component[drop < 0], minlength=int(component.max()) + 1) > 0
+        # Where no label of a component goes uphill, those on the level go, so that each round takes some.
         goes[rows[(drop < 0) | ((drop == 0) & ~has_upset[component])]] = True
         rows = np.flatnonzero(~goes)
         component = _components(cycles.chosen[rows], cycles.rejected[rows])
@@ -367,6 +368,7 @@ def contradictions(comparisons: Comparisons, table: Table) -> Found:
         return f"{table.where(opposite)} has the same pair with the opposite label"
 
     summary = _ceiling(label_agreement(forward_C, all_C)) if len(places) else ""
+    # At a tie both sides have half, so that all of the rows go.
     outvoted = places[2 * mine[places] <= all_C[group[places]]]
     return Found("contradictory_pair", places, other, summary=summary, remove=outvoted)
 

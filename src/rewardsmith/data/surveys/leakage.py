@@ -146,6 +146,7 @@ def _telling(turns: Turns, clusters: Labels) -> Turns:
     """Without turns that stand in unlike prompts as often as boilerplate does ("Please continue where you stopped")."""
     _, number = np.unique(turns.digests, return_inverse=True)
     number = number.reshape(-1)
+    # Once a cluster: copies of one prompt do not make its turns general.
     holders = np.unique(number * len(clusters) + clusters[turns.places]) // max(len(clusters), 1)
     prompts = np.bincount(holders, minlength=number.max(initial=-1) + 1)
     telling = prompts[number] <= max(LEAST, SHARE * len(np.unique(clusters)))
@@ -224,8 +225,10 @@ def _near(table: Table, prompts: Prompts) -> _Near:
     """Compare held-out prompts with the training prompts of their clusters, at most `_COMPARED` distinct ones."""
     clusters, ids = prompts.clusters, prompt_ids(table)
     train = table.train[np.isin(clusters[table.train], clusters[table.held_out])]
+    # Each distinct prompt once, since comparing its other rows would tell nothing new.
     train = train[np.unique(ids[train], return_index=True)[1]]
     train = train[np.argsort(clusters[train], kind="stable")]
+    # Equal prompts are a finding of their own.
     held_out = np.setdiff1d(table.held_out[np.isin(clusters[table.held_out], clusters[train])], _equal(table))
     start, end = (np.searchsorted(clusters[train], clusters[held_out], side) for side in ("left", "right"))
     counts = np.minimum(end - start, _COMPARED)

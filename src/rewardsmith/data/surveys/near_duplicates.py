@@ -196,6 +196,7 @@ def _bands(prompts: Prompts, sides: Sequence[Sketches], rows: Places) -> Iterato
     is_long = ~(sides[0].is_short[rows] | sides[1].is_short[rows])
     for slot in range(_SLOTS):
         three = slot_of(0, slot) << np.uint64(32) | slot_of(1, slot) << np.uint64(16) | slot_of(slot % 2, slot + 1)
+        # The top bit keeps these apart from keys with a cluster.
         yield np.where(is_long, three | np.uint64(1 << 63), np.uint64(0))
 
 

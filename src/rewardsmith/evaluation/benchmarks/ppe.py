@@ -124,6 +124,7 @@ def leaderboard_metrics(battles: Battles) -> dict[str, float | None]:
     number = {name: place for place, name in enumerate(names)}
     won, lost = (np.array([number[name] for name in side])[there] for side in (battles.won, battles.lost))
     share = np.where(battles.margins[there] > 0, 1.0, np.where(battles.margins[there] < 0, 0.0, 0.5))
+    # n draws with replacement are a multinomial of counts; the same counts weigh the people's battles and the model's.
     counts = np.random.default_rng(_SEED).multinomial(len(won), np.full(len(won), 1 / len(won)), size=RESAMPLES)
     weights = np.vstack([np.ones(len(won)), counts])  # the battles themselves first
     people = _wins(won, lost, np.ones(len(won)), weights, len(names))
@@ -150,6 +151,7 @@ def bradley_terry_ratings(wins_RMM: Floats) -> Floats:
 
     Hunter's minorisation (2004), until no strength moves by more than a part in 10⁹.
     """
+    # The prior goes to pairs that met; elsewhere it would make battles up.
     met = (wins_RMM + wins_RMM.swapaxes(1, 2)) > 0
     wins_RMM = wins_RMM + _PRIOR * met
     games, total = wins_RMM + wins_RMM.swapaxes(1, 2), wins_RMM.sum(axis=2)
@@ -158,6 +160,7 @@ def bradley_terry_ratings(wins_RMM: Floats) -> Floats:
         expected = (games / (strength[:, :, None] + strength[:, None, :])).sum(axis=2)
         # A model that a resample left without battles keeps its strength.
         moved = np.divide(total, expected, out=strength.copy(), where=expected > 0)
+        # Strengths are determined up to a factor only: their logarithms are kept at mean 0.
         moved /= np.exp(np.log(moved).mean(axis=1, keepdims=True))
         done = np.abs(moved - strength).max() <= _CLOSE * strength.max()
         strength = moved
@@ -168,6 +171,7 @@ def bradley_terry_ratings(wins_RMM: Floats) -> Floats:
 
 def _wins(won: NDArray[np.int64], lost: NDArray[np.int64], share: Floats, weights: Floats, models: int) -> Floats:
     """Wins [row over column] under each list of weights; `share` of a battle goes to the people's winner."""
+    # Each battle is entered twice, with the share of either side.
     cells = np.concatenate([won * models + lost, lost * models + won])
     parts = np.hstack([weights * share, weights * (1 - share)])
     tables = [np.bincount(cells, part, minlength=models * models) for part in parts]

@@ -163,6 +163,7 @@ def _unit(halves: Mapping[str, tuple[float, float]]) -> Floats:
 def _joint_terms(gap_tied: Floats, spread_tied: Floats, gap_ref: Floats) -> Floats:
     """CP, CH and M terms of ids that have both halves, and a 1 to count them: shape (4, ids)."""
     hard_gap = np.minimum(gap_ref, gap_tied)
+    # A spread of 0 makes the margin tanh(±inf), which is meant; 0 / 0 is no margin.
     with np.errstate(divide="ignore", invalid="ignore"):
         margin = np.nan_to_num(np.tanh(hard_gap / spread_tied - 1), nan=0.0)
     return np.stack([gap_tied > spread_tied, hard_gap > spread_tied, margin, np.ones_like(margin)])
@@ -267,6 +268,7 @@ def _check_counts(row: TableRow, n_chosen: int, n_rejected: int) -> None:
     counts = {"num_correct": n_chosen, "num_incorrect": n_rejected, "total_completions": n_chosen + n_rejected}
     for field, count in counts.items():
         stated = row.fields.get(field)
+        # In Python true equals 1.
         if stated is not None and (isinstance(stated, bool) or stated != count):
             problem = f"is {reprlib.repr(stated)}, but the row has {count}"
             raise fields.bad(row, field, problem, "correct the number, or leave it out")

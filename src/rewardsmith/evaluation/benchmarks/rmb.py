@@ -117,7 +117,9 @@ def git_name(path: Path) -> str:
         return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     body = b""
+    # Git sorts a folder as if its name ended with a slash.
     for entry in sorted(entries, key=lambda entry: entry.name + "/" * entry.is_dir()):
+        # Without a leading zero, as git writes it into trees.
         mode = "40000" if entry.is_dir() else "100644"
         body += f"{mode} {entry.name}\0".encode() + bytes.fromhex(git_name(entry))
     return hashlib.sha1(b"tree %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
