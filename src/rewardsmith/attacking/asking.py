@@ -70,6 +70,7 @@ class Asking:
             self._lock = _lock(journal)
             try:
                 if overwrite:
+                    # Only with the lock in hand: another process may be writing it.
                     journal.unlink(missing_ok=True)
                 self._open(journal, fingerprint)
             except BaseException:
@@ -97,6 +98,7 @@ class Asking:
 
     def ask(self, conversations: Iterable[Conversation]) -> bool:
         """Ask for the rewards of those that are not known yet, in this order, as far as the budget reaches."""
+        # Each once, and in the order given, which decides what a budget still reaches.
         wanted = [one for one in dict.fromkeys(conversations) if one not in self.rewards]
         if self._queries is not None and len(wanted) > self._queries - self.spent:
             wanted, self.ended_by = wanted[: self._queries - self.spent], "queries"
@@ -194,6 +196,7 @@ def _append(path: Path, line: dict[str, object]) -> None:
         with path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
             handle.flush()
+            # On disk before the next chunk is asked: after a crash nothing is paid for twice.
             os.fsync(handle.fileno())
     except OSError as error:
         raise RunDirectoryError(

@@ -251,6 +251,7 @@ def _price(values: Sequence[int | None], seed: int, resamples: int) -> Price:
 
     medians = np.sort([median_of(sums_S / len(values)) for sums_S in sums_BS])
     beside = (1 - statistics.CONFIDENCE) / 2
+    # Taken from the list without interpolation: a price is a whole number, or infinite where the budget ends.
     low, high = (medians[int(share * (resamples - 1))] for share in (beside, 1 - beside))
     made = [median_of(within_PS.mean(axis=0)), float(low), float(high)]
     price, low, high = (int(value) if math.isfinite(value) else None for value in made)
@@ -414,6 +415,7 @@ def _examples(found: Findings, firsts: Sequence[Composition | None]) -> list[Att
     seen: Counter[Composition] = Counter()
     turns = []
     for place, (_, path) in enumerate(flipped):
+        # So each composition has its first example before another one has its second.
         turns.append((seen[path], place))
         seen[path] += 1
     chosen = [flipped[place] for _, place in sorted(turns)[:EXAMPLES]]

@@ -62,6 +62,7 @@ def steps_of(path: str, names: Collection[str] = ()) -> tuple[str | int, ...]:
     """A path in parts: names of fields, places in a list, "*" for every item."""
     if path in names:
         return (path,)
+    # The longest that fits, since the name of a column may hold dots itself.
     begun = max((name for name in names if path.startswith((f"{name}.", f"{name}["))), key=len, default="")
     rest, steps = path[len(begun) :], [begun] if begun else []
     place = 0
@@ -82,6 +83,7 @@ def steps_of(path: str, names: Collection[str] = ()) -> tuple[str | int, ...]:
 
 def parsed(value: Any) -> Any:
     """What JSON text of an object or a list holds; anything else as it is."""
+    # The empty text lies in every text, hence the last condition.
     if isinstance(value, str) and value[:1] in "[{" and value:
         try:
             return json.loads(value)

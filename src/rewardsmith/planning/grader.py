@@ -191,6 +191,7 @@ def judge_share(model: Speed, judge: Speed, budget: Budget) -> float:
     """The largest share of pairs that a judge may decide after the model, with mean latency and price in budget."""
     shares = [1.0]
     if budget.seconds is not None:
+        # The judge's time comes on top of the model's, for its share of the pairs.
         shares.append((budget.seconds - model.seconds) / judge.seconds)
     if budget.per_million is not None:
         room = budget.per_million - (model.per_million or 0.0)

@@ -66,6 +66,7 @@ class Unhurried(io.TextIOBase):
         self._lines: queue.Queue[str | None] = queue.Queue(_LINES)
         self._dropped = 0
         self._open = True
+        # A daemon, because whoever no longer reads the log must not keep the process alive.
         self._thread = threading.Thread(target=self._pass_on, name="log", daemon=True)
         self._thread.start()
 
@@ -119,6 +120,7 @@ class Unhurried(io.TextIOBase):
     def _write(self, text: str) -> None:
         """Past the stream's own buffer where there is a file: its lock would be held while nobody reads."""
         try:
+            # A line must not be lost for a character that the stream cannot write.
             whole = text.encode(self.encoding, "backslashreplace")
             number = self._behind.fileno()
         except (OSError, ValueError, AttributeError):

@@ -130,6 +130,7 @@ class Models:
         model = self.find(name)
         if model.load is None:
             raise Refusal(409, "not_reloadable", "this model cannot be loaded again", fix="restart the server")
+        # Refused and not queued: the second reload would load what the first one is loading.
         if model.changing.locked():
             raise Refusal(409, "reload_under_way", "this model is being reloaded already", fix="wait for it")
         async with model.changing:
@@ -144,6 +145,7 @@ def _unusable(name: str, error: BaseException) -> Refusal:
     """Whatever goes wrong while a checkpoint is loaded is for whoever put it there: its problem, without its path."""
     ours = isinstance(error, RewardsmithError)
     told = {"problem": error.problem, "where": error.where} if isinstance(error, RewardsmithError) else {}
+    # Errors of ours say what is wrong in words; of all others the log also gets the place.
     log("reload_refused", level=logging.ERROR, error=None if ours else error, model=name, fields=told)
     kind = type(error).__name__
     reason = f"{kind}: {' '.join(error.problem.split())}" if isinstance(error, RewardsmithError) else kind

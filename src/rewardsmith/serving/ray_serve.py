@@ -77,6 +77,7 @@ class Replica:
 
     def _observe(self, report: BatchReport) -> None:
         self._reports.append(report)
+        # One text that got a reward shows that the device works.
         self._sick = self._sick + 1 if report.failures == report.conversations else 0
 
     async def score(self, conversations: Sequence[Conversation], seconds: float, patience: float) -> Part:
@@ -237,6 +238,7 @@ def reload_replicas(handle: Any) -> Engine:
     try:
         infos = handle.broadcast("load_beside").results()
     except ray.exceptions.RayTaskError as error:
+        # The replicas that could load it hold two models until they are told.
         handle.broadcast("change", go=False).results()
         cause: BaseException | None = error.cause
         if isinstance(cause, RewardsmithError):
@@ -368,6 +370,7 @@ def _application(loads: Mapping[str, Callable[[], Engine]], replicas: Replicas, 
         .options(
             name=f"model-{name}",
             max_ongoing_requests=_CALLS,
+            # A checkpoint that cannot be used is told at once, instead of being tried again and again.
             max_constructor_retry_count=1,
             graceful_shutdown_timeout_s=DRAIN_SECONDS,
             ray_actor_options={

@@ -106,6 +106,7 @@ def record_of(
 
 
 def _not_better(item: WatchAuditItem) -> bool:
+    # A tie is disputed as well: the reward saw a difference where quality has none.
     return item.quality_win is not None and item.quality_win <= 0.5
 
 

@@ -226,6 +226,7 @@ class Basis:
         context, behind = parsed(self.look("context", row)), self.look("input", row)
         if isinstance(context, list | dict) and context:
             before += self.turns.read(context, "context")
+        # Messages are earlier turns; a text is a passage that is read before the question.
         elif context is not None and (text := read_text(context, "context")).strip():
             asked = _joined(asked, "context", lambda content: f"{text}\n\n{content}")
         if behind is not None and (more := read_text(behind, "input")).strip():
@@ -235,6 +236,7 @@ class Basis:
             return turns
         said = Message("system", system)
         if turns and turns[0].role == "system":
+            # Column and conversation may both state the system message; of two different ones neither may win.
             if turns[0].content.strip() != system.strip():
                 raise RowFault("prompt_differs", "the row has two different system messages")
             return turns
@@ -285,15 +287,18 @@ class Basis:
 
 def label(value: Any) -> str:
     """An id, a source or another label as text."""
+    # Labels go into records and reports, where a lone surrogate cannot be written.
     return str(value).encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else ""
 
 
 def number_of(value: Any) -> float | None:
     """A finite number, from text as well; None for anything else."""
+    # A bool is an int to Python and no score here; `scored` takes it as 1 or 0.
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
+    # OverflowError: JSON has whole numbers that are beyond any float.
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

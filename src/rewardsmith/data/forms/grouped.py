@@ -97,6 +97,7 @@ class GroupedReader:
         if not len(digests):
             return
         _, first, group = np.unique(digests, return_index=True, return_inverse=True)
+        # By the first row of each prompt; stable, so that the rows of a prompt keep their order.
         order = np.argsort(first[group.reshape(-1)], kind="stable")
         bounds = np.flatnonzero(np.diff(first[group.reshape(-1)][order])) + 1
         for places in np.split(order, bounds):

@@ -40,6 +40,7 @@ class Compared:
 
 def compared(answers: Sequence[Answer], form: ListForm | GroupedForm) -> Compared:
     """Which answers make pairs, the better one first."""
+    # Hashes part equal scores and choose under a cap; where there is neither they need not be computed.
     told_apart = form.max_pairs is None and len({answer.score for answer in answers}) == len(answers)
     keys = [b""] * len(answers) if told_apart else [text_key(answer.value) for answer in answers]
     order = sorted(range(len(answers)), key=lambda place: (-answers[place].score, keys[place], place))
@@ -54,6 +55,7 @@ def compared(answers: Sequence[Answer], form: ListForm | GroupedForm) -> Compare
             ties += 1
     kept = pairs
     if form.max_pairs is not None and len(pairs) > form.max_pairs:
+        # By a hash of the texts: the same pairs are kept whatever the order of the answers in the row.
         ranked = sorted(pairs, key=lambda pair: _pair_key(keys[pair[0]], keys[pair[1]]))
         chosen = set(ranked[: form.max_pairs])
         kept = [pair for pair in pairs if pair in chosen]

@@ -157,6 +157,7 @@ def _turns(begun: str, marks: Style, where: str, style: str, *, is_open: bool = 
     last = len(contents[-1])
     closings = marks.closing
     contents = [_closed(content, closings, where) if closings else content.strip() for content in contents]
+    # A prompt may end with the header of the answer, as a generation prompt does.
     if is_open and len(roles) > 1 and roles[-1] == "assistant" and not contents[-1]:
         del roles[-1], contents[-1]
     if fault := _disorder(tuple(roles), is_open):
@@ -217,6 +218,7 @@ def prompt_end(chosen: str, rejected: str) -> int:
     shared = len(commonprefix([chosen, rejected]))  # noqa: RUF071 - characters are what is meant
     marker = _ASSISTANT
     ends = [match.end() for match in marker.finditer(chosen) if match.end() <= shared]
+    # Only where the text begins as a dialogue: elsewhere `AI:` within a line is part of a sentence.
     if not ends and _BEGINS.match(chosen):
         marker = _INLINE
         ends = [match.end() for match in marker.finditer(chosen) if match.end() <= shared]
@@ -229,6 +231,7 @@ def prompt_end(chosen: str, rejected: str) -> int:
                 "histories_differ", f"{name} has a further turn at character {further.start()}, after the two part"
             )
     end = ends[-1]
+    # White space behind the marker is the prompt's where both texts have it.
     while end < shared and chosen[end].isspace():
         end += 1
     return end
@@ -247,6 +250,7 @@ def _led(text: str, style: Style) -> str:
 def _after_first(text: str) -> str:
     """Without a BOS token before the first turn."""
     begun = text.lstrip()
+    # All of these tokens begin with <, and most texts do not.
     if begun[:1] != "<":
         return text
     return next((begun.removeprefix(token) for token in _FIRST if begun.startswith(token)), text)

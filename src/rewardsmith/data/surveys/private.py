@@ -66,6 +66,7 @@ def _worth(texts: Sequence[str]) -> NDArray[np.bool_]:
         digits[_MANY:][digits[_MANY:] - digits[:-_MANY] <= _CLOSE],
         ats,
     )
+    # 1, since a line break stands before the first text.
     starts = np.cumsum([1, *(len(one) + 1 for one in data)])
     worth = np.zeros(len(texts), dtype=np.bool_)
     worth[np.searchsorted(starts[1:], np.concatenate(seen), side="right")] = True
@@ -125,6 +126,7 @@ def _is_card(number: str) -> bool:
     digits = _digits(number)
     if not _ISSUERS.fullmatch(digits) or digits in _TEST_CARDS or len(set(digits)) < 4:
         return False
+    # Luhn: from the right every second digit is doubled, and the digits of the result are added.
     doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
     return (sum(map(int, digits[-1::-2])) + sum(doubled)) % 10 == 0
 
@@ -132,10 +134,12 @@ def _is_card(number: str) -> bool:
 def _is_iban(number: str) -> bool:
     """As many characters as the country has, and 1 modulo 97; not the examples that everybody copies."""
     length = _IBAN_LENGTHS.get(number[:2], 0)
+    # The pattern may have taken the next word along: an account is as long as its country says.
     ends = [end for end in range(1, len(number) + 1) if len(number[:end].replace(" ", "")) == length]
     if not ends or number[ends[0] :][:1] not in ("", " "):
         return False
     account = number[: ends[0]].replace(" ", "")
+    # ISO 13616: the first four characters go to the end, and A to Z stand for 10 to 35.
     is_valid = int("".join(str(int(character, 36)) for character in account[4:] + account[:4])) % 97 == 1
     return is_valid and account not in _EXAMPLE_IBANS
 
@@ -173,6 +177,7 @@ _EXAMPLE_DOMAINS = {
     "test",
 }
 _NO_NAMES = {"git", "user", "username", "you", "name", "email", "someone", "noreply", "no-reply"}
+# Toll-free prefixes of North America, and 555, which is no area's.
 _FREE = {"555", "800", "833", "844", "855", "866", "877", "888"}
 _COUNTED = {"1234567890", "0123456789", "11234567890", "12345678", "123456789", "9876543210"}
 _ISSUERS = re.compile(
@@ -212,6 +217,7 @@ KINDS: tuple[Kind, ...] = (
         "aws_key",
         "AWS access key",
         "secret",
+        # Key ids are written in base32: A to Z and 2 to 7.
         re.compile(r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b"),
         ("AKIA", "ASIA", "ABIA", "ACCA"),
         _is_random,
@@ -239,6 +245,7 @@ KINDS: tuple[Kind, ...] = (
         "openai_key",
         "OpenAI key",
         "secret",
+        # T3BlbkFJ is base64 for OpenAI: its keys hold it in the middle.
         re.compile(r"\bsk-(?:(?:proj|svcacct|admin)-[\w-]{20,80}|[0-9A-Za-z]{20})T3BlbkFJ[\w-]{20,80}"),
         ("T3BlbkFJ",),
         _is_random,
@@ -279,8 +286,10 @@ KINDS: tuple[Kind, ...] = (
         "json_web_token",
         "JSON web token",
         "secret",
+        # eyJ is base64 for {", with which the header and the claims begin.
         re.compile(r"\beyJ[\w-]{14,}\.eyJ[\w-]{14,}\.[\w-]{20,}"),
         (".eyJ",),
+        # The subject 1234567890 is that of the example on jwt.io.
         lambda found: _is_random(found) and not found.split(".")[1].startswith("eyJzdWIiOiIxMjM0NTY3ODkwI"),
     ),
     Kind(
@@ -322,6 +331,7 @@ KINDS: tuple[Kind, ...] = (
         "social_security",
         "US social security number",
         "personal",
+        # Never issued: areas 000, 666 and 900 to 999, group 00, serial number 0000.
         re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])"),
         (),
         _is_social_security,
@@ -345,6 +355,7 @@ class Private:
         del setting
         self._seen = 0
         self._places = array("q")
+        # A bit for each kind; there are fewer than sixteen.
         self._kinds = array("H")
         self._matches: Counter[str] = Counter()
 

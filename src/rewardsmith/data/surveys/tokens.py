@@ -161,6 +161,7 @@ def any_of(texts: Iterable[str]) -> re.Pattern[str]:
     groups: dict[str, list[str]] = {}
     for text in sorted(texts, key=lambda text: (-len(text), text)):
         groups.setdefault(text[:_HEAD], []).append(text[_HEAD:])
+    # A short head may begin a longer one, and `re` takes the first alternative that fits.
     heads = sorted(groups, key=len, reverse=True)
     return re.compile("|".join(f"{re.escape(head)}(?:{'|'.join(map(re.escape, groups[head]))})" for head in heads))
 
@@ -237,6 +238,7 @@ class PrefixWatch:
     def _begins(self, row: TokenizedPair, prompt_T: Ids) -> bool:
         """Whether both texts begin with the prompt, apart from the tokens that the length policy cut out of it."""
         bos_id = self._renderer.record.bos_token_id
+        # The length policy cuts behind BOS, which every text keeps.
         start = int(bos_id is not None and len(prompt_T) > 0 and prompt_T[0] == bos_id)
         left_T = np.concatenate((prompt_T[:start], prompt_T[start + row.cut :])) if row.cut else prompt_T
         return all(np.array_equal(ids_T[: len(left_T)], left_T) for ids_T in (row.chosen_ids, row.rejected_ids))
@@ -317,6 +319,7 @@ class UnknownWatch:
         if not self._unknown.ids:
             return np.zeros((len(rows), 2), dtype=np.int64)
         hits = np.isin(np.concatenate(texts), self._unknown.ids)
+        # The count of each text is a difference of one running sum.
         ends = np.concatenate([[0], np.cumsum(hits)])[np.cumsum(lengths)]
         return np.diff(ends, prepend=0).reshape(-1, 2)
 

@@ -124,6 +124,7 @@ def _row(row: TableRow, subset: str, number: int) -> EvalRow:
     right, wrong = ("output_1", "output_2") if str(label) == "1" else ("output_2", "output_1")
     instruction = fields.user(fields.text(row, "input"))
     return EvalRow(
+        # Published rows have no id: their place within the subset stands for it.
         id=fields.row_id(row) if "id" in row.fields else str(number),
         subset=subset,
         prompt=instruction,

@@ -86,6 +86,7 @@ def share_of_ranks(reward_N: Floats) -> float:
     above = (reward_N[None, :] > reward_N[:, None]).sum(axis=1)
     equal = (reward_N[None, :] == reward_N[:, None]).sum(axis=1)
     place_N = np.arange(len(reward_N))
+    # Equal rewards share the ranks from `above` to `above + equal - 1`, each with the same chance.
     right = np.where((above <= place_N) & (place_N < above + equal), 1 / equal, 0.0)
     return float(right.mean())
 

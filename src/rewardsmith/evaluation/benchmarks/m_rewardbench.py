@@ -121,6 +121,7 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
 
 def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
     """RewardBench's rule within one language; a unit's columns are the right pairs and the pairs of each subset."""
+    # A pair with a missing reward counts as wrong.
     results = (np.nan_to_num(pair_margins(rewards), nan=-1.0) > 0).astype(np.float64)
     if subset == TRANSLATION:
         return mean_tally(results.tolist(), rows)

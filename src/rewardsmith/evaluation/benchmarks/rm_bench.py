@@ -48,6 +48,7 @@ SUBSETS = tuple(PUBLISHED_ROWS)
 DOMAINS = ("chat", "code", "math", "safety")
 
 DIFFICULTIES: dict[str, Floats] = {
+    # Styles go from plain to rich: below the diagonal the chosen response has the richer one, which helps it.
     "easy": np.tri(STYLES, k=-1) / 3,
     "normal": np.eye(STYLES) / 3,
     "hard": np.tri(STYLES, k=-1).T / 3,

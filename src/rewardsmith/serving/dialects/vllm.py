@@ -38,6 +38,7 @@ class VllmRequest(RequestBody):
     input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = None
     messages: Messages | None = None
     tools: JsonObjects | None = None
+    # Accepted, and not read: rewards are raw whatever it says.
     use_activation: bool | None = None
 
     @model_validator(mode="after")
