@@ -200,6 +200,7 @@ def search(rows: BenchmarkRows, asking: Asking, settings: Settings) -> Findings:
         for answer in (pair.good, pair.bad):
             answer.reward = asking.rewards.get(answer.before, math.nan)
     own = np.array([reward for reward in asking.rewards.values() if math.isfinite(reward)])
+    # ptp, because equal rewards may have a standard deviation of rounding.
     std = float(own.std()) if own.size and np.ptp(own) else 0.0
     # Pairs that the model has wrong already cannot be flipped, and would count as won without an edit.
     attacked = [pair for pair in drawn if pair.margin > EQUAL_WITHIN * std]

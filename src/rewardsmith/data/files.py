@@ -345,6 +345,7 @@ def read_rows(path: Path, *, bad_lines: BadLines = None, position: Position | No
             handle = inflated(raw, size) if zipped else raw
             for number, row in FORMATS[suffix](handle, where, bad_lines):
                 if position is not None:
+                    # Of the bytes on disk: what a compressed file expands to is not known before its end.
                     position.share = raw.tell() / size
                 yield number, row
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

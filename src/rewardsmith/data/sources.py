@@ -73,6 +73,7 @@ class Intake:
 
     def reject(self, row: int, pair_id: str, code: str, detail: str) -> None:
         """Leave a row, or a pair of it, out, with its reason."""
+        # Both may quote the row, and a lone surrogate cannot be written to a file.
         pair_id, detail = (text.encode("utf-8", "replace").decode() for text in (pair_id[:100], detail))
         self.left_out += 1
         self.rejected.append(

@@ -173,6 +173,7 @@ def scan_text(path: Path, text: str, applied: Sequence[Applied]) -> Scanned:
     try:
         if kind == "notebook":
             return _notebook(path, text, applied)
+        # Python's parser refuses a byte order mark in a text; places of hits count it all the same.
         marked = text.startswith("\ufeff")
         hits = KINDS[kind](text[marked:], applied)
     except (SyntaxError, ValueError, RecursionError) as error:
@@ -232,6 +233,7 @@ def _kind(path: Path, text: str) -> str | None:
 
 def _files(folder: Path) -> Iterator[Path]:
     for root, folders, files in os.walk(folder):
+        # In place, which is how os.walk is told where not to go.
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
         yield from (Path(root, name) for name in sorted(files) if Path(name).suffix in SUFFIXES)
 

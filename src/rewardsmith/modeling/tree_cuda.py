@@ -542,7 +542,9 @@ def _flash_attention(package: str) -> tuple[VarlenCall | None, bool]:
             max_seqlen_k=plan.longest_keys,
             softmax_scale=scale,
             causal=True,
+            # -1 means no limit; a limit counts the tokens before the query, without itself.
             window_size=(-1 if window is None else window - 1, -1 if window is None else 0),
+            # 0 means no cap to FlashAttention.
             softcap=softcap or 0.0,
             deterministic=torch.are_deterministic_algorithms_enabled(),
         )

@@ -96,6 +96,7 @@ def choose_backend(
     if not fitting:
         nearest = min(own, key=lambda row: row.peak)
         return _choice(nearest, _too_large(nearest, rows, machine), fits=False)
+    # Rows come in the order of `strategies`, the simplest first.
     chosen = fitting[0]
     return _choice(chosen, _reason(wanted, chosen, own, machine), fits=True)
 

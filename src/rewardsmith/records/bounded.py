@@ -65,6 +65,7 @@ def parse_json(raw: str | bytes, *, unique: bool = False) -> Any:
         BeyondLimitError: nested too deeply, a number with too many digits, or too many lists and objects.
         RepeatedNameError: with `unique`, a name stands twice in an object.
     """
+    # In the raw text, before anything is built; brackets inside strings count too, which errs on the safe side.
     opened = raw.count("[") + raw.count("{") if isinstance(raw, str) else raw.count(b"[") + raw.count(b"{")
     if opened > JSON_CONTAINERS:
         raise BeyondLimitError(f"{opened:,} opening brackets (limit {JSON_CONTAINERS:,})")

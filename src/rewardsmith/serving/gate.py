@@ -258,6 +258,7 @@ class Gate:
     def _count(self, visit: _Visit, response: Response, seconds: float) -> None:
         """Metrics, and a line in the log."""
         self._metrics.request(visit.label, response.status, seconds)
+        # Retry-After stands in refusals for lack of room or time, which are no fault of the request.
         if "retry-after" in response.headers:
             self._metrics.dropped(str(response.notes["code"]))
         if visit.label not in _QUIET or response.status >= 400:
@@ -280,6 +281,7 @@ class Gate:
             if visit.still_sends and not visit.waits and refusal.status not in _HANG_UP:
                 await discard(visit.receive, self._limits)
             if visit.still_sends:
+                # What is left of the body would be read as the next request.
                 refusal.headers["connection"] = "close"
             return refused(refusal)
         except Gone:
@@ -293,6 +295,7 @@ class Gate:
         self._access.check_host(visit.headers)
         try:
             route, name = self._routes.find(visit.method, visit.path)
+        # Without a token nobody learns which paths there are: 401 comes before 404.
         except Refusal:
             self._access.check_token(visit.headers)
             raise

@@ -273,6 +273,7 @@ class Shortcuts:
     def see(self, rows: Sequence[TokenizedPair]) -> None:
         """Measure the next pairs."""
         self._parts.append(measure(rows))
+        # `_MOST_NAMES` keeps these numbers within 16 bits.
         self._groups.append(np.array([self._group(row) for row in rows], dtype=np.int16))
 
     def finish(self, table: Table) -> Surveyed:

@@ -382,6 +382,7 @@ def _cells(sign_N: Signs, lengths: LengthBins) -> Floats:
     shorter or the longer was chosen. The last bin has the pairs of equal length, with chosen for longer."""
     side_N = np.where(lengths.longer == 0, 1, lengths.longer)
     bin_N = np.where(lengths.longer == 0, _BINS, lengths.bins).astype(np.int64)
+    # Each of the six cells of a bin has a number, so that one bincount fills the table.
     codes = bin_N * 6 + (sign_N * side_N + 1) * 2 + (side_N > 0)
     return np.bincount(codes, minlength=6 * (_BINS + 1)).astype(np.float64).reshape(_BINS + 1, 3, 2)
 
@@ -398,9 +399,11 @@ def _fit(cells_RB32: Floats) -> tuple[Floats, Floats]:
         weight = n * p * (1 - p)
         curve_o = weight.sum(axis=2) + _RIDGE
         cross = (weight * has).sum(axis=2) * free
+        # The second derivative by the slope with every bin's own offset eliminated (Schur complement).
         curve = (weight * has**2).sum(axis=(1, 2)) + _RIDGE - (cross**2 / curve_o).sum(axis=1)
         pull_o = ((right - n * p).sum(axis=2) - _RIDGE * offset) * free
         pull = ((right - n * p) * has).sum(axis=(1, 2)) - _RIDGE * slope
+        # Bounded: where nearly all pairs agree the likelihood is flat, and a full Newton step would overshoot.
         step = np.clip((pull - (cross * pull_o / curve_o).sum(axis=1)) / curve, -_LONGEST_STEP, _LONGEST_STEP)
         slope = slope + step
         offset = offset + np.clip((pull_o - cross * step[:, None]) / curve_o, -_LONGEST_STEP, _LONGEST_STEP)

@@ -75,6 +75,7 @@ def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None
     by_type: dict[str, list[float]] = {}
     for row, reward_N in zip(rows, rewards, strict=True):
         right, wrong, equal = _counts(row, reward_N)
+        # Kendall's tau-b, ties in the rewards alone; 1 where all are equal, which makes the coefficient 0.
         whole = max(1.0, math.sqrt((right + wrong) * (right + wrong + equal)))
         by_type.setdefault(row.subset, []).append((right - wrong) / whole)
     means = {name: float(np.mean(by_type[name])) for name in SUBSETS if name in by_type}

@@ -70,6 +70,7 @@ SECTIONS: dict[str, dict[str, int]] = {
         "donotanswer": 135,
     },
     "Reasoning": {
+        # As much as the code subsets together, as in RewardBench.
         "math-prm": 983,
         "hep-cpp": 164,
         "hep-go": 164,

@@ -478,6 +478,7 @@ def _scores(row: TableRow) -> list[bool]:
     if not isinstance(value, list):
         raise bad(row, "scores", missing_or(row, "scores", "a list"), 'write "scores": [true, false, ...]')
     for place, score in enumerate(value):
+        # Python's true and 1.0 equal 1, so that each of these spellings passes.
         if score not in (0, 1):
             raise bad(row, f"scores[{place}]", f"is {score!r}, neither true nor false", "write true or false")
     if len(set(value)) < 2:
@@ -503,6 +504,7 @@ def _pairs(row: TableRow, scores: Sequence[bool]) -> list[list[int]]:
 def _is_pair(pair: object, scores: Sequence[bool]) -> bool:
     if not isinstance(pair, list) or len(pair) != 2:
         return False
+    # type and not isinstance, since true is an int to Python and no place.
     places = [place for place in pair if type(place) is int and 0 <= place < len(scores)]
     return len(places) == 2 and scores[places[0]] != scores[places[1]]
 
