@@ -266,6 +266,7 @@ def installed(python: str | None = None) -> Environment:
     if python is None:
         return _here()
     try:
+        # -I: without PYTHON* variables and the working folder, so that the interpreter answers for itself.
         done = subprocess.run(  # noqa: S603 - the interpreter that the user names
             [python, "-I", "-c", _ASK, *STACK], capture_output=True, text=True, timeout=60, check=True
         )
@@ -311,6 +312,7 @@ def _unmet(environment: Environment) -> Iterator[DoctorFinding]:
             if needed not in STACK or (marker and not marker.evaluate(_marker_values(environment))):
                 continue
             has = environment.versions.get(needed)
+            # A specifier alone refuses every prerelease, also one that is new enough.
             if has is not None and requirement.specifier.contains(has, prereleases=True):
                 continue
             there = f"{needed} {has} is installed" if has else f"{needed} is not installed"

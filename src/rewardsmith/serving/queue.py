@@ -212,6 +212,7 @@ def choose_batch(waiting: Sequence[Prepared], budget: int) -> tuple[list[int], i
     fill = Fill()
     taken: list[int] = []
     for position, text in enumerate(waiting):
+        # The oldest even if it is larger than the budget: it would else wait for ever.
         if not taken or fill.tokens + fill.added(text) <= budget:
             fill.add(text)
             taken.append(position)

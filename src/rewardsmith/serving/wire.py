@@ -179,6 +179,7 @@ class Wire(HttpToolsProtocol):
             piece = self._piece()
             self._fed += len(piece)
             super().data_received(piece)
+            # What is counted here is no body: heads, trailers, and the sizes of chunks with their extensions.
             if self._fed > self._bounds.head_bytes:
                 self._too_long("bytes", self._bounds.head_bytes)
         else:

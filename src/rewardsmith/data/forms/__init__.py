@@ -141,6 +141,7 @@ def _form_paths(form: Any) -> list[str]:
 
     def walk(content: Mapping[str, Any]) -> None:
         for name, value in content.items():
+            # Below these stand values of the data, which may be called as fields of ours are.
             if isinstance(value, dict) and name not in ("values", "words"):
                 walk(value)
             elif name in _COLUMN_FIELDS and isinstance(value, str):

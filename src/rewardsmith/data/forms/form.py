@@ -413,9 +413,12 @@ def _without(side: Conversation, prompt: Conversation) -> Conversation:
 
 def _shared_prompt(chosen: Conversation, rejected: Conversation) -> Conversation:
     """The longest common beginning that leaves both a response and does not end with an assistant turn."""
+    # Minus one, since the last turn of either side is its response.
     length, most = 0, min(len(chosen), len(rejected)) - 1
+    # `is` first: turns that were read once for both sides are the same objects.
     while length < most and (chosen[length] is rejected[length] or chosen[length] == rejected[length]):
         length += 1
+    # An assistant's turn that both share begins both answers, and is no part of the prompt.
     while length and chosen[length - 1].role == "assistant":
         length -= 1
     return chosen[:length]

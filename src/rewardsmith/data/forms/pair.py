@@ -77,6 +77,7 @@ class PairReader:
         numbers = [number for number in map(number_of, stated) if number is not None]
         margin = numbers[0] - sum(numbers[1:]) if len(numbers) == len(stated) else math.nan
         if abs(margin) <= LARGEST_REWARD:  # training holds margins in float32
+            # `or 0.0` turns a negative zero into zero.
             return (-margin or 0.0) if columns.ranks and columns.target_margin is None else margin, ""
         shown = " and ".join(repr(value)[:_SHOWN] for value in stated)
         return None, shown.encode("utf-8", "replace").decode()

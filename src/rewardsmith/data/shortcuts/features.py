@@ -452,6 +452,7 @@ def response_tokens(chosen_ids: Ids, rejected_ids: Ids) -> tuple[int, int]:
 
 
 def _pack(chosen_PF: NDArray[np.int32], rejected_PF: NDArray[np.int32]) -> NDArray[np.uint8]:
+    # 0, 1 or 2 in two bits; the two above say which side has the feature at all.
     packed: NDArray[np.int32] = np.sign(chosen_PF - rejected_PF) + 1
     packed |= np.where(chosen_PF > 0, _CHOSEN_HAS, 0) | np.where(rejected_PF > 0, _REJECTED_HAS, 0)
     return packed.astype(np.uint8)

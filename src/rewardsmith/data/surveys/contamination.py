@@ -100,6 +100,7 @@ class _Grams:
 
     def hits(self, grams: Ngrams) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Texts and the occurrences in prompts of the n-grams that they hold: (H,), (H,), each once."""
+        # A look-up by the top bits, which spares most n-grams the binary search.
         maybe = np.flatnonzero(self.is_known[grams.hashes >> _SHIFT])
         wanted = grams.hashes[maybe]
         found = np.searchsorted(self.hashes, wanted)

@@ -234,6 +234,7 @@ class Cycles:
         edges = zip(*(column[low:high].tolist() for column in (self.chosen, self.rejected, self.places)), strict=True)
         steps: dict[int, dict[int, int]] = {}
         for chosen, rejected, edge in edges:
+            # Of equal labels one is enough to go along.
             steps.setdefault(chosen, {}).setdefault(rejected, edge)
         return [place, *_way(steps, int(self.rejected[here]), int(self.chosen[here]))]
 

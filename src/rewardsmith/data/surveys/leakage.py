@@ -98,6 +98,7 @@ class PromptGroups:
         answered = np.logical_or.reduceat(turns.is_last[order], bounds) if len(order) else turns.is_last
         sizes = np.diff(np.append(bounds, len(order)))
         first = np.repeat(places[bounds], sizes)
+        # Rows are joined only by a turn that is somewhere the one that is answered.
         joined = np.repeat(answered, sizes)
         return merge(prompts.clusters, first[joined], places[joined])
 

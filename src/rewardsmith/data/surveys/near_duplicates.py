@@ -240,6 +240,7 @@ def _near_prompts(table: Table, prompts: Prompts) -> Found:
     """The training rows whose prompt has a near-duplicate that is not equal to it."""
     train, clusters, ids = table.train, prompts.clusters, prompt_ids(table)
     first = np.zeros(len(ids), np.int64)
+    # Backwards, so that the first row of each cluster is the one that stays.
     first[clusters[train[::-1]]] = train[::-1]
     differs = np.zeros(len(ids), np.bool_)
     differs[clusters[train[ids[train] != ids[first[clusters[train]]]]]] = True

@@ -61,6 +61,7 @@ def _worth(texts: Sequence[str]) -> NDArray[np.bool_]:
     data = [text.encode() for text in texts]
     joined = b"\n".join([b"", *data, b""])
     breaks, digits, ats = (np.flatnonzero(np.frombuffer(joined.translate(table), np.bool_)) for table in _TABLES)
+    # A long run of letters and digits, many digits close together, or an @: each kind has one of the three.
     seen = (
         breaks[1:][np.diff(breaks) > _LONG],
         digits[_MANY:][digits[_MANY:] - digits[:-_MANY] <= _CLOSE],

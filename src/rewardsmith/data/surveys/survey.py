@@ -175,6 +175,7 @@ def compare(keys: NDArray[np.void], *apart: NDArray[np.generic]) -> Comparisons:
     prompt = numbered(*halves(keys[:, 0]).T, *apart)
     responses = numbered(*halves(keys[:, 1:].reshape(-1)).T).reshape(-1, 2)
     chosen, rejected = responses[:, 0].copy(), responses[:, 1].copy()
+    # Larger and smaller number: the same two responses are one group, whichever was chosen.
     group = numbered(np.maximum(chosen, rejected), np.minimum(chosen, rejected), prompt)
     return Comparisons(prompt, chosen, rejected, group, chosen < rejected)
 
@@ -194,5 +195,6 @@ def numbered(*columns: NDArray[np.generic]) -> Numbers:
 def first_of(numbers: Numbers) -> Numbers:
     """The first place of every number, shape (number of distinct values,)."""
     first = np.empty(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    # Backwards: of several assignments to one number the first place is written last.
     first[numbers[::-1]] = np.arange(len(numbers))[::-1]
     return first
