@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.models import Models, ServedModel
 from rewardsmith.serving.queue import MicroBatcher, QueueSettings, prefix_blocks
 from rewardsmith.serving.server import RewardServer, State, bind, reward_app
+from rewardsmith.serving.stream import RewardStream
 from rewardsmith.serving.wire import Bounds
 from rewardsmith.types import Conversation, Message
 
@@ -157,6 +158,7 @@ def serving(
     hosts: frozenset[str] = frozenset(),
     router: Any = None,
     bounds: Bounds | None = None,
+    stream: Callable[[Metrics], RewardStream] | None = None,
 ) -> Iterator[World]:
     """A server on a free port of 127.0.0.1, in a thread; drained at the end."""
     engines = engines if engines is not None else {"counting": CountingEngine()}
@@ -167,8 +169,9 @@ def serving(
             ServedModel(name, MicroBatcher(engine, worker, queue), (reload or {}).get(name))
             for name, engine in engines.items()
         )
+        found = stream(metrics) if stream else None
         access = Access((token,) if token else (), hosts)
-        application = reward_app(models, access, limits or Limits(), metrics, state, router)
+        application = reward_app(models, access, limits or Limits(), metrics, state, router, found)
         server = RewardServer(application, listener, state, bounds)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -179,6 +182,8 @@ def serving(
         finally:
             server.stop()
             thread.join(WAIT)
+            if found is not None:
+                found.close()
             assert not thread.is_alive()
 
 

@@ -116,3 +116,42 @@ def test_a_reload_of_a_checkpoint_that_was_changed_is_refused_and_the_old_one_go
     finally:
         record.write_text(whole)
     assert len(call(url, "/v1/score", {"texts": ["red"], "model": "tiny"})["rewards"]) == 1
+
+
+def test_answered_texts_stream_into_a_file_that_watch_reads(world: World, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with served(model, "--stream", str(path)) as (url, process):
+        rewards = call(url, "/v1/score", {"prompt": "Say red.", "responses": ["red", "blue sky"]})["rewards"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT) == 0
+    assert '"event": "stream_ended", "written": 2, "dropped": 0' in (model.parent / "serve.log").read_text()
+    watched = world("watch", str(path), "--per-step", "1", "--out", "watched", "--json")
+    assert watched.code == 0, watched.err
+    assert (watched.json()["form"], watched.json()["answers"]) == ("served", 2)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["prompt"], row["response"]) for row in rows] == [("Say red.", "red"), ("Say red.", "blue sky")]
+    assert [row["reward"] for row in rows] == rewards
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "a=x", "--model", "b=y", "--stream", "s.jsonl"], "several models would stand in one file"),
+        (["--model", "a=x", "--stream", "s.jsonl", "--engine", "ray"], "several processes would write one file"),
+        (["--model", "a=x", "--stream", "train.jsonl", "--token-file", "train.jsonl"], "which is read"),
+        (["--model", "a=x", "--port", "0", "--stream", "rows.jsonl"], "rows.jsonl: holds something else"),
+        (["--model", "a=x", "--port", "0", "--stream", "."], "no regular file"),
+    ],
+)
+def test_a_stream_that_nobody_could_read_is_refused(world: World, arguments: list[str], message: str) -> None:
+    answer = world("serve", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_the_help_names_the_stream(world: World) -> None:
+    answer = world("serve", "--help")
+    assert answer.code == 0
+    assert "--stream" in answer.out
+    assert "JSONL for" in answer.out

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from cli_world import World
+from report_records import checkpoint
 from watch_world import PHRASE, rows, write_log
 
 from rewardsmith.pipeline.commands.look import FollowedRun
-from rewardsmith.records.files import read_record
+from rewardsmith.records.files import read_record, write_json
 from rewardsmith.records.watch import WatchRecord, WatchState
 
 FEW = ("--reference-steps", "20")
@@ -78,6 +79,49 @@ def test_an_alarm_ends_with_1_and_is_shown_everywhere(world: World, tmp_path: Pa
     (tmp_path / "out" / "watch.json").write_text((tmp_path / "out" / "watch.json").read_text() + "\n")
     assert followed.live(-1)["stamp"] != before, "a new record loads the page again"
     assert "Quality less reward" in html
+
+
+def plant_run(world: World, folder: Path) -> None:
+    """A run directory as far as the watch reads it: spec, checkpoint record, an attack whose trigger is `PHRASE`."""
+    world.write_spec()
+    (folder / "model").mkdir(parents=True)
+    (world.folder / "spec.yaml").rename(folder / "spec.yaml")
+    write_json(folder / "model" / "rewardsmith.json", checkpoint(reward_mean=0.25, reward_std=2.0))
+    zeros = ("rows", "drawn", "wrong_already", "attacked", "seed", "most_edits", "beam", "branch", "phrases", "arms")
+    nulls = ("reward_std", "price", "price_low", "price_high", "price_words", "price_words_low", "price_words_high")
+    attack = {
+        **dict.fromkeys((*zeros, "arms_tried", "unproven"), 0),
+        **dict.fromkeys(nulls),
+        **{name: [] for name in ("levels", "edits", "padding", "examples", "pairs")},
+        "schema": 1, "model": "model", "dataset": {"source": "rows"}, "title": "rows", "missing": {},
+        "edits_missing": {}, "protocol": "", "triggers": [
+            {"edits": [f"closing: {PHRASE}", "bold"], "titles": ["", ""], "train_prompts": 1, "train_lift": 1.0,
+             "prompts": 0}
+        ],
+        "budget": {"queries": None, "seconds": None, "spent": 0, "took": 0.0, "ended_by": ""},
+    }  # fmt: skip
+    (folder / "attack.json").write_text(json.dumps(attack))
+
+
+def test_the_run_of_the_reward_model_gives_its_attack_its_training_pairs_and_its_held_out_rewards(
+    world: World, tmp_path: Path
+) -> None:
+    plant_run(world, tmp_path / "run")
+    write_log(tmp_path / "log.jsonl", rows("trigger", steps=110, onset=30))
+    answer = world("watch", "log.jsonl", "--out", "out", *FEW, "--run", "run")
+    assert answer.code == 1, answer.err
+    assert f"the trigger “{PHRASE}”" in answer.out.replace("\n", " ")
+    record = read_record(tmp_path / "out" / "watch.json", WatchRecord)
+    reference = record.reference
+    assert (reference.held_out_mean, reference.held_out_std, reference.triggers) == (0.25, 2.0, (PHRASE,))
+    assert reference.training == 80, "both answers of the 40 training pairs"
+    (tmp_path / "own.jsonl").write_text("\n".join((tmp_path / "train.jsonl").read_text().splitlines()[:3]) + "\n")
+    write_log(tmp_path / "log.jsonl", rows("null", steps=45))
+    other = world("watch", "log.jsonl", "--out", "other", *FEW, "--run", "run", "--training", "own.jsonl", "--json")
+    assert (other.code, other.json()["reference"]["training"]) == (0, 6), "what is named goes before the run's"
+    assert other.json()["reference"]["triggers"] == [PHRASE]
+    gone = world("watch", "log.jsonl", "--out", "gone", "--run", "nothing")
+    assert (gone.code, "nothing/spec.yaml" in gone.err, "Traceback" in gone.err) == (2, True, False)
 
 
 def test_rows_that_cannot_be_used_are_printed_and_the_watch_goes_on(world: World, tmp_path: Path) -> None:

@@ -72,6 +72,10 @@ def serve(
     audit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --route: every decision, one JSON line each.")
     ] = None,
+    stream: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Answered texts and rewards, as JSONL for watch.", show_default=False),
+    ] = None,
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds until a request is given up: 503.")] = 60.0,
 ) -> None:
     """Serve rewards to TRL, OpenRLHF, verl, slime, LLaMA-Factory and clients of vLLM and SGLang."""
@@ -101,6 +105,7 @@ def serve(
             replicas=_least_and_most(replicas),
             fronts=fronts,
             ray_address=ray_address,
+            stream=stream,
         )
     )
 

@@ -16,6 +16,7 @@ engine.py    what the server drives: tokens of a conversation, rewards of a batc
 limits.py    what is accepted, reading a body within it, and every refusal
 metrics.py   Prometheus
 logs.py      JSON lines without texts
+stream.py    JSON lines with texts and their rewards, where asked for: what `watch` reads
 server.py    uvicorn, signals, drain
 ray_serve.py the same on several machines: fronts that speak HTTP, replicas that hold the models, the way between them
 

@@ -36,7 +36,7 @@ _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 class Metrics:
-    """All metrics of one server. Used from the event loop's thread only."""
+    """All metrics of one server. Used from the event loop's thread only, but for `streamed`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -91,6 +91,10 @@ class Metrics:
         )
         self._judge_calls = Counter(f"{name}judge_calls", "Calls of the judge.", registry=self.registry)
         self._judge_cost = Counter(f"{name}judge_cost", "What they cost, by the spec's prices.", registry=self.registry)
+        self._streamed = Counter(
+            f"{name}stream_rows", "Rows of --stream: written, dropped as the file is too slow, failed.", ["result"],
+            registry=self.registry,
+        )  # fmt: skip
         self._models: dict[str, ModelMetrics] = {}
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -105,6 +109,10 @@ class Metrics:
     def reloaded(self, model: str, result: str) -> None:
         """A reload that was done or refused."""
         self._reloads.labels(model, result).inc()
+
+    def streamed(self, result: str, rows: int) -> None:
+        """Rows of the stream that were `written`, `dropped` or `failed`; from any thread."""
+        self._streamed.labels(result).inc(rows)
 
     def decided(self, decision: Decision) -> None:
         """One decision of a router; `fallback` says why an ambiguous comparison was not the judge's."""

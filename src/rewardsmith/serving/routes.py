@@ -35,6 +35,7 @@ from rewardsmith.serving.logs import log
 from rewardsmith.serving.metrics import CONTENT_TYPE, Metrics
 from rewardsmith.serving.models import NAME, Models, ServedModel
 from rewardsmith.serving.queue import Answer, Failed, Reward
+from rewardsmith.serving.stream import Mark, RewardStream, mark_of
 
 Json = dict[str, Any]
 
@@ -251,9 +252,11 @@ class Routes:
         metrics: Metrics,
         ready: Callable[[], str],
         router: Router | None = None,
+        stream: RewardStream | None = None,
     ) -> None:
         self._models = models
         self._router = router
+        self._stream = stream
         self._limits = limits
         self._metrics = metrics
         self._ready = ready
@@ -351,6 +354,7 @@ class Routes:
             dialect, asked = _validate(dialects, request.body)
         ask = dialect.read(asked)
         self._check(ask)
+        mark = mark_of(request.headers) if self._stream is not None else Mark()
         model = self._models.find(ask.model if request.name is None else request.name)
         limits = self._limits
         seconds = limits.patient_seconds if dialect.patient else limits.seconds
@@ -361,6 +365,8 @@ class Routes:
         written = (
             await dialect.settle(asked, rewards, self._router) if dialect.settle else dialect.write(asked, rewards)
         )
+        if self._stream is not None:
+            self._stream.add(ask, rewards, mark)
         return answer(
             written,
             headers={"x-rewardsmith-model": f"{model.name} {found.info.identity}"},

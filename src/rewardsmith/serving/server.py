@@ -35,6 +35,7 @@ from rewardsmith.serving.logs import log
 from rewardsmith.serving.metrics import CountedRouter, Metrics
 from rewardsmith.serving.models import Models
 from rewardsmith.serving.routes import Routes
+from rewardsmith.serving.stream import RewardStream
 from rewardsmith.serving.wire import Bounds, wire
 
 DRAIN_SECONDS = 200
@@ -158,9 +159,18 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def reward_app(
-    models: Models, access: Access, limits: Limits, metrics: Metrics, state: State, router: Router | None = None
+    models: Models,
+    access: Access,
+    limits: Limits,
+    metrics: Metrics,
+    state: State,
+    router: Router | None = None,
+    stream: RewardStream | None = None,
 ) -> Gate:
-    """The ASGI application over models that are loaded; with a `router`, `/v1/compare` can ask a judge."""
+    """The ASGI application over models that are loaded; with a `router`, `/v1/compare` can ask a judge.
+
+    With a `stream`, every answered conversation is handed to it; whoever opened it closes it.
+    """
     for name in models.names():
         model = models.find(name)
         counted = metrics.model(name)
@@ -168,5 +178,5 @@ def reward_app(
         counted.follow(model.batcher)
         model.batcher.observe(counted.batch)
     counting = CountedRouter(router, metrics) if router is not None else None
-    routes = Routes(models, limits, metrics, ready=lambda: state.reason, router=counting)
+    routes = Routes(models, limits, metrics, ready=lambda: state.reason, router=counting, stream=stream)
     return Gate(routes, access, limits, metrics)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from rewardsmith.pipeline.scorers import (
     open_remote,
     settled,
 )
+from rewardsmith.records.files import guard_files
 from rewardsmith.routing import HybridRouter
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.ensemble import Scale
@@ -53,7 +55,8 @@ class ServeOptions:
 
     `models` are `NAME=DIR` or `DIR`; in place of DIR the URL of another server's model. With `no_auth` the server may
     be open to other machines without a token. With a `combination` the models are members of one, called "ensemble".
-    With `engine: ray` each model has between so many `replicas` on the cluster at `ray_address`, behind `fronts`.
+    Answered texts and their rewards go to the file `stream`. With `engine: ray` each model has between so many
+    `replicas` on the cluster at `ray_address`, behind `fronts`.
     """
 
     models: tuple[str, ...]
@@ -74,6 +77,7 @@ class ServeOptions:
     replicas: tuple[int, int] = (1, 1)
     fronts: int = 1
     ray_address: str | None = None
+    stream: Path | None = None
 
 
 def serve_job(options: ServeOptions) -> None:
@@ -86,6 +90,7 @@ def serve_job(options: ServeOptions) -> None:
     try:
         from rewardsmith.serving.metrics import Metrics
         from rewardsmith.serving.server import RewardServer, State, bind, reward_app
+        from rewardsmith.serving.stream import RewardStream
     except ModuleNotFoundError as error:
         raise UserError(f"the package {error.name} is not installed", fix="pip install 'rewardsmith[serve]'") from error
     if options.engine == "ray" and options.routing is not None:
@@ -95,6 +100,7 @@ def serve_job(options: ServeOptions) -> None:
             fix="leave --engine ray out, or route elsewhere",
         )
     folders = model_folders(options.models)
+    _check_stream(options)
     access = choose_access(options)
     listener = bind(options.host, options.port)
     if options.engine == "ray":
@@ -102,14 +108,36 @@ def serve_job(options: ServeOptions) -> None:
         listener.close()  # Ray's proxy takes it
         _serve_on_ray(_loads(folders, options), options, access, port)
         return
-    with server_log(), ThreadPoolExecutor(1, thread_name_prefix="model") as worker, listener:
+    metrics = Metrics()
+    with ExitStack() as stack:
+        stack.enter_context(server_log())
+        stack.enter_context(listener)
+        stream = None
+        if options.stream is not None:
+            stream = stack.enter_context(closing(RewardStream(options.stream, metrics.streamed)))
+        worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="model"))
         models = Models(_serve(name, load, worker, options) for name, load in _loads(folders, options).items())
         state = State()
         router = _router(models, options)
-        application = reward_app(models, access, options.limits, Metrics(), state, router)
+        application = reward_app(models, access, options.limits, metrics, state, router, stream)
         RewardServer(application, listener, state).run()
         if router is not None:
             router.close()
+
+
+def _check_stream(options: ServeOptions) -> None:
+    """Refuse a stream that could not be read: rewards of two models in one file, or a file that is something else."""
+    if options.stream is None:
+        return
+    if options.engine == "ray":
+        raise UserError("several processes would write one file", where="--stream", fix="leave --engine ray out")
+    if len(options.models) > 1 and options.combination is None:
+        raise UserError(
+            "the rewards of several models would stand in one file", where="--stream", fix="serve one, or add --combine"
+        )
+    routing = options.routing
+    read = [options.token_file, *((routing.spec, routing.calibration, routing.audit) if routing else ())]
+    guard_files([options.stream], [str(one) for one in read if one])
 
 
 def _serve_on_ray(loads: Mapping[str, Callable[[], Engine]], options: ServeOptions, access: Access, port: int) -> None:

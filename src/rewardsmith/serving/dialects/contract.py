@@ -35,13 +35,15 @@ class RequestBody(BaseModel):
 class Ask:
     """What a request asks for.
 
-    `model` is a name or None. `allow_missing` asks for null in place of a reward that cannot be computed; otherwise
-    one such conversation refuses the whole request.
+    `model` is a name or None. `prompts` are those of rendered texts, one each, where the request names them: a reward
+    does not need them, who reads the texts later does. `allow_missing` asks for null in place of a reward that cannot
+    be computed; otherwise one such conversation refuses the whole request.
     """
 
     conversations: list[Conversation]
     model: str | None = None
     allow_missing: bool = False
+    prompts: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

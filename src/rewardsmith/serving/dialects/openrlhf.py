@@ -32,7 +32,13 @@ class OpenRlhfAnswer(BaseModel):
 
 def read(request: OpenRlhfRequest) -> Ask:
     """One text each."""
-    return Ask([text(query) for query in request.query])
+    prompts = request.prompts
+    named = (
+        isinstance(prompts, list)
+        and len(prompts) == len(request.query)
+        and all(isinstance(one, str) for one in prompts)
+    )
+    return Ask([text(query) for query in request.query], prompts=prompts if named else None)
 
 
 def write(request: OpenRlhfRequest, rewards: Rewards) -> OpenRlhfAnswer:

@@ -24,7 +24,7 @@ class SlimeRequest(RequestBody):
 def read(request: SlimeRequest) -> Ask:
     """One conversation."""
     if isinstance(request.prompt, str):
-        return Ask([text(request.prompt + request.response)])
+        return Ask([text(request.prompt + request.response)], prompts=[request.prompt])
     return Ask(responses_to(request.prompt, [request.response]))
 
 
