@@ -158,7 +158,7 @@ class RewardStream:
         with self._changed:
             unwritten = self._held[0]
         lost = unwritten or self._totals["dropped"] or self._totals["failed"]
-        totals = {**self._totals, "unwritten": unwritten}
+        totals = {str(outcome): rows for outcome, rows in self._totals.items()} | {"unwritten": unwritten}
         log("stream_ended", level=logging.WARNING if lost else logging.INFO, fields=totals)
         if not self._thread.is_alive():
             os.close(self._handle)
