@@ -90,6 +90,7 @@ BEFORE = {
     "x3_lmarena_context.jsonl": (1, EARLIER), "18_tools.jsonl": (1, ("system",)),
     "18b_tools_legacy.jsonl": (1, ("system",)), "18b2_tools_legacy_empty.jsonl": (1, ("system",)),
 }  # fmt: skip
+LENGTHS = {"12f_lf_v1.jsonl": 6000, "12r_lf_real.json": 6000}  # tokens, of which a byte is one; elsewhere 500
 CALLING = {"18_tools.jsonl", "18b_tools_legacy.jsonl", "18b2_tools_legacy_empty.jsonl", "y6_obs.jsonl"}
 WITH_TOOLS = {"18_tools.jsonl", "18b_tools_legacy.jsonl", "18b2_tools_legacy_empty.jsonl", "18c_tools_answer.jsonl",
               "18d_tools_col.jsonl"}  # fmt: skip
@@ -210,7 +211,7 @@ def test_a_file_trains(name, tmp_path, tiny_base, capsys, monkeypatch):
     world("init", "new", "--data", str(FORMATS / name), "--base", str(world.base))
     _, count, ties = TABLE[name]
     settings = {
-        "data.max_length": 500,
+        "data.max_length": LENGTHS.get(name, 500),
         "data.over_length": "truncate_prompt",
         "data.fail_on": "[]",
         "hardware": "{device: cpu, threads: 1}",

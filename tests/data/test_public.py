@@ -127,12 +127,22 @@ SMALL = {
           "preference.responses.status": ["submitted", "discarded"]}], PAIR),
     "Argilla (rankings)": (
         [{"prompt": Q, "response1": B, "response2": G, "preference": [{"user_id": "u", "status": "submitted",
-          "value": {"rank": [1, 2], "value": ["response2", "response1"]}}]}], PAIR),
+          "value": {"rank": [1, 2], "value": ["response2", "response1"]}}]},
+         {"prompt": P, "response1": G, "response2": B, "preference": [
+          {"user_id": "u", "status": "submitted", "value": [{"value": "response2", "rank": 2}, {"value": "response1", "rank": 1}]},
+          *({"user_id": "v", "status": status, "value": [{"value": "response2", "rank": 1}, {"value": "response1", "rank": 2}]}
+            for status in ("discarded", "draft"))]}],
+        [*PAIR, (P, G, B)]),
     "preference_700K (RLHFlow)": (
         [{"chosen": chat(*EARLIER, Q, G), "rejected": chat(*EARLIER, Q, B), "chosen_score": 4.0, "rejected_score": 1.0}],
         PAIR),
     "Argilla DPO mix": (
         [{"dataset": "x", "chosen": chat(Q, G), "rejected": chat(Q, B), "chosen_rating": 5, "rejected_rating": 2}], PAIR),
+    "Capybara-Preferences (Argilla)": (
+        [{"source": "Dove", "chosen": chat(*EARLIER, Q, G), "chosen_rating": 5, "chosen_model": "x",
+          "rejected": chat(*EARLIER, Q, B), "rejected_rating": 2, "rejected_model": "y"},
+         {"source": "Dove", "chosen": chat(P, G), "chosen_rating": 4, "chosen_model": "x",
+          "rejected": chat(P, B), "rejected_rating": 4, "rejected_model": "y"}], PAIR),
     "Tülu 3 preference mixture": (
         [{"id": "1", "prompt": EARLIER[0], "chosen": chat(*EARLIER, Q, G), "rejected": chat(*EARLIER, Q, B),
           "source": "wildchat"}], PAIR),
@@ -208,6 +218,25 @@ def test_hub_ids_belong_to_one_schema():
     assert len(set(ids)) == len(ids)
     assert by_hub_id("STANFORDNLP/shp").name.startswith("Stanford")
     assert by_hub_id("someone/else") is None
+
+
+@pytest.mark.parametrize(
+    "cell", [lambda side: side, lambda side: [{"selected": side}], lambda side: json.dumps([{"selected": side}])]
+)
+def test_a_table_of_label_studio_has_plain_sides_or_its_converters_objects(cell, world):
+    """The converter writes out plain text for choices only; a Pairwise cell stays a list of one object."""
+    rows = [{"annotation_id": n, "lead_time": 1.5, "prompt": f"{Q} {n}", "which": cell(side), "text1": one, "text2": two}
+            for n, (side, one, two) in enumerate([("right", B, G), ("left", G, B)])]  # fmt: skip
+    path = written(world, "", rows)
+    assert world("init", "new", "--data", path, "--base", str(world.base)).code == 0
+    shown = json.loads(world("check", "new/spec.yaml", "--show", "2", "--json").out)["shown"]
+    assert [row["chosen"][0]["content"] for row in shown] == [G, G]
+
+
+def test_the_schema_of_each_hub_id_is_that_of_its_columns():
+    """Capybara-Preferences was listed under the columns of the older data set: its equal ratings were kept as pairs."""
+    assert by_hub_id("argilla/Capybara-Preferences").needs >= {"chosen_rating", "rejected_rating"}
+    assert by_hub_id("argilla/distilabel-capybara-dpo-7k-binarized").needs >= {"rating_chosen", "rating_rejected"}
 
 
 def test_each_schema_has_a_folder_of_its_own():

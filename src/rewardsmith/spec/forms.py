@@ -139,16 +139,20 @@ class Named(Section):
 
 
 class Rankings(Section):
-    """A list of rankings, one for each annotator: two lists, of the answers' columns and of their ranks."""
+    """A list of rankings, one for each annotator: an item for each answer, or two lists, of its column and its rank."""
 
     column: str
     """The list of rankings, or a path such as `preference[*].value`."""
     names: str = "value"
-    """Where a ranking names the columns, as a path from it."""
+    """Where a ranking (or its item) names the column, as a path from it."""
     ranks: str = "rank"
-    """Where a ranking has their ranks, as a path from it."""
+    """Where a ranking (or its item) has the rank, as a path from it."""
     better: Better = "lower"
     """`lower`: rank 1 is the best."""
+    status: str | None = None
+    """A list beside it that says which rankings count."""
+    counted: tuple[Value, ...] = ("submitted",)
+    """The values of `status` that count."""
 
 
 class PairForm(_Form):

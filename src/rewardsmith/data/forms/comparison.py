@@ -192,30 +192,48 @@ def _by_one_hot(form: OneHot, names: Sequence[str]) -> Decide:
 
 def _by_votes(form: Votes, names: Sequence[str]) -> Decide:
     look, meanings = path_of(form.column, names), _meaning(form.values)
-    status = path_of(form.status, names) if form.status else None
-    counted = frozenset(map(same, form.counted))
+    counting = _counting(form, names)
 
     def decide(row: Row) -> tuple[Winner, float | None]:
         votes = parsed(look(row))
         if not isinstance(votes, list):
             raise RowFault("unknown_verdict", f"{form.column} is {shown(votes)}, no list of votes")
-        if status is not None:
-            states = parsed(status(row))
-            if not isinstance(states, list) or len(states) != len(votes):
-                raise RowFault("unknown_verdict", f"{form.status} is {shown(states)}, not a status for each vote")
-            votes = [vote for vote, state in zip(votes, states, strict=True) if same(state) in counted]
-        return _majority([_known(meanings, vote, form.column) for vote in votes if vote is not None], form.column)
+        counted = counting(row, votes)
+        return _majority([_known(meanings, vote, form.column) for vote in counted if vote is not None], form.column)
 
     return decide
+
+
+def _counting(form: Votes | Rankings, names: Sequence[str]) -> Callable[[Row, list[Any]], list[Any]]:
+    """Which of the annotators' votes count."""
+    if form.status is None:
+        return lambda row, votes: votes
+    status, counted = path_of(form.status, names), frozenset(map(same, form.counted))
+
+    def counting(row: Row, votes: list[Any]) -> list[Any]:
+        states = parsed(status(row))
+        if not isinstance(states, list) or len(states) != len(votes):
+            raise RowFault("unknown_verdict", f"{form.status} is {shown(states)}, not a status for each vote")
+        return [vote for vote, state in zip(votes, states, strict=True) if same(state) in counted]
+
+    return counting
 
 
 def _by_rankings(form: Rankings, sides: ComparisonForm, names: Sequence[str]) -> Decide:
     look, called, ranked = path_of(form.column, names), path_of(form.names), path_of(form.ranks)
     first_names, second_names = _called(sides.first), _called(sides.second)
     sign = 1.0 if form.better == "higher" else -1.0
+    counting = _counting(form, names)
+
+    def lists(ranking: Any) -> tuple[Any, Any]:
+        if isinstance(ranking, dict):  # as a table of columns
+            return called(ranking), ranked(ranking)
+        if isinstance(ranking, list) and all(isinstance(item, dict) for item in ranking):
+            return [called(item) for item in ranking], [ranked(item) for item in ranking]
+        return None, None
 
     def vote(ranking: Any) -> Winner:
-        texts, ranks = (called(ranking), ranked(ranking)) if isinstance(ranking, dict) else (None, None)
+        texts, ranks = lists(ranking)
         if not isinstance(texts, list) or not isinstance(ranks, list) or len(texts) != len(ranks):
             raise RowFault("unknown_verdict", f"{form.column} has {shown(ranking)}, no ranking of names")
         rank_of = dict(zip(map(str, texts), ranks, strict=True))
@@ -228,7 +246,8 @@ def _by_rankings(form: Rankings, sides: ComparisonForm, names: Sequence[str]) ->
         rankings = parsed(look(row))
         if not isinstance(rankings, list):
             raise RowFault("unknown_verdict", f"{form.column} is {shown(rankings)}, no list of rankings")
-        return _majority([vote(ranking) for ranking in rankings if ranking is not None], form.column)
+        counted = counting(row, rankings)
+        return _majority([vote(ranking) for ranking in counted if ranking is not None], form.column)
 
     return decide
 

@@ -187,6 +187,9 @@ def _ranked(look: Look, form: ListForm) -> Callable[[Row, Items], Sequence[Any]]
 
 def _names(items: Items, form: ListForm) -> list[tuple[str, ...]]:
     """What a ranking may call each answer."""
+    if form.called and isinstance(form.answers, tuple):  # by column: a row may lack some
+        called = dict(zip(form.answers, form.called, strict=False))
+        return [(same(called[name]),) if name in called else () for name in items]
     if form.called:
         return [(same(name),) for name in form.called[: len(items)]]
     if isinstance(form.answers, tuple):  # `answer_b` is b wherever it stands

@@ -119,6 +119,17 @@ def _has_role(value: Any) -> bool:
     return _is_messages(value) and all(str(turn.get("role", turn.get("from"))).lower() in ROLES for turn in value)
 
 
+def pairwise_column(rows: Rows) -> str | None:
+    """Where a Label Studio table holds `left` or `right`: the column, or the path into its `[{"selected": "left"}]`."""
+    for name in rows[0]:
+        cells = [parsed(value) for row in rows if (value := row.get(name)) not in (None, "")]
+        if cells and all(cell in ("left", "right") for cell in cells):
+            return name
+        if cells and all(_is_messages(cell) and cell[0].get("selected") in ("left", "right") for cell in cells):
+            return f"{name}[0].selected"
+    return None
+
+
 _LEFT_RIGHT = {"first": ["left"], "second": ["right"]}
 
 PUBLISHED: tuple[Published, ...] = (
@@ -131,6 +142,7 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card and Bai et al. 2022 (arXiv:2204.05862)",
         looks=_both(_cells("chosen", _is_transcript), _cells("rejected", _is_transcript)),
         without=frozenset({"prompt"}),
+        checked="the data set's README and the loader of open-instruct (both sides split at the same markers)",
     ),
     Published(
         "rm-static and full-hh-rlhf (HH, split)",
@@ -142,6 +154,7 @@ PUBLISHED: tuple[Published, ...] = (
         ignore=("response",),
         dropped="response, which repeats chosen",
         looks=_cells("prompt", _is_transcript),
+        checked="the loader of DeepSpeed-Chat (`prompt` + `chosen`, `prompt` + `rejected`)",
     ),
     Published(
         "PKU-SafeRLHF",
@@ -225,6 +238,7 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card and Zheng et al. 2023 (arXiv:2306.05685)",
         optional={"annotator": "judge"},
         dropped="moderation and language; conversations whose earlier answers differ (they have two prompts)",
+        checked="scripts that write or read battles (`model_a`, `model_b`, `tie`, `tie (bothbad)`; 140k: `both_bad`)",
     ),
     Published(
         "Summarize from feedback (comparisons)",
@@ -292,12 +306,14 @@ PUBLISHED: tuple[Published, ...] = (
             "score": "overall_score",
             "better": "higher",
         },
-        "overall_score is GPT-4's rating of the whole answer, fine-grained_score the mean of four aspects",
+        "overall_score is GPT-4's rating of the whole answer (in copies from before the authors' repair some are 10 "
+        "where 1 was meant), fine-grained_score the mean of four aspects",
         "the data set's card and Cui et al. 2023 (arXiv:2310.01377)",
         columns={"prompt": "instruction"},
         dropped="annotations, critiques, and the system prompts, which differ between the answers",
         choices={"fine-grained_score": {"score": "fine-grained_score"}},
         looks=_cells("completions", _items_have("response")),
+        checked="UltraFeedback's own script (the mean of the aspects' ratings; overall scores of 10 that meant 1)",
     ),
     Published(
         "UltraFeedback, binarized",
@@ -309,6 +325,7 @@ PUBLISHED: tuple[Published, ...] = (
         dropped="messages, which repeats chosen",
         hub={"split": "train_prefs"},
         looks=_cells("chosen", _has_role),
+        checked="the data set's card (the highest `overall_score`, and at random one of the remaining three)",
     ),
     Published(
         "HelpSteer2, preference",
@@ -381,16 +398,18 @@ PUBLISHED: tuple[Published, ...] = (
         columns={"prompt": "messages[:-1]"},
         optional={"tools": "tools"},
         looks=_both(_cells("label", _is_bool), _cells("messages", _has_role)),
+        checked="both pages and LLaMA-Factory's converter (a true tag is the better side)",
     ),
     Published(
         "Capybara preferences (distilabel)",
-        ("argilla/distilabel-capybara-dpo-7k-binarized", "argilla/Capybara-Preferences"),
+        ("argilla/distilabel-capybara-dpo-7k-binarized",),
         frozenset({"conversation", "chosen", "rejected", "rating_chosen", "rating_rejected"}),
         {"kind": "pair", "equal_scores": "tie"},
         "chosen has the higher rating by GPT-4",
         "the data set's card",
         columns={"prompt": None},
         dropped="prompt, which holds the conversation in another template; generations",
+        checked="the data set's card (the last message is the answer, all before it the prompt; ratings from 1 to 5)",
     ),
     Published(
         "distilabel Orca pairs",
@@ -402,6 +421,7 @@ PUBLISHED: tuple[Published, ...] = (
         columns={"prompt": "input", "system": "system"},
         ignore=("rating",),
         dropped="generations, rationales and the labelling prompt",
+        checked="loaders that take `input` as the prompt and leave rows with the status `tie` out",
     ),
     Published(
         "Orca DPO pairs",
@@ -411,6 +431,7 @@ PUBLISHED: tuple[Published, ...] = (
         "chosen is the answer of GPT-4 or GPT-3.5, rejected that of a smaller model: no one compared them",
         "the data set's card",
         columns={"prompt": "question", "system": "system"},
+        checked="LLaMA-Factory's list of data sets (columns) and the card of the distilabel Orca pairs (label)",
     ),
     Published(
         "Stack Exchange, paired",
@@ -433,6 +454,7 @@ PUBLISHED: tuple[Published, ...] = (
         columns={"chosen": "chosen_messages", "rejected": "rejected_messages"},
         optional={"tools": "tools"},
         dropped="loss weights",
+        checked="the example in LLaMA-Factory's repository and its reward trainer",
     ),
     Published(
         "LLaMA-Factory, ShareGPT",
@@ -444,6 +466,7 @@ PUBLISHED: tuple[Published, ...] = (
         columns={"prompt": "conversations"},
         optional={"system": "system", "tools": "tools"},
         looks=_both(_cells("conversations", _is_messages), _cells("chosen", _is_turn)),
+        checked="that page and LLaMA-Factory's converter",
     ),
     Published(
         "LLaMA-Factory, Alpaca",
@@ -454,6 +477,7 @@ PUBLISHED: tuple[Published, ...] = (
         "LLaMA-Factory, data/README.md (preference data, Alpaca format)",
         columns={"prompt": "instruction", "input": "input"},
         optional={"system": "system", "history": "history"},
+        checked="that page and LLaMA-Factory's converter, which joins prompt and input with a line break",
     ),
     Published(
         "OpenAI preference tuning",
@@ -475,6 +499,7 @@ PUBLISHED: tuple[Published, ...] = (
         columns={"prompt": "messages[:-1]", "chosen": "messages[-1]", "rejected": "rejected_response"},
         optional={"tools": "tools"},
         looks=_both(_cells("messages", _has_role), _cells("rejected_response", _is_text)),
+        checked="that page (DPO, RM: the last message is better than `rejected_response`)",
     ),
     Published(
         "ms-swift (rejected_messages)",
@@ -486,6 +511,7 @@ PUBLISHED: tuple[Published, ...] = (
         columns={"chosen": "messages", "rejected": "rejected_messages"},
         optional={"tools": "tools"},
         looks=_both(_cells("messages", _has_role), _cells("rejected_messages", _has_role)),
+        checked="ms-swift's preprocessor, which takes the last answer of `rejected_messages` as `rejected_response`",
     ),
     Published(
         "Label Studio (JSON)",
@@ -504,6 +530,7 @@ PUBLISHED: tuple[Published, ...] = (
         "Label Studio's documentation of the Pairwise tag",
         dropped="predictions and times",
         looks=_cells("annotations", _is_messages),
+        checked="the annotation mapper of Data-Juicer and its test (`left` chooses the first name in `toName`)",
     ),
     Published(
         "Label Studio (CSV, JSON-MIN)",
@@ -513,7 +540,8 @@ PUBLISHED: tuple[Published, ...] = (
         "left is the first of the two texts that the Pairwise tag names, right the second",
         "Label Studio's documentation of the Pairwise tag and of its exports",
         dropped="times",
-        looks=lambda rows: any({row.get(name) for row in rows} <= {"left", "right"} for name in rows[0]),
+        looks=lambda rows: pairwise_column(rows) is not None,
+        checked="Label Studio's converter (a Pairwise cell stays a list of one object: `[{selected: left}]`)",
     ),
     Published(
         "Argilla (flat)",
@@ -524,15 +552,26 @@ PUBLISHED: tuple[Published, ...] = (
         "Argilla's documentation of label questions and of Dataset.to_datasets",
         dropped="users and metadata",
         looks=lambda rows: any(str(name).endswith(".responses") for name in rows[0]),
+        checked="the export of Argilla's client (`to_list`, flattened: values, users and status in lists)",
     ),
     Published(
         "Argilla (rankings)",
         (),
         frozenset({"preference"}),
-        {"kind": "comparison", "rankings": {"column": "preference[*].value", "names": "value", "ranks": "rank"}},
-        "rank 1 is the better answer; value names the fields, the majority of the annotators counts",
+        {
+            "kind": "comparison",
+            "rankings": {
+                "column": "preference[*].value",
+                "names": "value",
+                "ranks": "rank",
+                "status": "preference[*].status",
+                "counted": ["submitted", None],
+            },
+        },
+        "rank 1 is the better answer; value names the fields, the majority of the submitted rankings counts",
         "Argilla's documentation of ranking questions",
         looks=_cells("preference", _items_have("value")),
+        checked="Argilla's guide to ranking questions (1 is the best) and its server's schema of a ranking",
     ),
     Published(
         "preference_700K (RLHFlow)",
@@ -542,6 +581,7 @@ PUBLISHED: tuple[Published, ...] = (
         "chosen is the better answer by the source that each pair comes from",
         "the data set's card",
         looks=_cells("chosen", _has_role),
+        checked="the data set's card (columns, and the sources of the pairs)",
     ),
     Published(
         "Argilla DPO mix",
@@ -552,6 +592,18 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card",
         columns={"source": "dataset"},
         looks=_cells("chosen", _has_role),
+        checked="the data set's card (columns, and highly rated chosen answers of three data sets)",
+    ),
+    Published(
+        "Capybara-Preferences (Argilla)",
+        ("argilla/Capybara-Preferences",),
+        frozenset({"source", "chosen", "rejected", "chosen_rating", "rejected_rating"}),
+        {"kind": "pair", "equal_scores": "tie"},
+        "chosen has the higher rating by GPT-4",
+        "the data set's card",
+        looks=_cells("chosen", _has_role),
+        without=frozenset({"prompt", "dataset"}),
+        checked="the data set's card (columns; GPT-4 rates the given answer and those of three other models)",
     ),
     Published(
         "Tülu 3 preference mixture",
@@ -562,6 +614,7 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card and Lambert et al. 2024 (arXiv:2411.15124)",
         looks=_both(_cells("chosen", _has_role), _cells("prompt", _is_text)),
         without=frozenset({"context"}),
+        checked="the data set's card and the script of open-instruct that chooses by the highest mean rating",
     ),
     Published(
         "Skywork reward preference, and other message lists",
@@ -572,6 +625,7 @@ PUBLISHED: tuple[Published, ...] = (
         "the data set's card; TRL's documentation of preference data",
         looks=_both(_cells("chosen", _has_role), _cells("rejected", _has_role)),
         without=frozenset({"prompt", "context"}),
+        checked="the cards of both Skywork data sets (columns, and the sources of the pairs)",
     ),
 )
 """In this order; the first that fits counts."""

@@ -20,7 +20,7 @@ from typing import Any
 from rewardsmith.data.columns import BESIDE_THE_TEXTS, known, parsed, score_pair
 from rewardsmith.data.forms.doubts import MOST
 from rewardsmith.data.forms.form import number_of
-from rewardsmith.data.forms.published import find_published
+from rewardsmith.data.forms.published import find_published, pairwise_column
 from rewardsmith.data.forms.transcripts import style_of
 from rewardsmith.data.forms.wordings import (
     called,
@@ -143,8 +143,7 @@ def _sides_of_tool(
 def _tool_verdict(form: dict[str, Any], names: Collection[str], rows: Rows, sides: tuple[str, str]) -> dict[str, Any]:
     """The columns whose names the user of a tool chose, in place of "*"."""
     if "verdict" in form and form["verdict"]["column"] == "*":
-        column = next(name for name in names if {row.get(name) for row in rows} <= {"left", "right", None})
-        return {**form, "verdict": {**form["verdict"], "column": column}}
+        return {**form, "verdict": {**form["verdict"], "column": pairwise_column(rows)}}
     if "votes" in form and form["votes"]["column"] == "*.responses":
         column = next(name for name in names if name.endswith(".responses"))
         values = {"first": [sides[0]], "second": [sides[1]], "tie": ["tie", "both", "neither"]}
