@@ -163,6 +163,7 @@ WHERE_A_LANGUAGE_MODEL_JUDGES = (
     "report/view",
     "report/markdown",
     "cli/judge",
+    "cli/watch",
     "pipeline/commands/",
     "evaluation/runner",
     "evaluation/benchmarks/judgebench",
