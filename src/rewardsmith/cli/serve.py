@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 
 AllowHost = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A name in Host that is ours; '*' for all.")]
+Audit = Annotated[Path | None, typer.Option(metavar="FILE", help="With --route: every decision, one JSON line each.")]
+StreamFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Answered texts and rewards, as JSONL for watch.", show_default=False),
+]
 
 
 def serve(
@@ -69,13 +74,8 @@ def serve(
     calibration: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --route: routing.json; else that of the spec's run.")
     ] = None,
-    audit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --route: every decision, one JSON line each.")
-    ] = None,
-    stream: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Answered texts and rewards, as JSONL for watch.", show_default=False),
-    ] = None,
+    audit: Audit = None,
+    stream: StreamFile = None,
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds until a request is given up: 503.")] = 60.0,
 ) -> None:
     """Serve rewards to TRL, OpenRLHF, verl, slime, LLaMA-Factory and clients of vLLM and SGLang."""
