@@ -88,12 +88,9 @@ def name_cause(
     if len(there) < 3:  # any two numbers lie on a line
         return None
     case = _Case(opened, [texts[index] for index in there], reference[there], served[there], tolerance, sends)
-    if np.ptp(case.served) == 0 and np.ptp(case.reference) > tolerance:
-        if case.served[0] == 1:
-            return _SOFTMAX
-        return Cause(
-            f"every reward is {case.served[0]:.6g}: the text does not reach it", "see whether its weights were loaded"
-        )
+    constant = np.ptp(case.served) == 0 and np.ptp(case.reference) > tolerance
+    if constant and case.served[0] == 1:
+        return _SOFTMAX
     for found, cause in _faults(case):
         if case.explains(found):
             return cause
@@ -103,6 +100,9 @@ def name_cause(
                 if cause is None
                 else Cause(f"{_SIGMOID.what}, and {cause.what}", f"{_SIGMOID.fix}; {cause.fix}")
             )
+    if constant:  # after the faults: texts often begin with the same token, which may be what is read
+        what = f"every reward is {case.served[0]:.6g}: the text does not reach it"
+        return Cause(what, "see whether its weights were loaded")
     return _rounded(case) or _scaled(case)
 
 
