@@ -17,15 +17,13 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 from tables import Json
-from vllm_server import vllm_server
+from vllm_server import generating
 
 ANSWERS = 8
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -48,7 +46,10 @@ def main() -> None:
     there = [json.loads(line) for line in samples.read_text().splitlines()] if samples.exists() else []
     missing = wanted[len(there) :]
     if missing:
-        with endpoint(asked) as url, samples.open("a", encoding="utf-8") as file:
+        with (
+            generating(asked.endpoint, asked.base, asked.out / "vllm.log", length=512, python=asked.vllm) as url,
+            samples.open("a", encoding="utf-8") as file,
+        ):
             for first, second in missing:
                 file.write(json.dumps(sampled(url, first, second, asked.seed)) + "\n")
                 file.flush()
@@ -66,19 +67,6 @@ def is_right(answer: str, total: int) -> bool:
     """Whether the last number in an answer is the total."""
     found = _NUMBER.findall(answer)
     return bool(found) and float(found[-1].replace(",", "")) == total
-
-
-@contextmanager
-def endpoint(asked: argparse.Namespace) -> Iterator[str]:
-    """The address of a server of the base."""
-    if asked.endpoint:
-        yield asked.endpoint
-        return
-    log = asked.out / "vllm.log"
-    with vllm_server(
-        asked.base, log, "--max-model-len", "512", python=asked.vllm, runner="generate", name="smol"
-    ) as url:
-        yield f"{url}/v1"
 
 
 def sampled(url: str, first: int, second: int, seed: int) -> Json:

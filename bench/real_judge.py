@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from rewardsmith.spec import Spec
 from rewardsmith.statistics import wilson_interval
 from tables import Json, about, bench_parser, machine, markdown_table, publish
 from trainings import shuffled
-from vllm_server import vllm_server
+from vllm_server import generating
 
 SETS = ("pandalm_test_human", "hh_harmless_base_test")
 LONGEST = 1500
@@ -57,7 +55,7 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     pairs = asked.out / "pairs.jsonl"
     write_jsonl(pairs, drawn(asked.data, asked.judgments // 2, asked.seed))
-    with endpoint(asked) as url:
+    with generating(asked.endpoint, asked.base, asked.out / "vllm.log", length=2048, python=asked.vllm) as url:
         rows = []
         for mode in asked.modes:
             started = time.perf_counter()
@@ -92,19 +90,6 @@ def spec_of(url: str, mode: str, seed: int) -> Spec:
 def folder(asked: argparse.Namespace, mode: str) -> Path:
     """Where the answers of a mode are kept."""
     return Path(asked.out) / mode.replace(" ", "_")
-
-
-@contextmanager
-def endpoint(asked: argparse.Namespace) -> Iterator[str]:
-    """The address of the judge."""
-    if asked.endpoint:
-        yield asked.endpoint
-        return
-    log = asked.out / "vllm.log"
-    with vllm_server(
-        asked.base, log, "--max-model-len", "2048", python=asked.vllm, runner="generate", name="smol"
-    ) as url:
-        yield f"{url}/v1"
 
 
 def row_of(mode: str, outcome: JudgeOutcome, seconds: float) -> list[str]:

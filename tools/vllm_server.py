@@ -78,6 +78,17 @@ def vllm_server(
             process.wait()
 
 
+@contextmanager
+def generating(endpoint: str | None, base: Path, log: Path, *, length: int, python: str) -> Iterator[str]:
+    """The OpenAI-style address of a model that answers: `endpoint`, or a server of `base` while the block runs."""
+    if endpoint:
+        yield endpoint
+        return
+    limit = ("--max-model-len", str(length))
+    with vllm_server(base, log, *limit, python=python, runner="generate", name="smol") as url:
+        yield f"{url}/v1"
+
+
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < until:
