@@ -545,7 +545,7 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     if checkpoint is not None:
         check_saved(model, checkpoint)
     threads, why = settle_threads(job.spec.hardware.threads, job.folder, resumed=checkpoint is not None)
-    if main and job.note is not None and device.type == "cpu":
+    if main and job.note is not None and device.type == "cpu" and not job.spec.hardware.threads:
         job.note(f"  {plural_threads(threads)} compute: {why}")
     monitor = MarginMonitor(job.spec.training.monitor, plan.steps, seen)
 
