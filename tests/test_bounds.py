@@ -238,17 +238,34 @@ def test_an_honest_parquet_passes(tmp_path: Path) -> None:
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from rewardsmith.data.files import read_rows
 from rewardsmith.errors import DataError
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+import pyarrow.parquet  # not part of what a file costs
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+before = peak()
 try:
     for _ in read_rows(Path(sys.argv[1])): pass
 except DataError as error:
     print(str(error).splitlines()[0])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak() - before) // 1024)
 """
+
+
+def refusal_and_peak(path: Path) -> tuple[str, int]:
+    """What reading a file says where it is refused, and the MiB that it took at most.
+
+    In a process of its own, and by VmHWM: ru_maxrss of a child begins at what its parent had.
+    """
+    if not Path("/proc/self/status").exists():
+        pytest.skip("there is no /proc here")
+    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True)
+    *said, peak = done.stdout.splitlines()
+    return "\n".join(said), int(peak)
 
 
 def test_memory_of_a_row_of_60_mb_and_of_a_bomb(tmp_path: Path) -> None:
@@ -256,10 +273,78 @@ def test_memory_of_a_row_of_60_mb_and_of_a_bomb(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"prompt": [' + b"[]," * 20_000_000 + b"1]}\n")
     path = bomb(tmp_path / "b.json.gz", b"[", b"[],", b"1]", 100)
     for file, says in ((tmp_path / "a.jsonl", "the line is longer than 16 MiB"), (path, "expands beyond 64 MiB")):
-        done = subprocess.run([sys.executable, "-c", PEAK, str(file)], capture_output=True, text=True, check=True)
-        said, peak = done.stdout.splitlines()
+        said, peak = refusal_and_peak(file)
         assert says in said
-        assert int(peak) < 400  # MiB
+        assert 15 < peak < 400  # one line of 16 MiB is read
+
+
+def one_cell_in_every_row(path: Path, cell: str, rows: int, *, in_list: bool = False) -> Path:
+    """A Parquet file whose dictionary has one cell, which each row (of a list: twice) names."""
+    column: pa.Array = pa.DictionaryArray.from_arrays(
+        pa.array([0] * rows * (1 + in_list), pa.int32()), pa.array([cell])
+    )
+    if in_list:
+        column = pa.ListArray.from_arrays(pa.array(range(0, 2 * rows + 1, 2), pa.int32()), column)
+    # Without pyarrow's own schema it is read as text, like a file from elsewhere.
+    table = pa.table({"prompt": column})
+    pq.write_table(table, path, compression="none", dictionary_pagesize_limit=2**30, store_schema=False)
+    return path
+
+
+def test_memory_of_a_dictionary_cell_of_64_mib(tmp_path: Path) -> None:
+    """It was decoded into every row of a batch: 1.6 GiB."""
+    path = one_cell_in_every_row(tmp_path / "a.parquet", "ab" * (32 * 2**20), 200)
+    said, peak = refusal_and_peak(path)
+    assert said.endswith("a.parquet: row 1: the row is longer than 16 MiB, the limit of a row")
+    assert 64 < peak < 6 * 64
+
+
+@pytest.mark.parametrize("in_list", [False, True])
+def test_memory_of_a_dictionary_cell_within_the_limit(in_list: bool, tmp_path: Path) -> None:
+    """300 rows of 7 MiB are 2 GiB; a batch of them holds at most 64 MiB, which Arrow copies as it grows."""
+    path = one_cell_in_every_row(tmp_path / "a.parquet", "a" * (7 * 2**20), 300, in_list=in_list)
+    said, peak = refusal_and_peak(path)
+    assert said == ""
+    assert 64 < peak < 6 * 64
+
+
+def test_categories_are_not_the_rows_that_name_them(tmp_path: Path) -> None:
+    """20 MiB of categories, as pandas writes them, in rows of 0.5 MiB."""
+    cells = [str(number) + "a" * 2**19 for number in range(40)]
+    table = pa.table({"prompt": pa.array(cells * 2).dictionary_encode()})
+    pq.write_table(table, tmp_path / "a.parquet", dictionary_pagesize_limit=2**30)
+    assert [row["prompt"] for row in rows(tmp_path / "a.parquet")] == cells * 2
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["x", "yy", None]),
+        pa.array([b"x", b"yy", None]),
+        pa.array(["x", "yy", None], pa.string_view()),
+        pa.array(["x", "yy", None]).dictionary_encode(),
+        pa.array([b"xx", b"yy", None], pa.binary(2)),
+        pa.array([["x", "y"], None, []]),
+        pa.array([["x"], ["y"], []], pa.large_list(pa.large_string())),
+        pa.array([["x"], ["y"], ["z"]], pa.list_(pa.string(), 1)),
+        pa.array([[["x"]], [[], ["y"]], []]),
+        pa.array([{"a": ["x"]}, None, {"a": ["y"]}]),
+        pa.array([[("k", "v")], [], None], pa.map_(pa.string(), pa.string())),
+        pa.array(['{"a": 1}', "2", None], pa.json_()),
+        pa.array([None, None, None], pa.string()),
+        pa.nulls(3),
+        pa.array([1.5, None, 2.0]),
+    ],
+    ids=lambda column: str(column.type)[:40],
+)
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_rows_of_every_type_whose_dictionary_is_looked_at(
+    column: pa.Array, dictionary: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_EXPANDED", 1)
+    table = pa.table({"prompt": column})
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=dictionary, row_group_size=2)
+    assert rows(tmp_path / "a.parquet") == table.to_pylist()
 
 
 @pytest.mark.parametrize("name", ["pipe.py", "pipe.jinja", "pipe.jsonl", "pipe.json"])

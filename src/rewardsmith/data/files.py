@@ -59,6 +59,9 @@ LONGEST_FILE = 1024 * MIB
 _BATCH = 1024 * MIB
 """Bytes that a batch of a Parquet file may come to, were each of its cells as large as its column."""
 
+_EXPANDED = 64 * MIB
+"""Bytes that a batch of a Parquet file may come to, were each of its cells the longest of the column's dictionary."""
+
 
 def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a JSONL file, numbered by line."""
@@ -188,10 +191,13 @@ def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[t
     try:
         file = pq.ParquetFile(handle)
         _refuse_repeated(file.schema_arrow.names, where)
-        for batch in file.iter_batches(batch_size=_batch_size(file.metadata, where)):
-            for row in _rows_of(batch, where, number):
-                number += 1
-                yield number, row
+        _refuse_expanding(file.metadata, where)
+        for group in range(file.num_row_groups):
+            size = _batch_size(file.metadata, group, handle)
+            for batch in file.iter_batches(batch_size=size, row_groups=[group]):
+                for row in _rows_of(batch, where, number):
+                    number += 1
+                    yield number, row
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, ValueError) as error:
         raise DataError(
             f"is not a readable Parquet file: {str(error).splitlines()[0]}",
@@ -200,18 +206,8 @@ def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[t
         ) from error
 
 
-def _batch_size(metadata: Any, where: str) -> int:
-    """Rows that are decoded together: one cell of a dictionary can stand in every row of a batch.
-
-    Raises:
-        DataError: the columns of a row group expand like a bomb.
-    """
-    columns = [
-        metadata.row_group(group).column(column)
-        for group in range(metadata.num_row_groups)
-        for column in range(metadata.num_columns)
-    ]
-    for one in columns:
+def _refuse_expanding(metadata: Any, where: str) -> None:
+    for one in (column for group in range(metadata.num_row_groups) for column in _columns(metadata, group)):
         if one.total_uncompressed_size > max(GZIP_FREE, GZIP_RATIO * one.total_compressed_size):
             raise DataError(
                 f"column {one.path_in_schema!r} expands to {one.total_uncompressed_size // MIB:,} MiB, more than "
@@ -219,12 +215,57 @@ def _batch_size(metadata: Any, where: str) -> int:
                 where=where,
                 fix="write the file again without compression, if it is yours",
             )
-    largest = max((one.total_uncompressed_size for one in columns), default=1)
-    return max(4, min(1024, _BATCH // max(1, largest)))
+
+
+def _columns(metadata: Any, group: int) -> list[Any]:
+    return [metadata.row_group(group).column(place) for place in range(metadata.num_columns)]
+
+
+def _batch_size(metadata: Any, group: int, handle: BinaryIO) -> int:
+    """Rows of a row group that are decoded together.
+
+    Text that stands in the pages row by row cannot come to more than its column. A cell of a dictionary is stored once
+    and may stand in every row, so the longest cells bound the batch.
+    """
+    largest = max((one.total_uncompressed_size for one in _columns(metadata, group)), default=1)
+    rows = max(4, min(1024, _BATCH // max(1, largest)))
+    longest = 1.0
+    for place, one in enumerate(_columns(metadata, group)):
+        cells = one.num_values / max(1, metadata.row_group(group).num_rows)  # of a row: more than 1 in a list
+        if rows * cells * one.total_uncompressed_size > _EXPANDED:
+            longest += cells * (metadata.schema.column(place).length or _longest_cell(metadata, group, one, handle))
+    return max(1, min(rows, int(_EXPANDED // longest)))
+
+
+def _longest_cell(metadata: Any, group: int, column: Any, handle: BinaryIO) -> int:
+    """Bytes of the longest cell in the dictionary of a column of texts, 0 for other columns.
+
+    `read_dictionary` gives codes and the dictionary, which holds each cell once. Where pyarrow ignores it (a column
+    of JSON), one cell may be all of the column.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if column.physical_type != "BYTE_ARRAY":
+        return 0
+    name = column.path_in_schema
+    file = pq.ParquetFile(handle, metadata=metadata, read_dictionary=[name])
+    cells = next(file.iter_batches(batch_size=1, row_groups=[group], columns=[name])).column(0)
+    while pa.types.is_nested(cells.type):
+        cells = cells.field(0) if pa.types.is_struct(cells.type) else cells.values
+    if not pa.types.is_dictionary(cells.type):
+        return int(column.total_uncompressed_size)
+    return pc.max(pc.binary_length(cells.dictionary)).as_py() or 0
 
 
 def _rows_of(batch: Any, where: str, before: int) -> Iterator[dict[str, Any]]:
     """The rows of a batch; a large one row by row, each within the limit."""
+    import pyarrow as pa
+
+    # A slice of a column of categories brings all of them, which would count as the row's.
+    columns = [one.dictionary_decode() if pa.types.is_dictionary(one.type) else one for one in batch.columns]
+    batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
     if batch.nbytes <= LONGEST_ROW:
         yield from batch.to_pylist()
         return
