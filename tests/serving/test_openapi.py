@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import hypothesis
@@ -48,3 +49,26 @@ def test_the_document_names_every_route_and_every_refusal(world: World) -> None:
     scoring = document["paths"]["/v1/score"]["post"]
     assert set(scoring["responses"]) >= {"200", "400", "401", "413", "415", "422", "503"}
     assert document["paths"]["/healthz"]["get"]["security"] == []
+
+
+def test_every_scoring_route_takes_step_and_group_within_what_the_server_accepts(world: World) -> None:
+    document = world.get("/openapi.json").json()
+    named = document["components"]["parameters"]
+    step, group = named["Step"], named["Group"]
+    assert [(one["name"], one["in"], one["required"]) for one in (step, group)] == [
+        ("X-Rewardsmith-Step", "header", False),
+        ("X-Rewardsmith-Group", "header", False),
+    ]
+    references = [{"$ref": f"#/components/parameters/{name}"} for name in ("Step", "Group")]
+    scoring = [path for path, methods in document["paths"].items() if "requestBody" in methods.get("post", {})]
+    assert set(scoring) == {
+        f"{prefix}{dialect.path}" for dialect in DIALECTS.values() for prefix in ("", "/models/{name}")
+    }
+    assert all(document["paths"][path]["post"]["parameters"] == references for path in scoring)
+    pattern, longest = step["schema"]["pattern"], group["schema"]["maxLength"]
+    for value, wanted in (("0", 200), ("9" * 15, 200), ("9" * 16, 422), ("-1", 422), ("1.0", 422), ("", 422)):
+        assert bool(re.search(pattern, value)) is (wanted == 200)
+        assert world.post("/get_reward", {"query": ["A"]}, X_Rewardsmith_Step=value).status == wanted
+    assert longest == 200
+    for size, wanted in ((longest, 200), (longest + 1, 422)):
+        assert world.post("/get_reward", {"query": ["A"]}, X_Rewardsmith_Group="q" * size).status == wanted

@@ -119,9 +119,11 @@ def test_step_and_group_come_from_headers_and_doubt_from_an_ensemble(tmp_path: P
     assert (answer.step, answer.group, answer.doubt) == (7, "q1", 0.5)
 
 
-def test_without_a_stream_headers_change_nothing() -> None:
+def test_without_a_stream_right_headers_change_nothing_and_wrong_ones_are_refused_all_the_same() -> None:
     with serving() as world:
-        assert world.post("/get_reward", {"query": ["AB"]}, X_Rewardsmith_Step="none").status == 200
+        plain = world.post("/get_reward", {"query": ["AB"]})
+        assert world.post("/get_reward", {"query": ["AB"]}, X_Rewardsmith_Step="7").body == plain.body
+        assert world.post("/get_reward", {"query": ["AB"]}, X_Rewardsmith_Step="none").code == "invalid_step"
 
 
 def test_a_writer_that_is_held_up_delays_no_answer_and_drops_are_counted(

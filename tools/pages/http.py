@@ -20,6 +20,14 @@ token is sent as `Authorization: Bearer …`, or as name or password of HTTP Bas
 | route | what it does |
 | --- | --- |
 """
+_HEADERS = """
+## Headers
+
+Every scoring route takes them. A wrong one is refused with 422.
+
+| header | holds | what it says |
+| --- | --- | --- |
+"""
 _REFUSALS = """
 ## Refusals
 
@@ -31,16 +39,22 @@ A refusal is JSON with `error`: `code`, `message`, `fix`, and `limit` where one 
 
 
 def http_page() -> str:
-    """The page: routes, what each takes and gives with an example, the parts of both, refusals."""
+    """The page: routes, what each takes and gives with an example, headers, refusals, the parts of all."""
     document = openapi_document(DIALECTS.values())
     routes = [route for route in _routes(document) if not route[1].startswith("/models/{name}/")]
     rows = "".join(f"| `{method} {path}` | {route['summary']} |\n" for method, path, route in routes)
     answers = document["components"]["responses"]
     refusals = "".join(f"| {status} | {table_cell(answer['description'])} |\n" for status, answer in answers.items())
+    marks = document["components"]["parameters"].values()
+    headers = "".join(
+        f"| `{one['name']}`, optional | {table_cell(schema_words(one['schema'], heading_link))} "
+        f"| {table_cell(one['description'])} |\n"
+        for one in marks
+    )
     models = document["components"]["schemas"]
     parts = "".join(f"\n### {name}\n\n{_described(models[name])}" for name in sorted(models))
     told = "".join(_route(*route) for route in routes if "requestBody" in route[2])
-    return f"{_HEAD}{rows}{told}{_REFUSALS}{refusals}\n## Parts\n{parts}"
+    return f"{_HEAD}{rows}{told}{_HEADERS}{headers}{_REFUSALS}{refusals}\n## Parts\n{parts}"
 
 
 def _routes(document: Schema) -> Iterator[tuple[str, str, Schema]]:

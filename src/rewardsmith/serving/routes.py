@@ -35,7 +35,7 @@ from rewardsmith.serving.logs import log
 from rewardsmith.serving.metrics import CONTENT_TYPE, Metrics
 from rewardsmith.serving.models import NAME, Models, ServedModel
 from rewardsmith.serving.queue import Answer, Failed, Reward
-from rewardsmith.serving.stream import Mark, RewardStream, mark_of
+from rewardsmith.serving.stream import GROUP_CHARACTERS, STEP_DIGITS, RewardStream, mark_of
 
 Json = dict[str, Any]
 
@@ -64,6 +64,24 @@ _NAME = {
     "description": "The name of a served model.",
     "schema": {"type": "string", "pattern": f"^{NAME}$"},
 }
+_MARKS = {
+    "Step": {
+        "name": "X-Rewardsmith-Step",
+        "in": "header",
+        "required": False,
+        "description": f"Step of the policy's training, a whole number of at most {STEP_DIGITS} digits. `serve "
+        "--stream` writes it with every row of the request.",
+        "schema": {"type": "string", "pattern": f"^[0-9]{{1,{STEP_DIGITS}}}$"},
+    },
+    "Group": {
+        "name": "X-Rewardsmith-Group",
+        "in": "header",
+        "required": False,
+        "description": f"What answers to one prompt have in common, at most {GROUP_CHARACTERS} characters. "
+        "`serve --stream` writes it with every row of the request.",
+        "schema": {"type": "string", "maxLength": GROUP_CHARACTERS},
+    },
+}
 _STATUS = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
 _CARD = {"$ref": "#/components/schemas/ModelCard"}
 
@@ -87,6 +105,7 @@ def openapi_document(dialects: Iterable[Dialect]) -> Json:
         "paths": paths,
         "components": {
             "schemas": components,
+            "parameters": _MARKS,
             "responses": {str(status): _json(text, _schema("ErrorAnswer")) for status, text in _REFUSALS.items()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -125,6 +144,7 @@ def _scoring(dialects: list[Dialect], schemas: dict[tuple[str, str], Json], suff
     return {
         "operationId": "_".join(one.name for one in dialects) + suffix,
         "summary": "; ".join(one.summary for one in dialects),
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in _MARKS],
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {
             "200": _json("Raw rewards", _any_of([schemas[one.name, "answer"] for one in dialects])),
@@ -354,7 +374,8 @@ class Routes:
             dialect, asked = _validate(dialects, request.body)
         ask = dialect.read(asked)
         self._check(ask)
-        mark = mark_of(request.headers) if self._stream is not None else Mark()
+        # Without a stream too, so that the document holds of every server.
+        mark = mark_of(request.headers)
         model = self._models.find(ask.model if request.name is None else request.name)
         limits = self._limits
         seconds = limits.patient_seconds if dialect.patient else limits.seconds

@@ -45,12 +45,12 @@ from rewardsmith.types import Conversation
 ROWS = 10_000
 CHARACTERS = 64 * 2**20
 STEP, GROUP = "x-rewardsmith-step", "x-rewardsmith-group"
+STEP_DIGITS, GROUP_CHARACTERS = 15, 200
 
 _AT_ONCE = 256
 """Rows of one write: what one failure loses."""
 
 _LAST_SECONDS = 5.0
-_STEP_DIGITS, _GROUP_CHARACTERS = 15, 200
 _BEGINNING = b'{"prompt": '
 _PROMPTERS = ("system", "developer", "user", "tools")
 
@@ -84,13 +84,13 @@ def mark_of(headers: Mapping[str, str]) -> Mark:
         Refusal: the step is no whole number, or the group is too long (422).
     """
     step, group = headers.get(STEP), headers.get(GROUP, "")
-    if step is not None and not (step.isascii() and step.isdecimal() and len(step) <= _STEP_DIGITS):
+    if step is not None and not (step.isascii() and step.isdecimal() and len(step) <= STEP_DIGITS):
         raise Refusal(422, "invalid_step", "X-Rewardsmith-Step is no whole number from 0 on", fix="send a number")
-    if len(group) > _GROUP_CHARACTERS:
+    if len(group) > GROUP_CHARACTERS:
         raise Refusal(
             422,
             "invalid_group",
-            f"X-Rewardsmith-Group has more than {_GROUP_CHARACTERS} characters",
+            f"X-Rewardsmith-Group has more than {GROUP_CHARACTERS} characters",
             fix="shorten it",
         )
     return Mark(None if step is None else int(step), group)
