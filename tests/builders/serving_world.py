@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,11 +160,12 @@ def serving(
     router: Any = None,
     bounds: Bounds | None = None,
     stream: Callable[[Metrics], RewardStream] | None = None,
+    watch: Path | None = None,
 ) -> Iterator[World]:
     """A server on a free port of 127.0.0.1, in a thread; drained at the end."""
     engines = engines if engines is not None else {"counting": CountingEngine()}
     listener = bind("127.0.0.1", 0)
-    metrics, state = Metrics(), State()
+    metrics, state = Metrics(watch), State()
     with ThreadPoolExecutor(1) as worker, listener:
         models = Models(
             ServedModel(name, MicroBatcher(engine, worker, queue), (reload or {}).get(name))

@@ -42,10 +42,13 @@ def model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--model", "../a=x"], "'../a' cannot be the name of a model"),
         (["--model", "a=x", "--host", "::"], "everyone who reaches :: could use this server"),
         (["--model", "a=x", "--token-file", "missing"], "missing: the token file cannot be read"),
+        (["--model", "a=x", "--watch", "spec.yaml"], "spec.yaml: is no folder"),
+        (["--model", "a=x", "--watch", "w", "--engine", "ray"], "let a textfile collector read w/watch.prom"),
         (["--model", "a=x", "--host", "192.0.2.1", "--no-auth"], "192.0.2.1:8000: cannot listen"),
     ],
 )
 def test_what_cannot_be_served_is_said_with_exit_code_2(world: World, arguments: list[str], message: str) -> None:
+    (world.folder / "spec.yaml").touch()
     answer = world("serve", *arguments)
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
@@ -74,7 +77,8 @@ def test_without_the_extra_it_says_what_to_install(world: World, model: Path, mo
 def url(model: Path) -> Iterator[str]:
     tokens = model.parent / "tokens"
     tokens.write_text(TOKEN + "\n")
-    with served(model, "--model", f"again={model}", "--token-file", str(tokens)) as (url, process):
+    watched = ("--watch", str(model.parent / "watched"))
+    with served(model, "--model", f"again={model}", "--token-file", str(tokens), *watched) as (url, process):
         yield url
         process.send_signal(signal.SIGINT)
         assert process.wait(WAIT) == 0
@@ -87,7 +91,8 @@ def call(url: str, path: str, body: Any = None, token: str = TOKEN) -> Any:
     headers = {"Content-Type": "application/json", "Authorization": given}
     request = urllib.request.Request(url + path, data, headers)  # noqa: S310 - the url is this test's own
     with urllib.request.urlopen(request, timeout=WAIT) as found:  # noqa: S310
-        return json.loads(found.read())
+        text = found.read().decode()
+        return text if path == "/metrics" else json.loads(text)
 
 
 def test_a_server_gives_the_rewards_of_offline_scoring_and_reloads_by_name(url: str, model: Path) -> None:
@@ -100,6 +105,15 @@ def test_a_server_gives_the_rewards_of_offline_scoring_and_reloads_by_name(url: 
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         call(url, "/v1/models", token="another-token-of-16")
     refused.value.close()
+
+
+def test_the_gauges_of_a_watch_are_in_its_metrics(url: str, model: Path) -> None:
+    assert "\nrewardsmith_watch_readable 0\n" in call(url, "/metrics")
+    (model.parent / "watched").mkdir()
+    (model.parent / "watched" / "watch.prom").write_text("rewardsmith_watch_step 7\n")
+    found = call(url, "/metrics")
+    assert "\nrewardsmith_watch_readable 1\nrewardsmith_watch_step 7\n" in found
+    assert "\n# TYPE rewardsmith_reward_mean gauge\n" in found
 
 
 def test_a_reload_of_a_checkpoint_that_was_changed_is_refused_and_the_old_one_goes_on(url: str, model: Path) -> None:

@@ -66,6 +66,7 @@ def test_an_alarm_ends_with_1_and_is_shown_everywhere(world: World, tmp_path: Pa
     assert 'rewardsmith_watch_outcome{outcome="alarm"} 1\n' in gauges
     assert f"rewardsmith_watch_audit_answered {record.audit.answered}\n" in gauges
     assert 'rewardsmith_watch_signal_fired{signal="triggers"} 1\n' in gauges
+    assert (tmp_path / "out" / "watch.prom").read_text() == gauges
     page = world("report", "out")
     assert page.code == 0, page.err
     html = (tmp_path / "out" / "report.html").read_text()

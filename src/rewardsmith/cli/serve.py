@@ -35,6 +35,10 @@ StreamFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Answered texts and rewards, as JSONL for watch.", show_default=False),
 ]
+WatchFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The --out of a watch: its gauges in /metrics.", show_default=False),
+]
 
 
 def serve(
@@ -76,6 +80,7 @@ def serve(
     ] = None,
     audit: Audit = None,
     stream: StreamFile = None,
+    watch: WatchFolder = None,
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds until a request is given up: 503.")] = 60.0,
 ) -> None:
     """Serve rewards to TRL, OpenRLHF, verl, slime, LLaMA-Factory and clients of vLLM and SGLang."""
@@ -106,6 +111,7 @@ def serve(
             fronts=fronts,
             ray_address=ray_address,
             stream=stream,
+            watch=watch,
         )
     )
 

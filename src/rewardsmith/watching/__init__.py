@@ -8,9 +8,11 @@ audit.py        which answers are audited, and who says which is better: the log
 evidence.py     e-values: which signals fired, whether quality stays behind the reward, since when
 watcher.py      windows are closed, the reference is completed, audits fall due
 results.py      the record, and the verdict in words
+gauges.py       the record as gauges for Prometheus
 """
 
 from rewardsmith.watching.audit import append_questions, ask, read_replies, replied
+from rewardsmith.watching.gauges import GAUGES_FILE, exposition
 from rewardsmith.watching.results import WATCH_FILE, record_of
 from rewardsmith.watching.streams import FORMS, Answer, Read, Stream
 from rewardsmith.watching.watcher import Settings, Watcher
@@ -18,6 +20,7 @@ from rewardsmith.watching.windows import SIGNALS, Book, Trigger, runs_of
 
 __all__ = [
     "FORMS",
+    "GAUGES_FILE",
     "SIGNALS",
     "WATCH_FILE",
     "Answer",
@@ -29,6 +32,7 @@ __all__ = [
     "Watcher",
     "append_questions",
     "ask",
+    "exposition",
     "read_replies",
     "record_of",
     "replied",

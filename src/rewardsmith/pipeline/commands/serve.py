@@ -39,6 +39,7 @@ from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import log, server_log
 from rewardsmith.serving.models import Models, ServedModel
 from rewardsmith.serving.queue import MicroBatcher, QueueSettings
+from rewardsmith.watching.gauges import GAUGES_FILE
 
 TOKEN_VARIABLE = "REWARDSMITH_TOKEN"  # noqa: S105 - a name, not a secret
 
@@ -55,7 +56,8 @@ class ServeOptions:
 
     `models` are `NAME=DIR` or `DIR`; in place of DIR the URL of another server's model. With `no_auth` the server may
     be open to other machines without a token. With a `combination` the models are members of one, called "ensemble".
-    Answered texts and their rewards go to the file `stream`. With `engine: ray` each model has between so many
+    Answered texts and their rewards go to the file `stream`; the gauges of the `watch` on it, in its folder, are shown
+    with the server's own. With `engine: ray` each model has between so many
     `replicas` on the cluster at `ray_address`, behind `fronts`.
     """
 
@@ -78,6 +80,7 @@ class ServeOptions:
     fronts: int = 1
     ray_address: str | None = None
     stream: Path | None = None
+    watch: Path | None = None
 
 
 def serve_job(options: ServeOptions) -> None:
@@ -101,6 +104,7 @@ def serve_job(options: ServeOptions) -> None:
         )
     folders = model_folders(options.models)
     _check_stream(options)
+    _check_watch(options)
     access = choose_access(options)
     listener = bind(options.host, options.port)
     if options.engine == "ray":
@@ -108,7 +112,7 @@ def serve_job(options: ServeOptions) -> None:
         listener.close()  # Ray's proxy takes it
         _serve_on_ray(_loads(folders, options), options, access, port)
         return
-    metrics = Metrics()
+    metrics = Metrics(options.watch / GAUGES_FILE if options.watch is not None else None)
     with ExitStack() as stack:
         stack.enter_context(server_log())
         stack.enter_context(listener)
@@ -138,6 +142,20 @@ def _check_stream(options: ServeOptions) -> None:
     routing = options.routing
     read = [options.token_file, *((routing.spec, routing.calibration, routing.audit) if routing else ())]
     guard_files([options.stream], [str(one) for one in read if one])
+
+
+def _check_watch(options: ServeOptions) -> None:
+    """Refuse what no watch can write; its folder need not be there yet, since the watch begins with the stream."""
+    if options.watch is None:
+        return
+    if options.engine == "ray":
+        raise UserError(
+            "the fronts of a cluster show no watch",
+            where="--watch",
+            fix=f"leave it out, and let a textfile collector read {options.watch / GAUGES_FILE}",
+        )
+    if options.watch.exists() and not options.watch.is_dir():
+        raise UserError("is no folder", where=str(options.watch), fix="name the --out of `rewardsmith watch`")
 
 
 def _serve_on_ray(loads: Mapping[str, Callable[[], Engine]], options: ServeOptions, access: Access, port: int) -> None:

@@ -6,6 +6,7 @@ What it leaves in `out`, so that the same command continues and `rewardsmith ope
 
     watch.json          the record, at the end; followed, at every look
     watch.md            the same to read
+    watch.prom          the same as gauges for Prometheus; `rewardsmith serve --watch` shows them
     audit.jsonl         every audited pair with its texts and what was said of it
     watch.state.json    where to continue
     calls.jsonl         the judge's calls: none is paid for twice
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -48,6 +50,7 @@ from rewardsmith.report.markdown import section_page
 from rewardsmith.report.sections.watch import watch_section
 from rewardsmith.spec import JudgeSpec, SourceSpec, digest, load_spec
 from rewardsmith.watching import (
+    GAUGES_FILE,
     WATCH_FILE,
     Answer,
     Book,
@@ -57,6 +60,7 @@ from rewardsmith.watching import (
     Watcher,
     append_questions,
     ask,
+    exposition,
     read_replies,
     record_of,
     replied,
@@ -65,6 +69,7 @@ from rewardsmith.watching import (
 from rewardsmith.watching.results import By
 
 STATE_FILE, AUDIT_FILE, SUMMARY_FILE = "watch.state.json", "audit.jsonl", "watch.md"
+_FILES = (WATCH_FILE, SUMMARY_FILE, STATE_FILE, AUDIT_FILE, GAUGES_FILE)
 _MOST_TRAINING = 100_000
 
 
@@ -87,7 +92,7 @@ class WatchOptions:
         judge_seed: where the section has none of its own.
         audit_file: people audit in this file.
         follow: go on until interrupted, looking every so many seconds.
-        prometheus: a file for node exporter's textfile collector.
+        prometheus: the gauges once more, in a file for node exporter's textfile collector.
         overwrite: begin anew.
     """
 
@@ -135,11 +140,11 @@ def watch_job(
 def _guard(options: WatchOptions) -> None:
     out = options.out
     read = [str(one) for one in (options.source, options.reference, options.attack, *options.training) if one]
-    guard_folder(out, (WATCH_FILE, SUMMARY_FILE, STATE_FILE, AUDIT_FILE), WATCH_FILE, read)
+    guard_folder(out, _FILES, WATCH_FILE, read)
     written = [one for one in (options.audit_file, options.prometheus) if one]
     guard_files(written, read)
     if options.overwrite:
-        for name in (WATCH_FILE, SUMMARY_FILE, STATE_FILE, AUDIT_FILE):
+        for name in _FILES:
             (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -270,8 +275,10 @@ class _Watch:
         section = watch_section(record)
         if section is not None:
             write_text(options.out / SUMMARY_FILE, section_page(section))
-        if options.prometheus is not None:
-            write_text(options.prometheus, exposition(record))
+        gauges = exposition(record, time.time())
+        for path in (options.out / GAUGES_FILE, options.prometheus):
+            if path is not None:
+                write_text(path, gauges)
         return record
 
     def _save_state(self, place: tuple[str, int], served: int) -> None:
@@ -319,44 +326,6 @@ def _phrase(phrase: str, kind: str = "") -> Trigger:
     text = r"\s+".join(re.escape(word) for word in phrase.split())
     before, after = (r"\A\W*" if kind == "opening" else r"(?<!\w)"), (r"\W*\Z" if kind == "closing" else r"(?!\w)")
     return Trigger(phrase, re.compile(before + text + after, re.IGNORECASE))
-
-
-def exposition(record: WatchRecord) -> str:
-    """The record as gauges in Prometheus' text format, for node exporter's textfile collector."""
-    last = record.windows[-1] if record.windows else None
-    audit = record.audit
-    gauges: list[tuple[str, str, list[tuple[str, float | int | None]]]] = [
-        ("outcome", "1 for the outcome that holds.", [
-            (f'{{outcome="{one}"}}', int(record.outcome == one)) for one in ("fine", "warning", "alarm", "short")
-        ]),
-        ("step", "Last step that was read.", [("", record.last_step)]),
-        ("answers", "Answers that were read.", [("", record.answers)]),
-        ("rejected", "Rows that could not be used.", [("", sum(record.rejected.values()))]),
-        ("reward_mean", "Mean raw reward of the last window.", [("", last.reward_mean if last else None)]),
-        ("reward_std", "Its standard deviation.", [("", last.reward_std if last else None)]),
-        ("length_mean", "Mean words of an answer of the last window.", [("", last.length_mean if last else None)]),
-        ("kl_mean", "Mean divergence from the reference policy.", [("", last.kl_mean if last else None)]),
-        ("signal", "Signal in the last windows, 0 to 1.", [(_label(one.code), one.last) for one in record.signals]),
-        ("signal_limit", "What a signal must pass.", [(_label(one.code), one.limit) for one in record.signals]),
-        ("signal_evidence", "Largest e-value so far.", [(_label(one.code), one.e_value) for one in record.signals]),
-        ("signal_fired", "1 where a signal fired.", [
-            (_label(one.code), int(one.fired_step is not None)) for one in record.signals
-        ]),
-        ("audit_answered", "Audited pairs with an answer.", [("", audit.answered)]),
-        ("audit_missing", "Audited pairs without one.", [("", sum(audit.missing.values()) + audit.waiting)]),
-        ("audit_reward_wins", "Share of pairs that the policy wins by reward.", [("", audit.reward_wins)]),
-        ("audit_quality_wins", "Share of pairs that it wins by quality.", [("", audit.quality_wins)]),
-        ("audit_evidence", "Largest e-value against: quality keeps up.", [("", audit.e_value)]),
-    ]  # fmt: skip
-    lines = []
-    for name, told, values in gauges:
-        lines += [f"# HELP rewardsmith_watch_{name} {told}", f"# TYPE rewardsmith_watch_{name} gauge"]
-        lines += [f"rewardsmith_watch_{name}{label} {value!r}" for label, value in values if value is not None]
-    return "\n".join(lines) + "\n"
-
-
-def _label(code: str) -> str:
-    return f'{{signal="{code}"}}'
 
 
 def _items(path: Path) -> list[WatchAuditItem]:
