@@ -53,6 +53,23 @@ def test_a_fine_stream_ends_with_0_and_the_same_call_continues(world: World, tmp
     assert world(*asked, "--seed", "4", "--overwrite").code == 0
 
 
+def test_a_rotated_stream_gives_the_record_of_a_whole_one_and_says_so(world: World, tmp_path: Path) -> None:
+    lines, path = list(rows("honest", steps=60, onset=25)), tmp_path / "log.jsonl"
+    asked = ("watch", "log.jsonl", "--json", *FEW)
+    write_log(path, iter(lines))
+    whole = world(*asked, "--out", "whole").json()
+    write_log(path, iter(lines[: 32 * 45]))
+    assert world(*asked, "--out", "out").code == 0
+    write_log(path, iter(lines[: 32 * 50 + 7]))
+    path.rename(tmp_path / "log.jsonl.1")
+    write_log(path, iter(lines[32 * 50 + 7 :]))
+    again = world(*asked, "--out", "out")
+    assert "log.jsonl is a new file: the old one is read to its end" in again.err.replace("\n", " ")
+    assert again.json() == {**whole, "rotations": {"replaced": 1}}
+    assert (whole["rotations"], whole["audit"]["answered"]) == ({}, 48), "audits of steps 30, 40 and 50"
+    assert "file was rotated 1 time: the old one was read to its end" in (tmp_path / "out" / "watch.md").read_text()
+
+
 def test_an_alarm_ends_with_1_and_is_shown_everywhere(world: World, tmp_path: Path) -> None:
     write_log(tmp_path / "log.jsonl", rows("trigger", steps=110, onset=30))
     (tmp_path / "phrases.txt").write_text(PHRASE)
@@ -193,7 +210,10 @@ def test_a_stream_is_followed_until_it_is_interrupted(tmp_path: Path) -> None:
     try:
         wait_for_step(tmp_path / "out" / "watch.json", 30)
         with (tmp_path / "log.jsonl").open("a") as handle:
-            handle.writelines(json.dumps(line) + "\n" for line in lines[32 * 30 :])
+            handle.writelines(json.dumps(line) + "\n" for line in lines[32 * 30 : 32 * 60])
+        wait_for_step(tmp_path / "out" / "watch.json", 60)
+        (tmp_path / "log.jsonl").rename(tmp_path / "log.jsonl.1")
+        write_log(tmp_path / "log.jsonl", iter(lines[32 * 60 :]))
         wait_for_step(tmp_path / "out" / "watch.json", 90)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
@@ -201,6 +221,7 @@ def test_a_stream_is_followed_until_it_is_interrupted(tmp_path: Path) -> None:
         process.kill()
     assert process.returncode == 1, said
     assert "ALARM. Since step" in said
+    assert "log.jsonl is a new file: the old one is read to its end" in said.replace("\n", " ")
     assert read_record(tmp_path / "out" / "watch.json", WatchRecord).outcome == "alarm"
 
 

@@ -83,7 +83,7 @@ def test_a_watch_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> No
             drawn = watcher.draw_audit()
             watcher.answer([item for item, _ in drawn], [said for _, said in drawn])
             if watcher.windows[-1].last >= 70:
-                state = watcher.state("f", stream.form, (read.file, read.offset), 0)
+                state = watcher.state("f", stream.form, (read.file, read.offset, ""))
                 break
     again = type(state).model_validate_json(state.model_dump_json())
     watcher = Watcher(SETTINGS, state=again, items=watcher.items)

@@ -257,6 +257,10 @@ class WatchRecord(Record):
     """Place and reason of the first of them."""
     late: int
     """Answers of a step that was closed already; they are left out."""
+    rotations: dict[str, int] = Field(default_factory=dict)
+    """How often a file was rotated while it was read, by kind: `replaced` (a new one has its name, the old one was
+    read to its end), `lost` (the same, and the old one was gone: its rest is not read), `truncated` (what was written
+    between the last look and the cut is not read)."""
     reward_risen_step: int | None
     """Step at which the reward was sure to have risen over the reference (5 %, at any time); null where it is not."""
     reference: WatchReference
@@ -307,12 +311,17 @@ class WatchState(Record):
     """File that the next row stands in; "" for the first."""
     offset: int
     """Bytes of it that are done, or rows where it is no JSONL."""
+    mark: str = ""
+    """What tells whether it is still the same file: its inode, and a digest of its first and last bytes up to `offset`;
+    "" where that is not known."""
     served: int
     """Rows without a step that were read."""
     answers: int
     """Answers so far."""
     late: int
     """Answers of closed steps."""
+    rotations: dict[str, int] = Field(default_factory=dict)
+    """As in the record."""
     rejected: dict[str, int]
     """Rows that could not be used, by reason."""
     rejected_examples: tuple[str, ...]

@@ -3,6 +3,7 @@
 In: a log of prompts, responses, rewards and steps. Out: `WatchRecord` (`watch.json`).
 
 streams.py      logs of ours, TRL, verl, OpenRLHF → answers, from where an earlier call stopped
+following.py    a file that grows, past its rotation
 windows.py      answers of some steps → numbers: length, markup, repetition, copies, triggers, novelty, doubt
 audit.py        which answers are audited, and who says which is better: the log, a judge, people
 evidence.py     e-values: which signals fired, whether quality stays behind the reward, since when

@@ -10,7 +10,7 @@ signal is a warning: answers may change for good reasons.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -59,7 +59,14 @@ _LEAST_DISPUTED = 5
 
 
 def record_of(
-    watcher: Watcher, *, source: str, form: str, by: By, triggers: Sequence[Trigger] = (), last: bool = False
+    watcher: Watcher,
+    *,
+    source: str,
+    form: str,
+    by: By,
+    triggers: Sequence[Trigger] = (),
+    rotations: Mapping[str, int] | None = None,
+    last: bool = False,
 ) -> WatchRecord:
     """Everything that is known now.
 
@@ -69,6 +76,7 @@ def record_of(
         form: of its rows.
         by: who audits.
         triggers: that are looked for.
+        rotations: of the stream's files, by kind.
         last: whether the window that is open is shown as well.
     """
     settings = watcher.settings
@@ -92,6 +100,7 @@ def record_of(
         rejected=dict(sorted(watcher.rejected.items())),
         rejected_examples=tuple(watcher.examples),
         late=watcher.late,
+        rotations=dict(sorted((rotations or {}).items())),
         reward_risen_step=risen,
         reference=watcher.reference,
         windows=windows,

@@ -5,7 +5,8 @@
     stream.place                           (file, offset) behind the last row
 
 A file, or a folder of files that are read in the order of the numbers in their names. JSONL that is being written is
-read up to its last whole line. Forms are told apart by the names of the columns of the first row:
+read up to its last whole line, and past a rotation (`following.py`). Forms are told apart by the names of the columns
+of the first row:
 
     plain      prompt, response, reward, step; and, where there are: group (or id), kl, doubt, quality
     served     the same without a step, as a reward server's front logs them; `per_step` answers make a step
@@ -19,16 +20,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from rewardsmith.data.files import LONGEST_ROW, read_rows
+from rewardsmith.data.files import read_rows
 from rewardsmith.errors import DataError
 from rewardsmith.records.bounded import MIB, BeyondLimitError, parse_json, read_bounded
 from rewardsmith.types import Conversation, Message
+from rewardsmith.watching.following import Followed
 
 Row = Mapping[str, Any]
 SUFFIXES = (".jsonl", ".parquet", ".json")
@@ -171,7 +174,13 @@ class Stream:
         rewards: columns that are rewards, where the form does not say so; several are added up.
         per_step: answers that make a step, for rows without one.
         form: as an earlier call found it; "" to find it.
-        file, offset, served: where that call stopped.
+        file, offset, mark, served: where that call stopped; `mark` tells whether the file is still the same.
+        rotations: how often the file was rotated before, by kind (`following.py`).
+
+    Attributes:
+        place: behind the last row.
+        rotations: the same by now.
+        said: what happened to files, in words; whoever reads it may clear it.
 
     Raises (when read):
         DataError: there is no such file or folder, or the first row has the columns of no form.
@@ -186,12 +195,19 @@ class Stream:
         form: str = "",
         file: str = "",
         offset: int = 0,
+        mark: str = "",
         served: int = 0,
+        rotations: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.path = path
         self.form = form
         self.place = (file, offset)
         self.served = served
+        self.rotations = Counter(rotations)
+        self.said: list[str] = []
+        self._followed: Followed | None = None
+        if file.endswith(".jsonl"):
+            self._followed = self._following(path / file if path.is_dir() else path, offset, mark)
         self._rewards = tuple(rewards)
         self._per_step = per_step
         self._unreadable: set[str] = set()
@@ -202,13 +218,14 @@ class Stream:
         Args:
             last: nobody writes any more: a line without an end is a line.
         """
-        for path in self._files():
+        for path in self._files(last):
             name = path.name
             # Files before the one where the last call stopped are read.
             if self.place[0] and _natural(name) < _natural(self.place[0]):
                 continue
             if name != self.place[0]:
                 self.place = (name, 0)
+                self._followed = None
             rows = self._lines(path, last) if path.suffix == ".jsonl" else self._table(path)
             for offset, after, where, row, why in rows:
                 self.place = (name, after)
@@ -217,10 +234,25 @@ class Stream:
                 else:
                     yield self._read(row, where, name, offset)
 
-    def _files(self) -> list[Path]:
+    def _following(self, path: Path, offset: int, mark: str = "") -> Followed:
+        return Followed(path, offset, mark, tell=self._told, alone=not self.path.is_dir())
+
+    def _told(self, kind: str, what: str) -> None:
+        self.said.append(what)
+        if kind:
+            self.rotations[kind] += 1
+
+    def mark_at(self, offset: int) -> str:
+        """What the file that is being read is known by at the beginning of a row; "" for a table."""
+        return self._followed.mark_at(offset) if self._followed else ""
+
+    def _files(self, last: bool) -> list[Path]:
         if self.path.is_dir():
             found = [one for one in self.path.iterdir() if one.suffix in SUFFIXES and one.is_file()]
             return sorted(found, key=lambda one: _natural(one.name))
+        # A file that is followed has no name for a moment while it is rotated.
+        if not last and self._followed is not None and not self.path.exists():
+            return [self.path]
         if not self.path.is_file() or self.path.suffix not in SUFFIXES:
             what = "is no file that can be read" if self.path.exists() else "no such file or folder"
             raise DataError(
@@ -229,28 +261,26 @@ class Stream:
         return [self.path]
 
     def _lines(self, path: Path, last: bool) -> Iterator[tuple[int, int, str, Row | None, str]]:
-        with path.open("rb") as handle:
-            handle.seek(self.place[1])
-            while True:
-                offset = handle.tell()
-                line = handle.readline(LONGEST_ROW)
-                if not line.endswith(b"\n") and not (last and line and len(line) < LONGEST_ROW):
-                    if len(line) < LONGEST_ROW:
-                        return  # being written
-                    while line and not line.endswith(b"\n"):
-                        line = handle.readline(LONGEST_ROW)
-                    yield offset, handle.tell(), f"{path}, byte {offset:,}", None, "a line that is too long"
-                    continue
-                row, why = _parsed(line)
-                if line.strip():
-                    yield offset, handle.tell(), f"{path}, byte {offset:,}", row, why
+        if self._followed is None:
+            self._followed = self._following(path, self.place[1])
+        for line in self._followed.lines(last=last):
+            where = f"{line.path}, byte {line.offset:,}"
+            if line.raw is None:
+                yield line.offset, line.after, where, None, "a line that is too long"
+            elif line.raw.strip():
+                yield line.offset, line.after, where, *_parsed(line.raw)
 
     def _table(self, path: Path) -> Iterator[tuple[int, int, str, Row | None, str]]:
         done = self.place[1]
         try:
-            for number, row in enumerate(_wandb_rows(path) if path.suffix == ".json" else _records(path)):
-                if number >= done:
-                    yield number, number + 1, f"{path}, row {number + 1:,}", row, ""
+            rows = 0
+            for rows, row in enumerate(_wandb_rows(path) if path.suffix == ".json" else _records(path), 1):
+                if rows > done:
+                    yield rows - 1, rows, f"{path}, row {rows:,}", row, ""
+            if rows < done:
+                self._told("replaced", f"{path} has {rows:,} rows, fewer than the {done:,} that were read: all are new")
+                self.place = (path.name, 0)
+                yield from self._table(path)
         except (DataError, OSError, ValueError) as error:
             if not self.path.is_dir():
                 raise

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -225,17 +225,35 @@ class Watcher:
             else:
                 self.items.append(made)
 
-    def state(self, fingerprint: str, form: str, place: tuple[str, int], served: int) -> WatchState:
-        """What the same command continues from; right after an audit."""
+    def state(
+        self,
+        fingerprint: str,
+        form: str,
+        place: tuple[str, int, str],
+        *,
+        served: int = 0,
+        rotations: Mapping[str, int] | None = None,
+    ) -> WatchState:
+        """What the same command continues from; right after an audit.
+
+        Args:
+            fingerprint: of the command.
+            form: of the rows.
+            place: file, offset and mark of the row that closed the last window: it is read again.
+            served: rows without a step before it.
+            rotations: of the stream, by kind.
+        """
         return WatchState(
             fingerprint=fingerprint,
             form=form,
             file=place[0],
             offset=place[1],
+            mark=place[2],
             served=served,
             # The open window is read again by the next call, from its first row.
             answers=self.answers - len(self._pending),
             late=self.late,
+            rotations=dict(rotations or {}),
             rejected=dict(self.rejected),
             rejected_examples=tuple(self.examples),
             windows=tuple(self.windows),

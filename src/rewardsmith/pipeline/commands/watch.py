@@ -172,7 +172,9 @@ class _Watch:
             form=state.form if state else "",
             file=state.file if state else "",
             offset=state.offset if state else 0,
+            mark=state.mark if state else "",
             served=state.served if state else 0,
+            rotations=state.rotations if state else {},
         )
         if state is None and options.reference is not None:
             self.watcher.use_reference(_answers(options.reference, options), str(options.reference))
@@ -213,13 +215,15 @@ class _Watch:
         """Everything that is new; what people have filled in meanwhile first."""
         self._take_replies()
         for read in self.stream.poll(last=self.options.follow is None):
+            self._say_rotations()
             self.watcher.add(read)
             if self.watcher.due:
                 await self._audit()
                 if not (self.options.out / WATCH_FILE).exists():
                     self.save(last=False)  # the folder is ours from here on
-                place, served = (read.file, read.offset), self.stream.served - (self.stream.form == "served")
-                self._save_state(place, served)
+                place = (read.file, read.offset, self.stream.mark_at(read.offset))
+                self._save_state(place, self.stream.served - (self.stream.form == "served"))
+        self._say_rotations()
         if len(self.watcher.pending) >= self.options.settings.answers and self.options.follow is None:
             self._note("the last window may not be finished: it is shown and not tested")
 
@@ -259,6 +263,11 @@ class _Watch:
             self._noted.add(text)
             self.events.note(text)
 
+    def _say_rotations(self) -> None:
+        for what in self.stream.said:
+            self.events.note(what)
+        self.stream.said.clear()
+
     def save(self, *, last: bool) -> WatchRecord:
         """Write the record and what follows from it."""
         options = self.options
@@ -268,6 +277,7 @@ class _Watch:
             form=self.stream.form,
             by=self.by,
             triggers=self.triggers,
+            rotations=self.stream.rotations,
             last=last,
         )
         write_jsonl(options.out / AUDIT_FILE, self.watcher.items)
@@ -281,9 +291,10 @@ class _Watch:
                 write_text(path, gauges)
         return record
 
-    def _save_state(self, place: tuple[str, int], served: int) -> None:
+    def _save_state(self, place: tuple[str, int, str], served: int) -> None:
         write_jsonl(self.options.out / AUDIT_FILE, self.watcher.items)
-        state = self.watcher.state(self.fingerprint, self.stream.form, place, served)
+        form, rotations = self.stream.form, self.stream.rotations
+        state = self.watcher.state(self.fingerprint, form, place, served=served, rotations=rotations)
         write_json(self.options.out / STATE_FILE, state)
 
     def _state(self) -> WatchState | None:

@@ -24,6 +24,11 @@ _BY = {
     "judge": "a judge",
     "people": "people, in a file",
 }
+_ROTATED = {
+    "replaced": "the old one was read to its end",
+    "lost": "the old one was gone, and what it held beyond the last look is not read",
+    "truncated": "it was truncated, and what it held beyond the last look is not read",
+}
 _ROWS = 20
 _SHOWN = 1200
 T = TypeVar("T")
@@ -91,6 +96,9 @@ def _lines(record: WatchRecord) -> Iterator[Sign | str]:
         yield from (f"First: {visible(one, 240)}" for one in record.rejected_examples[:2])
     if record.late:
         yield Sign("warn", f"{plural(record.late, 'answer')} came for steps that were closed already: left out.")
+    for kind, number in record.rotations.items():
+        told = f"The stream's file was rotated {plural(number, 'time')}: {_ROTATED.get(kind, visible(kind, 40))}."
+        yield told if kind == "replaced" else Sign("warn", told)
     audit = record.audit
     if audit.missing:
         reasons = ", ".join(f"{visible(why, 40)} {number:,}" for why, number in audit.missing.items())
