@@ -121,6 +121,17 @@ IN_WORDS = [
     ("adapter: {kind: lor}", "adapter.kind is 'lor'", "did you mean 'lora'?"),
     ("adapter: {kind: prefix}", "adapter.kind is 'prefix'", "the names there are: none, lora, qlora"),
     ("adapter: {rank: 3}", "adapter.kind is missing", "write kind: none, lora or qlora"),
+    (
+        "routing: {rules: [{below: 1}]}",
+        "routing.rules.0.kind is missing",
+        "write kind: margin, probability, interval or subset",
+    ),
+    ("routing: {rules: [{kind: margn}]}", "routing.rules.0.kind is 'margn'", "did you mean 'margin'?"),
+    (
+        "routing: {rules: [{kind: margin, below: low}]}",
+        "routing.rules.0.below is 'low', not a number",
+        "write a number",
+    ),
     ("training: {schedule: cosin}", "training.schedule is 'cosin'", "did you mean 'cosine'?"),
     ("training: {schedule: 7}", "training.schedule is 7", "write linear, cosine or constant"),
     (

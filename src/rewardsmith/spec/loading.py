@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -27,6 +26,9 @@ from pydantic_core import ErrorDetails
 
 from rewardsmith.errors import SpecError
 from rewardsmith.records.bounded import YAML_SIZE, BoundedLoader, parse_yaml, read_bounded
+from rewardsmith.spec.architecture import AdapterSpec
+from rewardsmith.spec.forms import FormSpec
+from rewardsmith.spec.judging import RouteRule
 from rewardsmith.spec.section import NAME_PATTERN, NAME_RULE, OPTIONAL_NAME_PATTERN, Keys, Refusal, nearest
 from rewardsmith.spec.tree import Spec
 
@@ -151,10 +153,6 @@ def _in_pydantic_words(detail: ErrorDetails, keys: Keys) -> tuple[str, str]:
     return "", message[0].lower() + message[1:]
 
 
-_KINDS = {
-    "adapter": ("none", "lora", "qlora"),
-    "form": ("pair", "comparison", "list", "grouped", "transcript", "openai"),
-}
 _LIST = _saying(", not a list", "write [one, two], or each item on a line of its own after a dash")
 _WHOLE = _saying(", not a whole number", "write a whole number")
 _NUMBER = _saying(", not a number", "write a number, for example 0.5 or 1e-5")
@@ -206,13 +204,18 @@ def _shown(value: Any) -> str:
 def _without_tags(loc: Keys) -> Keys:
     """The keys as they stand in the file, without what pydantic adds for unions and mapping keys."""
     keys = tuple(key for key in loc if not (isinstance(key, str) and key.endswith("]")))
-    is_tag = [False, *(key in _kinds((above,)) for above, key in pairwise(keys))]
-    return tuple(key for key, tag in zip(keys, is_tag, strict=False) if not tag)
+    return tuple(key for place, key in enumerate(keys) if key not in _kinds(keys[:place]))
 
 
 def _kinds(keys: Keys) -> tuple[str, ...]:
-    """The kinds that the section at these keys may be of."""
-    return _KINDS.get(str(keys[-1]), ()) if keys else ()
+    """The kinds that the section at these keys, or in the list there, may be of."""
+    name = next((key for key in reversed(keys) if isinstance(key, str)), "")
+    models = _models_in(_UNIONS.get(name))
+    return tuple(get_args(model.model_fields["kind"].annotation)[0] for model in models)
+
+
+_UNIONS = {"adapter": AdapterSpec, "form": FormSpec, "rules": RouteRule}
+"""Fields whose section is one of several kinds; pydantic puts the kind among the keys of its errors."""
 
 
 def _sections_at(keys: Keys) -> list[type[BaseModel]]:
