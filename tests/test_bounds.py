@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +22,7 @@ from cli_world import World
 
 from rewardsmith.data import files
 from rewardsmith.data.files import read_rows
-from rewardsmith.errors import DataError, RunDirectoryError, SpecError, UserError
+from rewardsmith.errors import DataError, ModelError, RenderingError, RunDirectoryError, SpecError, UserError
 from rewardsmith.evaluation.runner import read_reward_lines
 from rewardsmith.records import bounded
 from rewardsmith.records.bounded import BeyondLimitError, inflated, parse_json, parse_yaml, read_bounded
@@ -384,6 +386,62 @@ def test_what_commands_name_is_opened_where_it_is_a_file_alone(tmp_path: Path) -
         not_finite(tmp_path / "model.safetensors")
     (finding,) = checkpoint_findings(tmp_path)
     assert (finding.rule, "it is a pipe" in finding.problem) == ("checkpoint-unreadable", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("config.json", "a pipe"),
+        ("tokenizer_config.json", "a pipe"),
+        ("rewardsmith.json", "a pipe"),
+        ("model.safetensors", "a folder"),
+        ("generation_config.json", "a link to a file that is not there"),
+        ("chat_template.jinja", "a device"),
+    ],
+)
+def test_what_stands_for_a_file_of_a_model_is_named(name: str, kind: str, tiny_base: Path, tmp_path: Path) -> None:
+    """transformers takes each of these for absent: a model without its settings, or one that is "not recognised"."""
+    from rewardsmith.doctor.checkpoints import checkpoint_findings, is_checkpoint
+    from rewardsmith.modeling import loading, shapes
+    from rewardsmith.rendering.renderer import load_tokenizer
+
+    model = Path(shutil.copytree(tiny_base, tmp_path / "model"))
+    (model / name).unlink(missing_ok=True)
+    if kind == "a pipe":
+        os.mkfifo(model / name)
+    elif kind == "a folder":
+        (model / name).mkdir()
+    else:
+        (model / name).symlink_to("/dev/null" if kind == "a device" else "missing")
+    says = f"{re.escape(name)}: is {kind}, no regular file\n  try: put the file itself into the model's folder"
+    with pytest.raises(RenderingError, match=says):
+        load_tokenizer(model)
+    with pytest.raises(ModelError, match=says):
+        loading.load_config(model)
+    with pytest.raises(ModelError, match=says):
+        shapes.load_config(str(model))
+    assert is_checkpoint(model)
+    if name in ("config.json", "tokenizer_config.json"):
+        assert [(one.rule, one.problem) for one in checkpoint_findings(model) if kind in one.problem] == [
+            ("checkpoint-unreadable", "it cannot be read: it is a pipe, no regular file")
+        ]
+
+
+def test_a_check_of_a_base_whose_configuration_is_a_pipe(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, tiny_base, capsys, monkeypatch)
+    shutil.copytree(tiny_base, tmp_path / "base")
+    (tmp_path / "base" / "config.json").unlink()
+    os.mkfifo(tmp_path / "base" / "config.json")
+    os.mkfifo(tmp_path / "pipe")
+    for base, says in (
+        ("base", "base/config.json: is a pipe, no regular file"),
+        ("pipe", "pipe: is a pipe, no folder"),
+    ):
+        answer = world("check", world.write_spec(base_model={"id": base}))
+        assert (answer.code, answer.out) == (2, "")
+        assert says in answer.err
 
 
 def test_a_file_of_the_kernel_is_not_waited_for() -> None:

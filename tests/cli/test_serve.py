@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import sys
 import urllib.error
@@ -155,9 +156,14 @@ def test_answered_texts_stream_into_a_file_that_watch_reads(world: World, model:
         (["--model", "a=x", "--stream", "train.jsonl", "--token-file", "train.jsonl"], "which is read"),
         (["--model", "a=x", "--port", "0", "--stream", "rows.jsonl"], "rows.jsonl: holds something else"),
         (["--model", "a=x", "--port", "0", "--stream", "."], "no regular file"),
+        (["--model", "a=x", "--route", "spec.yaml", "--audit", "pipe"], "pipe: is no regular file"),
+        (["--model", "a=x", "--route", "spec.yaml", "--audit", "spec.yaml"], "spec.yaml, which is read"),
+        (["--model", "a=x", "--route", "spec.yaml", "--audit", "s", "--stream", "s"], "is also the file of s"),
     ],
 )
-def test_a_stream_that_nobody_could_read_is_refused(world: World, arguments: list[str], message: str) -> None:
+def test_an_output_that_nobody_could_read_is_refused(world: World, arguments: list[str], message: str) -> None:
+    world.write_spec()
+    os.mkfifo(world.folder / "pipe")  # whoever opened it would wait for its reader
     answer = world("serve", *arguments)
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err

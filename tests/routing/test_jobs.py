@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,10 @@ def test_verdicts_of_an_earlier_calibration_are_not_paid_again(tmp_path: Path) -
     again = calibrate(tmp_path, pair_rows(100), judge, verdicts=verdicts, out=tmp_path / "again")
     assert judge.asked == []
     assert again == first
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataError, match=r"pipe\.jsonl: is a pipe, no regular file"):
+        calibrate(tmp_path, pair_rows(100), verdicts=tmp_path / "pipe.jsonl", out=tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()  # nothing was scored
     fewer = write(tmp_path / "fewer.jsonl", [json.loads(line) for line in verdicts.read_text().splitlines()[1:]])
     with pytest.raises(DataError, match="has no verdict on 1 of the 100 pairs"):
         calibrate(tmp_path, pair_rows(100), verdicts=fewer)

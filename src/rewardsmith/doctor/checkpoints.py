@@ -15,6 +15,7 @@ ends_with_eos("{% for m in messages %}…", eos="<|im_end|>", bos="")     # None
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -79,7 +80,8 @@ def is_checkpoint(folder: Path) -> bool:
         return True
     config = folder / "config.json"
     try:
-        return config.is_file() and b'"model_type"' in read_bounded(config)
+        # What is no file is looked at as well: it stands where a model's configuration should.
+        return os.path.lexists(config) and (not config.is_file() or b'"model_type"' in read_bounded(config))
     except (OSError, ValueError):
         return False
 
@@ -155,10 +157,10 @@ class _Files:
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
-        if not path.is_file():
+        if not os.path.lexists(path):
             return {}
         try:
-            read = parse_json(path.read_text(encoding="utf-8"))
+            read = parse_json(regular(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             self.broken[name] = f"it cannot be read: {error}"
             return {}

@@ -31,6 +31,7 @@ from rewardsmith.modeling.weights import (
     load_adapter,
     load_classifier,
 )
+from rewardsmith.records.bounded import refuse_odd_files
 from rewardsmith.rendering import load_tokenizer
 from rewardsmith.spec import LoraAdapter, QloraAdapter, Spec
 
@@ -109,6 +110,7 @@ def load_config(model: str | Path, revision: str | None = None) -> Any:
     Raises:
         ModelError: there is none that transformers understands.
     """
+    refuse_odd_files(model, ModelError)
     if not (Path(model) / "config.json").is_file():
         refuse_adapter(model)
     ask_hub(model, error=ModelError, where="base_model.id", revision=revision)

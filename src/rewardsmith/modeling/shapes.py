@@ -30,6 +30,7 @@ from rewardsmith.errors import ModelError, SpecError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.faults import refuse_pad_beyond
 from rewardsmith.modeling.layouts import supports_tree
+from rewardsmith.records.bounded import refuse_odd_files
 
 if TYPE_CHECKING:
     from rewardsmith.spec import LoraAdapter, Spec
@@ -49,6 +50,7 @@ def load_config(model: str, revision: str | None = None, *, field: str = "base_m
     Raises:
         ModelError: there is no such model, it cannot be reached, or it wants to run code of its own.
     """
+    refuse_odd_files(model, ModelError)
     if not (Path(model) / "config.json").is_file():
         # Late, as `compare_sizes` below: a shape and its memory can be had where pydantic is not (bench/gpu.py).
         from rewardsmith.modeling.stored import refuse_adapter

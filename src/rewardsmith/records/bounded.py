@@ -26,6 +26,8 @@ from typing import Any, BinaryIO, cast
 
 import yaml
 
+from rewardsmith.errors import UserError
+
 MIB = 2**20
 
 JSON_DEPTH = 100
@@ -144,6 +146,33 @@ def regular(path: Path) -> Path:
     if odd := odd_kind(path):
         raise BeyondLimitError(f"it is {odd}" if path.is_dir() else f"it is {odd}, no regular file")
     return path
+
+
+_OF_A_MODEL = (".json", ".jinja", ".safetensors", ".model", ".txt", ".tiktoken", ".spm")
+
+
+def refuse_odd_files(folder: str | Path, error: type[UserError]) -> None:
+    """Refuse a local model folder in which a pipe, a folder or a broken link stands for one of its files.
+
+    transformers takes such a file for absent: it goes on without a setting, or says that the model is not known.
+
+    Args:
+        folder: a folder, or a name on the hub, of which nothing is looked at.
+        error: what to raise.
+
+    Raises:
+        UserError: of the given type, with the first such file; or what is named is a pipe or a device itself.
+    """
+    if not Path(folder).is_dir():
+        if Path(folder).exists() and (odd := odd_kind(Path(folder))):
+            raise error(f"is {odd}, no folder of a model", where=str(folder), fix="name the folder of a model")
+        return
+    for path in sorted(one for one in Path(folder).iterdir() if one.suffix in _OF_A_MODEL and not one.is_file()):
+        try:
+            what = odd_kind(path) or "cannot be looked at"
+        except OSError:
+            what = "a link to a file that is not there"
+        raise error(f"is {what}, no regular file", where=str(path), fix="put the file itself into the model's folder")
 
 
 def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:

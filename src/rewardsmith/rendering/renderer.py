@@ -47,7 +47,7 @@ from typing import Any, Literal, cast
 from rewardsmith.errors import DataError, RenderingError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.protocols import Progress
-from rewardsmith.records.bounded import BeyondLimitError, read_bounded
+from rewardsmith.records.bounded import BeyondLimitError, read_bounded, refuse_odd_files
 from rewardsmith.records.checks import RenderingRecord
 from rewardsmith.rendering.encoding import Encoder, Ids, cut_prompt, encode, excess, too_long
 from rewardsmith.rendering.sandbox import apply_template, template_texts, together_or_alone
@@ -537,6 +537,7 @@ def load_tokenizer(base: str | Path, *, revision: str | None = None) -> Any:
     from transformers.utils import logging
 
     ask_hub(base, error=RenderingError, where=str(base), revision=revision)
+    refuse_odd_files(base, RenderingError)
     level = logging.get_verbosity()
     try:
         logging.set_verbosity_error()  # what transformers tries one after the other; the last error says it

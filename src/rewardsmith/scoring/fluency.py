@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.errors import ModelError
 from rewardsmith.hub import ask_hub
+from rewardsmith.records.bounded import refuse_odd_files
 from rewardsmith.types import Conversation
 
 _MOST_TOKENS = 2048
@@ -41,6 +42,7 @@ class CausalFluency:
         import transformers
 
         ask_hub(name, error=ModelError, where="--fluency")
+        refuse_odd_files(name, ModelError)
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
             model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.files import read_rows, sha256_of
+from rewardsmith.data.files import check_file, read_rows, sha256_of
 from rewardsmith.errors import DataError, SpecError, UserError
 from rewardsmith.evaluation import BenchmarkRows, find_benchmark
 from rewardsmith.evaluation.calibration import calibrate, folds_of
@@ -233,6 +233,8 @@ def calibrate_job(
     read = [str(one) for one in (options.data, options.verdicts) if one]
     guard_folder(options.out, (RECORD_FILE,), RECORD_FILE, read)
     guard_files((options.out / VERDICTS_FILE,), read)
+    if options.verdicts:
+        check_file(options.verdicts)  # before the pairs are scored
     rules = rules_of(spec.routing)
     if rules.free is None:
         rules.sureness([], [])  # says what to do

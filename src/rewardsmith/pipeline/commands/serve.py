@@ -104,6 +104,7 @@ def serve_job(options: ServeOptions) -> None:
         )
     folders = model_folders(options.models)
     _check_stream(options)
+    _check_outputs(options)
     _check_watch(options)
     access = choose_access(options)
     listener = bind(options.host, options.port)
@@ -130,7 +131,7 @@ def serve_job(options: ServeOptions) -> None:
 
 
 def _check_stream(options: ServeOptions) -> None:
-    """Refuse a stream that could not be read: rewards of two models in one file, or a file that is something else."""
+    """Refuse a stream that could not be read: rewards of two models in one file, or of several processes."""
     if options.stream is None:
         return
     if options.engine == "ray":
@@ -139,9 +140,15 @@ def _check_stream(options: ServeOptions) -> None:
         raise UserError(
             "the rewards of several models would stand in one file", where="--stream", fix="serve one, or add --combine"
         )
+
+
+def _check_outputs(options: ServeOptions) -> None:
+    """Refuse a stream or an audit log that is an input, the other one, or a pipe that would block the server."""
     routing = options.routing
-    read = [options.token_file, *((routing.spec, routing.calibration, routing.audit) if routing else ())]
-    guard_files([options.stream], [str(one) for one in read if one])
+    written = [options.stream, routing.audit if routing else None]
+    read = [options.token_file, *((routing.spec, routing.calibration) if routing else ())]
+    # A calibration may be named by its folder, where an audit log may stand beside it.
+    guard_files([one for one in written if one], [str(one) for one in read if one and not one.is_dir()])
 
 
 def _check_watch(options: ServeOptions) -> None:
