@@ -2,6 +2,7 @@
 
     make screenshots                                       runs the quickstart first where it has not run
     python tools/screenshots.py runs/quickstart/report.html
+    python tools/screenshots.py runs/real-400x384/report.html --name real      after `make real`: docs/real.md
 
 Chromium comes from the system, its driver from the extra `browser` (`make test-browser` installs both).
 """
@@ -19,10 +20,12 @@ SIZE = {"width": 1280, "height": 860}  # CSS pixels: what a reader sees first, v
 
 
 def main() -> None:
-    """Write report-light.png and report-dark.png."""
+    """Write NAME-light.png and NAME-dark.png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("page", type=Path, help="report.html of a run")
-    page = parser.parse_args().page.resolve()
+    parser.add_argument("--name", default="report", help="of the pictures")
+    asked = parser.parse_args()
+    page = asked.page.resolve()
     command = next(
         (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
     )
@@ -35,8 +38,8 @@ def main() -> None:
             context = browser.new_context(viewport=SIZE, color_scheme=scheme, device_scale_factor=1.5)
             tab = context.new_page()
             tab.goto(page.as_uri())
-            tab.screenshot(path=IMAGES / f"report-{scheme}.png")
-            print(IMAGES / f"report-{scheme}.png")
+            tab.screenshot(path=IMAGES / f"{asked.name}-{scheme}.png")
+            print(IMAGES / f"{asked.name}-{scheme}.png")
         browser.close()
 
 

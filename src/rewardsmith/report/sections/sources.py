@@ -40,7 +40,6 @@ def sources_section(
         "Held-out pairs by source",
         blocks,
         lead="What a mixture is judged by: whether each source has taught what its own held-out pairs ask for.",
-        sources=tuple(f"eval/{key}/results.json" for key in apart),
     )
 
 
