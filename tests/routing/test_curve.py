@@ -183,14 +183,28 @@ def test_whether_it_is_worth_it_in_words(n, judge, verdict):
         assert "better than asking at random" in answer.statement
 
 
-def worth(found: Trial) -> JudgeWorth:
+def worth(found: Trial, calls: int = 1000, cached: int = 0) -> JudgeWorth:
     return judge_worth(
         accuracy(found.model, found.units, 1, RESAMPLES),
         accuracy(found.judge, found.units, 1, RESAMPLES),
         gain_of_everything(found, seed=1, resamples=RESAMPLES),
         pairs=len(found),
-        calls=2 * len(found),
+        calls=calls,
+        cached=cached,
     )
+
+
+@pytest.mark.parametrize(
+    ("calls", "cached", "said"),
+    [
+        (1000, 0, "for 1,000 calls"),
+        (0, 1000, "for 1,000 calls, all answered before"),
+        (77, 923, "for 1,000 calls, 77 of them new"),
+        (0, 0, "for verdicts that were given"),
+    ],
+)
+def test_answers_of_earlier_calls_are_counted_as_what_the_judge_costs(calls: int, cached: int, said: str) -> None:
+    assert f" points, {said}." in worth(planted(500, model=0.7, judge=0.5, seed=1), calls, cached).statement
 
 
 @pytest.mark.parametrize("model", [0.55, 0.7])

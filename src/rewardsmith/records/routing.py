@@ -235,6 +235,8 @@ class RouteJudge(Record):
     """Share of the pairs asked in both orders that named the same response both times; null where none was."""
     calls: int = 0
     """Requests to the endpoint."""
+    cached: int = 0
+    """Answers that were there from earlier requests."""
     cost: float = 0.0
     """Of all of them."""
     currency: str = ""

@@ -480,7 +480,14 @@ class JudgeWorth:
 
 
 def judge_worth(
-    model: RoutedScore, judge: RoutedScore, gain: RoutedScore, *, pairs: int, calls: int, money: str = ""
+    model: RoutedScore,
+    judge: RoutedScore,
+    gain: RoutedScore,
+    *,
+    pairs: int,
+    calls: int,
+    cached: int = 0,
+    money: str = "",
 ) -> JudgeWorth:
     """Whether this judge is worth its cost, with the numbers behind it.
 
@@ -490,6 +497,7 @@ def judge_worth(
         gain: `gain_of_everything`.
         pairs: that it was asked about.
         calls: that this took.
+        cached: answers that were there from earlier calls, which cost as much when they were asked for.
         money: what they cost, in words; "" where no price is known.
     """
     poor = judge.low <= COIN and judge.high < USEFUL
@@ -497,7 +505,7 @@ def judge_worth(
     numbers = (
         f"on the {pairs:,} pairs that it was asked about it is right in {_percent(judge)}, the reward model in "
         f"{_percent(model)}; asking it about all of them changes the accuracy by {_points(gain)} points, for "
-        f"{calls:,} calls{f' and {money}' if money else ''}"
+        f"{_asked(calls, cached)}{f' and {money}' if money else ''}"
     )
     if pays is None:
         return JudgeWorth(None, f"These pairs do not say whether this judge is worth its cost: {numbers}.")
@@ -506,6 +514,13 @@ def judge_worth(
     worse = " It is worse than a coin: a missing verdict counts as wrong."
     why = "" if not poor else worse if judge.high < COIN else " It cannot be told from a coin."
     return JudgeWorth(False, f"This judge is not worth its cost: {numbers}.{why}")
+
+
+def _asked(calls: int, cached: int) -> str:
+    if not cached:
+        return f"{calls:,} calls" if calls else "verdicts that were given"
+    new = f", {calls:,} of them new" if calls else ", all answered before"
+    return f"{calls + cached:,} calls{new}"
 
 
 def _percent(score: RoutedScore) -> str:

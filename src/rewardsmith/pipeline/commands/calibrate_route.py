@@ -411,7 +411,15 @@ def _record(
 
     judge = _judge(spec, options, evidence.verdicts)
     model_only, judge_only = score(trial.model), score(trial.judge)
-    pays = judge_worth(model_only, judge_only, gain, pairs=len(trial), calls=judge.calls, money=_money(judge))
+    pays = judge_worth(
+        model_only,
+        judge_only,
+        gain,
+        pairs=len(trial),
+        calls=judge.calls,
+        cached=judge.cached,
+        money=_money(judge),
+    )
     return RoutingRecord(
         model=model.name,
         identity=model.identity,
@@ -518,6 +526,7 @@ def _judge(spec: Spec, options: CalibrateOptions, verdicts: Sequence[JudgeAnswer
         ties=sum(probability == 0.5 for probability in there),
         consistent=sum(both) / len(both) if both else None,
         calls=usage.calls,
+        cached=usage.cached,
         cost=usage.cost,
         currency=spec.judge.prices.currency if spec.judge.prices.known else "",
     )
