@@ -1,7 +1,8 @@
 """Reward models: head and pooling, checkpoints, sizes, the token tree and its attention.
 
 loading.py          weights and adapters on disk → a model with one reward head
-weights.py          every weight from the files, or a refusal; stored.py: what the files hold, by their headers
+weights.py          every weight from the files, or a refusal, and what is in memory beside the files
+matching.py         names and shapes in the files ↔ those of a model; stored.py: what the files hold, by their headers
 spellings.py        names and settings that transformers 4 and 5 write differently
 trainable.py        no dropout, no float16, adapters where they belong
 reward_head.py      where the reward is read

@@ -20,11 +20,11 @@ import transformers
 from rewardsmith.errors import ModelError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.faults import refuse_pad_beyond
+from rewardsmith.modeling.matching import Head
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.stored import refuse_adapter, stored_adapter
 from rewardsmith.modeling.trainable import add_adapter, raise_float16, switch_off_dropout
 from rewardsmith.modeling.weights import (
-    Head,
     adapter_config,
     check_adapter,
     check_weights,

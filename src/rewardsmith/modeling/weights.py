@@ -6,28 +6,23 @@
     compared = compare_with_files(model, "runs/x/model")     # what is in memory beside what is in the files
 
 transformers draws at random what it does not find, and leaves out what it does not know; peft does the same for
-adapters; both only warn. So each load is tried first with tensors that have shapes and no values (the meta device),
-through upstream's own renaming and merging, and what is missing, unexpected or of another shape is refused, named, with
-its likely cause. Prefixes that wrappers leave in the names (`_orig_mod.`, `module.`, …) are taken off, and said.
-
-What may be absent or left over: the head of a base (drawn anew), the language-model head that a classifier has no use
-for, a pooler that its architecture does not read, and what transformers itself lists for the architecture.
+adapters; both only warn. So names and shapes are matched first (matching.py), and values are looked at afterwards: a
+weight that is not finite, and a head or an embedding of zeros, are refused.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import json
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors
 import torch
@@ -35,86 +30,35 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
-from transformers.utils import cached_file
 
 from rewardsmith.errors import ModelError, first_line
+from rewardsmith.modeling.matching import (
+    CAN_FAIL,
+    Head,
+    by_shape,
+    head_missing,
+    plain_errors,
+    prefixed,
+    refuse_unmatched,
+    renamed,
+    settle,
+)
 from rewardsmith.modeling.stored import (
     ADAPTER,
     BEFORE_IT_DIVERGED,
     INDEX,
     WEIGHTS,
     StoredTensor,
-    head_names,
     listed,
     none_in,
     quiet_upstream,
-    refuse_adapter,
     stored_adapter,
     stored_weights,
 )
 from rewardsmith.modeling.trainable import head_modules
 
-Head = Literal["needed", "base", "new"]
-"""`needed`: a reward model, whose head must be in the files. `base`: a head is kept where it can be held, and drawn
-where there is none. `new`: a head in the files is dropped."""
-
 _KEPT = "it has a reward head, and training goes on with it; base_model.head: new draws another"
 _LOG = logging.getLogger(__name__)
-
-_WRAPPERS = (
-    (r"_orig_mod\.", "", "torch.compile"),
-    (r"(?:_orig_mod)\.", "", "torch.compile"),  # a renaming acts once a name: this one takes a second one off
-    (r"_fsdp_wrapped_module\.", "", "FSDP"),
-    (r"(?:_fsdp_wrapped_module)\.", "", "FSDP"),
-    (r"_checkpoint_wrapped_module\.", "", "activation checkpointing"),
-    (r"^_forward_module\.", "", "Lightning or DeepSpeed"),
-    (r"^(?:module\.)+", "", "DDP or DataParallel"),
-    (r"^base_model\.model\.", "", "peft"),
-    (r"^pretrained_model\.", "", "TRL's value-head wrapper"),
-    (r"^(?:model\.)?language_model\.lm_head\.", "lm_head.", "a vision-language model"),
-    (r"^(?:model\.)?(?:language_model|text_model)\.(?:model\.)?", "{base}.", "a vision-language model"),
-    (r"^model\.(?=(?:model|transformer|backbone)\.)", "", "a module around the model"),
-)
-_LANGUAGE_HEAD = re.compile(
-    r"^(lm_head|embed_out|cls|predictions|sop_classifier|generator_(predictions|lm_head)|discriminator_predictions"
-    r"|vocab_(transform|layer_norm|projector)|lm_predictions|mask_predictions|lm_loss|pred_layer|decoder\.(weight|bias)$"
-    r"|final_logits_bias$)\b"
-)
-_OLD_BUFFERS = re.compile(
-    r"(attn|attention|self_attention)\.(masked_)?bias$|\.(inv_freq|cos_cached|sin_cached|(position|token_type)_ids)$"
-)
-"""Causal masks and rotary tables, which transformers used to save and computes today; a mask has four dimensions."""
-_HEADS = (
-    *("score", "classifier", "classification_head", "pre_classifier", "sequence_summary", "logits_proj", "head"),
-    *("v_head", "value_head", "regression_head", "reward_head", "rm_head", "summary", "out_proj"),
-)
-_CAN_FAIL = (
-    *(OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError, ArithmeticError),
-    *(AssertionError, safetensors.SafetensorError),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """How the names of the files become those of the model, and what was done to them, in words."""
-
-    kind: Any
-    stored: dict[str, StoredTensor]
-    renames: dict[str, str]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """What upstream makes of the names: without a place, without a value, and (name, in the file, in the model)."""
-
-    missing: list[str]
-    unexpected: list[str]
-    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
-
-    @property
-    def clean(self) -> bool:
-        return not (self.missing or self.unexpected or self.mismatched)
 
 
 def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) -> Any:
@@ -129,8 +73,8 @@ def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) ->
         ModelError: files that cannot be read, a weight without a place or a place without a weight, one that is not
             a finite number.
     """
-    settled = _settle(model, config, head=head, revision=arguments.get("revision"))
-    with _plain_errors(model), quiet_upstream():
+    settled = settle(model, config, head=head, revision=arguments.get("revision"))
+    with plain_errors(model), quiet_upstream():
         loaded, report = transformers.AutoModelForSequenceClassification.from_pretrained(
             model,
             config=config,
@@ -141,8 +85,7 @@ def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) ->
             key_mapping=settled.renames or None,
             **arguments,
         )
-    left_over = _left_over(_report_of(report), loaded, settled.stored, head)
-    _refuse(left_over, loaded, settled.stored, model, head)
+    refuse_unmatched(report, loaded, settled.stored, model, head)
     if settled.renames:
         loaded._weight_conversions = None  # noqa: SLF001 - saving would give the weights their foreign names back
     if head == "new":
@@ -179,7 +122,7 @@ def check_weights(model: str | Path, config: Any, *, head: Head, revision: str |
     Raises:
         ModelError: as `load_classifier`, but for values.
     """
-    return _settle(str(model), config, head=head, revision=revision).notes
+    return settle(str(model), config, head=head, revision=revision).notes
 
 
 def refuse_not_finite(model: torch.nn.Module, where: str | Path) -> None:
@@ -227,280 +170,18 @@ def _finite(tensor: Tensor) -> bool:
 
 
 @contextmanager
-def _plain_errors(model: str) -> Iterator[None]:
-    """Upstream's errors while it builds or fills a model, as one line with a fix."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except _CAN_FAIL as error:
-        raise ModelError(
-            f"{model!r} cannot be loaded as a reward model: {first_line(error)}",
-            where="base_model.id",
-            fix="name a text model with safetensors weights, in a folder, in the hub cache or on the hub",
-        ) from error
-
-
-@contextmanager
 def _plain_adapter_errors(path: Path) -> Iterator[None]:
     """peft's errors as one line with a fix."""
     try:
         yield
     except ModelError:
         raise
-    except _CAN_FAIL as error:
+    except CAN_FAIL as error:
         raise ModelError(
             f"the adapter cannot be put on its base: {first_line(error)}",
             where=str(path),
             fix="restore the adapter_config.json that it was saved with, and name the base that it was trained on",
         ) from error
-
-
-def _settle(model: str, config: Any, *, head: Head, revision: str | None) -> Settled:
-    stored = _stored(model, revision)
-    with _plain_errors(model), torch.device("meta"), quiet_upstream():
-        skeleton = transformers.AutoModelForSequenceClassification.from_config(
-            copy.deepcopy(config), trust_remote_code=False
-        )
-    renames = {} if head == "new" else head_names(config)
-    _refuse_lost_experts(stored, model)
-    if getattr(config, "quantization_config", None):  # packed weights have other names and shapes: the load itself says
-        return Settled(type(skeleton), stored, renames, ())
-    report = _left_over(_tried(skeleton, config, stored, renames, model), skeleton, stored, head)
-    notes: tuple[str, ...] = ()
-    if not report.clean:
-        wrapped, causes = _unwrapping(stored, skeleton)
-        if wrapped:
-            tried = _tried(skeleton, config, stored, wrapped | renames, model)
-            other = _left_over(tried, skeleton, stored, head)
-            if len(other.missing) < len(report.missing) or other.clean:
-                report, renames = other, wrapped | renames
-                said = "; ".join(f"the prefix of {cause} is taken off" for cause in causes)
-                notes = (f"{said}: {listed(_prefixed(stored, wrapped))}",)
-    _refuse_twins(stored, renames, skeleton, model)
-    _refuse(report, skeleton, stored, model, head)
-    return Settled(type(skeleton), stored, renames, notes)
-
-
-def _stored(model: str, revision: str | None) -> dict[str, StoredTensor]:
-    """Headers of the weight files; those of a hub id come from the hub's cache, and into it."""
-    if Path(model).is_dir():
-        refuse_adapter(model)
-        return stored_weights(Path(model))
-    with _plain_errors(model), quiet_upstream():
-        first = None
-        for name in (WEIGHTS, INDEX):
-            first = first or cached_file(model, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        if first is None:
-            raise ModelError(
-                f"{model!r} has no safetensors",
-                where="base_model.id",
-                fix="name a model with model.safetensors; a .bin file may run code, so it is not read",
-            )
-        if Path(first).name == INDEX:
-            shards = set(json.loads(Path(first).read_text(encoding="utf-8"))["weight_map"].values())
-            for name in sorted(shards):
-                cached_file(model, name, revision=revision)
-    return stored_weights(Path(first).parent)
-
-
-def _tried(
-    skeleton: Any, config: Any, stored: Mapping[str, StoredTensor], renames: dict[str, str], model: str
-) -> _Report:
-    """Upstream's own renaming and merging, on tensors without values."""
-    empty = {name: torch.empty(one.shape, device="meta") for name, one in stored.items()}
-    with _plain_errors(model), quiet_upstream():
-        _, found = type(skeleton).from_pretrained(
-            None,
-            config=copy.deepcopy(config),
-            state_dict=empty,
-            device_map={"": "meta"},
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            key_mapping=renames or None,
-        )
-    return _report_of(found)
-
-
-def _report_of(found: Mapping[str, Any]) -> _Report:
-    shapes = [(name, tuple(one), tuple(other)) for name, one, other in found["mismatched_keys"]]
-    return _Report(sorted(found["missing_keys"]), sorted(found["unexpected_keys"]), sorted(shapes))
-
-
-def _left_over(report: _Report, skeleton: Any, stored: Mapping[str, StoredTensor], head: Head) -> _Report:
-    """Without what may be absent or left over."""
-    base = f"{skeleton.base_model_prefix}."
-    old = tuple(name for name, one in stored.items() if _OLD_BUFFERS.search(f".{name}") and _no_bias(name, one.shape))
-
-    def own_head(name: str) -> bool:
-        return not name.startswith(base) or name.startswith(f"{base}pooler.")
-
-    def ignored(name: str) -> bool:
-        return bool(_LANGUAGE_HEAD.search(name.removeprefix(base))) or bool(re.match(rf"^({base})?pooler\.", name))
-
-    def outdated(name: str) -> bool:
-        return any(name.endswith(one) or one.endswith(name) for one in old)
-
-    missing, mismatched = report.missing, report.mismatched
-    unexpected = [name for name in report.unexpected if not ignored(name) and not outdated(name)]
-    if head != "needed":
-        missing = [name for name in missing if not own_head(name)]
-    if head == "new":
-        unexpected = [name for name in unexpected if not _of_a_head(name)]
-        mismatched = [one for one in mismatched if not own_head(one[0])]
-    return _Report(missing, unexpected, mismatched)
-
-
-def _no_bias(name: str, shape: tuple[int, ...]) -> bool:
-    return not name.endswith("bias") or len(shape) != 1
-
-
-def _of_a_head(name: str) -> bool:
-    return name.partition(".")[0] in _HEADS
-
-
-def _unwrapping(stored: Iterable[str], skeleton: Any) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The renamings that apply to some of the names, in their order, and whose prefixes they take off."""
-    names, causes = set(stored), []
-    renames: dict[str, str] = {}
-    for pattern, target, cause in _WRAPPERS:
-        put = target.format(base=skeleton.base_model_prefix)
-        changed = {re.sub(pattern, put, name, count=1) for name in names}
-        if changed != names:
-            names, renames = changed, renames | {pattern: put}
-            causes.append(cause)
-    return renames, tuple(dict.fromkeys(causes))
-
-
-def _prefixed(stored: Iterable[str], renames: Mapping[str, str]) -> list[str]:
-    """Names before and after."""
-    pairs = [(name, _renamed(name, renames)) for name in stored]
-    return [f"{name} → {new}" for name, new in pairs if name != new]
-
-
-def _renamed(name: str, renames: Mapping[str, str]) -> str:
-    for pattern, target in renames.items():
-        name = re.sub(pattern, target, name, count=1)
-    return name
-
-
-def _refuse_twins(stored: Mapping[str, StoredTensor], renames: Mapping[str, str], skeleton: Any, model: str) -> None:
-    """Two tensors for one weight: upstream would take either."""
-    taken: dict[str, str] = {}
-    for name in stored:
-        own = _renamed(name, renames).removeprefix(f"{skeleton.base_model_prefix}.")
-        if own in taken:
-            raise ModelError(
-                f"holds {name} and {taken[own]}, both for the same weight",
-                where=str(stored[name].file),
-                fix="delete one of the two, or save the model again",
-            )
-        taken[own] = name
-
-
-_EXPERT = re.compile(r"(.*\.experts\.)(\d+)(\..*)")
-
-
-def _refuse_lost_experts(stored: Mapping[str, StoredTensor], model: str) -> None:
-    """Experts that are stored one by one are merged into one weight; upstream's error names none that is lost."""
-    parts = [found.groups() for name in stored if (found := _EXPERT.fullmatch(name))]
-    numbers: dict[str, set[str]] = {}
-    for layer, number, _ in parts:
-        numbers.setdefault(layer, set()).add(number)
-    suffixes = {(layer, suffix) for layer, _, suffix in parts}
-    lost = sorted(f"{layer}{one}{suffix}" for layer, suffix in suffixes for one in numbers[layer])
-    lost = [name for name in lost if name not in stored]
-    if lost:
-        raise ModelError(
-            f"{len(lost)} weights of experts are not in the files ({listed(lost)})",
-            where=model,
-            fix="copy or download all files of one save again",
-        )
-
-
-def _refuse(report: _Report, skeleton: Any, stored: Mapping[str, StoredTensor], model: str, head: Head) -> None:
-    heads = [name for name in report.unexpected if _of_a_head(name)]
-    keep = "serve it with the code that it was published with, and score it from there with --rewards FILE"
-    drop = "write base_model.head: new to draw a new head on this model and drop the one it has"
-    fix = keep if head == "needed" else f"{drop}; to keep it, train with the code that made it"
-    if heads:
-        raise ModelError(
-            f"the head has {listed(heads)}, which a head of one linear layer without bias cannot hold",
-            where=model,
-            fix=fix,
-        )
-    base = f"{skeleton.base_model_prefix}."
-    labels = [one for one in report.mismatched if not one[0].startswith(base)]
-    if labels:
-        name, found, wanted = labels[0]
-        raise ModelError(
-            f"its head is another: {name} is {_by(found)}, a reward needs {_by(wanted)} (one label)",
-            where=model,
-            fix="name a reward model with one label" if head == "needed" else drop,
-        )
-    if head == "needed" and report.missing and all(not name.startswith(base) for name in report.missing):
-        raise head_missing(listed(report.missing), model)
-    if not report.clean:
-        cause, fix = _cause(report, skeleton, stored)
-        raise ModelError(f"{_counted(report, skeleton)}: {cause}", where=model, fix=fix)
-
-
-def head_missing(what: str, where: str) -> ModelError:
-    """The refusal of a checkpoint without its reward head."""
-    return ModelError(
-        f"the checkpoint lacks {what}: its rewards would be random",
-        where=where,
-        fix="save the reward head with the model (for LoRA: task_type=SEQ_CLS or modules_to_save=['score'])",
-    )
-
-
-def _counted(report: _Report, skeleton: Any) -> str:
-    parts = []
-    if report.missing:
-        needed = len(skeleton.state_dict())
-        parts.append(f"{len(report.missing)} of {needed} weights are not in the files ({listed(report.missing)})")
-    if report.unexpected:
-        parts.append(f"{len(report.unexpected)} in the files have no place ({listed(report.unexpected)})")
-    if report.mismatched:
-        shapes = [f"{name} is {_by(found)}, not {_by(wanted)}" for name, found, wanted in report.mismatched]
-        parts.append(f"{len(shapes)} have another shape ({listed(shapes, 2)})")
-    return ", ".join(parts)
-
-
-def _by(shape: Iterable[int]) -> str:
-    return " × ".join(map(str, shape)) or "one number"
-
-
-_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
-
-
-def _cause(report: _Report, skeleton: Any, stored: Mapping[str, StoredTensor]) -> tuple[str, str]:
-    """The likely cause and its fix."""
-    again = "copy or download all files of one save again, config.json with them"
-    if any("lora_" in name for name in report.unexpected):
-        return "an adapter was saved inside the model's weights", "save the adapter alone, or merge it before saving"
-    if any("vision" in name or "visual" in name for name in report.unexpected):
-        return (
-            "the files are of a vision-language model, config.json is of a text model",
-            "save the language model alone, or restore the config.json of the whole model",
-        )
-    for name in report.unexpected:
-        for wanted in report.missing:
-            if name.endswith(f".{wanted}"):
-                prefix = name.removesuffix(wanted)
-                return f"the names carry a prefix that is not known, {prefix!r}", f"take {prefix!r} off when saving"
-    layers = {int(found.group(1)) for name in stored if (found := _LAYER.search(f".{name}"))}
-    asked = getattr(skeleton.config.get_text_config(), "num_hidden_layers", None)
-    if layers and asked and len(layers) != asked:
-        lost = sorted(set(range(asked)) - layers)
-        said = f"config.json says {asked} layers, the files hold {len(layers)}"
-        said += f" (without {listed(map(str, lost), 5)})" if lost and lost[0] < max(layers) else ""
-        return said, "restore the lost weights, or the config.json that they were saved with"
-    if report.mismatched and not report.missing:
-        return "config.json is of a model of another size", again
-    if report.missing and not report.unexpected:
-        return "they would be random; a shard or a part of the model is lost", again
-    return "the files are not of the model that config.json describes", again
 
 
 # ---------------------------------------------------------------------------------------------------------- adapters
@@ -577,7 +258,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     import peft
 
     wrapped, renames, notes = _wrapped(model, folder)
-    tensors = {_renamed(name, renames): one for name, one in load_file(folder / ADAPTER).items()}
+    tensors = {renamed(name, renames): one for name, one in load_file(folder / ADAPTER).items()}
     with _plain_adapter_errors(folder / ADAPTER), quiet_upstream():
         result = peft.set_peft_model_state_dict(wrapped, tensors)
     missing = [name for name in result.missing_keys if ".default." in name or name.endswith(".default")]
@@ -597,7 +278,7 @@ def check_adapter(config: Any, folder: Path) -> tuple[str, ...]:
     Raises:
         ModelError: as `load_adapter`, but for values.
     """
-    with _plain_errors(str(folder)), torch.device("meta"), quiet_upstream():
+    with plain_errors(str(folder)), torch.device("meta"), quiet_upstream():
         skeleton = transformers.AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
         return _wrapped(skeleton, folder)[2]
 
@@ -618,11 +299,11 @@ def _wrapped(model: Any, folder: Path) -> tuple[Any, dict[str, str], tuple[str, 
             for name, one in peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()
         }
     renames, notes = _adapter_renames(stored, wanted)
-    found = {_renamed(name, renames): one.shape for name, one in stored.items()}
+    found = {renamed(name, renames): one.shape for name, one in stored.items()}
     if len(found) < len(stored):
         raise _adapter_unlike([], [], ["two tensors for one weight"], folder)
     shapes = [
-        f"{name} is {_by(found[name])}, not {_by(shape)}"
+        f"{name} is {by_shape(found[name])}, not {by_shape(shape)}"
         for name, shape in wanted.items()
         if name in found and tuple(found[name]) != shape
     ]
@@ -660,8 +341,8 @@ def _adapter_renames(
     ways.append((away, "the prefix of a vision-language model is taken off"))
     ways.append((off | {rf"^base_model\.model\.model\.(?={inner}\.|score\.)": first}, "a doubled prefix is taken off"))
     for renames, note in ways:
-        if {_renamed(name, renames) for name in stored} >= wanted.keys():
-            changed = _prefixed(stored, renames)
+        if {renamed(name, renames) for name in stored} >= wanted.keys():
+            changed = prefixed(stored, renames)
             return (renames, (f"{note}: {listed(changed, 1)}",)) if changed else ({}, ())
     return {}, ()
 
@@ -707,22 +388,22 @@ def compare_with_files(model: Any, folder: str | Path, config: Any, adapter_base
 
     owner = model.get_base_model() if hasattr(model, "peft_config") else model
     source = adapter_base or str(folder)
-    settled = _settle(source, config, head="new" if adapter_base else "needed", revision=None)
+    settled = settle(source, config, head="new" if adapter_base else "needed", revision=None)
     counted, differ = 0, []
     if adapter_base:
         _, renames, _ = _wrapped_names(model, Path(folder))
         own = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
         with safetensors.safe_open(Path(folder) / ADAPTER, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - no mapping
-                inner = own.get(_renamed(name, renames))
+                inner = own.get(renamed(name, renames))
                 if inner is not None:
                     counted += 1
                     differ += [name] if not _same(tensors.get_tensor(name), inner) else []
-        differ += sorted(own.keys() - {_renamed(name, renames) for name in stored_adapter(Path(folder))})
+        differ += sorted(own.keys() - {renamed(name, renames) for name in stored_adapter(Path(folder))})
     held = _as_saved(owner, adapter=adapter_base is not None)
     seen: set[int] = set()
     for name, one in settled.stored.items():
-        key = _renamed(name, settled.renames)
+        key = renamed(name, settled.renames)
         while key not in held and key.startswith(f"{owner.base_model_prefix}."):
             key = key.removeprefix(f"{owner.base_model_prefix}.")
         if key not in held:
