@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from rewardsmith.data.forms.recognise import guess_columns, recognise
+from rewardsmith.data.forms.recognise import recognise
+from rewardsmith.data.forms.wordings import guess_columns
 from rewardsmith.data.guess import first_pair, look, unread_columns
 from rewardsmith.data.sources import read_source
 from rewardsmith.errors import DataError

@@ -228,7 +228,7 @@ def _of_hub(data: str, stated: dict[str, str | None], label: str | None) -> tupl
 def _reading(data: str, seen: Seen, stated: dict[str, str | None], label: str | None, *, asks: bool) -> dict[str, Any]:
     """`form`, `columns` and `ignore` of a file, as far as they differ from the defaults."""
     from rewardsmith.data.columns import known
-    from rewardsmith.data.forms.recognise import guess_columns
+    from rewardsmith.data.forms.wordings import guess_columns
 
     found, form = seen.found, dict(seen.found.form)
     columns: dict[str, Any] = {**found.columns, **stated}

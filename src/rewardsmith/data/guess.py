@@ -18,7 +18,8 @@ from typing import Any
 
 from rewardsmith.data.files import read_rows
 from rewardsmith.data.forms import columns_read
-from rewardsmith.data.forms.recognise import Recognised, recognise
+from rewardsmith.data.forms.recognise import recognise
+from rewardsmith.data.forms.ways import Recognised
 from rewardsmith.data.sources import open_source
 from rewardsmith.errors import DataError
 from rewardsmith.spec import SourceSpec

@@ -13,9 +13,9 @@
 | `transcript` | sides written as `Human: … Assistant: …`, ChatML … | transcripts.py |
 | `openai` | `input.messages`, `preferred_output`, `non_preferred_output` | here |
 
-What they share (prompt, system, history, context, tools, and how texts become messages) is in form.py. published.py
-knows the public data sets, recognise.py and wordings.py the rest of what people write; doubts.py refuses a file that
-says something else than its form.
+What they share (prompt, system, history, context, tools, and how texts become messages) is in form.py. recognise.py
+says which form a file seems to be in: published.py knows the public data sets, ways.py the rest of what people write,
+by the words in wordings.py. doubts.py refuses a file that says something else than its form.
 """
 
 from __future__ import annotations
