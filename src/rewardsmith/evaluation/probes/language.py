@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _BREAK = re.compile(
     r"(?:(?<=[.!?])|(?<=[.!?][\"'”’)\]*]))[ \t]+"  # after a sentence, within a line
@@ -92,6 +93,8 @@ def is_plain_prose(text: str) -> bool:
     return is_prose(text) and not _LIST_OR_HEADING.search(text)
 
 
+# An attack asks this of one answer for each of its compositions, and it walks through every letter.
+@lru_cache(maxsize=1024)
 def reads_as_english(*texts: str) -> bool:
     """Mostly Latin letters, and a common English word in at least one of the texts."""
     joined = " ".join(texts)
