@@ -5,6 +5,9 @@
     asking.rewards[conversation]         NaN where the model gave none; `asking.why[conversation]` says why
     asking.close()                       lets the journal go: one process at a time writes it
 
+What is asked together is scored prompt by prompt, in chunks: the token tree of a chunk then holds each prompt and each
+edited beginning once.
+
 The search is decided by its seed and by rewards. A resumed attack therefore runs again from the beginning, and what the
 journal holds is read instead of asked: the same conversations in the same chunks, so that a model whose rewards depend
 on their neighbours in the last digits gives the same ones. Every query counts once, whether read or asked.
@@ -97,16 +100,16 @@ class Asking:
         return self._before + self._clock() - self._began
 
     def ask(self, conversations: Iterable[Conversation]) -> bool:
-        """Ask for the rewards of those that are not known yet, in this order, as far as the budget reaches."""
-        # Each once, and in the order given, which decides what a budget still reaches.
+        """Ask for the rewards of those that are not known yet; the first of them, where the budget is too small."""
+        # Each once, and in the order given, which decides what a budget of queries still reaches.
         wanted = [one for one in dict.fromkeys(conversations) if one not in self.rewards]
         if self._queries is not None and len(wanted) > self._queries - self.spent:
             wanted, self.ended_by = wanted[: self._queries - self.spent], "queries"
             cut = True
         else:
             cut = False
-        for start in range(0, len(wanted), CHUNK):
-            if not self._chunk(wanted[start : start + CHUNK]):
+        for chunk in _by_prompt(wanted):
+            if not self._chunk(chunk):
                 self.ended_by = "seconds"
                 return False
             if self._progress is not None:
@@ -171,6 +174,24 @@ class Asking:
                 self._known[key] = (float(reward) if finite else math.nan, reason)
             seconds = line.get("seconds")
             self._before = seconds if isinstance(seconds, int | float) else self._before
+
+
+def _by_prompt(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
+    """Chunks of at most `CHUNK`. Answers to one prompt stay together, and share a chunk where they fit into one."""
+    prompts: dict[Conversation, list[Conversation]] = {}
+    for one in conversations:
+        prompts.setdefault(one[:-1], []).append(one)
+    chunk: list[Conversation] = []
+    for group in prompts.values():
+        if chunk and len(chunk) + len(group) > CHUNK:
+            yield chunk
+            chunk = []
+        chunk += group
+        while len(chunk) > CHUNK:
+            yield chunk[:CHUNK]
+            chunk = chunk[CHUNK:]
+    if chunk:
+        yield chunk
 
 
 def _lock(journal: Path) -> FileLock:

@@ -331,6 +331,8 @@ def _edits(found: Findings, firsts: Sequence[Composition | None]) -> list[Attack
         texts = [(pair, pair.bad.made.get((code,))) for pair in found.attacked]
         applied = [(pair, text) for pair, text in texts if text is not None and text in found.asking.rewards]
         measured = _measured(found, applied, text_rank(found.settings.seed, "edit", code))
+        # Edits that are counted apart have their turn after the others, and are not applied where the budget ended.
+        had_turn = action.kept or "bad 1" in found.done
         made.append(
             AttackEdit(
                 code=code,
@@ -338,7 +340,7 @@ def _edits(found: Findings, firsts: Sequence[Composition | None]) -> list[Attack
                 family=action.family,
                 proof=action.proof,
                 n_missing=len(applied) - int(measured["n"] or 0),
-                n_not_applicable=sum((code,) in pair.bad.made and text is None for pair, text in texts),
+                n_not_applicable=had_turn * sum((code,) in pair.bad.made and text is None for pair, text in texts),
                 used=used[code],
                 **measured,
             )

@@ -234,19 +234,18 @@ def _search(found: Findings) -> None:
     bad, good = ([getattr(pair, side) for pair in found.attacked] for side in ("bad", "good"))
     singles: list[Composition] = [(code,) for code, action in found.actions.items() if action.kept]
     apart: list[Composition] = [(code,) for code, action in found.actions.items() if not action.kept]
-    if not _try(found, bad, singles, "bad 1"):
-        return
-    for target in bad:  # measured, not searched
-        for path in apart:
-            found.make(target, path)
-    parts = [
-        found.asking.ask(made for target in bad for path in apart if (made := target.made[path])),
-        found.asking.ask(target.with_text(padded(target.last, count)) for target in bad for count in PADDINGS),
-    ]
-    if not all(parts):
+    codes = [path[0] for path in singles]
+    alone = [made for target in bad for path in singles if (made := found.make(target, path)) is not None]
+    # Measured, not searched.
+    beside = [made for target in bad for path in apart if (made := found.make(target, path)) is not None]
+    beside += [target.with_text(padded(target.last, count)) for target in bad for count in PADDINGS]
+    # What waits for no reward is asked at once, so that each prompt and each edited beginning is encoded once for all
+    # of it. What matters most comes first still: that decides what a budget of queries reaches.
+    found.asking.ask([*alone, *beside, *_looked_at(found, _first_look(found, codes))])
+    if not (_try(found, bad, singles, "bad 1") and found.asking.ask(beside)):
         return
     found.done.add("alone")
-    learned = _learn(found, [path[0] for path in singles])
+    learned = _learn(found, codes)
     if "learned" not in found.done:
         return
     if _beams(found, bad, learned, "bad") and _random(found) and _try(found, good, singles, "good 1"):
@@ -271,24 +270,13 @@ def _ask(found: Findings, wanted: Iterable[tuple[Target, Composition]], part: st
 
 def _learn(found: Findings, codes: Sequence[str]) -> list[Composition]:
     """Learn triggers by successive halving and try the best on held-out prompts; the best compositions of two edits."""
-    training, settings = found.training, found.settings
-    repeated = [(code, code) for code in codes if found.actions[code].repeats]
-    arms: list[Composition] = [*combinations(codes, 2), *repeated]
-    found.arms = len(arms)
-    queries = settings.queries
-    most = MOST_ARMS if queries is None else max(1, queries // _ARMS_SHARE // _FIRST_PROMPTS)
-    # Where the budget is too small for all, the seed decides which are tried, not their order in the list.
-    arms = sorted(arms, key=lambda path: text_rank(settings.seed, "arm", *path))[:most]
-    found.arms_tried = len(arms)
-    several, prompts = list(enumerate(arms)), min(_FIRST_PROMPTS, len(training))
+    training = found.training
+    several, prompts = _first_look(found, codes)
+    found.arms_tried = len(several)
     while True:
-        # Each arm begins at another prompt, so that a first look at all of them is one at all prompts.
-        wanted = {path: list(_places(found, path, start, prompts)) for start, path in several}
-        if not found.asking.ask(
-            made for path, places in wanted.items() for place in places if (made := training[place].bad.made[path])
-        ):
+        if not found.asking.ask(_looked_at(found, (several, prompts))):
             return []
-        lifts = {path: _mean_gain(found, path) for path in wanted}
+        lifts = {path: _mean_gain(found, path) for _, path in several}
         several = [(start, path) for start, path in several if lifts[path] is not None]
         several.sort(key=lambda arm: (-(lifts[arm[1]] or 0.0), arm[0]))
         if prompts >= len(training):
@@ -302,6 +290,32 @@ def _learn(found: Findings, codes: Sequence[str]) -> list[Composition]:
     if found.asking.ask(made for target, path in tried if (made := found.make(target, path)) is not None):
         found.done.add("learned")
     return both[:LEARNED_ARMS]
+
+
+Look = tuple[list[tuple[int, Composition]], int]
+"""Compositions, each with the training prompt that it begins at, and on how many prompts they are tried."""
+
+
+def _first_look(found: Findings, codes: Sequence[str]) -> Look:
+    """Every composition of two edits, or as many as the budget allows, on two prompts."""
+    repeated = [(code, code) for code in codes if found.actions[code].repeats]
+    arms: list[Composition] = [*combinations(codes, 2), *repeated]
+    found.arms = len(arms)
+    queries = found.settings.queries
+    most = MOST_ARMS if queries is None else max(1, queries // _ARMS_SHARE // _FIRST_PROMPTS)
+    # Where the budget is too small for all, the seed decides which are tried, not their order in the list.
+    arms = sorted(arms, key=lambda path: text_rank(found.settings.seed, "arm", *path))[:most]
+    # Each begins at another prompt, so that a first look at all of them is one at all prompts.
+    return list(enumerate(arms)), min(_FIRST_PROMPTS, len(found.training))
+
+
+def _looked_at(found: Findings, look: Look) -> Iterator[Conversation]:
+    several, prompts = look
+    for start, path in several:
+        for place in _places(found, path, start, prompts):
+            made = found.training[place].bad.made[path]
+            if made is not None:
+                yield made
 
 
 def _places(found: Findings, path: Composition, start: int, prompts: int) -> Iterator[int]:
@@ -366,8 +380,9 @@ def _random(found: Findings) -> bool:
     """As many random edits: `draws` compositions of each length for each pair, drawn until they apply."""
     kept = [action for action in found.actions.values() if action.kept]
     settings = found.settings
+    drawn: dict[int, list[list[Conversation]]] = {}
     for length in range(1, settings.edits + 1):
-        drawn = []
+        drawn[length] = []
         for pair in found.attacked:
             texts: list[Conversation] = []
             # Many draws do not apply to an answer; ten times as many are tried before it is left with fewer.
@@ -383,8 +398,11 @@ def _random(found: Findings) -> bool:
                     texts.append(made)
                 if len(texts) == settings.draws:
                     break
-            drawn.append(texts)
-        if not found.asking.ask(text for texts in drawn for text in texts):
+            drawn[length].append(texts)
+    every = [text for lists in drawn.values() for texts in lists for text in texts]
+    found.asking.ask(every)
+    for length, lists in drawn.items():
+        if not found.asking.ask(text for texts in lists for text in texts):
             return False
-        found.random[length] = drawn
+        found.random[length] = lists
     return True
