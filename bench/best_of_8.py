@@ -4,8 +4,8 @@
 
 vLLM serves SmolLM2-135M-Instruct (`make real-weights`, `make .venv-vllm/.installed`), or `--endpoint` names a server.
 Eight answers to each sum, sampled at temperature 1 with a seed; what was sampled is in OUT/samples.jsonl and is not
-asked again. The curve over n is that of `rewardsmith probe --policy-samples`: OUT/probes.json, with the reward model's
-picks, random ones and an oracle's. An answer is right where the last number in it is the sum.
+asked again. The curve over n is that of `rewardsmith probe --policy-samples`: OUT/policy_samples.json, with the reward
+model's picks, random ones and an oracle's. An answer is right where the last number in it is the sum.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
-from tables import Json
+from rewardsmith.records.files import read_record
+from rewardsmith.records.probes import PolicySamplesRecord
+from tables import Json, about, bench_parser, machine, markdown_table, publish
 from vllm_server import generating
 
 ANSWERS = 8
@@ -31,7 +33,7 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 def main() -> None:
     """Sample what is missing, score, print the curve."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = bench_parser(__doc__)
     parser.add_argument("--reward-model", type=Path, required=True)
     parser.add_argument("--base", type=Path, default=Path("build/SmolLM2-135M-Instruct"))
     parser.add_argument("--vllm", default=".venv-vllm/bin/python", help="Python of vLLM's environment")
@@ -54,7 +56,42 @@ def main() -> None:
                 file.write(json.dumps(sampled(url, first, second, asked.seed)) + "\n")
                 file.flush()
     command = [sys.executable, "-m", "rewardsmith", "probe", "--model", str(asked.reward_model)]
-    sys.exit(subprocess.call([*command, "--policy-samples", str(samples), "--out", str(asked.out)]))
+    code = subprocess.call([*command, "--policy-samples", str(samples), "--out", str(asked.out)])
+    if code not in (0, 1):  # 1: a reward is missing
+        sys.exit(code)
+    publish("best_of_8", page(read_record(asked.out / "policy_samples.json", PolicySamplesRecord), asked), asked)
+
+
+def page(record: PolicySamplesRecord, asked: argparse.Namespace) -> str:
+    """The curve, and what the labels say of the rewards."""
+    labels = record.labels
+    if labels is None or labels.best_of_n is None:
+        sys.exit("no prompt has three completions with a reward and a label")
+    curve = labels.best_of_n
+    table = markdown_table(
+        ["n", "right, %", "of a random answer", "of the best answer", "reward of the pick"],
+        [
+            [
+                f"{one.n}",
+                f"{100 * one.gold:.1f} ({100 * one.gold_low:.1f} to {100 * one.gold_high:.1f})",
+                f"{100 * one.random:.1f}",
+                f"{100 * one.oracle:.1f}",
+                f"{one.reward:.2f}",
+            ]
+            for one in curve.points
+        ],
+    )
+    auc = (
+        "no prompt has right and wrong answers"
+        if labels.auc is None
+        else f"of a right and a wrong answer to one sum the right one has more reward in {100 * labels.auc:.1f} % "
+        f"({100 * (labels.auc_low or 0):.1f} to {100 * (labels.auc_high or 1):.1f}; {labels.mixed} sums)"
+    )
+    return (
+        f"# Best of eight by a real decoder\n\n{about(__doc__)}\n{machine()}.\n\n{asked.reward_model}: "
+        f"{record.prompts} sums, {record.completions} answers, {100 * labels.correct:.1f} % of them right; {auc}.\n\n"
+        f"{table}\n{curve.text}\n"
+    )
 
 
 def sums(count: int, seed: int) -> list[tuple[int, int]]:
