@@ -1,12 +1,15 @@
 """Scoring speed beside padded batches: the same texts, model, dtype and threads, in one run.
 
     python bench/score_speed.py --data six.jsonl.gz --name six --save
+    python bench/score_speed.py --data hh.jsonl.gz --name hh_smollm2 --base build/SmolLM2-135M-Instruct \\
+        --kinds ours,vllm --rows 96 --max-length 1024 --save          beside vLLM, in `.venv-vllm` (`make test-vllm`)
     python bench/score_speed.py --render                     the saved runs as bench/results/score_speed.md
 
 Peers: transformers' own sequence classifier on padded batches of 64 texts in file order, as RewardBench's script makes
-them, and on the same batches of texts sorted by length. Ours is `LocalScorer`, which `rewardsmith evaluate` and `score`
-use. All tokenise first, which is counted. Each piece is a process of its own; they take turns, and medians are
-compared.
+them, and on the same batches of texts sorted by length; and vLLM's own server with its defaults (prefix caching on) and
+the same threads, which is sent token ids, 64 texts a request and four requests at a time. It is started and warmed by
+other texts first, which is not counted. Ours is `LocalScorer`, which `rewardsmith evaluate` and `score` use. All
+tokenise first, which is counted. Each piece is a process of its own; they take turns, and medians are compared.
 The rewards of all must agree, or the bench fails.
 """
 
@@ -17,13 +20,17 @@ import json
 import statistics
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from common import SHAPES, device_machine, gemm_rate, read_jsonl, run_worker, texts_of, write_base
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+from common import SHAPES, Shape, device_machine, gemm_rate, read_jsonl, run_worker, texts_of, write_base
 from rewardsmith.modeling.checkpoint import Checkpoint
 from rewardsmith.modeling.loading import load_base, load_reward_model
 from rewardsmith.modeling.token_tree import pack_sequences
@@ -32,13 +39,17 @@ from rewardsmith.scoring import LocalScorer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Conversation, Message
 from tables import Json, RunPage, about, bench_parser, markdown_table, publish_run
+from vllm_server import vllm_server
 
 KINDS = {
     "file order": "padded, 64 in file order",
     "sorted": "padded, 64 sorted by length",
+    "vllm": "vLLM, served",
     "ours": "Rewardsmith",
 }
+UNLESS_TOLD = "file order,sorted,ours"
 BATCH = 64
+REQUESTS_AT_A_TIME = 4
 TOLERANCE = 2e-4
 
 Score = Callable[[list[Conversation]], np.ndarray]
@@ -61,7 +72,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", help="what results call this run")
     parser.add_argument("--rows", type=int, default=200, help="rows, drawn by the seed, in file order")
     parser.add_argument("--max-length", type=int, default=2048)
-    parser.add_argument("--kinds", default=",".join(KINDS), help="comma-separated: " + ", ".join(KINDS))
+    parser.add_argument("--kinds", default=UNLESS_TOLD, help="comma-separated: " + ", ".join(KINDS))
     parser.add_argument("--alternations", type=int, default=3)
     parser.add_argument("--shape", choices=list(SHAPES), default="10M")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="type of the weights")
@@ -69,6 +80,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--base", type=Path, help="keep the base here, or take the one that is there")
+    parser.add_argument("--vllm", default=".venv-vllm/bin/python", help="Python of vLLM's environment")
     parser.add_argument("--untimed", type=int, default=0, help="passes over all texts before the timed one")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -77,11 +89,11 @@ def parse() -> argparse.Namespace:
 def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     """All alternations of all kinds."""
     torch.set_num_threads(arguments.threads)
-    shape = SHAPES[arguments.shape]
+    shape = Shape.of(arguments.base) if is_there(arguments.base) else SHAPES[arguments.shape]
     rows = read_jsonl(arguments.data)
     drawn = np.sort(np.random.default_rng(arguments.seed).permutation(len(rows))[: arguments.rows])
     base = arguments.base or folder / "base"
-    if not (base / "config.json").exists():
+    if not is_there(base):
         write_base(base, shape, texts_of(rows), dtype=arguments.precision, device=arguments.device)
     parameters = write_model(arguments, base, folder / "model")
     texts = folder / "texts.json"
@@ -94,6 +106,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
         "precision": arguments.precision,
         "max_length": arguments.max_length,
         "untimed": arguments.untimed,
+        "vllm": arguments.vllm,
     }
     runs: dict[str, list[Json]] = {name: [] for name in arguments.kinds.split(",")}
     rewards: dict[str, np.ndarray] = {}
@@ -116,7 +129,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
         "name": arguments.name,
         "data": arguments.data.name,
         "machine": device_machine(arguments.device, arguments.threads),
-        "shape": arguments.shape,
+        "shape": arguments.base.name if arguments.base else arguments.shape,
         "parameters": parameters,
         "setting": {"rows": len(drawn), "max_length": arguments.max_length, "precision": arguments.precision}
         | ({"untimed": arguments.untimed} if arguments.untimed else {}),
@@ -126,6 +139,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
         "gemm": peak,
         "useful": shape.forward_flops(tree["tokens"], tree["attended"]) / seconds,
     }
+
+
+def is_there(base: Path | None) -> bool:
+    """Whether a folder holds a base."""
+    return base is not None and (base / "config.json").exists()
 
 
 def write_model(arguments: argparse.Namespace, base: Path, folder: Path) -> int:
@@ -156,6 +174,8 @@ def work(job: Json) -> Json:
     texts: list[Conversation] = [
         tuple(Message(*turn) for turn in text) for text in json.loads(Path(job["texts"]).read_text())
     ]
+    if job["kind"] == "vllm":
+        return served(job, texts)
     score = our_scorer(job) if job["kind"] == "ours" else padded_scorer(job)
     for _ in range(job["untimed"]):
         score(texts)
@@ -201,6 +221,38 @@ def padded_scorer(job: Json) -> Score:
     return score
 
 
+def served(job: Json, texts: list[Conversation]) -> Json:
+    """vLLM's server on the same texts, each of them once: its prefix cache would answer a second time from memory."""
+    renderer = load_renderer(job["model"], max_length=job["max_length"])
+    folder = Path(job["model"])
+    options = ("--max-model-len", str(job["max_length"]))
+    with vllm_server(folder, folder.parent / "vllm.log", *options, python=job["vllm"], dtype=job["precision"]) as url:
+
+        def ask(batch: list[list[int]]) -> list[float]:
+            body = json.dumps({"model": "rm", "input": batch}).encode()
+            request = urllib.request.Request(f"{url}/classify", body, {"Content-Type": "application/json"})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=3600) as answer:  # noqa: S310 - our own
+                found = sorted(json.loads(answer.read())["data"], key=lambda one: one["index"])
+            return [one["probs"][0] for one in found]
+
+        def score(conversations: list[Conversation], *, backwards: bool = False) -> np.ndarray:
+            ids = [one.ids for one in renderer.render_many(conversations)]
+            there = [index for index, one in enumerate(ids) if one is not None]
+            lists = [one.tolist()[:: -1 if backwards else 1] for one in ids if one is not None]
+            parts = [lists[start : start + BATCH] for start in range(0, len(lists), BATCH)]
+            rewards = np.full(len(ids), np.nan)
+            with ThreadPoolExecutor(REQUESTS_AT_A_TIME) as pool:
+                rewards[there] = [reward for part in pool.map(ask, parts) for reward in part]
+            return rewards
+
+        score(texts[:16], backwards=True)  # other texts, and no prefix of theirs
+        started = time.perf_counter()
+        rewards = score(texts)
+        seconds = time.perf_counter() - started
+    np.save(job["out"], rewards)
+    return {"seconds": seconds, "texts": len(texts), "device_memory": 0}
+
+
 def tree_counts(model: Path, texts: list[list[list[str]]], arguments: argparse.Namespace) -> Json:
     """Tokens of all texts: in padded batches, without padding, each once; and keys attended to (each once)."""
     renderer = load_renderer(str(model), max_length=arguments.max_length)
@@ -233,8 +285,12 @@ def section(result: Json) -> str:
         ratio = "" if name == "ours" else f"{statistics.median(run['seconds'] for run in done) / ours:.1f}×"
         spread = f"{statistics.median(rates):.1f} ({rates[0]:.1f} to {rates[-1]:.1f})"
         memory = max(run["memory"] for run in done) / 2**20
-        tokens = tree["tokens" if name == "ours" else name]
-        table.append([KINDS[name], f"{tokens:,}", spread, ratio, f"{memory:,.0f}"])
+        tokens = {"ours": tree["tokens"]}.get(name, tree.get(name))
+        served = name == "vllm"  # what it computes, and in how much memory, its processes know
+        ratio = ratio if not served else f"{statistics.median(run['seconds'] for run in done) / ours:.2f}×"
+        table.append(
+            [KINDS[name], "–" if served else f"{tokens:,}", spread, ratio, "–" if served else f"{memory:,.0f}"]
+        )
     again = f" Timed after {setting['untimed']} pass over all texts." if "untimed" in setting else ""
     return f"""## {result["name"]}
 

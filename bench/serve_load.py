@@ -1,11 +1,14 @@
 """The server under load, side by side with OpenRLHF's own reward server, on the same model and machine, in one run.
 
     python bench/serve_load.py --save          about five minutes
+    python bench/serve_load.py --base build/SmolLM2-135M-Instruct --peer vllm --seconds 40 --name serve_load_vllm --save
 
 Theirs is its `serve_rm` handler, re-created from its documented behaviour, because the package does not install without
 a GPU: FastAPI, `POST /get_reward`, a padded batch of the request's texts, the model called on the event loop. Ours is
-`rewardsmith serve`. Both run all the time, in processes of their own, with the same threads; they take turns under
-load. The load generator is a third process on the same cores: its own use of them stands beside the rates.
+`rewardsmith serve`. With `--peer vllm` the other one is vLLM's own server (`make test-vllm` makes its environment)
+with its defaults, prefix caching on, asked at `POST /classify`; no load has a text or prompt of another one. Both run
+all the time, in processes of their own, with the same threads; they take turns under load. The load generator is a
+third process on the same cores: its own use of them stands beside the rates.
 
 One query a request, as OpenRLHF's client sends them, on kept connections. *Independent*: every client sends another
 text as soon as it has its answer. *Samples*: eight responses to one prompt are sent at once, by eight clients, and the
@@ -31,13 +34,16 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
 from tables import Json, about, bench_parser, machine, markdown_table, publish
+from vllm_server import vllm_server
 
 SAMPLES = 8
 TOLERANCE = 1e-4
 CELLS = [("independent", 1), ("independent", 8), ("independent", 64), ("samples", 8), ("samples", 64)]
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-NAMES = {"theirs": "serve_rm, re-created", "ours": "Rewardsmith"}
+NAMES = {"theirs": "serve_rm, re-created", "vllm": "vLLM", "ours": "Rewardsmith"}
 
 
 def main() -> None:
@@ -49,13 +55,22 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         result = measure(arguments, Path(folder))
-    publish("serve_load", page(result), arguments)
+    publish(arguments.name, page(result), arguments)
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = bench_parser(__doc__)
+    parser.add_argument("--name", default="serve_load", help="of the page")
+    parser.add_argument("--peer", choices=["theirs", "vllm"], default="theirs")
+    parser.add_argument("--vllm", default=".venv-vllm/bin/python", help="Python of vLLM's environment")
     parser.add_argument("--shape", default="10M", help="of bench/common.py; smoke for a try")
+    parser.add_argument("--base", type=Path, help="a folder with a base, in place of a shape")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="type of the weights")
+    parser.add_argument(
+        "--scale", type=int, default=1, help="times as many texts; they are repeated when all were sent"
+    )
+    parser.add_argument("--cells", nargs="+", default=[], help="only these, as samples,64")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each load")
     parser.add_argument("--alternations", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=160, help="of an independent text")
@@ -71,22 +86,34 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     parameters = write_model(arguments, folder)
     texts = write_texts(arguments, folder)
     runs: dict[str, dict[str, list[Json]]] = {}
-    rewards: dict[str, dict[str, float]] = {name: {} for name in NAMES}
-    with server("theirs", arguments, folder) as theirs, server("ours", arguments, folder) as ours:
-        urls = {"theirs": theirs, "ours": ours}
+    peer = arguments.peer
+    rewards: dict[str, dict[str, float]] = {peer: {}, "ours": {}}
+    with server(peer, arguments, folder) as theirs, server("ours", arguments, folder) as ours:
+        urls = {peer: theirs, "ours": ours}
         for kind, clients in CELLS:
-            cell = runs.setdefault(f"{kind}, {clients}", {name: [] for name in NAMES})
+            if arguments.cells and f"{kind},{clients}" not in arguments.cells:
+                continue
+            cell = runs.setdefault(f"{kind}, {clients}", {name: [] for name in urls})
             for turn in range(arguments.alternations):
+                place = [one for one in CELLS if one[0] == kind].index((kind, clients))
+                part = (place * arguments.alternations + turn, 3 * arguments.alternations)
                 for name, url in urls.items():
-                    found = load(url, kind, clients, arguments.seconds, folder / f"{kind}.json", turn)
+                    found = load(name, url, kind, clients, arguments.seconds, folder / f"{kind}.json", part)
                     rewards[name] |= found.pop("rewards")
                     cell[name].append(found)
             print(kind, clients, {name: round(done[-1]["rate"], 1) for name, done in cell.items()}, flush=True)
-    shared = rewards["ours"].keys() & rewards["theirs"].keys()
-    difference = max(abs(rewards["ours"][text] - rewards["theirs"][text]) for text in shared)
-    if difference > TOLERANCE:
+    shared = rewards["ours"].keys() & rewards[peer].keys()
+    difference = max(abs(rewards["ours"][text] - rewards[peer][text]) for text in shared)
+    if arguments.precision == "float32" and difference > TOLERANCE:
         sys.exit(f"rewards differ by {difference}: a speed without the same rewards means nothing")
-    return {"runs": runs, "difference": difference, "shared": len(shared), "parameters": parameters, **texts}
+    return {
+        "runs": runs,
+        "difference": difference,
+        "shared": len(shared),
+        "parameters": parameters,
+        "precision": arguments.precision,
+        **texts,
+    }
 
 
 def write_model(arguments: argparse.Namespace, folder: Path) -> int:
@@ -102,9 +129,12 @@ def write_model(arguments: argparse.Namespace, folder: Path) -> int:
 
     words = vocabulary()
     draw = np.random.default_rng(0)
-    write_base(folder / "base", SHAPES[arguments.shape], (" ".join(draw.choice(words, 200)) for _ in range(500)))
-    renderer = load_renderer(str(folder / "base"), max_length=2048)
-    model = load_base(Spec(), str(folder / "base"), renderer.tokenizer, seed=0)
+    base = arguments.base or folder / "base"
+    if not arguments.base:
+        write_base(base, SHAPES[arguments.shape], (" ".join(draw.choice(words, 200)) for _ in range(500)))
+    renderer = load_renderer(str(base), max_length=2048)
+    spec = Spec.model_validate({"base_model": {"dtype": arguments.precision}})
+    model = load_base(spec, str(base), renderer.tokenizer, seed=0)
     with torch.no_grad():
         model.score.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
     record = CheckpointRecord(
@@ -138,9 +168,9 @@ def write_texts(arguments: argparse.Namespace, folder: Path) -> Json:
         return str(tokenizer.apply_chat_template(turns, tokenize=False))
 
     half = arguments.tokens // 2
-    independent = [[rendered(some(half), some(half))] for _ in range(512)]
+    independent = [[rendered(some(half), some(half))] for _ in range(512 * arguments.scale)]
     samples = []
-    for _ in range(128):
+    for _ in range(128 * arguments.scale):
         prompt = some(arguments.prompt_tokens)
         samples.append([rendered(prompt, some(arguments.response_tokens)) for _ in range(SAMPLES)])
     found = {}
@@ -154,6 +184,13 @@ def write_texts(arguments: argparse.Namespace, folder: Path) -> Json:
 @contextmanager
 def server(name: str, arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
     """A server in a process of its own; its URL."""
+    if name == "vllm":
+        options = ("--max-model-len", "2048")
+        os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+        log, python = folder / "vllm.log", arguments.vllm
+        with vllm_server(folder / "model", log, *options, python=python, dtype=arguments.precision) as url:
+            yield url
+        return
     model = str(folder / "model")
     command = ["-m", "rewardsmith", "serve", "--model", f"bench={model}", "--port", "0"]
     if name == "theirs":
@@ -179,10 +216,10 @@ def _url(process: subprocess.Popen[str]) -> str:
     raise RuntimeError(f"the server did not start:\n{said}")
 
 
-def load(url: str, kind: str, clients: int, seconds: float, texts: Path, turn: int) -> Json:
-    """One load, from a process of its own."""
-    job = {"work": "load", "url": url, "kind": kind, "clients": clients, "seconds": seconds, "texts": str(texts)}
-    command = [sys.executable, __file__, "--worker", json.dumps(job | {"turn": turn})]
+def load(name: str, url: str, kind: str, clients: int, seconds: float, texts: Path, part: tuple[int, int]) -> Json:
+    """One load of every n-th text from the k-th on (`part`), from a process of its own."""
+    job = {"work": "load", "speaks": name, "url": url, "kind": kind, "clients": clients, "seconds": seconds}
+    command = [sys.executable, __file__, "--worker", json.dumps(job | {"texts": str(texts), "part": part})]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -233,8 +270,8 @@ def run_load(job: Json) -> Json:
 async def _load(job: Json) -> Json:
     host, port = job["url"].removeprefix("http://").split(":")
     groups = json.loads(Path(job["texts"]).read_text())
-    draw = np.random.default_rng(job["turn"])
-    draw.shuffle(groups)
+    first, step = job["part"]
+    groups = groups[first::step]
     width = 1 if job["kind"] == "independent" else SAMPLES
     queue = iter(groups * 100)
     taken: list[float] = []
@@ -243,23 +280,24 @@ async def _load(job: Json) -> Json:
         [await asyncio.open_connection(host, int(port)) for _ in range(width)] for _ in range(job["clients"] // width)
     ]
     health = await asyncio.open_connection(host, int(port))
+    path = "/health" if job["speaks"] == "vllm" else "/healthz"
     for line in (*lines, [health]):  # one request each before the clock starts
-        await asyncio.gather(*(_get_health(stream) for stream in line))
+        await asyncio.gather(*(_get_health(stream, path) for stream in line))
     started, used = time.perf_counter(), _cpu()
     stop = started + job["seconds"]
 
     async def ask(stream: Stream, text: str) -> None:
         begun = time.perf_counter()
-        answer = await _post(stream, {"query": [text], "prompts": [], "labels": []})
+        reward = await (_ask_vllm if job["speaks"] == "vllm" else _ask)(stream, text)
         taken.append(time.perf_counter() - begun)
-        rewards[text] = answer["rewards"][0]
+        rewards[text] = reward
 
     async def client(line: list[Stream]) -> None:
         while time.perf_counter() < stop:
             await asyncio.gather(*(ask(*pair) for pair in zip(line, next(queue), strict=True)))
 
     waits: list[float] = []
-    checks = asyncio.create_task(_check_health(health, waits))
+    checks = asyncio.create_task(_check_health(health, path, waits))
     await asyncio.gather(*map(client, lines))
     wall = time.perf_counter() - started
     checks.cancel()
@@ -277,24 +315,32 @@ async def _load(job: Json) -> Json:
     }
 
 
-async def _check_health(stream: Stream, waits: list[float]) -> None:
+async def _ask(stream: Stream, text: str) -> float:
+    answer = await _post(stream, "/get_reward", {"query": [text], "prompts": [], "labels": []})
+    return float(answer["rewards"][0])
+
+
+async def _ask_vllm(stream: Stream, text: str) -> float:
+    answer = await _post(stream, "/classify", {"model": "rm", "input": text, "add_special_tokens": False})
+    return float(answer["data"][0]["probs"][0])
+
+
+async def _check_health(stream: Stream, path: str, waits: list[float]) -> None:
     while True:
         begun = time.perf_counter()
-        await _get_health(stream)
+        await _get_health(stream, path)
         waits.append(time.perf_counter() - begun)
         await asyncio.sleep(0.05)
 
 
-async def _get_health(stream: Stream) -> None:
-    stream[1].write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+async def _get_health(stream: Stream, path: str) -> None:
+    stream[1].write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     await _answer(stream[0])
 
 
-async def _post(stream: Stream, body: Json) -> Json:
+async def _post(stream: Stream, path: str, body: Json) -> Json:
     raw = json.dumps(body).encode()
-    head = (
-        f"POST /get_reward HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}"
-    )
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}"
     stream[1].write(head.encode() + b"\r\n\r\n" + raw)
     return dict(json.loads(await _answer(stream[0])))
 
@@ -339,7 +385,8 @@ def page(result: Json) -> str:
                     f"{sum(run['requests'] for run in runs[name]):,}",
                 ]
             )
-        ours, theirs = medians["ours"], medians["theirs"]
+        ours = medians["ours"]
+        theirs = next(found for name, found in medians.items() if name != "ours")
         ratios.append([cell, f"{ours['rate'] / theirs['rate']:.2f}×", f"{theirs['p99'] / ours['p99']:.2f}×"])
     head = ["load, clients", "requests/s", "p50, ms", "p99, ms", "health p99", "health max", "generator", "requests"]
     millions = f"{result['parameters'] / 1e6:.1f}M"
@@ -348,7 +395,8 @@ def page(result: Json) -> str:
     return f"""# The server under load
 
 {about(__doc__)}
-{machine()}; {millions} parameters, float32. An independent text has {lengths}. Medians over {_turns(result)} loads.
+{machine()}; {millions} parameters, {result["precision"]}. An independent text has {lengths}. Medians over
+{_turns(result)} loads.
 Rewards differ by at most {same} that both scored. "generator" is the share of one core that the load generator used;
 health checks in ms.
 
