@@ -100,6 +100,7 @@ def checkout_with_a_run(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.Mon
     )
     (tmp_path / "runs" / "quickstart").mkdir(parents=True)
     save_checkpoint(tmp_path / "runs" / "quickstart" / "model", model, renderer, record)
+    (tmp_path / "policy").symlink_to(tiny_base)
     pairs = [json.dumps(as_row(pair)) for pair in make_pairs(8, seed=0)]
     (tmp_path / "held_out.jsonl").write_text("\n".join(pairs) + "\n")
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,7 @@ engines.py      a checkpoint served by another engine; differences.py: how far i
 ensemble.py     several models as one, and the formulas
 fluency.py      how likely a language model finds answers
 consumers.py    what other programs' loops call: a reward function for TRL, best-of-N
+recording.py    a reward function that writes down what it pays, for `watch`
 bulk.py         rewards of a stream of rows, window by window
 ray_data.py     the same on several workers under Ray
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rewardsmith.scoring.consumers import BestResponse, RewardFunction, best_of_n, reward_function
     from rewardsmith.scoring.ensemble import Combination, EnsembleScorer, Member
     from rewardsmith.scoring.local import LocalScorer
+    from rewardsmith.scoring.recording import RecordedRewards, recorded
     from rewardsmith.scoring.remote import RemoteScorer
 
 __all__ = [
@@ -32,10 +34,12 @@ __all__ = [
     "EnsembleScorer",
     "LocalScorer",
     "Member",
+    "RecordedRewards",
     "RemoteScorer",
     "RewardFunction",
     "best_of_n",
     "open_scorer",
+    "recorded",
     "reward_function",
 ]
 
@@ -47,10 +51,12 @@ _HOMES = {
     "EnsembleScorer": "ensemble",
     "LocalScorer": "local",
     "Member": "ensemble",
+    "RecordedRewards": "recording",
     "RemoteScorer": "remote",
     "RewardFunction": "consumers",
     "best_of_n": "consumers",
     "open_scorer": "cached",
+    "recorded": "recording",
     "reward_function": "consumers",
 }
 

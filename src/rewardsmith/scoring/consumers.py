@@ -46,6 +46,8 @@ class RewardFunction:
         self.scorer = scorer
         self.reasons: tuple[str, ...] = ()
         """Why the last call gave no reward, one for each completion; "" where it gave one."""
+        self.spread: tuple[float | None, ...] = ()
+        """Standard deviation over an ensemble's members, one for each completion of the last call; () of others."""
         self.__name__ = name  # what TRL calls it in its logs
 
     def __call__(
@@ -101,6 +103,7 @@ class RewardFunction:
             rewards = found.rewards
             metrics = {f"member_{name}": _mean(values) for name, values in found.members.items()}
             metrics["spread"] = _mean(found.spread)
+            self.spread = tuple(float(value) if np.isfinite(value) else None for value in found.spread)
         else:
             rewards = self.scorer.score(conversations)
         there = np.isfinite(rewards) & ~np.array(list(map(bool, faults)), dtype=bool)

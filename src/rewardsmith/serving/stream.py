@@ -37,6 +37,7 @@ from typing import Any, Literal
 
 from rewardsmith.addresses import redacted
 from rewardsmith.errors import UserError
+from rewardsmith.scoring.recording import row_turns
 from rewardsmith.serving.dialects.contract import Ask, Rewards
 from rewardsmith.serving.limits import Refusal
 from rewardsmith.serving.logs import log
@@ -286,12 +287,4 @@ def _sides(conversation: Conversation, named: str | None) -> tuple[Any, Any]:
         rest = text.removeprefix(named or "")
         return named or "", rest if rest.strip() else text
     cut = max((place + 1 for place, turn in enumerate(conversation) if turn.role in _PROMPTERS), default=0)
-    return _turns(conversation[:cut], "user"), _turns(conversation[cut:], "assistant")
-
-
-def _turns(turns: Conversation, role: str) -> str | list[dict[str, str]]:
-    if not turns:
-        return ""
-    if len(turns) == 1 and turns[0].role == role and turns[0].is_plain:
-        return turns[0].content
-    return [{"role": turn.role, "content": turn.text} for turn in turns]
+    return row_turns(conversation[:cut], "user"), row_turns(conversation[cut:], "assistant")
