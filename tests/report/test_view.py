@@ -12,7 +12,7 @@ from report_records import HOSTILE, SUBSETS, build_run, check_record, metrics, t
 
 from rewardsmith.records.checks import Finding
 from rewardsmith.records.run import GatesRecord
-from rewardsmith.records.training import MonitorRecord
+from rewardsmith.records.training import MonitorRecord, TrendTest
 from rewardsmith.report import formatting
 from rewardsmith.report.reading import RowRewards, RunRecords, read_run
 from rewardsmith.report.sections.checklist import checklist
@@ -258,6 +258,21 @@ def test_the_trend_in_words() -> None:
         "The mean margin rises: 0.0262 per step (interval 0.0246 to 0.0279), p < 0.0001 over 61 steps"
     )
     assert "fell 23 times" in text
+
+
+def test_a_flat_margin_that_is_called_learning_is_said_to_lie_above_zero() -> None:
+    monitor = train_record().monitor
+    flat = monitor.model_copy(update={"verdict": "learning", "trend": replace_direction(monitor.trend, "flat")})
+    said = trend_in_words(flat)
+    assert "neither rises nor falls" in said
+    assert "above zero in the second half" in said
+    stalled = flat.model_copy(update={"verdict": "stall"})
+    assert "above zero" not in trend_in_words(stalled)
+    assert "above zero" not in trend_in_words(monitor)
+
+
+def replace_direction(trend: TrendTest, direction: str) -> TrendTest:
+    return trend.model_copy(update={"direction": direction})
 
 
 # rewards

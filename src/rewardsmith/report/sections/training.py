@@ -154,11 +154,13 @@ def trend_in_words(monitor: MonitorRecord) -> str:
     if trend.direction == "too short":
         return f"{plural(trend.n, 'step')}: too few to tell whether the margin rises."
     verb = {"rising": "rises", "falling": "falls", "flat": "neither rises nor falls"}[trend.direction]
+    above = monitor.verdict == "learning" and trend.direction == "flat"  # what the verdict goes by where nothing rises
     slope, low, high = (significant(value).text for value in (trend.slope_per_step, trend.slope_low, trend.slope_high))
     p = p_value(trend.p_value).text
     return (
         f"The mean margin {verb}: {slope} per step (interval {low} to {high}), "
         f"p {p if p.startswith('<') else '= ' + p} over {plural(trend.n, 'step')} ({trend.method}). "
+        f"{'It lies above zero in the second half of them, on pairs never trained on before. ' if above else ''}"
         f"From one step to the next it fell {plural(monitor.falls, 'time')}; single falls are noise."
     )
 
