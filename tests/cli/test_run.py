@@ -15,13 +15,16 @@ import yaml
 from cli_world import World
 
 from conftest import make_pairs
+from rewardsmith.errors import SpecError
 from rewardsmith.evaluation import checkpoint_calibration
+from rewardsmith.pipeline.directory import RunDirectory
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.evaluation import BenchmarkResult, OodRecord
 from rewardsmith.records.files import read_record
 from rewardsmith.records.run import GatesRecord, Manifest
 from rewardsmith.records.training import TrainRecord
 from rewardsmith.scoring import LocalScorer
+from rewardsmith.spec import Spec
 
 FILES = (
     "spec.yaml",
@@ -75,7 +78,14 @@ def test_the_main_job(world: World, tmp_path: Path) -> None:
         ("Ties", 4, 2),
     ]
     stages = read_record(run / "manifest.json", Manifest).stages
-    assert stages.keys() == {"check", "train", "labels", "evaluate", "probe", "gates"}
+    assert list(stages) == ["check", "train", "labels", "evaluate", "probe", "gates", "report"]
+    # What the planner says of 40 pairs: 1.7 ms of each in the check; gates are no stage of it, and pages take 5 s.
+    assert stages["check"].predicted == pytest.approx(0.068)
+    assert (stages["gates"].predicted, stages["report"].predicted) == (None, 5.0)
+    planned = world("plan", spec, "--json").json()["times"]
+    of_plan = {one["stage"]: one["seconds"] for one in planned}
+    assert {name: one.predicted for name, one in stages.items() if name != "gates"} == pytest.approx(of_plan)
+    assert all(stage.seconds > 0 for stage in stages.values())
     skills = read_record(run / "ood.json", OodRecord)
     assert [row.key for row in skills.rows if row.kind != "domain"] == ["held_out", "rewardbench2"]
     record = json.loads((run / "model" / "rewardsmith.json").read_text())
@@ -251,3 +261,36 @@ def test_normalisation_is_recorded_for_the_framework_and_never_applied(world: Wo
     }
     raw = (runs / "tiny" / "eval" / "held_out" / "rows.jsonl").read_bytes()
     assert (runs / "normal" / "eval" / "held_out" / "rows.jsonl").read_bytes() == raw
+
+
+def test_what_the_planner_cannot_say_stops_no_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_plan(*_: object) -> None:
+        raise SpecError("no such accelerator", where="hardware.accelerator")
+
+    monkeypatch.setattr("rewardsmith.pipeline.job.plan_job", no_plan)
+    assert world("check", world.write_spec()).code == 0
+    done = world("train", "spec.yaml")
+    assert done.code == 0
+    assert "how long the stages take is not predicted: no such accelerator" in done.err
+    stages = read_record(tmp_path / "runs" / "tiny" / "manifest.json", Manifest).stages
+    assert [(name, one.predicted) for name, one in stages.items()] == [
+        ("check", None),
+        ("train", None),
+        ("labels", None),
+    ]
+
+
+def test_a_stage_keeps_what_was_predicted_when_it_ended(tmp_path: Path) -> None:
+    spec = Spec(name="tiny", output_dir=str(tmp_path))
+    with RunDirectory.open(spec) as run:
+        run.finish("check", "f", 4.0)
+        run.predict({"check": 2.0, "train": 60.0})
+        run.finish("train", "f", 30.0)
+        run.predict({"check": 9.0, "train": 9.0, "probe": 8.0})
+        run.finish("probe", "f", 5.0)
+        run.finish("gates", "f", 0.5)
+    stages = read_record(tmp_path / "tiny" / "manifest.json", Manifest).stages
+    found = {name: (one.seconds, one.predicted) for name, one in stages.items()}
+    assert found == {"check": (4.0, 2.0), "train": (30.0, 60.0), "probe": (5.0, 8.0), "gates": (0.5, None)}

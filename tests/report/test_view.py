@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_records import HOSTILE, SUBSETS, build_run, check_record, metrics, train_record
+from report_records import HOSTILE, SUBSETS, build_run, check_record, manifest, metrics, train_record
 
 from rewardsmith.records.checks import Finding
 from rewardsmith.records.run import GatesRecord
@@ -20,7 +20,7 @@ from rewardsmith.report.sections.component_map import component_map
 from rewardsmith.report.sections.scores import reward_table, score_table
 from rewardsmith.report.sections.training import MAX_POINTS, training_curves, training_view, trend_in_words
 from rewardsmith.report.sections.verdict import run_verdict
-from rewardsmith.report.view import view
+from rewardsmith.report.view import provenance_section, view
 
 
 @pytest.fixture(scope="module")
@@ -371,3 +371,44 @@ def test_forward_passes_are_counted_by_kernel_where_the_record_says() -> None:
     facts = dict(training_view(newer, ()).facts)
     assert facts["Optimizer"] == "adamw_torch_fused"
     assert facts["Attention"] == "forward passes of at most 23,936 tokens by kernel: flex 3, varlen 1,200"
+
+
+# the time of stages beside what was predicted
+
+
+def stage_rows(took: dict[str, tuple[float, float | None]], **train: object) -> tuple[list[str], list[list[str]]]:
+    """Labels of the columns, and the cells of the rows and of the total, as text."""
+    plain = manifest()
+    one = plain.stages["train"]
+    stages = {
+        name: one.model_copy(update={"seconds": seconds, "predicted": predicted})
+        for name, (seconds, predicted) in took.items()
+    }
+    section = provenance_section(plain.model_copy(update={"stages": stages}), train_record().model_copy(update=train))
+    (grid,) = section.blocks[0].grids
+    rows = [*grid.rows, *([grid.total] if grid.total else [])]
+    return [column.label for column in grid.columns], [[str(cell) for cell in row] for row in rows]
+
+
+def test_the_time_of_each_stage_stands_beside_what_was_predicted() -> None:
+    took = {"check": (4.0, 2.0), "train": (30.0, 60.0), "labels": (1.0, 0.0), "gates": (0.5, None)}
+    labels, rows = stage_rows(took)
+    assert labels[:5] == ["Stage", "State", "Time", "Predicted", "Time / predicted"]
+    assert [row[:1] + row[2:5] for row in rows] == [
+        ["check", "4.0 s", "2.0 s", "2"],
+        ["train", "30 s", "1 min 0 s", "0.5"],
+        ["labels", "1.0 s", "0.0 s", "–"],
+        ["gates", "0.5 s", "–", "–"],
+        ["those predicted", "35 s", "1 min 2 s", "0.565"],  # 35 of 62 seconds
+    ]
+
+
+def test_a_continued_training_is_said_to_be_a_part() -> None:
+    _, rows = stage_rows({"train": (30.0, 60.0)}, resumed_from_step=400)
+    assert rows[0][-1] == "continued from step 400: the time of the rest"
+
+
+def test_a_run_of_an_older_version_has_no_predictions() -> None:
+    labels, rows = stage_rows({"check": (4.0, None), "train": (30.0, None)})
+    assert labels == ["Stage", "State", "Time", "Ended", "Inputs", "Detail"]
+    assert [row[2] for row in rows] == ["4.0 s", "30 s"]

@@ -17,7 +17,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -116,6 +116,7 @@ class RunDirectory:
         self.made_with = made_with
         """What its stages were made with, where that is not what runs now: why they are done again."""
         self._lock = lock
+        self._predicted: Mapping[str, float] = {}
 
     @classmethod
     def open(cls, spec: Spec, *, overwrite: bool = False, main: bool = True) -> RunDirectory:
@@ -222,10 +223,23 @@ class RunDirectory:
             fingerprint=fingerprint,
             state=state,
             seconds=seconds,
+            predicted=self._predicted.get(stage),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             detail=detail,
         )
         self.update(stages={**self.manifest.stages, stage: record})
+
+    def predict(self, seconds: Mapping[str, float]) -> None:
+        """Put the seconds of each stage by the planner beside those that it took, or will have taken when it ends.
+
+        A stage that has ended keeps what was predicted for it then.
+        """
+        self._predicted = seconds
+        stages = {
+            name: record.model_copy(update={"predicted": seconds.get(name)}) if record.predicted is None else record
+            for name, record in self.manifest.stages.items()
+        }
+        self.update(stages=stages)
 
     def update(self, **changes: Any) -> None:
         """Replace fields of the manifest and write it."""

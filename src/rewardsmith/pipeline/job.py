@@ -19,6 +19,7 @@ stages are compared with what the run directory holds. Only the cache of embedde
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,6 +124,7 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     try:
         check_base(job.spec, job.resources.base)  # before the data: hours may lie between them
         checked = check(job)
+        _predict(job)
         trained = _train(job, checked)
     except NegativeVerdict:
         run.update(verdict="stopped")
@@ -140,7 +142,9 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     run.update(verdict="pass" if verdict.passed else "fail")
     if job.tracking:
         job.tracking.gated(results, probes, verdict)
+    started = time.perf_counter()
     report = stages.publish(job)
+    run.finish("report", run.manifest.stages["gates"].fingerprint, time.perf_counter() - started)
     return Outcome(verdict.passed, run.path, report, verdict, results, diagnosis, checked, replicas, curve, controls)
 
 
@@ -154,7 +158,20 @@ def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
         with followed(run.path, events) as watched, tracked(spec, run.path, events.note) as tracking:
             job = Job(spec, run, watched)
             job.tracking = tracking
-            return _train(job, stages.require_check(job)), run.model
+            checked = stages.require_check(job)
+            _predict(job)
+            return _train(job, checked), run.model
+
+
+def _predict(job: Job) -> None:
+    """Write the planner's seconds of each stage beside the real ones; what it cannot say stops no run."""
+    rows = {key: len(rows.rows) for key, (_, rows) in job.benchmarks.items()} | counted_rows(job.spec)
+    try:
+        times = plan_job(job.spec, PlanOptions(rows=rows, measure=False), job.events).times
+    except UserError as error:
+        job.events.note(f"how long the stages take is not predicted: {error.problem}")
+        return
+    job.run.predict({one.stage: one.seconds for one in times})
 
 
 def _train(job: Job, checked: CheckRecord) -> TrainRecord:

@@ -64,7 +64,10 @@ class StageRecord(Record):
     state: Literal["done", "failed", "stopped"]
     """Done, failed by an error, or stopped by its own rule."""
     seconds: float
-    """That it took."""
+    """That it took, since it was last begun: of a continued training the rest."""
+    predicted: float | None = None
+    """Seconds that the planner gives it, with the pairs, lengths and rows that were counted by then; null where it says
+    nothing, and in older records."""
     finished: str
     """When it ended: UTC, ISO 8601."""
     detail: str = ""

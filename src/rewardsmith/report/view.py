@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewardsmith.records.run import Manifest
+from rewardsmith.records.training import TrainRecord
 from rewardsmith.records.watch import WatchRecord
-from rewardsmith.report.blocks import Block, Column, Grid, Section
+from rewardsmith.report.blocks import Block, Cell, Column, Grid, Section
 from rewardsmith.report.formatting import (
     MISSING,
     Number,
@@ -102,7 +103,7 @@ def view(records: RunRecords, texts: RowTexts | None = None, *, budget: int = BU
         watch_section(records.watch),
         routing_section(records.routing),
         data_section(records.check, records.rejected),
-        provenance_section(manifest),
+        provenance_section(manifest, records.train),
     )
     return Report(
         title=visible(name, 80),
@@ -153,35 +154,16 @@ def _figures(records: RunRecords) -> list[KeyFigure]:
     return figures
 
 
-def provenance_section(manifest: Manifest | None) -> Section:
-    """What made this run: stages, versions, hashes, seeds, machine."""
+def provenance_section(manifest: Manifest | None, train: TrainRecord | None = None) -> Section:
+    """What made this run: stages and what they cost in time, versions, hashes, seeds, machine."""
     if manifest is None:
         return Section("provenance", "Provenance", absent=("The pipeline", "manifest.json"))
-    columns = (
-        Column("Stage", "name"),
-        Column("State", "words"),
-        Column("Time"),
-        Column("Ended", "words"),
-        Column("Inputs", "code"),
-        Column("Detail", "words"),
-    )
-    rows = tuple(
-        (
-            visible(name, 60),
-            stage.state,
-            duration(stage.seconds),
-            moment(stage.finished),
-            short_hash(stage.fingerprint),
-            visible(stage.detail) or MISSING,
-        )
-        for name, stage in manifest.stages.items()
-    )
     hashes = {"spec": manifest.spec_fingerprint} | dict(manifest.hashes)
     return Section(
         "provenance",
         "Provenance",
         (
-            Block("", grids=(Grid("Stages", columns, rows),)),
+            Block("", grids=(_stages(manifest, train),)),
             Block("Versions", facts=_pairs(manifest.versions)),
             Block(
                 "Hashes",
@@ -198,6 +180,49 @@ def provenance_section(manifest: Manifest | None) -> Section:
         ),
         sources=("manifest.json", "spec.yaml"),
     )
+
+
+def _stages(manifest: Manifest, train: TrainRecord | None) -> Grid:
+    """Each stage with its time, and that of the planner beside it where one was predicted."""
+    predicted = {name: one.predicted for name, one in manifest.stages.items() if one.predicted is not None}
+    columns = (
+        Column("Stage", "name"),
+        Column("State", "words"),
+        Column("Time"),
+        *((Column("Predicted"), Column("Time / predicted")) if predicted else ()),
+        Column("Ended", "words"),
+        Column("Inputs", "code"),
+        Column("Detail", "words"),
+    )
+    rows = tuple(
+        (
+            visible(name, 60),
+            stage.state,
+            duration(stage.seconds),
+            *(_beside(stage.seconds, stage.predicted) if predicted else ()),
+            moment(stage.finished),
+            short_hash(stage.fingerprint),
+            visible(stage.detail) or (_continued(train) if name == "train" else "") or MISSING,
+        )
+        for name, stage in manifest.stages.items()
+    )
+    if not predicted:
+        return Grid("Stages", columns, rows)
+    took, foretold = sum(manifest.stages[name].seconds for name in predicted), sum(predicted.values())
+    total = ("those predicted", "", duration(took), *_beside(took, foretold), "", "", "")
+    return Grid("Stages", columns, rows, total=total)
+
+
+def _beside(seconds: float, predicted: float | None) -> tuple[Cell, Cell]:
+    if predicted is None:
+        return MISSING, MISSING
+    return duration(predicted), significant(seconds / predicted) if predicted else MISSING
+
+
+def _continued(train: TrainRecord | None) -> str:
+    """Why the time of a training is not that of its epoch."""
+    step = train.resumed_from_step if train else None
+    return f"continued from step {step:,}: the time of the rest" if step else ""
 
 
 def _pairs(named: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
