@@ -49,6 +49,11 @@ class SuggestsWords(Protocol):
 class Fluency(Protocol):
     """A language model that says how likely texts are."""
 
+    @property
+    def name(self) -> str:
+        """What records call it; an address without what it may say of its user."""
+        ...
+
     def nats(self, conversations: Sequence[Conversation]) -> NDArray[np.float64]:
         """Mean negative log likelihood a token of each last message given what stands before it, shape
         (len(conversations),); NaN where there is none."""

@@ -114,6 +114,8 @@ def test_a_scorer_that_suggests_finds_what_no_row_holds() -> None:
 class Pedant:
     """Finds the secret word very unlikely."""
 
+    name = "a pedant"
+
     def nats(self, conversations: Sequence[Conversation]) -> NDArray[np.float64]:
         return np.array([9.0 if SECRET in one[-1].content else 2.0 for one in conversations])
 
@@ -127,6 +129,46 @@ def test_a_language_model_bounds_what_is_asked() -> None:
     held_out = 6  # as many random words, which nothing bounds, may hold it
     assert sum(SECRET in text[-1].content for text in scorer.asked) <= held_out
     assert (found.nats_before, found.nats_after) in ((2.0, 2.0), (None, None))
+    assert (found.fluency, found.unjudged) == ("a pedant", 0)
+
+
+class Lists(Pedant):
+    """Keeps the lists that it is asked, and judges no answer that ends with a digit."""
+
+    name = "lm at http://127.0.0.1:8000/v1"
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def nats(self, conversations: Sequence[Conversation]) -> NDArray[np.float64]:
+        self.asked.append([one[-1].content for one in conversations])
+        return np.array([np.nan if one[-1].content[-2].isdigit() else 2.0 for one in conversations])
+
+
+def test_a_round_is_judged_in_one_list_and_what_cannot_be_judged_is_counted() -> None:
+    fluency = Lists()
+    record = attack(
+        rows(),
+        Planted(lambda text: 3.0 * (SECRET in text) + is_good(text)),
+        Settings(queries=400, edits=1, tokens=2, resamples=200),
+        model="m",
+        fluency=fluency,
+    )
+    found = record.tokens
+    assert found is not None
+    # Unedited answers end with "number 7.": none of them is judged, so that nothing is refused.
+    unedited = {text for texts in fluency.asked for text in texts if text[-2].isdigit()}
+    assert len(unedited) == 12
+    assert (found.unjudged, found.refused, found.fluency) == (12, 0, fluency.name)
+    # Four prompts and up to 24 words a round, and every text once.
+    assert max(map(len, fluency.asked)) > 4 * 20
+    assert len({text for texts in fluency.asked for text in texts}) == sum(map(len, fluency.asked))
+    section = attack_section(record)
+    assert section is not None
+    (shown,) = [block for block in section.blocks if block.title == "A learned ending, which may change the meaning"]
+    (grid,) = shown.grids
+    assert "could not judge 12 answers" in grid.note
+    assert "(lm at http://127.0.0.1:8000/v1)" in grid.note
 
 
 def test_queries_of_the_ending_are_its_own_and_the_rest_of_the_record_is_the_same() -> None:

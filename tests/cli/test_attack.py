@@ -87,6 +87,10 @@ def test_a_limit_ends_with_1_where_it_is_passed_and_where_too_little_is_known(wo
         (("--model", "MODEL", "--data", "train.jsonl", "--maximum-flipped", "nan"), "--maximum-flipped"),
         (("--model", "http://127.0.0.1:9/", "--data", "train.jsonl"), "127.0.0.1"),
         (("--model", "MODEL", "--data", "bare.jsonl"), "bare.jsonl"),
+        (
+            ("--model", "MODEL", "--data", "train.jsonl", "--tokens", "2", "--fluency", "http://h/v1?tokenizer=x"),
+            "http://HOST:PORT/v1?model=NAME",
+        ),
     ],
 )
 def test_input_that_cannot_be_used_is_one_message_and_exit_2(

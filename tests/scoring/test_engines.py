@@ -207,7 +207,7 @@ def test_a_reward_that_is_no_number_is_missing_and_said(
         (200, '{"data": [7]}', "none of vLLM's /classify: another form"),
         (200, "<html>", "none of vLLM's /classify: another form"),
         (200, "[" * 100_000, "none of vLLM's /classify: another form"),
-        (500, '{"error": {"message": "engine died"}}', "the server answers 500 : engine died"),
+        (500, '{"error": {"message": "engine died"}}', "the server answers 500: engine died"),
         (
             404,
             '{"error": {"message": "The model `a` does not exist.", "code": 404}}',

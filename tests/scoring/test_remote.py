@@ -220,7 +220,7 @@ def test_a_token_that_no_header_can_carry_is_refused_without_being_shown(
     ],
 )
 def test_what_is_no_address_is_refused_without_its_secret(url: str) -> None:
-    with pytest.raises(ModelError, match="no address of a reward server") as refused:
+    with pytest.raises(ModelError, match="no address of a server") as refused:
         RemoteScorer(url)
     assert "SECRET" not in str(refused.value)
 

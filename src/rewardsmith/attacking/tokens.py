@@ -11,7 +11,8 @@ its own to each round.
 
 With a language model at hand (`protocols.Fluency`) a candidate is asked only where the edited answer stays fluent:
 its mean negative log likelihood a token may exceed that of the unedited answer by `MOST_NATS`. What is refused is
-counted. Held-out prompts, and as many random words, show what the ending is worth."""
+counted, and so are texts that it cannot judge, which bound nothing. Held-out prompts, and as many random words, show
+what the ending is worth."""
 
 from __future__ import annotations
 
@@ -41,15 +42,17 @@ _WORD = re.compile(r"[^\W\d_][\w'-]+")
 
 @dataclass(slots=True)
 class LearnedEnding:
-    """The ending, and what it took. `random` are endings of as many drawn words, one for each held-out prompt."""
+    """The ending, and what it took. `bounded` names the language model; `random` are endings of as many drawn words,
+    one for each held-out prompt."""
 
     words: tuple[str, ...]
     vocabulary: int
     guided: bool
-    bounded: bool
+    bounded: str | None
     train_lift: float = 0.0
     tried: int = 0
     refused: int = 0
+    unjudged: int = 0
     complete: bool = False
     made: list[tuple[Pair, Conversation]] = field(default_factory=list)
     random: list[tuple[Pair, Conversation]] = field(default_factory=list)
@@ -118,7 +121,8 @@ class _Search:
                 ending, lift = better, gain
             rounds += 1
         done = still >= whole
-        made = LearnedEnding(ending, len(self.vocabulary), self.guide is not None, self.fluency is not None)
+        bounded = self.fluency.name if self.fluency is not None else None
+        made = LearnedEnding(ending, len(self.vocabulary), self.guide is not None, bounded)
         made.train_lift, made.tried, made.refused = lift, self._tried, self._refused
         made.complete = done
         return made
@@ -131,6 +135,9 @@ class _Search:
         prompts = [training[(number * PROMPTS + step) % len(training)] for step in range(min(PROMPTS, len(training)))]
         words = list(dict.fromkeys([*self._next(cursors, cursor), *self._suggested(prompts, ending, place)]))
         options = [(*ending[:place], word, *ending[place + 1 :]) for word in words if word not in ending]
+        # All of them at once: an endpoint is asked in lists.
+        edited = [with_ending(pair.bad, one) for one in options for pair in prompts]
+        self._nats([*(pair.bad.before for pair in prompts), *edited])
         options = [one for one in options if self._fluent(one, prompts)]
         self._tried += len(options)
         # The present ending is asked too: each round compares on other prompts.
@@ -169,8 +176,10 @@ class _Search:
         return fluent
 
     def _nats(self, conversations: Sequence[Conversation]) -> np.ndarray:
-        unknown = [one for one in conversations if one not in self._before]
-        if unknown and self.fluency is not None:
+        if self.fluency is None:
+            return np.full(len(conversations), np.nan)
+        unknown = [one for one in dict.fromkeys(conversations) if one not in self._before]
+        if unknown:
             self._before.update(zip(unknown, self.fluency.nats(unknown).tolist(), strict=True))
         return np.array([self._before[one] for one in conversations])
 
@@ -183,6 +192,7 @@ class _Search:
         """Try the ending, and as many random words, on prompts that it was not learned on."""
         held_out = self.found.held_out
         if not made.words:
+            made.unjudged = sum(map(math.isnan, self._before.values()))
             return True
         draw = np.random.default_rng([self.found.settings.seed, 22])
         size = min(len(made.words), len(self.vocabulary))
@@ -197,6 +207,7 @@ class _Search:
             before = self._nats([pair.bad.before for pair in held_out])
             after = self._nats([text for _, text in made.made])
             made.nats = _mean(before), _mean(after)
+        made.unjudged = sum(map(math.isnan, self._before.values()))
         return whole
 
 

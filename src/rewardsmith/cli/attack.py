@@ -40,7 +40,11 @@ def attack(
     tokens: Annotated[int, typer.Option(min=0, max=12, help="Learn an ending of so many words, counted apart.")] = 0,
     fluency: Annotated[
         str | None,
-        typer.Option(metavar="DIR|ID", help="A language model that bounds the ending.", show_default=False),
+        typer.Option(
+            metavar="DIR|ID|URL",
+            help="A language model that bounds the ending; of an endpoint http://HOST:PORT/v1?model=NAME.",
+            show_default=False,
+        ),
     ] = None,
     beam: Annotated[int, typer.Option(min=1, help="Compositions of each answer that are extended.")] = 2,
     branch: Annotated[int, typer.Option(min=1, help="Edits that each is extended by.")] = 6,

@@ -26,7 +26,7 @@ from rewardsmith.pipeline.probing import load_rows
 from rewardsmith.pipeline.scorers import LoadOptions, checkpoint_scorer, model_folders, note_reuse, open_member
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.files import guard_files, guard_folder, read_jsonl, write_json
-from rewardsmith.scoring.fluency import CausalFluency
+from rewardsmith.scoring.fluency import load_fluency
 from rewardsmith.scoring.local import LocalScorer
 from rewardsmith.scoring.remote import is_url
 from rewardsmith.spec import digest
@@ -62,7 +62,7 @@ def attack_job(
         inputs: files that are read and must not be written over.
         load: how a checkpoint is loaded.
         overwrite: begin anew, whatever journal is there.
-        fluency: a causal language model that bounds a learned ending.
+        fluency: a causal language model that bounds a learned ending: a folder, a hub id, or an endpoint's address.
 
     Raises:
         UserError: data, model or folder cannot be used, or the folder holds the journal of another attack.
@@ -80,6 +80,7 @@ def attack_job(
         if next(member.scorer.checkpoint.model.parameters()).device.type == "cpu":
             member.scorer.token_budget = min(member.scorer.token_budget, CPU_TOKENS)
         rendering = member.scorer.checkpoint.renderer.record.model_dump_json()
+    language = load_fluency(fluency) if fluency else None
     out.mkdir(parents=True, exist_ok=True)
     record = attack(
         rows,
@@ -87,9 +88,11 @@ def attack_job(
         settings,
         model=info.base_model if is_url(source) else source,  # an address without what it may say of its user
         journal=journal,
-        fingerprint=_fingerprint(rows, settings, f"{info.identity} {rendering} {fluency or ''}".rstrip()),
+        fingerprint=_fingerprint(
+            rows, settings, f"{info.identity} {rendering} {language.name if language else ''}".rstrip()
+        ),
         overwrite=overwrite,
-        fluency=CausalFluency.load(fluency) if fluency else None,
+        fluency=language,
         progress=lambda done, total: events.progress("queries", done, total),
     )
     write_json(out / ATTACK_FILE, record)

@@ -147,8 +147,14 @@ class AttackTokens(Record):
     """Endings that were asked while it was learned."""
     guided: bool
     """Whether the scorer suggested words by its gradient."""
+    fluency: str | None = None
+    """The language model that bounded the ending: a folder, a hub id, or a model and the address of its endpoint; null
+    without one."""
     refused: int | None
     """Endings that the language model found too unlikely, and that were not asked; null without one."""
+    unjudged: int | None = None
+    """Answers that the language model gave no likelihood (empty, or longer than its endpoint takes); they bound
+    nothing. Null without one."""
     nats_before: float | None = None
     """Mean negative log likelihood a token of the unedited held-out answers; null without a language model."""
     nats_after: float | None = None

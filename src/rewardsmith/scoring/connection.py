@@ -5,10 +5,10 @@
     connection = Connection(at, timeout=180.0, patience=60.0)
     reply = connection.call("POST", "/classify", {"input": [[1, 2]]})
 
-The token is read from `$REWARDSMITH_TOKEN`, or from the URL's userinfo; it stands in no message. Redirects are not
-followed and proxies not used: the token goes to the named host only. An answer has `ANSWER_BYTES` at most and `timeout`
-seconds in all, however slowly it trickles. A server that is full (503) or not there yet is asked again, with
-`Retry-After` respected, until `patience` seconds are over.
+The token is read from `$REWARDSMITH_TOKEN` (of another kind of server from its own variable), or from the URL's
+userinfo; it stands in no message. Redirects are not followed and proxies not used: the token goes to the named host
+only. An answer has `ANSWER_BYTES` at most and `timeout` seconds in all, however slowly it trickles. A server that is
+full (503, 429) or not there yet is asked again, with `Retry-After` respected, until `patience` seconds are over.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ TOKEN_VARIABLE = "REWARDSMITH_TOKEN"  # noqa: S105 - a name, not a secret
 ANSWER_BYTES = 64 * 2**20
 _PIECE = 2**16
 _SHOWN = 300
+_FULL = (429, 503)
 OPTIONS = ("tokenizer", "model")
 """What may stand behind the `?` of an address; it is not sent."""
 
@@ -101,9 +102,7 @@ def parse_address(url: str) -> Address:
         if not parts.fragment and all(name in OPTIONS and value for name, value in options.items()):
             return Address(parts, engine, options)
         fault = f"behind its path stands something else than {' and '.join(f'?{name}=' for name in OPTIONS)}"
-    raise ModelError(
-        f"is no address of a reward server: {fault}", where=without_userinfo(url), fix="write http://HOST:PORT"
-    )
+    raise ModelError(f"is no address of a server: {fault}", where=without_userinfo(url), fix="write http://HOST:PORT")
 
 
 class Connection:
@@ -112,6 +111,7 @@ class Connection:
     Args:
         address: where it is.
         token: else the URL's userinfo, else `$REWARDSMITH_TOKEN`.
+        variable: of the environment, that the token is read from.
         timeout: seconds that one request may take, its answer included.
         patience: seconds for which a server that is full or not there is asked again.
         sleep: how to wait; for tests.
@@ -122,16 +122,18 @@ class Connection:
         address: Address,
         *,
         token: str | None = None,
+        variable: str = TOKEN_VARIABLE,
         timeout: float = 180.0,
         patience: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.address = address
         self.url = address.shown
+        self.variable = variable
         self.timeout = timeout
         self.patience = patience
         self._sleep = sleep
-        self._headers = _headers(address.parts, token if token is not None else os.environ.get(TOKEN_VARIABLE))
+        self._headers = _headers(address.parts, token if token is not None else os.environ.get(variable), variable)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Reply:
         """One request, repeated while the server is full or not there, until patience ends.
@@ -147,7 +149,7 @@ class Connection:
                 reply = self._once(method, path, raw)
             except (OSError, http.client.HTTPException, UnicodeError) as error:
                 reply, problem = None, self._problem(error)
-            if reply is not None and reply.status != 503:
+            if reply is not None and reply.status not in _FULL:
                 return reply
             wait = _seconds(reply, pause)
             if time.monotonic() + wait > until:
@@ -178,8 +180,8 @@ class Connection:
                 fix="write the address that answers itself",
             )
         if reply.status == 401:
-            return ModelError("the server refuses the token", where=self.url, fix=f"set ${TOKEN_VARIABLE}")
-        said = f"{reply.status} {reply.code}: {reply.message}".rstrip(": ")
+            return ModelError("the server refuses the token", where=self.url, fix=f"set ${self.variable}")
+        said = f"{f'{reply.status} {reply.code}'.rstrip()}: {reply.message}".rstrip(": ")
         return ModelError(f"the server answers {said}", where=self.url, fix=f"see the server's log; {who}")
 
     def _once(self, method: str, path: str, body: bytes | None) -> Reply:
@@ -209,7 +211,7 @@ class Connection:
         return error.strerror or type(error).__name__ if isinstance(error, OSError) else type(error).__name__
 
 
-def _headers(parts: SplitResult, token: str | None) -> dict[str, str]:
+def _headers(parts: SplitResult, token: str | None, variable: str) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "rewardsmith"}
     if (given := userinfo(parts)) is not None:
         for secret in given:
@@ -217,7 +219,7 @@ def _headers(parts: SplitResult, token: str | None) -> dict[str, str]:
         headers["Authorization"] = f"Basic {base64.b64encode(':'.join(given).encode()).decode()}"
     elif token := (token or "").strip():
         if fault := fault_of_secret(token):
-            raise ModelError(f"the token {fault}", where=f"${TOKEN_VARIABLE}", fix="set it to the token alone")
+            raise ModelError(f"the token {fault}", where=f"${variable}", fix="set it to the token alone")
         keep_hidden(token)
         headers["Authorization"] = f"Bearer {token}"
     return headers

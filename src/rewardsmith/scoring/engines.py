@@ -39,9 +39,10 @@ from rewardsmith.types import Conversation, tools_of
 NOT_FINITE = "not_finite"
 _TOKENS = 2**17
 """Tokens of a request."""
-_TOO_LONG = re.compile(
+TOO_LONG = re.compile(
     r"context length|max_model_len|too long|longer than|at most \d+ tokens|less than \d+ tokens", re.I
 )
+"""In what engines say of a text that they do not take."""
 _NO_NUMBER = re.compile(r"JSON compliant|\bnan\b", re.I)
 _UNUSABLE = (400, 413, 422)
 _SHOWN = 200
@@ -296,7 +297,7 @@ class Engine:
         said = reply.message[:_SHOWN] or f"status {reply.status}"
         if reply.status == 500:
             return f"{NOT_FINITE}: the engine answers {said}"
-        return f"over_length: {said}" if _TOO_LONG.search(said) else f"refused: {said}"
+        return f"over_length: {said}" if TOO_LONG.search(said) else f"refused: {said}"
 
     def _call(self, path: str, body: dict[str, Any]) -> Reply:
         return self.connection.call("POST", f"{self._prefix}{path}", body)

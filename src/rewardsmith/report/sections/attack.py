@@ -173,7 +173,10 @@ def _tokens(record: AttackRecord) -> Grid | None:
         "part of the price."
     )
     if found.refused is not None:
-        note += f" {found.refused:,} endings were too unlikely for the language model and were not asked."
+        model = f"the language model{f' ({visible(found.fluency, 120)})' if found.fluency else ''}"
+        note += f" {found.refused:,} endings were too unlikely for {model} and were not asked."
+    if found.unjudged:
+        note += f" It could not judge {plural(found.unjudged, 'answer')}, which bounded nothing."
     if found.nats_before is not None and found.nats_after is not None:
         note += f" Nats a token: {found.nats_before:.2f} before, {found.nats_after:.2f} with it."
     if not found.complete:
