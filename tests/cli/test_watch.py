@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 from cli_world import World
 from report_records import checkpoint
+from routing_files import calibrate, pair_rows, plant_model
 from watch_world import PHRASE, rows, write_log
 
 from rewardsmith.pipeline.commands.look import FollowedRun
+from rewardsmith.pipeline.commands.watch import WatchOptions, tolerance_of
 from rewardsmith.records.files import read_record, write_json
+from rewardsmith.records.routing import RoutedScore
 from rewardsmith.records.watch import WatchRecord, WatchState
+from rewardsmith.spec import load_spec
 
 FEW = ("--reference-steps", "20")
 
@@ -140,6 +144,65 @@ def test_the_run_of_the_reward_model_gives_its_attack_its_training_pairs_and_its
     assert other.json()["reference"]["triggers"] == [PHRASE]
     gone = world("watch", "log.jsonl", "--out", "gone", "--run", "nothing")
     assert (gone.code, "nothing/spec.yaml" in gone.err, "Traceback" in gone.err) == (2, True, False)
+
+
+def test_the_tolerance_comes_from_the_measured_agreement_of_the_judge(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_run(world, tmp_path / "run")
+    plant_model(monkeypatch)
+    measured = calibrate(tmp_path, pair_rows(40))  # by a judge whose model is called `scripted`
+    write_log(tmp_path / "log.jsonl", rows("null", steps=35, quality=False))
+    spec = "judge: {{endpoint: 'http://127.0.0.1:9/v1', model: {}, retries: 0, deadline: 5}}\n"
+    (tmp_path / "judge.yaml").write_text(spec.format("scripted"))
+    (tmp_path / "other.yaml").write_text(spec.format("another"))
+
+    def tolerance(*more: str, low: float | None = None) -> tuple[float, str]:
+        score = None if low is None else RoutedScore(value=0.75, low=low, high=0.8)
+        routing = tmp_path / "run" / "routing" / "routing.json"
+        write_json(routing, measured.model_copy(update={"agreement": score}))
+        answer = world("watch", "log.jsonl", "--out", "out", "--overwrite", "--json", *FEW, *more)
+        audit = answer.json()["audit"]
+        said = " ".join(answer.err.split())
+        assert ("--judge" in more) == (f"tolerance {audit['tolerance']:.2f}: {audit['tolerance_origin']}" in said)
+        return audit["tolerance"], audit["tolerance_origin"]
+
+    asked = ("--run", "run", "--judge", "judge.yaml")
+    found, origin = tolerance(*asked, low=0.7)
+    assert found == pytest.approx(0.3)
+    assert origin == (
+        "1 less the lower end of their agreement: judge and reward model agree in 75.0 % (70.0 to 80.0 %) of the pairs "
+        "of run/routing/routing.json"
+    )
+    text = " ".join((tmp_path / "out" / "watch.md").read_text().split())
+    assert "30.0 points: 1 less the lower end of their agreement" in text
+    assert "lets a policy pass" not in text
+    assert tolerance(*asked, low=0.85)[1].startswith("the least that there is: judge and reward model agree in 75.0 %")
+    assert tolerance(*asked, low=0.45)[0] == pytest.approx(0.55)
+    assert "A tolerance of 55.0 points lets a policy pass" in (tmp_path / "out" / "watch.md").read_text()
+    assert tolerance(*asked, "--tolerance", "0.25", low=0.7) == (0.25, "--tolerance")
+    defaults = [
+        tolerance(*asked),
+        tolerance("--run", "run", "--judge", "other.yaml", low=0.7),
+        tolerance("--judge", "judge.yaml", low=0.7),
+        tolerance("--run", "run", low=0.7),
+    ]
+    assert [found for found, _ in defaults] == [0.2] * 4
+    assert [origin.partition(": ")[2] for _, origin in defaults] == [
+        "run/routing/routing.json states no agreement, run `rewardsmith route calibrate` again",
+        "run/routing/routing.json is of another judge (scripted)",
+        "no --run whose calibration would say how often judge and reward model agree",
+        "no judge whose agreement with the reward model could be known",
+    ]
+    write_json(
+        tmp_path / "run" / "routing" / "routing.json",
+        measured.model_copy(update={"judge": measured.judge.model_copy(update={"prompts": "0"})}),
+    )
+    judge = load_spec(tmp_path / "judge.yaml").judge
+    options = WatchOptions(tmp_path / "log.jsonl", tmp_path / "out", run=tmp_path / "run", judge=judge)
+    assert tolerance_of(options)[1].endswith("is of a judge with another prompt")
+    (tmp_path / "run" / "routing" / "routing.json").unlink()
+    assert "`rewardsmith route calibrate` has not measured the judge" in tolerance_of(options)[1]
 
 
 def test_rows_that_cannot_be_used_are_printed_and_the_watch_goes_on(world: World, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from checkpoint_maker import make_checkpoint
 from routing_files import MARGIN, ROWS, by_quality, calibrate, pair_rows, plant_model, planted, routed, row, spec, write
@@ -17,13 +18,13 @@ from routing_world import ScriptedJudge
 
 from rewardsmith.data.sources import read_source
 from rewardsmith.errors import DataError, ModelError, RewardsmithError, RunDirectoryError, SpecError, UserError
-from rewardsmith.pipeline.commands.calibrate_route import CalibrateOptions, calibrate_job
+from rewardsmith.pipeline.commands.calibrate_route import CalibrateOptions, agreements, calibrate_job
 from rewardsmith.pipeline.commands.run_route import RouteOptions, run_routes
 from rewardsmith.pipeline.events import Silent
 from rewardsmith.records.routing import RoutingRecord
 from rewardsmith.routing import Target, replay
 from rewardsmith.spec import SourceSpec, Spec
-from rewardsmith.types import Comparison
+from rewardsmith.types import Comparison, JudgeAnswer, Usage
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_calibration_finds_what_was_planted(tmp_path: Path) -> None:
     assert record.judge_only.value == record.everything.value == 1.0
     wrong = sum("reward=-" in row["chosen"] for row in pair_rows(600))
     assert record.model_only.value == pytest.approx(1 - wrong / 600)
+    assert record.agreement == record.model_only, "the judge is always right"
     assert record.target.reached
     assert record.chosen.gain is not None
     assert record.chosen.gain >= 0.95
@@ -55,10 +57,20 @@ def test_calibration_finds_what_was_planted(tmp_path: Path) -> None:
     assert RoutingRecord.model_validate_json((tmp_path / "routing" / "routing.json").read_text()) == record
 
 
+def test_the_agreement_of_model_and_judge_by_hand() -> None:
+    """1 − |r − q|: both for the first, one of them for it, a tie against a doubt, and two of which one says nothing."""
+    said = [JudgeAnswer(q, None, "" if q is not None else "failed", Usage()) for q in (1.0, 0.75, 0.3, 1.0, None)]
+    found = agreements(np.array([2.0, -1.0, 0.0, np.nan, 0.5]), said)
+    assert found[:3] == pytest.approx([1.0, 0.25, 0.8])
+    assert np.isnan(found[3:]).all()
+
+
 @pytest.mark.usefixtures("scripted_model")
 def test_a_judge_that_likes_a_place_is_seen_through(tmp_path: Path) -> None:
     record = calibrate(tmp_path, pair_rows(400), ScriptedJudge(lambda _: 1.0))
     assert record.judge_only.low < 0.5 < record.judge_only.high
+    assert record.agreement is not None
+    assert record.agreement.low < 0.5 < record.agreement.high
     assert record.judge_pays is False
     assert record.judge_statement.startswith("This judge is not worth its cost: on the 400 pairs")
 

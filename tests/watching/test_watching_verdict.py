@@ -20,6 +20,7 @@ from rewardsmith.watching.evidence import (
     audit_evidence,
     signal_evidence,
     signal_limit,
+    tolerance_for,
 )
 from rewardsmith.watching.windows import SIGNALS
 
@@ -158,6 +159,27 @@ def test_the_audit_fires_on_a_gap_beyond_the_tolerance() -> None:
     assert (within.fired_step, within.since_step) == (None, None)
     assert behind.points[-1].step == 390
     assert sum(one.answered for one in behind.points) == 160
+
+
+def test_the_tolerance_for_an_agreement_by_hand() -> None:
+    """1 less the agreement's lower end, within 0.2 and 0.9."""
+    found = [tolerance_for(low) for low in (0.71, 0.5, 0.8, 0.86, 1.0, 0.1, 0.04, 0.0)]
+    assert found == pytest.approx([0.29, 0.5, 0.2, 0.2, 0.2, 0.9, 0.9, 0.9])
+
+
+def test_a_judge_that_differs_from_the_reward_model_is_no_hack_of_the_policy() -> None:
+    """The worst case of the bound: the reward wins every pair, the judge agrees in 62 %, as measured: a gap of −0.38.
+
+    For the fixed tolerance of 0.2 that is a hack. With 1 − 0.58, the lower end of what was measured, it is none, and a
+    policy whose quality falls further behind is still called.
+    """
+    rng = np.random.default_rng(2)
+    honest = [item(place, 1.0, float(rng.random() < 0.62)) for place in range(800)]
+    assert audited(honest).fired_step is not None
+    wide = {"by": "judge", "every": 10, "size": 4, "tolerance": tolerance_for(0.58)}
+    assert audit_evidence(honest, **wide).fired_step is None
+    hacked = [item(place, 1.0, float(rng.random() < 0.35)) for place in range(800)]
+    assert audit_evidence(hacked, **wide).fired_step is not None
 
 
 def test_a_judge_that_goes_down_is_counted_and_changes_no_evidence() -> None:

@@ -55,7 +55,13 @@ AuditFile = Annotated[
     typer.Option(metavar="FILE", help="Audit by people: JSONL that they fill in, read back.", show_default=False),
 ]
 Tolerance = Annotated[
-    float, typer.Option(min=0.0, max=0.9, help="How far wins by quality may stay behind wins by reward.")
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=0.9,
+        help="How far wins by quality may stay behind wins by reward; else by the judge's agreement in --run, or 0.2.",
+        show_default=False,
+    ),
 ]
 Rewards = Annotated[
     list[str] | None,
@@ -86,7 +92,7 @@ def watch(
     audit_file: AuditFile = None,
     audit_every: Annotated[int, typer.Option(min=1, help="Steps between two audits.")] = 10,
     audit_size: Annotated[int, typer.Option(min=1, help="Pairs of an audit.")] = 16,
-    tolerance: Tolerance = 0.2,
+    tolerance: Tolerance = None,
     window: Annotated[int, typer.Option(min=8, help="Fewest answers that are looked at together.")] = 32,
     reward: Rewards = None,
     per_step: PerStep = None,
@@ -102,12 +108,12 @@ def watch(
     if judge is not None and audit_file is not None:
         raise UserError("a judge and people at once", where="--audit-file", fix="leave one of both out")
     known = {"reference": reference, "training": tuple(training or ()), "run": run, "attack": attack}
-    kept = {"audit_file": audit_file, "prometheus": prometheus, "overwrite": overwrite}
+    kept = {"audit_file": audit_file, "prometheus": prometheus, "overwrite": overwrite, "tolerance": tolerance}
     with live() as events:
         from rewardsmith.pipeline.commands.watch import watch_job
         from rewardsmith.watching import Settings
 
-        settings = Settings(reference_steps, window, audit_every, audit_size, tolerance, seed)
+        settings = Settings(reference_steps, window, audit_every, audit_size, seed=seed)
         read = {"rewards": tuple(reward or ()), "per_step": per_step, "follow": seconds if follow else None}
         options = _options(judge, phrases, source=source, out=out, settings=settings, **read, **known, **kept)
         record = watch_job(options, events, shown=_announce)

@@ -312,6 +312,10 @@ class RoutingRecord(Record):
     """Accuracy of the judge alone."""
     everything: RoutedScore
     """Accuracy with all of it escalated: a judge's tie or missing answer falls back to the model."""
+    agreement: RoutedScore | None = None
+    """How far the reward model and the judge name the same response, over the pairs with an answer of both: the mean of
+    1 − |reward win − the judge's probability|, in which a tie agrees by half. `watch` takes its tolerance from it; null
+    without such a pair, and in records of older versions."""
     points: tuple[RoutePoint, ...]
     """By share of escalations."""
     advantage: RoutedScore

@@ -138,6 +138,8 @@ class WatchAudit(Record):
     """Upper end of the same."""
     tolerance: float
     """How far quality may stay behind the reward: the test's hypothesis is that the gap is not below −tolerance."""
+    tolerance_origin: str = ""
+    """Where it comes from, in words; "" in records of older versions."""
     e_value: float
     """Largest evidence so far against it; 1 where nothing was answered."""
     threshold: float

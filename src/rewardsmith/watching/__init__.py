@@ -13,6 +13,7 @@ gauges.py       the record as gauges for Prometheus
 """
 
 from rewardsmith.watching.audit import append_questions, ask, read_replies, replied
+from rewardsmith.watching.evidence import MOST_TOLERANCE, TOLERANCE, tolerance_for
 from rewardsmith.watching.gauges import GAUGES_FILE, exposition
 from rewardsmith.watching.results import WATCH_FILE, record_of
 from rewardsmith.watching.streams import FORMS, Answer, Read, Stream
@@ -22,7 +23,9 @@ from rewardsmith.watching.windows import SIGNALS, Book, Trigger, runs_of
 __all__ = [
     "FORMS",
     "GAUGES_FILE",
+    "MOST_TOLERANCE",
     "SIGNALS",
+    "TOLERANCE",
     "WATCH_FILE",
     "Answer",
     "Book",
@@ -38,4 +41,5 @@ __all__ = [
     "record_of",
     "replied",
     "runs_of",
+    "tolerance_for",
 ]

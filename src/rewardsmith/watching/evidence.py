@@ -30,6 +30,7 @@ from rewardsmith.watching.windows import SIGNALS
 
 ALPHA = 0.05
 TOLERANCE = 0.2
+MOST_TOLERANCE = 0.9
 RISE = 0.05
 """Share of answers above the median of the reference, beyond one half, that is no rise yet."""
 
@@ -39,6 +40,26 @@ SURE = 2.58
 AUDIT_THRESHOLD = 2 / ALPHA
 SIGNAL_THRESHOLD = 2 * len(SIGNALS) / ALPHA
 _LAST = 10
+
+
+def tolerance_for(agreement: float) -> float:
+    """The tolerance of an audit by a judge who agrees with the reward model in a measured share of pairs.
+
+    Let r be the reward's and q the judge's win in a pair (1, 0, or between for a tie and a doubt), and
+    A = 1 − E|q − r| the agreement, with a tie on one side as half of one. Then
+
+        E[q − r] ≥ −E|q − r| = −(1 − A)
+
+    whatever the policy does, and with equality where the reward wins wherever the two disagree: so far may an honest
+    policy that wins nearly all pairs by reward fall behind by quality, for no other reason than that the judge and the
+    reward model differ. With a tolerance of 1 − A the audit's hypothesis holds of it, as long as the two agree on the
+    audited pairs as often as on those that A was measured on. Two of the best paid answers are closer to each other
+    than a chosen and a rejected one, so that it is never below `TOLERANCE`; beyond `MOST_TOLERANCE` nothing could fire.
+
+    Args:
+        agreement: lower end of the interval of A, 0 to 1.
+    """
+    return min(MOST_TOLERANCE, max(TOLERANCE, 1 - agreement))
 
 
 def signal_limit(values: Sequence[float], margin: float) -> float | None:

@@ -66,6 +66,7 @@ def record_of(
     by: By,
     triggers: Sequence[Trigger] = (),
     rotations: Mapping[str, int] | None = None,
+    tolerance_origin: str = "",
     last: bool = False,
 ) -> WatchRecord:
     """Everything that is known now.
@@ -77,11 +78,13 @@ def record_of(
         by: who audits.
         triggers: that are looked for.
         rotations: of the stream's files, by kind.
+        tolerance_origin: where the tolerance of the settings comes from, in words.
         last: whether the window that is open is shown as well.
     """
     settings = watcher.settings
     tested = watcher.tested
     audit = audit_evidence(watcher.items, by=by, every=settings.every, size=settings.size, tolerance=settings.tolerance)
+    audit = audit.model_copy(update={"tolerance_origin": tolerance_origin})
     signals = signal_evidence(watcher.reference_windows, tested)
     risen = reward_risen(tested)
     disputed = [one for one in watcher.items if one.turn is not None and one.reward_win == 1 and _not_better(one)]

@@ -448,6 +448,7 @@ def _record(
         model_only=model_only,
         judge_only=judge_only,
         everything=score(trial.routed),
+        agreement=_agreement(evidence, units, seed, resamples),
         points=points,
         advantage=advantage,
         within_prediction=holds,
@@ -457,6 +458,23 @@ def _record(
         judge_statement=pays.statement,
         method=METHOD.format(units=len(np.unique(units))),
     )
+
+
+def agreements(margins: NDArray[np.float64], verdicts: Sequence[JudgeAnswer]) -> NDArray[np.float64]:
+    """How far the model and the judge name the same response of each pair, 0 to 1; NaN where one says nothing.
+
+    1 − |r − q|, with r the model's win for the first response (1, 1/2 for equal rewards, 0) and q the judge's
+    probability of it: as `watch` compares the two in its audits.
+    """
+    wins = np.where(np.isnan(margins), np.nan, np.where(margins == 0, 0.5, margins > 0))
+    said = np.array([np.nan if one.probability is None else one.probability for one in verdicts])
+    return np.asarray(1 - np.abs(wins - said))
+
+
+def _agreement(evidence: _Evidence, units: NDArray[np.int64], seed: int, resamples: int) -> RoutedScore | None:
+    found = agreements(evidence.margins, evidence.verdicts)
+    there = np.isfinite(found)
+    return accuracy(found[there], units[there], seed, resamples) if there.any() else None
 
 
 def _fitted(trial: Trial, target: Target, fit: NDArray[np.bool_], seed: int) -> tuple[Fitted, AbstentionRecord | None]:

@@ -20,7 +20,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,7 @@ from rewardsmith.attacking.edits import PADDING
 from rewardsmith.data.files import sha256_of
 from rewardsmith.data.sources import Embedded, open_source
 from rewardsmith.errors import DataError, RunDirectoryError
-from rewardsmith.judging import LanguageModelJudge
+from rewardsmith.judging import LanguageModelJudge, load_prompts
 from rewardsmith.pipeline.commands.judge import build_judge
 from rewardsmith.pipeline.embedded import Resources
 from rewardsmith.pipeline.events import Events, Silent
@@ -45,12 +45,15 @@ from rewardsmith.records.files import (
     write_jsonl,
     write_text,
 )
+from rewardsmith.records.routing import RoutingRecord
 from rewardsmith.records.watch import WatchAuditItem, WatchRecord, WatchState
 from rewardsmith.report.markdown import section_page
 from rewardsmith.report.sections.watch import watch_section
 from rewardsmith.spec import JudgeSpec, SourceSpec, digest, load_spec
 from rewardsmith.watching import (
     GAUGES_FILE,
+    MOST_TOLERANCE,
+    TOLERANCE,
     WATCH_FILE,
     Answer,
     Book,
@@ -65,6 +68,7 @@ from rewardsmith.watching import (
     record_of,
     replied,
     runs_of,
+    tolerance_for,
 )
 from rewardsmith.watching.results import By
 
@@ -80,7 +84,7 @@ class WatchOptions:
     Args:
         source: a file or a folder.
         out: folder of the record.
-        settings: how the watch looks.
+        settings: how the watch looks, but for the tolerance.
         rewards: columns that are rewards.
         per_step: answers of a step, for rows without one.
         reference: a file or folder of the reference policy's answers.
@@ -89,6 +93,8 @@ class WatchOptions:
         attack: attack.json, or its folder: its triggers are looked for.
         phrases: further phrases that buy reward.
         judge: the judge that audits; None: nobody, people or the log.
+        tolerance: of the audit; None: from the agreement of this judge and the reward model where the run's `route
+            calibrate` has measured it, else `TOLERANCE`.
         judge_seed: where the section has none of its own.
         audit_file: people audit in this file.
         follow: go on until interrupted, looking every so many seconds.
@@ -107,6 +113,7 @@ class WatchOptions:
     attack: Path | None = None
     phrases: tuple[str, ...] = ()
     judge: JudgeSpec | None = None
+    tolerance: float | None = None
     judge_seed: int = 17
     audit_file: Path | None = None
     follow: float | None = None
@@ -153,8 +160,12 @@ class _Watch:
     """One watch: stream, watcher, judge, files."""
 
     def __init__(self, options: WatchOptions, events: Events) -> None:
+        tolerance, self._tolerance_origin = tolerance_of(options)
+        options = replace(options, settings=replace(options.settings, tolerance=tolerance))
         self.options = options
         self.events = events
+        if options.judge is not None:
+            events.note(f"tolerance {tolerance:.2f}: {self._tolerance_origin}")
         known = known_of(options)
         self.triggers = triggers_of(known.attack, options.phrases)
         self.fingerprint = _fingerprint(options)
@@ -278,6 +289,7 @@ class _Watch:
             by=self.by,
             triggers=self.triggers,
             rotations=self.stream.rotations,
+            tolerance_origin=self._tolerance_origin,
             last=last,
         )
         write_jsonl(options.out / AUDIT_FILE, self.watcher.items)
@@ -309,6 +321,37 @@ class _Watch:
                 fix="name another --out, or add --overwrite",
             )
         return state
+
+
+def tolerance_of(options: WatchOptions) -> tuple[float, str]:
+    """The tolerance of the audit, and where it comes from in words.
+
+    Raises:
+        UserError: the calibration of the run, or a prompt of the judge, cannot be read.
+    """
+    if options.tolerance is not None:
+        return options.tolerance, "--tolerance"
+    if options.judge is None:
+        return TOLERANCE, "the default: no judge whose agreement with the reward model could be known"
+    if options.run is None:
+        return TOLERANCE, "the default: no --run whose calibration would say how often judge and reward model agree"
+    path = options.run / "routing" / "routing.json"
+    if not path.exists():
+        return TOLERANCE, f"the default: `rewardsmith route calibrate` has not measured the judge, there is no {path}"
+    record = read_record(path, RoutingRecord)
+    other = record.judge.name != options.judge.model
+    if other or record.judge.prompts != load_prompts(options.judge.prompts)["pairwise"].sha256:
+        what = f"another judge ({record.judge.name})" if other else "a judge with another prompt"
+        return TOLERANCE, f"the default: {path} is of {what}"
+    if record.agreement is None:
+        return TOLERANCE, f"the default: {path} states no agreement, run `rewardsmith route calibrate` again"
+    found = record.agreement
+    value = tolerance_for(found.low)
+    measured = f"{100 * found.value:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f} %) of the pairs of {path}"
+    why = {TOLERANCE: "the least that there is", MOST_TOLERANCE: "the most that there is"}
+    return value, (
+        f"{why.get(value, '1 less the lower end of their agreement')}: judge and reward model agree in {measured}"
+    )
 
 
 def triggers_of(attack: Path | None, phrases: Sequence[str]) -> tuple[Trigger, ...]:

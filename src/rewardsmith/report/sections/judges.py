@@ -233,6 +233,8 @@ def _router_facts(record: RoutingRecord) -> list[tuple[str, str]]:
             + significant(record.chosen.limit).text,
         ),
     ]
+    if record.agreement is not None:
+        facts.append(("Model and judge agree", _score(record.agreement)))
     if record.checked is not None:
         facts.append(("On other prompts", f"{_score(record.checked)} with {percent(record.checked_share)} % escalated"))
     facts += [

@@ -85,6 +85,8 @@ def _facts(record: WatchRecord) -> Iterator[tuple[str, str]]:
     audit = record.audit
     pairs = f"{_BY[audit.by]}; every {plural(audit.every, 'step')} {plural(audit.size, 'pair')}"
     yield "Audited by", pairs if audit.by != "nobody" else _BY["nobody"]
+    if audit.by != "nobody" and audit.tolerance_origin:
+        yield "Tolerance", f"{percent(audit.tolerance)} points: {visible(audit.tolerance_origin, 400)}"
     yield "False alarms", f"at most {percent(record.alpha)} % over the whole stream"
 
 
@@ -105,6 +107,12 @@ def _lines(record: WatchRecord) -> Iterator[Sign | str]:
         yield Sign("warn", f"Audited pairs without an answer: {reasons}.")
     if audit.down_since is not None:
         yield Sign("warn", f"The judge has given no answer since step {audit.down_since:,}.")
+    if audit.by != "nobody" and audit.tolerance >= 0.5:
+        yield Sign(
+            "warn",
+            f"A tolerance of {percent(audit.tolerance)} points lets a policy pass that wins all pairs by reward and "
+            "half of them by quality: find out why judge and reward model differ, or ask another judge.",
+        )
     if audit.waiting:
         yield f"{plural(audit.waiting, 'pair')} in the file for people wait to be filled in."
     for trait in record.traits:
