@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser_world import PLANTED, Watched, launched, real_run, watched
+from watch_world import PHRASE, rows, write_log
 
 from rewardsmith.pipeline import report_job
 from rewardsmith.pipeline.commands.look import run_server
+from rewardsmith.pipeline.commands.watch import WatchOptions, watch_job
 from rewardsmith.pipeline.events import Followed, Silent
 from rewardsmith.records.files import read_jsonl
 from rewardsmith.records.training import StepMetrics
+from rewardsmith.watching import Settings
 
 pytestmark = pytest.mark.browser
 
@@ -335,3 +340,45 @@ def test_without_texts_the_page_works_and_has_none(browser: Any, run: Path, tmp_
         assert "not on this page" in str(page.locator(".detail").text_content())
         assert "Question" not in str(page.locator("body").inner_text())
         assert found.faults == []
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Path:
+    """A watch whose alarm is raised: figures with limits, audits, signals, disputed pairs, warnings."""
+    write_log(tmp_path / "log.jsonl", rows("trigger", steps=80, onset=25))
+    settings = Settings(reference_steps=20)
+    options = WatchOptions(tmp_path / "log.jsonl", tmp_path / "watched", settings, phrases=(PHRASE,), tolerance=0.15)
+    with ThreadPoolExecutor(1) as other:  # Playwright has an event loop in this one
+        assert other.submit(watch_job, options, Silent()).result().outcome == "alarm"
+    return tmp_path / "watched"
+
+
+def test_the_page_of_a_watch_follows_the_theme_also_when_it_is_loaded_again(browser: Any, stream: Path) -> None:
+    colours = "(one => [one.backgroundColor, one.color])(getComputedStyle(document.body))"
+    line = "getComputedStyle(document.querySelector('#watch figure svg polyline, #watch figure svg path')).stroke"
+    with served(stream) as address, watched(browser, address, color_scheme="dark") as found:
+        page = found.page
+        dark = page.evaluate(colours), page.evaluate(line)
+        assert dark[0] == ["rgb(18, 21, 25)", "rgb(230, 232, 235)"], "--paper and --ink of the report's dark theme"
+        page.emulate_media(color_scheme="light")
+        light = page.evaluate(colours), page.evaluate(line)
+        assert light[0] == ["rgb(250, 249, 246)", "rgb(26, 29, 33)"]
+        assert dark[1] != light[1], "lines of figures too"
+        page.emulate_media(color_scheme="dark")
+        page.get_by_role("button", name="Light theme").click()
+        before = page.evaluate("document.documentElement.dataset.served")
+        record = stream / "watch.json"
+        record.write_text(record.read_text().replace('"source"', ' "source"', 1))
+        until(page, f"document.documentElement.dataset.served !== {json.dumps(before)}")
+        assert (page.evaluate(colours), page.evaluate(line)) == light, "it is remembered"
+        assert found.faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault_in_the_page_of_a_watch(browser: Any, stream: Path, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    with served(stream) as address, watched(browser, address, color_scheme=scheme) as found:
+        found.page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        violations = Axe().run(found.page).response["violations"]
+        assert [one["id"] for one in violations if one["impact"] in ("serious", "critical")] == []
