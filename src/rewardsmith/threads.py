@@ -2,6 +2,7 @@
 
     settle_threads()         the command line, before anything computes: decides once, through OMP_NUM_THREADS
     thread_choice()          what was decided and why; None where nobody asked
+    in_words(2, "all free")  the line that a training and a server print
 
 torch parts each operation among its threads and waits for the slowest, and OpenMP's threads spin while they wait: they
 keep the core that the slowest one needs. Beside other work that happens some thousand times a step. A step of the
@@ -16,7 +17,7 @@ So only as many threads are taken as cores are free now: those that this process
 quota), less what others keep busy, by /proc/stat over a fifth of a second; and where these are fewer than the machine
 has, threads wait without spinning. Where all are free, or the environment says how many (`OMP_NUM_THREADS`,
 `MKL_NUM_THREADS`), nothing is changed; `hardware.threads` of a spec overrides the number. It decides the last bits of a
-sum: a spec that must give the same bits states it.
+sum: a spec that must give the same bits states it. A server keeps for its whole life what was free at its start.
 """
 
 from __future__ import annotations
@@ -66,6 +67,16 @@ def settle_threads() -> ThreadChoice:
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         _chosen.append(choice)
     return _chosen[0]
+
+
+def in_words(threads: int, reason: str) -> str:
+    """ "2 threads compute: 2 cores, all free"."""
+    return f"{plural_threads(threads)} compute{'s' if threads == 1 else ''}: {reason}"
+
+
+def plural_threads(number: int) -> str:
+    """ "1 thread", "2 threads"."""
+    return f"{number:,} thread{'s' if number != 1 else ''}"
 
 
 def choose_threads(

@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 WAIT = 300
+_THREADS = "OMP_NUM_THREADS"
 TOLERANCE = 1e-5
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -46,10 +47,18 @@ ASK: dict[str, Callable[[list[str]], Asked]] = {
 
 
 @contextmanager
-def served(model: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`rewardsmith serve` in a process of its own, and its URL."""
-    command = [sys.executable, "-m", "rewardsmith", "serve", "--model", f"tiny={model}", "--port", "0", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def served(
+    model: Path, *options: str, program: Sequence[str] = ("-m", "rewardsmith"), threads: str | None = "1"
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`rewardsmith serve` in a process of its own, and its URL.
+
+    Args:
+        program: what Python runs.
+        threads: OMP_NUM_THREADS; None: nothing in its environment says how many compute.
+    """
+    command = [sys.executable, *program, "serve", "--model", f"tiny={model}", "--port", "0", *options]
+    environment = {name: value for name, value in os.environ.items() if name not in ("MKL_NUM_THREADS", _THREADS)}
+    environment |= {_THREADS: threads} if threads else {}
     log = model.parent / "serve.log"
     with log.open("w") as stream:
         process = subprocess.Popen(command, stderr=stream, stdout=subprocess.DEVNULL, text=True, env=environment)

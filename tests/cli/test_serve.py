@@ -108,6 +108,33 @@ def test_a_server_gives_the_rewards_of_offline_scoring_and_reloads_by_name(url: 
     refused.value.close()
 
 
+def said_of_threads(model: Path) -> list[str]:
+    log = (model.parent / "serve.log").read_text().splitlines()
+    return [line["note"] for line in map(json.loads, log) if line["event"] == "threads"]
+
+
+@pytest.mark.usefixtures("url")
+def test_a_stated_number_of_threads_stands_and_is_said(model: Path) -> None:
+    assert said_of_threads(model) == ["1 thread computes: OMP_NUM_THREADS is 1"]
+
+
+def test_a_server_takes_the_threads_that_are_free_where_none_are_stated(tiny_base: Path, tmp_path: Path) -> None:
+    """On a machine of two cores of which others keep 1.9 busy; torch is asked how many it computes with."""
+    model = make_checkpoint(tmp_path / "model", tiny_base)
+    program = (
+        "from rewardsmith import threads\n"
+        "from rewardsmith.cli import main\n"
+        "threads.usable_cores, threads.busy_cores = (lambda: 2), (lambda: 1.9)\n"
+        "main()\n"
+    )
+    with served(model, program=("-c", program), threads=None) as (_, process):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT) == 0
+    (said,) = said_of_threads(model)
+    assert said.startswith("1 thread computes: 2 ")
+    assert said.endswith(", others keep 1.9 of them busy")
+
+
 def test_the_gauges_of_a_watch_are_in_its_metrics(url: str, model: Path) -> None:
     assert "\nrewardsmith_watch_readable 0\n" in call(url, "/metrics")
     (model.parent / "watched").mkdir()

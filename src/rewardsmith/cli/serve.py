@@ -24,6 +24,7 @@ from rewardsmith.cli.options import (
     look_for,
 )
 from rewardsmith.errors import UserError
+from rewardsmith.threads import settle_threads
 
 if TYPE_CHECKING:
     from rewardsmith.pipeline.commands.route import ServedRouting
@@ -87,6 +88,8 @@ def serve(
     if not model:
         raise UserError("there is no model to serve", fix="rewardsmith serve --model DIR")
     look_for(model)
+    if engine == "local":  # a cluster gives each replica its own cores
+        settle_threads()
     from rewardsmith.pipeline.commands.serve import ServeOptions, serve_job
     from rewardsmith.serving.limits import Limits
     from rewardsmith.serving.queue import QueueSettings

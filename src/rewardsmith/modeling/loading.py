@@ -104,6 +104,11 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def cpu_threads() -> int:
+    """Threads that compute one operation on the CPU."""
+    return torch.get_num_threads()
+
+
 def load_config(model: str | Path, revision: str | None = None) -> Any:
     """The configuration of a folder or hub id, as it was saved.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from rewardsmith.records.files import write_text
-from rewardsmith.threads import ThreadChoice, thread_choice
+from rewardsmith.threads import ThreadChoice, plural_threads, thread_choice
 
 THREADS_FILE = "threads.json"
 """In `train/` while an epoch is not finished: the threads that were chosen for its beginning."""
@@ -78,8 +78,3 @@ class Pace:
             "Each operation waits for the slowest thread. End the other work; or stop, and start again with "
             f"OMP_WAIT_POLICY=PASSIVE, or with hardware.threads: {max(1, round(used))} in the spec"
         )
-
-
-def plural_threads(number: int) -> str:
-    """ "1 thread", "2 threads"."""
-    return f"{number:,} thread{'s' if number != 1 else ''}"

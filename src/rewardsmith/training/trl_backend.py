@@ -75,8 +75,9 @@ from rewardsmith.records.files import write_json, write_text
 from rewardsmith.records.training import MonitorRecord, StepMetrics, TrainRecord
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
+from rewardsmith.threads import in_words
 from rewardsmith.training.metrics import MarginMonitor, StepLog, step_metrics
-from rewardsmith.training.pace import THREADS_FILE, Pace, plural_threads, settle_threads
+from rewardsmith.training.pace import THREADS_FILE, Pace, settle_threads
 from rewardsmith.training.plan import StepSampler, TrainingPlan, deal, make_plan, order_pairs, refuse_data_parallel
 from rewardsmith.training.progress import EpochClock, EpochProgress, Watch, pair_tokens
 from rewardsmith.types import Conversation, PreferencePair
@@ -546,7 +547,7 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
         check_saved(model, checkpoint)
     threads, why = settle_threads(job.spec.hardware.threads, job.folder, resumed=checkpoint is not None)
     if main and job.note is not None and device.type == "cpu" and not job.spec.hardware.threads:
-        job.note(f"  {plural_threads(threads)} compute: {why}")
+        job.note(f"  {in_words(threads, why)}")
     monitor = MarginMonitor(job.spec.training.monitor, plan.steps, seen)
 
     def on_step(metrics: StepMetrics, indices: list[int], margins: NDArray[np.float64]) -> bool:

@@ -7,7 +7,7 @@ Each model has a queue of its own; all share one worker thread, since they share
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from rewardsmith.errors import UserError
+from rewardsmith.modeling.loading import choose_device, cpu_threads
 from rewardsmith.pipeline.cluster import ray_cluster, until_told
 from rewardsmith.pipeline.commands.route import ServedRouting, serving_router
 from rewardsmith.pipeline.scorers import (
@@ -39,6 +40,7 @@ from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import log, server_log
 from rewardsmith.serving.models import Models, ServedModel
 from rewardsmith.serving.queue import MicroBatcher, QueueSettings
+from rewardsmith.threads import in_words, thread_choice
 from rewardsmith.watching.gauges import GAUGES_FILE
 
 TOKEN_VARIABLE = "REWARDSMITH_TOKEN"  # noqa: S105 - a name, not a secret
@@ -122,12 +124,21 @@ def serve_job(options: ServeOptions) -> None:
             stream = stack.enter_context(closing(RewardStream(options.stream, metrics.streamed)))
         worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="model"))
         models = Models(_serve(name, load, worker, options) for name, load in _loads(folders, options).items())
+        _say_threads(folders.values(), options)
         state = State()
         router = _router(models, options)
         application = reward_app(models, access, options.limits, metrics, state, router, stream)
         RewardServer(application, listener, state).run()
         if router is not None:
             router.close()
+
+
+def _say_threads(folders: Iterable[str], options: ServeOptions) -> None:
+    """Log how many threads compute and why, where a model is on this machine's CPU."""
+    if choose_device(options.device).type == "cpu" and not all(map(is_url, folders)):
+        choice = thread_choice()
+        reason = choice.reason if choice else "torch's own choice"
+        log("threads", note=in_words(cpu_threads(), reason))
 
 
 def _check_stream(options: ServeOptions) -> None:
