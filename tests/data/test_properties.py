@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -65,6 +67,10 @@ WAYS = {
         lambda n: {"w": [{"value": ["b", "a"], "rank": {1: [2, 1], -1: [1, 2], 0: [1, 1]}[n]}]},
         {"rankings": {"column": "w"}},
     ),
+    "ordered_names": (
+        lambda n: {"w": {1: [["a", "b"]], -1: [["b", "a"]], 0: [["a", "b"], ["b", "a"]]}[n]},
+        {"rankings": {"column": "w"}},
+    ),
     "ranked_items": (
         lambda n: {
             "w": [[{"value": "b", "rank": 2 + n}, {"value": "a", "rank": 2}], [{"value": "a", "rank": 2 + n}]],
@@ -116,6 +122,32 @@ def test_the_order_of_a_list_decides_nothing(found, data, which):
     shuffled = data.draw(st.permutations(found))
     rows = [[{"prompt": "q", "l": [{"t": text, "s": score} for text, score in order]}] for order in (found, shuffled)]
     assert same_pairs(read(rows[0], form=form)[0], read(rows[1], form=form)[0])
+
+
+@given(data=st.data(), many=st.integers(2, 4), said=st.integers(1, 5))
+@settings(max_examples=40)
+def test_rankings_are_votes_whoever_gave_them_and_wherever_the_answers_stand(data, many, said):
+    """Numpy counts the votes; the order of annotators and columns changes nothing, negated ranks swap every pair."""
+    names = [f"r{place}" for place in range(many)]
+    ranks = np.array([data.draw(st.lists(st.integers(1, 3), min_size=many, max_size=many)) for _ in range(said)])
+
+    def pairs_of(ranks_AN, names):
+        rankings = [{"value": names, "rank": [int(rank) for rank in ranks_N]} for ranks_N in ranks_AN]
+        row = {"prompt": "q", **{name: f"text {name}" for name in names}, "w": rankings}
+        form = {"kind": "list", "answers": names, "better": "lower", "rankings": {"column": "w"}}
+        return {(p.chosen[0].content, p.rejected[0].content, p.target_margin) for p in read([row], form=form)[0]}
+
+    wanted = set()
+    for one, other in itertools.permutations(range(many), 2):
+        votes = np.sign(ranks[:, other] - ranks[:, one])  # 1: the one has the better rank
+        for_it, against, neither = (votes == 1).sum(), (votes == -1).sum(), (votes == 0).sum()
+        if for_it > against and for_it > neither:
+            wanted.add((f"text {names[one]}", f"text {names[other]}", float(for_it - against)))
+    found = pairs_of(ranks, names)
+    assert found == wanted
+    columns = np.array(data.draw(st.permutations(range(many))))
+    assert pairs_of(ranks[data.draw(st.permutations(range(said)))][:, columns], [names[c] for c in columns]) == found
+    assert pairs_of(-ranks, names) == {(rejected, chosen, margin) for chosen, rejected, margin in found}
 
 
 def rows_of(found):

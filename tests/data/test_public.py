@@ -125,6 +125,13 @@ SMALL = {
     "Argilla (flat)": (
         [{"id": "1", "prompt": Q, "response1": B, "response2": G, "preference.responses": ["response2", "response1"],
           "preference.responses.status": ["submitted", "discarded"]}], PAIR),
+    "Argilla (flat rankings)": (
+        [{"id": "1", "status": "completed", "prompt": Q, "response1": B, "response2": G, "response3": "No.",
+          "preference.responses": [["response2", "response1", "response3"], ["response2", "response3", "response1"],
+                                   ["response1", "response2", "response3"]],
+          "preference.responses.users": ["u", "v", "w"],
+          "preference.responses.status": ["submitted", "submitted", "draft"]}],
+        [(Q, G, B), (Q, G, "No.")]),  # of B and "No." one ranking says one, one the other: a tie
     "Argilla (rankings)": (
         [{"prompt": Q, "response1": B, "response2": G, "preference": [{"user_id": "u", "status": "submitted",
           "value": {"rank": [1, 2], "value": ["response2", "response1"]}}]},
@@ -194,7 +201,11 @@ def test_the_commands_of_the_page_read_what_the_label_means(name, world):
     record = json.loads(checked.out)
     source = record["sources"][0]
     ties = source["ties"]
-    assert (source["kept"], source["read"] - ties) == (len(pairs), len(pairs) + (source["form"] == "grouped"))
+    rows_of_pairs = {"grouped": len(pairs) + 1, "list": len({pair[0] for pair in pairs})}
+    assert (source["kept"], source["formed"]) == (len(pairs), len(pairs) + ties)
+    if source["form"] == "list":  # the ties of a row that has pairs are no row of their own
+        ties = 0
+    assert source["read"] - ties == rows_of_pairs.get(source["form"], len(pairs))
     shown = [(row["prompt"][-1]["content"], row["chosen"][-1]["content"], row["rejected"][-1]["content"])
              for row in record["shown"]]  # fmt: skip
     assert shown == pairs

@@ -9,7 +9,7 @@ import pytest
 from rewardsmith.data.forms.recognise import recognise
 from rewardsmith.data.forms.wordings import strengths
 from rewardsmith.data.sources import read_source
-from rewardsmith.errors import SpecError
+from rewardsmith.errors import DataError, SpecError
 from rewardsmith.spec import SourceSpec
 from rewardsmith.spec.loading import parse_spec
 
@@ -164,8 +164,89 @@ def test_marked_turns_of_helpsteer_become_turns_or_are_rejected_with_their_place
         ({**LIST, "answers": "a", "ranking": "r", "score": "s"}, "exactly one of score"),
         ({"kind": "list", "answers": "a", "ranking": "r", "better": "higher"}, "of which 1 is the best"),
         ({**LIST, "answers": ["a"], "ranking": "r"}, "a single answer"),
+        ({**LIST, "answers": "a", "rankings": {"column": "r"}, "pairs": "adjacent"}, "A may beat B, B C, and C A"),
+        ({**LIST, "answers": "a", "rankings": {"column": "r"}, "ranking": "r"}, "has ranking and rankings"),
     ],
 )
 def test_a_form_that_contradicts_itself_is_refused(form, says):
     with pytest.raises(SpecError, match=says):
         parse_spec({"data": {"train": [{"path": "x.jsonl", "form": form}]}})
+
+
+FLAT = {**Q, "response1": X, "response2": Y, "response3": Z}
+VOTED = {"kind": "list", "answers": ["response1", "response2", "response3"], "better": "lower"}
+
+
+def test_several_rankings_are_votes_on_every_two_answers(tmp_path):
+    """By hand. Of 2 before 1 all three say so, of 2 before 3 two of three, and of 1 and 3 one more says 3."""
+    rankings = [
+        ["response2", "response1", "response3"],
+        ["response3", "response2", "response1"],
+        ["response2", "response3", "response1"],
+    ]
+    form = {**VOTED, "rankings": {"column": "said"}}
+    pairs, left = read(tmp_path, [{**FLAT, "said": rankings}], form=form)
+    assert (sorted(pairs), left) == (sorted([(Y, X, 3.0), (Y, Z, 1.0), (Z, X, 1.0)]), [])
+    pairs, _ = read(tmp_path, [{**FLAT, "said": rankings}], form={**form, "min_gap": 2})
+    assert pairs == [(Y, X, 3.0)]
+
+
+def test_rankings_in_a_circle_give_the_circle(tmp_path):
+    """A over B, B over C, C over A, each by two of three: the finding `preference_cycle` is what looks at that."""
+    rankings = [["response1", "response2", "response3"], ["response2", "response3", "response1"],
+                ["response3", "response1", "response2"]]  # fmt: skip
+    pairs, _ = read(tmp_path, [{**FLAT, "said": rankings}], form={**VOTED, "rankings": {"column": "said"}})
+    assert sorted(pairs) == sorted([(X, Y, 1.0), (Y, Z, 1.0), (Z, X, 1.0)])
+
+
+def test_rankings_that_are_none_are_rejected(tmp_path):
+    form = {**VOTED, "rankings": {"column": "said", "status": "state"}}
+    whole = ["response2", "response1", "response3"]
+    rows = [
+        {**FLAT, "said": [whole], "state": ["submitted"]},
+        {**FLAT, "said": [whole], "state": ["draft"]},  # no vote that counts
+        {**FLAT, "said": [whole[:2]], "state": ["submitted"]},  # one answer is not ranked
+        {**FLAT, "said": [[*whole, "response1"]], "state": ["submitted"]},  # one is ranked twice
+        {**FLAT, "said": [whole], "state": ["submitted", "submitted"]},
+        {**FLAT, "said": "response2", "state": ["submitted"]},
+    ]
+    pairs, left = read(tmp_path, rows, form=form)
+    assert len(pairs) == 3
+    assert left == [(number, "unknown_verdict") for number in range(2, 7)]
+
+
+def flat_export(orders):
+    """Rows of Argilla's client: a list of rankings a row, each a list of names."""
+    one = "preference.responses"
+    return [{**FLAT, "id": str(n), one: [order], f"{one}.status": ["submitted"]} for n, order in enumerate(orders)]
+
+
+def test_a_flat_export_whose_rankings_are_all_alike_has_lost_its_ranks(tmp_path):
+    """What Argilla's page for annotators saves stands in the order of the options (its issue 5712)."""
+    options, other = ["response1", "response2", "response3"], ["response3", "response2", "response1"]
+    rows = flat_export([options] * 5)
+    found = recognise(list(rows[0]), rows)
+    assert "each of its 5 rankings has the same order (response1, response2, response3)" in found.problem
+    form = {**VOTED, "rankings": {"column": "preference.responses", "status": "preference.responses.status"}}
+    with pytest.raises(DataError, match="each of its 5 rankings has the same order"):
+        read(tmp_path, rows, form=form)
+    pairs, _ = read(tmp_path, rows, form=form, ignore=["preference.responses"])
+    assert len(pairs) == 15
+    for sound in (flat_export([options] * 4), flat_export([options] * 5 + [other])):
+        found = recognise(list(sound[0]), sound)
+        assert (found.problem, found.form["kind"], found.form["answers"]) == ("", "list", options)
+        assert read(tmp_path, sound, form=found.form, columns=found.columns)[1] == []
+
+
+def test_a_flat_export_whose_rankings_name_no_columns_says_so():
+    rows = flat_export([["reply-1", "reply-2"], ["reply-2", "reply-1"]])
+    assert "its rankings name reply-1, reply-2, which are not all columns" in recognise(list(rows[0]), rows).problem
+
+
+def test_nested_rankings_of_three_answers_are_all_compared(tmp_path):
+    """They were read as a comparison of the first two alone."""
+    ranking = [{"value": "response3", "rank": 1}, {"value": "response1", "rank": 2}, {"value": "response2", "rank": 2}]
+    rows = [{**FLAT, "preference": [{"user_id": "u", "value": ranking, "status": "submitted"}]}]
+    found = recognise(list(rows[0]), rows)
+    pairs, _ = read(tmp_path, rows, form=found.form, columns=found.columns)
+    assert pairs == [(Z, X, 1.0), (Z, Y, 1.0)]

@@ -235,6 +235,19 @@ def test_a_run_of_an_older_version_still_belongs_to_its_spec(content: dict[str, 
     assert Spec.model_validate(content).fingerprint() == printed
 
 
+def test_a_list_of_an_older_version_is_the_same_spec() -> None:
+    """Printed by commit a0bffbd, whose lists knew no `rankings`."""
+    form = {"kind": "list", "answers": "a", "score": "s", "better": "higher"}
+    sources = {
+        "train": [{"path": "a.jsonl", "form": form}],
+        "held_out": {"sources": [{"path": "b.jsonl", "form": form}]},
+    }
+    printed = "0e32b0ba6dacab8dc00efc3b7b79dceb1e1749ecab484402361fd324b245f5bb"
+    assert Spec(data=sources).fingerprint() == printed
+    voted = {**form, "score": None, "rankings": {"column": "r"}, "better": "lower"}
+    assert Spec(data={**sources, "train": [{"path": "a.jsonl", "form": voted}]}).fingerprint() != printed
+
+
 def test_the_older_spelling_of_a_value_is_the_same_spec() -> None:
     """`null` was the spelling of 741dd79, and stands in the spec.yaml of its runs."""
     assert Spec(training={"tokens_per_micro_batch": None}) == Spec(training={"tokens_per_micro_batch": "auto"})

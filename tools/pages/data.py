@@ -108,7 +108,7 @@ rewardsmith check shp/spec.yaml --show 2            # two pairs, as read and as 
 |---|---|---|
 | `pair` | a better and a worse answer in columns of their own | `columns.chosen`, `columns.rejected`; `ties` |
 | `comparison` | two answers and a verdict | `first`, `second` and one of the eight ways below |
-| `list` | several answers with scores or ranks | `answers`, `text`, `score` (or `scores`, `ranking`), `better` |
+| `list` | several answers with scores or ranks | `answers`, `score` (or `scores`, `ranking`, `rankings`), `better` |
 | `grouped` | one answer a row (thumbs too), compared by prompt | `answer`, `score`, `better` |
 | `transcript` | sides written as `Human: …`, `Assistant: …`, or ChatML | `transcript`: how the turns are marked |
 | `openai` | `input.messages`, `preferred_output`, `non_preferred_output` | nothing more |
@@ -138,8 +138,9 @@ data:
 the smallest difference that is no tie, and `max_pairs` caps the pairs of a prompt, drawn by a hash of their texts. The
 pairs of a prompt stay on one side of a split; the margin is the gap. The answers of a list stand in one column, in an
 object by name, or in columns of their own (`answers: [answer_a, answer_b, answer_c]`); `ranking` reads `B>A=C` or a
-list of names from best to worst. Thumbs (`label: true`) are scores of 1 and 0: an answer whose prompt has no other
-label is left out as `no_comparison` and counted.
+list of names from best to worst, `rankings` a list of rankings, one for each annotator: every two answers are then
+compared by the majority, and the margin is its lead. Thumbs (`label: true`) are scores of 1 and 0: an answer whose
+prompt has no other label is left out as `no_comparison` and counted.
 
 **Names of columns may be paths**: `question.full_text`, `summaries[0].text`, `messages[:-1]`, `annotations[*].value`,
 `info.post|info.article` (the first that is there). `columns` also maps `system`, `history`, `context`, `input` and

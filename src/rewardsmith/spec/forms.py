@@ -139,7 +139,8 @@ class Named(Section):
 
 
 class Rankings(Section):
-    """A list of rankings, one for each annotator: an item for each answer, or two lists, of its column and its rank."""
+    """A list of rankings, one for each annotator: an item for each answer, or two lists, of its column and its rank; or
+    a list of columns alone, the best first."""
 
     column: str
     """The list of rankings, or a path such as `preference[*].value`."""
@@ -148,7 +149,7 @@ class Rankings(Section):
     ranks: str = "rank"
     """Where a ranking (or its item) has the rank, as a path from it."""
     better: Better = "lower"
-    """`lower`: rank 1 is the best."""
+    """`lower`: rank 1 is the best. A list of columns alone has the best first either way."""
     status: str | None = None
     """A list beside it that says which rankings count."""
     counted: tuple[Value, ...] = ("submitted",)
@@ -242,18 +243,27 @@ class ListForm(_Ranked):
     called: tuple[Value, ...] = ()
     """What `ranking` calls the answers, in their order. Without it A, B, C … for a list, the names of an object's
     fields, and the names of columns or their endings (`answer_b` is B)."""
+    rankings: Rankings | None = None
+    """A list of rankings, one for each annotator: of each two answers the one that most of them rank higher is the
+    better one, and the margin is by how many more."""
 
     @model_validator(mode="after")
     def _one_number(self) -> ListForm:
-        given = [name for name in ("score", "scores", "ranking") if getattr(self, name) is not None]
+        given = [name for name in ("score", "scores", "ranking", "rankings") if getattr(self, name) is not None]
         if len(given) != 1:
             raise Refusal(
-                "a list has exactly one of score (in each item), scores (a column of their own) and ranking; this one "
-                f"has {' and '.join(given) or 'none of them'}",
+                "a list has exactly one of score (in each item), scores (a column of their own), ranking and rankings; "
+                f"this one has {' and '.join(given) or 'none of them'}",
                 "keep one",
             )
-        if self.ranking is not None and self.better == "higher":
+        if (self.ranking or self.rankings) is not None and self.better == "higher":
             raise Refusal("a ranking gives ranks, of which 1 is the best", "write lower", field=("better",))
+        if self.rankings is not None and self.pairs != "all":
+            raise Refusal(
+                "the votes of several rankings put no answer first: A may beat B, B C, and C A",
+                "write all",
+                field=("pairs",),
+            )
         if isinstance(self.answers, tuple) and len(self.answers) < 2:
             raise Refusal("one column of answers in a list is a single answer", "name two or more", field=("answers",))
         return self

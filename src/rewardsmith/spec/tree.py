@@ -95,6 +95,9 @@ _AS_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {
 """Fields that came later, by their section, each with the value that means what was done before: a fingerprint at that
 value stays what it was, so that runs of an older version still belong to their spec."""
 
+_FORMS_AS_BEFORE: dict[str, dict[str, Any]] = {"list": {"rankings": None}}
+"""The same for the `form` of each source, by its kind."""
+
 _SPELT_BEFORE: dict[tuple[str, ...], dict[str, tuple[Any, Any]]] = {
     ("training",): {"tokens_per_micro_batch": ("auto", None)},
 }
@@ -160,6 +163,11 @@ class Spec(Section):
             for name, value in fields.items():
                 if section[name] == value:
                     del section[name]
+        for source in (*content["data"]["train"], *content["data"]["held_out"]["sources"]):
+            form = source["form"]
+            for name, value in _FORMS_AS_BEFORE.get(form["kind"], {}).items():
+                if form[name] == value:
+                    del form[name]
         for sections_above, respelt in _SPELT_BEFORE.items():
             section = reduce(dict.__getitem__, sections_above, content)
             for name, (now, before) in respelt.items():

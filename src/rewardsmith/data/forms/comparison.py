@@ -134,7 +134,7 @@ def _by_strength(form: Strength, look: Look) -> Decide:
 
     def decide(row: Row) -> tuple[Winner, float | None]:
         strength = scored(look(row), form.words, form.column) * sign
-        return _larger(strength), abs(strength)
+        return larger(strength), abs(strength)
 
     return decide
 
@@ -145,7 +145,7 @@ def _by_probability(form: Probability, look: Look) -> Decide:
         if not 0.0 <= probability <= 1.0:
             raise RowFault("unknown_verdict", f"{form.column} is {probability:g}, no probability from 0 to 1")
         gap = 2.0 * probability - 1.0 if form.of == "first" else 1.0 - 2.0 * probability
-        return _larger(gap), abs(gap)
+        return larger(gap), abs(gap)
 
     return decide
 
@@ -155,12 +155,13 @@ def _by_scores(form: Scores, first: Look, second: Look) -> Decide:
 
     def decide(row: Row) -> tuple[Winner, float | None]:
         gap = (_number(first(row), form.first) - _number(second(row), form.second)) * sign
-        return _larger(gap), abs(gap)
+        return larger(gap), abs(gap)
 
     return decide
 
 
-def _larger(gap: float) -> Winner:
+def larger(gap: float) -> Winner:
+    """Who wins by the first answer's lead."""
     return "first" if gap > 0 else "second" if gap < 0 else "tie"
 
 
@@ -199,7 +200,7 @@ def _by_votes(form: Votes, names: Sequence[str]) -> Decide:
         if not isinstance(votes, list):
             raise RowFault("unknown_verdict", f"{form.column} is {shown(votes)}, no list of votes")
         counted = counting(row, votes)
-        return _majority([_known(meanings, vote, form.column) for vote in counted if vote is not None], form.column)
+        return majority([_known(meanings, vote, form.column) for vote in counted if vote is not None], form.column)
 
     return decide
 
@@ -220,39 +221,87 @@ def _counting(form: Votes | Rankings, names: Sequence[str]) -> Callable[[Row, li
 
 
 def _by_rankings(form: Rankings, sides: ComparisonForm, names: Sequence[str]) -> Decide:
-    look, called, ranked = path_of(form.column, names), path_of(form.names), path_of(form.ranks)
-    first_names, second_names = _called(sides.first), _called(sides.second)
-    sign = 1.0 if form.better == "higher" else -1.0
-    counting = _counting(form, names)
-
-    def lists(ranking: Any) -> tuple[Any, Any]:
-        if isinstance(ranking, dict):  # as a table of columns
-            return called(ranking), ranked(ranking)
-        if isinstance(ranking, list) and all(isinstance(item, dict) for item in ranking):
-            return [called(item) for item in ranking], [ranked(item) for item in ranking]
-        return None, None
-
-    def vote(ranking: Any) -> Winner:
-        texts, ranks = lists(ranking)
-        if not isinstance(texts, list) or not isinstance(ranks, list) or len(texts) != len(ranks):
-            raise RowFault("unknown_verdict", f"{form.column} has {shown(ranking)}, no ranking of names")
-        rank_of = dict(zip(map(str, texts), ranks, strict=True))
-        found = [next((rank_of[name] for name in own if name in rank_of), None) for own in (first_names, second_names)]
-        if None in found:
-            raise RowFault("unknown_verdict", f"{form.column} ranks {', '.join(rank_of)}, not both answers")
-        return _larger((_number(found[0], form.column) - _number(found[1], form.column)) * sign)
+    ballots, both = Ballots.of(form, names), (sides.first, sides.second)
 
     def decide(row: Row) -> tuple[Winner, float | None]:
-        rankings = parsed(look(row))
-        if not isinstance(rankings, list):
-            raise RowFault("unknown_verdict", f"{form.column} is {shown(rankings)}, no list of rankings")
-        counted = counting(row, rankings)
-        return _majority([vote(ranking) for ranking in counted if ranking is not None], form.column)
+        return majority([larger(second - first) for first, second in ballots.read(row, both)], form.column)
 
     return decide
 
 
-def _majority(votes: Sequence[Winner], column: str) -> tuple[Winner, float | None]:
+@dataclass(frozen=True, slots=True)
+class Ballots:
+    """Reads the rankings of several annotators."""
+
+    form: Rankings
+    look: Look
+    called: Look
+    ranked: Look
+    counting: Callable[[Row, list[Any]], list[Any]]
+
+    @classmethod
+    def of(cls, form: Rankings, names: Sequence[str]) -> Ballots:
+        """A reader of the rankings that a form names."""
+        paths = path_of(form.column, names), path_of(form.names), path_of(form.ranks)
+        return cls(form, *paths, _counting(form, names))
+
+    def read(self, row: Row, answers: Sequence[str]) -> list[list[float]]:
+        """Of each ranking of a row that counts the rank of every answer, by its column's name; lower is better.
+
+        Raises:
+            RowFault: one of them is no ranking of these answers.
+        """
+        rankings = parsed(self.look(row))
+        if not isinstance(rankings, list):
+            raise RowFault("unknown_verdict", f"{self.form.column} is {shown(rankings)}, no list of rankings")
+        return [self._ranks(ranking, answers) for ranking in self.counting(row, rankings) if ranking is not None]
+
+    def values(self, row: Row) -> list[Any]:
+        """The rankings of a row as they stand there, those that count or not."""
+        rankings = parsed(self.look(row))
+        return rankings if isinstance(rankings, list) else []
+
+    def names(self, row: Row) -> list[str]:
+        """The names that they have, [] of what is no ranking."""
+        try:
+            return [name for ranking in self.values(row) if ranking is not None for name in self._named(ranking)]
+        except RowFault:
+            return []
+
+    def _ranks(self, ranking: Any, answers: Sequence[str]) -> list[float]:
+        column, sign = self.form.column, 1.0 if self.form.better == "lower" else -1.0
+        rank_of = self._named(ranking)
+        found = [next((rank_of[name] for name in _called(one) if name in rank_of), None) for one in answers]
+        if None in found:
+            every = "both" if len(answers) == 2 else f"all {len(answers)}"
+            raise RowFault("unknown_verdict", f"{column} ranks {', '.join(rank_of)}, not {every} answers")
+        return [_number(rank, column) * sign for rank in found]
+
+    def _named(self, ranking: Any) -> dict[str, Any]:
+        """Rank by name."""
+        texts: Any = None
+        ranks: Any = None
+        if isinstance(ranking, dict):  # as a table of columns
+            texts, ranks = self.called(ranking), self.ranked(ranking)
+        elif is_order(ranking):
+            places = range(1, len(ranking) + 1)
+            texts, ranks = ranking, list(places if self.form.better == "lower" else reversed(places))
+        elif isinstance(ranking, list) and all(isinstance(item, dict) for item in ranking):
+            texts, ranks = [self.called(item) for item in ranking], [self.ranked(item) for item in ranking]
+        if not isinstance(texts, list) or not isinstance(ranks, list) or len(texts) != len(ranks):
+            raise RowFault("unknown_verdict", f"{self.form.column} has {shown(ranking)}, no ranking of names")
+        rank_of = dict(zip(map(str, texts), ranks, strict=True))
+        if len(rank_of) < len(texts):
+            raise RowFault("unknown_verdict", f"{self.form.column} has one name of {shown(ranking)} twice")
+        return rank_of
+
+
+def is_order(ranking: Any) -> bool:
+    """Whether a ranking is a list of names alone, the best first."""
+    return isinstance(ranking, list) and bool(ranking) and all(isinstance(item, str) for item in ranking)
+
+
+def majority(votes: Sequence[Winner], column: str) -> tuple[Winner, float | None]:
     """What most votes say, and by how many more where there are several; a draw is a tie."""
     if not votes:
         raise RowFault("unknown_verdict", f"{column} has no vote that counts")

@@ -13,17 +13,21 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rewardsmith.data.columns import parsed
+from rewardsmith.data.columns import column_of, parsed
+from rewardsmith.data.forms.comparison import Ballots, is_order
 from rewardsmith.data.forms.form import Basis, number_of
 from rewardsmith.data.forms.transcripts import style_of
 from rewardsmith.errors import DataError
 from rewardsmith.spec import SourceSpec
-from rewardsmith.spec.forms import same
+from rewardsmith.spec.forms import Rankings, same
 
 Rows = Sequence[Mapping[str, Any]]
 
 MOST = 0.5
 """Above this share of the rows a doubt is about the file, not about a row."""
+
+_ORDERS = 5
+"""Fewest rankings that say something by being alike: five of two answers are so by chance one time in sixteen."""
 
 _CONTEXT = {
     "system", "system_prompt", "system_message", "history", "context", "input", "instruction", "tools", "functions",
@@ -75,6 +79,39 @@ def refuse_doubtful(
         _refuse_verdicts(rows, unread, source, basis, where)
     elif not form.transcript and not form.by_turn:
         _refuse_marked_prompts(rows, basis, where)
+    _refuse_one_order(rows, names, source, where)
+
+
+def one_order(rankings: Sequence[Sequence[Any]]) -> str:
+    """Why lists of names can be no rankings, "" where they may be: every one of several rows has the same order.
+
+    Argilla's client exports a ranking without its ranks, and what its page for annotators saves stands in the order of
+    the options (argilla-io/argilla, issue 5712).
+
+    Args:
+        rankings: of each row.
+    """
+    given = [ranking for row in rankings for ranking in row if ranking is not None]
+    if len(given) < _ORDERS or not all(map(is_order, given)) or any(ranking != given[0] for ranking in given):
+        return ""
+    said = f"each of its {len(given)} rankings has the same order ({', '.join(given[0])})"
+    return f"{said}: that of the options, it seems, without their ranks"
+
+
+ONE_ORDER_FIX = (
+    "export the rank of each answer too (Argilla's API has it: responses[*].values.QUESTION.value has value and rank); "
+    "where all rankings are truly alike, say so: ignore the column that form.rankings names"
+)
+
+
+def _refuse_one_order(rows: Rows, names: Collection[str], source: SourceSpec, where: str) -> None:
+    """Rankings that are lists of names, all in one order."""
+    rankings: Rankings | None = getattr(source.form, "rankings", None)
+    if rankings is None or column_of(rankings.column, names) in source.ignore:
+        return
+    ballots = Ballots.of(rankings, list(names))
+    if said := one_order([ballots.values(row) for row in rows]):
+        raise DataError(said, where=where, fix=ONE_ORDER_FIX)
 
 
 def _refuse_verdicts(rows: Rows, unread: Sequence[str], source: SourceSpec, basis: Basis, where: str) -> None:

@@ -1,7 +1,8 @@
 """`list` and what `grouped` shares with it: several answers to one prompt, and the pairs that their numbers make.
 
-`compared` decides which answers are compared. Neither it nor the cap looks at the order in which the answers stand:
-answers with equal numbers are put in order by a hash of their texts, and a cap keeps the pairs with the smallest hash.
+`compared` decides which answers are compared, `voted` does it where several annotators ranked them. Neither they nor
+the cap look at the order in which the answers stand: answers with equal numbers are put in order by a hash of their
+texts, and a cap keeps the pairs with the smallest hash.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from rewardsmith.data.columns import Look, parsed, path_of
+from rewardsmith.data.forms.comparison import Ballots, larger, majority
 from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, scored
 from rewardsmith.rendering.messages import RowFault, shown
 from rewardsmith.spec.forms import GroupedForm, ListForm, same
@@ -53,12 +55,33 @@ def compared(answers: Sequence[Answer], form: ListForm | GroupedForm) -> Compare
             pairs.append((better, worse, gap))
         else:
             ties += 1
-    kept = pairs
-    if form.max_pairs is not None and len(pairs) > form.max_pairs:
-        # By a hash of the texts: the same pairs are kept whatever the order of the answers in the row.
-        ranked = sorted(pairs, key=lambda pair: _pair_key(keys[pair[0]], keys[pair[1]]))
-        chosen = set(ranked[: form.max_pairs])
-        kept = [pair for pair in pairs if pair in chosen]
+    return _capped(pairs, keys, ties, made, form.max_pairs)
+
+
+def voted(answers: Sequence[Answer], ballots: Sequence[Sequence[float]], form: ListForm) -> Compared:
+    """Every two answers by the majority of the ballots, each with a rank of every answer; the gap is the lead."""
+    pairs: list[tuple[int, int, float]] = []
+    ties = made = 0
+    for one, other in combinations(range(len(answers)), 2):
+        made += 1
+        votes = [larger(ballot[other] - ballot[one]) for ballot in ballots]
+        winner, lead = majority(votes, form.rankings.column if form.rankings else "")
+        gap = 1.0 if lead is None else lead
+        if winner == "tie" or gap < form.min_gap:
+            ties += 1
+        else:
+            pairs.append((one, other, gap) if winner == "first" else (other, one, gap))
+    return _capped(pairs, [text_key(answer.value) for answer in answers], ties, made, form.max_pairs)
+
+
+def _capped(
+    pairs: Sequence[tuple[int, int, float]], keys: Sequence[bytes], ties: int, made: int, most: int | None
+) -> Compared:
+    """At most so many pairs, by a hash of the texts: the same ones whatever the order of the answers in the row."""
+    if most is None or len(pairs) <= most:
+        return Compared(pairs, ties, 0, made)
+    chosen = set(sorted(pairs, key=lambda pair: _pair_key(keys[pair[0]], keys[pair[1]]))[:most])
+    kept = [pair for pair in pairs if pair in chosen]
     return Compared(kept, ties, len(pairs) - len(kept), made)
 
 
@@ -90,6 +113,7 @@ class ListReader:
     items: Callable[[Row], Items]
     text: Look | None
     numbers: Callable[[Row, Items], Sequence[Any]]
+    ballots: Ballots | None = None
 
     def read(self, row: Row, number: int) -> Formed:
         """The pairs of a row, `row:i-j` after the places of the better and the worse answer, from 0.
@@ -98,7 +122,10 @@ class ListReader:
             RowFault: the row has no two answers with numbers; `Tie` where all of them are equal.
         """
         called, answers = self._answers(row)
-        found = compared(answers, self.form)
+        if self.ballots is None:
+            found = compared(answers, self.form)
+        else:
+            found = voted(answers, self.ballots.read(row, list(self.items(row))), self.form)
         if not found.pairs and found.ties:
             raise Tie(f"all {found.ties} comparisons of the row are ties", found.ties)
         pairs, basis = [], self.basis
@@ -207,10 +234,14 @@ def open_list(form: ListForm, basis: Basis, names: Sequence[str]) -> ListReader:
         if isinstance(answers, str)
         else _items_of({name: path_of(name, names) for name in answers})
     )
-    return ListReader(basis, form, items, path_of(form.text) if form.text else None, _numbers(form, names))
+    text = path_of(form.text) if form.text else None
+    ballots = Ballots.of(form.rankings, names) if form.rankings else None
+    return ListReader(basis, form, items, text, _numbers(form, names), ballots)
 
 
 def _numbers(form: ListForm, names: Sequence[str]) -> Callable[[Row, Items], Sequence[Any]]:
+    if form.rankings is not None:
+        return lambda row, items: [0.0] * len(items)
     if form.ranking is not None:
         return _ranked(path_of(form.ranking, names), form)
     if isinstance(form.scores, str):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewardsmith.data.columns import parsed
+from rewardsmith.data.forms.comparison import is_order
 from rewardsmith.data.forms.transcripts import style_of
 from rewardsmith.rendering.messages import ROLES
 
@@ -117,6 +118,15 @@ def _is_texts(value: Any) -> bool:
 
 def _has_role(value: Any) -> bool:
     return _is_messages(value) and all(str(turn.get("role", turn.get("from"))).lower() in ROLES for turn in value)
+
+
+def flat_rankings(rows: Rows) -> str | None:
+    """The column of a table of Argilla's whose cells are lists of rankings, each a list of names."""
+    for name in (one for one in rows[0] if str(one).endswith(".responses")):
+        cells = [cell for row in rows if (cell := parsed(row.get(name))) not in (None, "", [])]
+        if cells and all(isinstance(cell, list) and all(map(is_order, cell)) for cell in cells):
+            return name
+    return None
 
 
 def pairwise_column(rows: Rows) -> str | None:
@@ -542,6 +552,18 @@ PUBLISHED: tuple[Published, ...] = (
         dropped="times",
         looks=lambda rows: pairwise_column(rows) is not None,
         checked="Label Studio's converter (a Pairwise cell stays a list of one object: `[{selected: left}]`)",
+    ),
+    Published(
+        "Argilla (flat rankings)",
+        (),
+        frozenset(),
+        {"kind": "comparison", "rankings": {"column": "*.responses"}},
+        "each response lists the fields, the best first; the majority of the submitted ones counts",
+        "Argilla's documentation of ranking questions and of Dataset.to_datasets",
+        dropped="users and metadata",
+        looks=lambda rows: flat_rankings(rows) is not None,
+        checked="Argilla's client: its export keeps the order of a ranking, not its ranks; by its issue 5712, what the "
+        "page for annotators saves stands in the order of the options, so that no rank is left (refused)",
     ),
     Published(
         "Argilla (flat)",

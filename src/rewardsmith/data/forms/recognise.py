@@ -15,9 +15,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from rewardsmith.data.columns import parsed
-from rewardsmith.data.forms.doubts import MOST
+from rewardsmith.data.forms.comparison import Ballots
+from rewardsmith.data.forms.doubts import MOST, ONE_ORDER_FIX, one_order
 from rewardsmith.data.forms.form import number_of
-from rewardsmith.data.forms.published import find_published, pairwise_column
+from rewardsmith.data.forms.published import find_published, flat_rankings, pairwise_column
 from rewardsmith.data.forms.ways import WAYS, Recognised, context_of
 from rewardsmith.data.forms.wordings import (
     LIKELY_PROMPT,
@@ -31,6 +32,7 @@ from rewardsmith.data.forms.wordings import (
     voted_turns,
     words_of,
 )
+from rewardsmith.spec.forms import Rankings
 
 
 def recognise(names: Collection[str], rows: Rows) -> Recognised:
@@ -73,6 +75,8 @@ def _sides_of_tool(
     rows: Rows,
 ) -> Recognised:
     """The answers of an annotation tool's export, whose names its user chose."""
+    if "rankings" in form:
+        return _ranked_by_tool(title, form, columns, meaning, source, names, rows)
     inside = "data" if "data" in names else ""
     fields = list(rows[0]["data"]) if inside and isinstance(rows[0].get("data"), dict) else list(names)
     texts = [name for name in fields if _text_share(name, rows, inside) > MOST]
@@ -106,6 +110,43 @@ def _tool_verdict(form: dict[str, Any], names: Collection[str], rows: Rows, side
             votes |= {"status": f"{column}.status", "counted": ["submitted"]}
         return {**form, "votes": votes}
     return form
+
+
+def _ranked_by_tool(
+    title: str,
+    form: dict[str, Any],
+    columns: dict[str, Any],
+    meaning: str,
+    source: str,
+    names: Collection[str],
+    rows: Rows,
+) -> Recognised:
+    """The answers that an export's rankings name: two are compared, more are a list."""
+    said = dict(form["rankings"])
+    if said["column"] == "*.responses":
+        said["column"] = flat_rankings(rows)
+        if f"{said['column']}.status" in names:
+            said |= {"status": f"{said['column']}.status", "counted": ["submitted"]}
+    ballots = Ballots.of(Rankings.model_validate(said), list(names))
+    ranked = {name for row in rows for name in ballots.names(row)}
+    answers = [name for name in names if name in ranked]
+    there = ", ".join(sorted(ranked))
+    if len(answers) < max(2, len(ranked)):
+        return Recognised(
+            title,
+            problem=f"this looks like {title}, and its rankings name {there}, which are not all columns of the file",
+            fix="rename the columns of the answers as the rankings call them",
+        )
+    if same := one_order([ballots.values(row) for row in rows]):
+        return Recognised(title, problem=f"this looks like {title}, and {same}", fix=ONE_ORDER_FIX)
+    texts = [name for name in names if name not in answers and _text_share(name, rows, "") > MOST]
+    asked = next((name for name in texts if words_of(name) & LIKELY_PROMPT), texts[0] if len(texts) == 1 else None)
+    columns = columns if asked is None else {**columns, "prompt": asked}
+    if len(answers) == 2:
+        whole = {"kind": "comparison", "first": answers[0], "second": answers[1], "rankings": said}
+    else:
+        whole = {"kind": "list", "answers": answers, "rankings": said, "better": "lower"}
+    return Recognised(title, whole, columns, (), meaning, source)
 
 
 def _text_share(name: str, rows: Rows, inside: str) -> float:
