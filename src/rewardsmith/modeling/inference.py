@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rewardsmith.allocation import keep_freed_memory
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.layouts import Layout, Part, send_inputs
 from rewardsmith.modeling.reward_head import Ids, find_head_owner, reads_one_token
@@ -67,6 +68,8 @@ def _passes(model: Any, parts: Iterable[Part], behind: int) -> Iterator[tuple[Pa
     So a GPU computes while the next row is laid out, and nothing is read from it but one copy a part.
     """
     device = next(model.parameters()).device
+    if device.type == "cpu":
+        keep_freed_memory()
     waiting: deque[tuple[Part, Tensor, Any]] = deque()
     before: TreeLayout | None = None
     for part in parts:

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from rewardsmith.addresses import is_address
 from rewardsmith.errors import ModelError
 from rewardsmith.hub import ask_hub
+from rewardsmith.modeling.cpu_matmul import use_onednn
 from rewardsmith.protocols import Fluency
 from rewardsmith.scoring.connection import Connection, Reply, parse_address
 from rewardsmith.scoring.engines import TOO_LONG
@@ -90,6 +91,7 @@ class CausalFluency:
                 where="--fluency",
                 fix="name a folder or a hub id with a causal language model",
             ) from error
+        use_onednn(model)
         return cls(model, tokenizer, name)
 
     def nats(self, conversations: Sequence[Conversation]) -> NDArray[np.float64]:

@@ -60,6 +60,7 @@ from transformers import PrinterCallback
 from trl import RewardConfig, RewardTrainer
 
 import rewardsmith
+from rewardsmith.allocation import keep_freed_memory
 from rewardsmith.errors import MarginStop, ModelError
 from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.layouts import Layout, PairIds, Part, choose_layout, send_inputs
@@ -304,7 +305,10 @@ class WholeStepTrainer(RewardTrainer):
         self.kernels: Counter[str] = Counter()
         self._seen: list[Seen] = []
         self._started, self._cpu_started = 0.0, 0.0
-        self.pace = Pace(torch.get_num_threads()) if self.args.device.type == "cpu" else None
+        self.pace: Pace | None = None
+        if self.args.device.type == "cpu":
+            self.pace = Pace(torch.get_num_threads())
+            keep_freed_memory()
         self._row: TreeLayout | None = None
         self._next: tuple[list[int], list[Part]] | None = None
 

@@ -1,0 +1,231 @@
+"""oneDNN's products are numpy's in float64, values and gradients; models that take them give the same rewards."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers.pytorch_utils import Conv1D
+
+from rewardsmith.errors import ModelError
+from rewardsmith.modeling import cpu_matmul
+from rewardsmith.modeling.cpu_matmul import MATMUL_VARIABLE, OneDnnConv1D, OneDnnLinear, product, use_onednn
+from rewardsmith.modeling.reward_head import install_reward_forward
+
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def close(found: Tensor | None, wanted: NDArray[np.float64]) -> bool:
+    """Equal to rounding: sums of some hundred products, relative to the largest."""
+    assert found is not None
+    values = found.detach().double().numpy()
+    return values.shape == wanted.shape and bool(np.abs(values - wanted).max() <= 2e-6 * np.abs(wanted).max())
+
+
+# Wider outputs, wider inputs, and a weight below LEAST_WIDTH each take a way of their own to the gradient.
+@needs_onednn
+@pytest.mark.parametrize(("inputs", "outputs"), [(80, 200), (200, 80), (96, 96), (300, 16), (16, 300)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_values_and_gradients_are_numpys(inputs: int, outputs: int, biased: bool) -> None:
+    x, weight, grad = drawn(2, 70, inputs), drawn(outputs, inputs, seed=1), drawn(2, 70, outputs, seed=2)
+    bias = drawn(outputs, seed=3) if biased else None
+    given = [tensor.requires_grad_() for tensor in (x, weight, bias) if tensor is not None]
+    out = product(x, weight, bias)
+    out.backward(grad)
+    x64, w64, g64 = (tensor.detach().double().numpy() for tensor in (x, weight, grad))
+    assert close(out, np.einsum("bti,oi->bto", x64, w64) + (0 if bias is None else bias.detach().double().numpy()))
+    wanted = [np.einsum("bto,oi->bti", g64, w64), np.einsum("bto,bti->oi", g64, x64), g64.sum((0, 1))]
+    assert [close(one.grad, two) for one, two in zip(given, wanted, strict=False)] == [True] * len(given)
+
+
+@needs_onednn
+def test_views_are_multiplied_as_what_they_show() -> None:
+    x, weight = drawn(90, 140).t(), drawn(64, 180, seed=1)[:, ::2]
+    assert close(product(x, weight), x.double().numpy() @ weight.double().numpy().T)
+
+
+@needs_onednn
+def test_under_a_frozen_weight_no_input_is_kept() -> None:
+    x, weight = drawn(50, 70).requires_grad_(), drawn(90, 70, seed=1)
+    kept: list[tuple[int, ...]] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        product(x, weight)
+        product(x.detach(), weight.clone().requires_grad_())
+    assert kept == [(90, 70), (50, 70)]
+
+
+def small(kind: str) -> Any:
+    """A decoder of random weights, two layers, 96 or 128 wide."""
+    torch.manual_seed(0)
+    common: dict[str, Any] = {"num_labels": 1, "vocab_size": 64, "pad_token_id": 0}
+    fields: dict[str, dict[str, Any]] = {
+        "llama": {
+            "hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
+        "gpt2": {"n_embd": 96, "n_layer": 2, "n_head": 4},
+        "bert": {
+            "hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        },
+    }  # fmt: skip
+    return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, **common, **fields[kind]))
+
+
+def rewards_and_gradients(model: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    ids = torch.randint(1, 64, (3, 40), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[0, 30:] = 0
+    rewards = model.eval()(input_ids=ids, attention_mask=mask).logits
+    model.zero_grad()
+    rewards.square().sum().backward()
+    return rewards.detach(), {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+@needs_onednn
+@pytest.mark.parametrize(("kind", "swapped"), [("llama", 14), ("gpt2", 8), ("bert", 13)])
+def test_a_model_has_the_same_rewards_gradients_and_names(
+    kind: str, swapped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 7 linear maps a Llama layer, 4 a GPT-2 layer, 6 a BERT layer and its pooler; the head is one more, also swapped.
+    plain = small(kind)
+    names = list(plain.state_dict())
+    monkeypatch.setenv(MATMUL_VARIABLE, "torch")
+    wanted, wanted_grads = rewards_and_gradients(install_reward_forward(copy.deepcopy(plain)))
+    monkeypatch.setenv(MATMUL_VARIABLE, "onednn")
+    monkeypatch.setattr(cpu_matmul, "LEAST_PRODUCTS", 1)
+    fast = install_reward_forward(plain)
+    assert sum(isinstance(module, (OneDnnLinear, OneDnnConv1D)) for module in fast.modules()) == swapped + 1
+    calls: list[int] = []
+    real = cpu_matmul._linear
+    monkeypatch.setattr(cpu_matmul, "_linear", lambda *given: calls.append(1) or real(*given))
+    found, grads = rewards_and_gradients(fast)
+    assert len(calls) >= 3 * swapped  # the output and both gradients of each
+    assert list(fast.state_dict()) == names
+    assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-6 * float(wanted.abs().max()))
+    assert grads.keys() == wanted_grads.keys()
+    for name, grad in grads.items():
+        assert (grad - wanted_grads[name]).abs().max() <= 1e-5 * wanted_grads[name].abs().max() + 1e-9, name
+
+
+@needs_onednn
+def test_adapters_over_swapped_modules_and_copies_of_them_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import peft
+
+    monkeypatch.setenv(MATMUL_VARIABLE, "onednn")
+    monkeypatch.setattr(cpu_matmul, "LEAST_PRODUCTS", 1)
+    model = small("llama")
+    use_onednn(model)
+    wanted, _ = rewards_and_gradients(model)
+    again = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # noqa: S301 - written a moment ago
+    assert torch.equal(rewards_and_gradients(again)[0], wanted)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules="all-linear"))
+    assert torch.equal(rewards_and_gradients(adapted)[0], wanted)  # the second matrix of an adapter begins with zeros
+    trained = {name.rpartition("lora_")[2][0] for name, weight in adapted.named_parameters() if weight.requires_grad}
+    assert {"A", "B"} <= trained
+
+
+class Sharded(Tensor):
+    pass
+
+
+class Doubled(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return 2 * super().forward(input)
+
+
+@needs_onednn
+def test_kinds_that_compute_something_else_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MATMUL_VARIABLE, "onednn")
+    model = nn.Sequential(nn.Linear(4, 4), Doubled(4, 4), Conv1D(4, 4), nn.Bilinear(2, 2, 2))
+    assert use_onednn(model) == 2
+    assert [type(module) for module in model] == [OneDnnLinear, Doubled, OneDnnConv1D, nn.Bilinear]
+    assert use_onednn(model) == 2  # asked again: as they are
+
+
+def test_small_calls_other_types_and_autocast_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, weight = torch.zeros(4096, 64), nn.Parameter(torch.zeros(64, 64))  # 2**24 products
+    assert cpu_matmul.fits_onednn(rows, weight)
+    assert cpu_matmul.fits_onednn(rows.view(2, 32, 64, 64), weight)
+    assert not cpu_matmul.fits_onednn(rows[:4095], weight)
+    assert not cpu_matmul.fits_onednn(rows.bfloat16(), nn.Parameter(weight.data.bfloat16()))
+    assert not cpu_matmul.fits_onednn(rows.double(), weight)
+    assert not cpu_matmul.fits_onednn(rows.to("meta"), weight)
+    assert not cpu_matmul.fits_onednn(rows, weight.data.as_subclass(Sharded))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not cpu_matmul.fits_onednn(rows, weight)
+
+
+@pytest.mark.parametrize(
+    ("capability", "maker", "mkl", "expected"),
+    [
+        ("AVX512", "AuthenticAMD", True, True),
+        ("AVX512", "GenuineIntel", True, False),
+        ("AVX512", "", True, False),
+        ("AVX2", "AuthenticAMD", True, False),
+        ("AVX512", "AuthenticAMD", False, False),
+    ],
+)
+def test_the_rule_takes_onednn_where_mkl_lacks_avx512(
+    capability: str, maker: str, mkl: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(MATMUL_VARIABLE, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    monkeypatch.setattr(cpu_matmul, "cpu_maker", lambda: maker)
+    monkeypatch.setattr(cpu_matmul, "_lacks_avx512_in_mkl", cpu_matmul._lacks_avx512_in_mkl.__wrapped__)
+    monkeypatch.setattr(cpu_matmul, "onednn_agrees", lambda: True)
+    assert cpu_matmul.wants_onednn() is expected
+    monkeypatch.setenv(MATMUL_VARIABLE, "torch")
+    assert not cpu_matmul.wants_onednn()
+
+
+def test_the_maker_is_read_from_the_first_processor(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 26\n\nprocessor\t: 1\n")
+    assert cpu_matmul.cpu_maker(info) == "AuthenticAMD"
+    info.write_text("processor\t: 0\nCPU implementer\t: 0x41\n")  # Arm
+    assert cpu_matmul.cpu_maker(info) == ""
+
+
+def test_a_torch_without_the_operator_or_with_another_one_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*given: Any) -> Tensor:
+        raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_linear_pointwise'")
+
+    agrees = cpu_matmul.onednn_agrees.__wrapped__
+    wrong = lambda x, weight, bias=None: torch.nn.functional.linear(x, weight, bias) * 1.0001  # noqa: E731
+    for broken in (missing, wrong):
+        monkeypatch.setattr(cpu_matmul, "_linear", broken)
+        assert not agrees()
+    monkeypatch.setattr(cpu_matmul, "onednn_agrees", lambda: False)
+    monkeypatch.setattr(cpu_matmul, "_lacks_avx512_in_mkl", lambda: True)
+    monkeypatch.delenv(MATMUL_VARIABLE, raising=False)
+    model = nn.Sequential(nn.Linear(4, 4))
+    assert use_onednn(model) == 0
+    assert type(model[0]) is nn.Linear
+    monkeypatch.setenv(MATMUL_VARIABLE, "onednn")
+    with pytest.raises(ModelError, match=f"{MATMUL_VARIABLE}.*has no oneDNN product"):
+        use_onednn(model)
+
+
+def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MATMUL_VARIABLE, "mkl")
+    with pytest.raises(ModelError, match="'mkl' multiplies no matrices"):
+        use_onednn(nn.Linear(4, 4))
