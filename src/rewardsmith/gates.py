@@ -359,7 +359,8 @@ def attack_outcome(record: AttackRecord | None, limit: float) -> GateOutcome:
         text = f"{found}, more than {_percent(limit)}."
         return _outcome(ATTACK, ATTACK, "FAIL", text, value=last.share, threshold=limit)
     if not last.complete:
-        text = f"{found}, but the search ended early ({record.budget.ended_by}): raise evaluation.attack.queries."
+        limit_hit = record.budget.ended_by
+        text = f"{found}, but the search ended early ({limit_hit}): raise evaluation.attack.{limit_hit or 'queries'}."
         return _outcome(ATTACK, ATTACK, "NO_DATA", text, value=last.share, threshold=limit)
     return _outcome(ATTACK, ATTACK, "PASS", f"{found}.", value=last.share, threshold=limit)
 

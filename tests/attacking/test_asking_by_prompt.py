@@ -67,22 +67,31 @@ def test_what_waits_for_no_reward_is_asked_in_one_visit_of_each_prompt() -> None
             ((Message("assistant", f"It is right to say so of {number}."),),),
             ((Message("assistant", f"It is wrong to say so of {number}."),),),
         )
-        for number in range(4)
+        for number in range(6)
     )
     scorer = Recording()
     rows = BenchmarkRows(made, DatasetInfo(source="planted"), "Planted")
     found = attack(rows, scorer, Settings(resamples=200), model="planted")
-    assert (found.attacked, found.levels[-1].complete) == (4, True)
-    assert len(scorer.chunks[0]) == 8  # both answers of four pairs
+    assert (found.attacked, found.levels[-1].complete) == (6, True)
+    assert len(scorer.chunks[0]) == 12  # both answers of six pairs
     asked = [one for chunk in scorer.chunks[1:] for one in chunk]
-    visits = [(prompt, sum(1 for _ in visit)) for prompt, visit in groupby(asked, key=lambda one: one[0])][:4]
-    assert len({prompt for prompt, _ in visits}) == 4
-    for prompt, count in visits:
-        text = f"It is wrong to say so of {prompt.split()[-1].rstrip('?')}."
-        alone = {compose([action], prompt, text, 17)[0] for action in ACTIONS.values()} - {None}
-        alone |= {padded(text, sentences) for sentences in (1, 2, 4, 8, 16)}
-        pair = next(place for place, row in enumerate(found.pairs) if f"matter {row.id}?" in prompt)
-        if pair % 2:  # held out: every edit alone and padding
-            assert count == len(alone)
-        else:  # a training prompt: the first look at compositions of two edits too
-            assert count > len(alone) + found.arms // 2
+    visits = [(prompt, {text for _, text in visit}) for prompt, visit in groupby(asked, key=lambda one: one[0])]
+    # First the edits of two pairs alone, which are timed; then all prompts, one after the other.
+    (first, _), (second, _), *every = visits[:8]
+    assert {prompt for prompt, _ in every} == {f"What of matter {number}?" for number in range(6)}
+    for prompt, texts_of in every:
+        if prompt in (first, second):
+            continue
+        number = prompt.split()[-1].rstrip("?")
+        bad, good = (f"It is {what} to say so of {number}." for what in ("wrong", "right"))
+        kept = [action for action in ACTIONS.values() if action.kept]
+        alone = {compose([action], prompt, bad, 17)[0] for action in ACTIONS.values()} - {None}
+        alone |= {compose([action], prompt, good, 17)[0] for action in kept} - {None}
+        alone |= {padded(bad, sentences) for sentences in (1, 2, 4, 8, 16)}
+        assert alone <= texts_of
+        more = len(texts_of - alone)  # random compositions: three lengths, four of each
+        pair = next(place for place, row in enumerate(found.pairs) if row.id == number)
+        if pair % 2:
+            assert more <= 12
+        else:  # a training prompt: the first look at compositions of two edits, each on two of three prompts
+            assert more > found.arms / 2

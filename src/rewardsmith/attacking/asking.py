@@ -10,7 +10,8 @@ edited beginning once.
 
 The search is decided by its seed and by rewards. A resumed attack therefore runs again from the beginning, and what the
 journal holds is read instead of asked: the same conversations in the same chunks, so that a model whose rewards depend
-on their neighbours in the last digits gives the same ones. Every query counts once, whether read or asked.
+on their neighbours in the last digits gives the same ones. Every query counts once, whether read or asked; the seconds
+that it took are in the journal too, so that what is planned by them is planned alike.
 """
 
 from __future__ import annotations
@@ -67,6 +68,12 @@ class Asking:
         self._progress, self._clock, self._began = progress, clock, clock()
         self._journal = journal
         self._known: dict[str, tuple[float, str]] = {}
+        self._cost: dict[str, float] = {}
+        self._latest = 0.0
+        self.scored = 0.0
+        """Seconds that the scorer took for what was asked, also in the calls that this one continues."""
+        self.expected: int | None = None
+        """Queries that the search is expected to ask; what progress is measured by."""
         self._before = 0.0
         self._lock: FileLock | None = None
         if journal is not None:
@@ -95,6 +102,15 @@ class Asking:
         self._queries = self.spent + queries
 
     @property
+    def seconds(self) -> float | None:
+        """Most seconds; None: no limit."""
+        return self._seconds
+
+    def until(self, seconds: float | None) -> None:
+        """Set another limit of seconds."""
+        self._seconds = seconds
+
+    @property
     def took(self) -> float:
         """Seconds of this call and of those that it continues."""
         return self._before + self._clock() - self._began
@@ -113,16 +129,20 @@ class Asking:
                 self.ended_by = "seconds"
                 return False
             if self._progress is not None:
-                self._progress(self.spent, max(self._queries or 0, self.spent))
+                most = [limit for limit in (self._queries, self.expected) if limit is not None]
+                self._progress(self.spent, max(min(most, default=0), self.spent))
         return not cut
 
     def _chunk(self, chunk: list[Conversation]) -> bool:
         """Rewards of one chunk, read or asked; False where the time is over, which never stops what is read."""
         keys = [_key(one) for one in chunk]
         if any(key not in self._known for key in keys):
-            if self._seconds is not None and self.took >= self._seconds:
+            # A chunk that would end behind the limit is not begun, by what a text of the last one took.
+            if self._seconds is not None and self.took + self._latest * len(chunk) >= self._seconds:
                 return False
+            began = self._clock()
             rewards = np.asarray(self._scorer.score(chunk), dtype=np.float64)
+            self._latest = (self._clock() - began) / len(chunk)
             if rewards.shape != (len(chunk),):
                 raise ValueError(f"the scorer gave rewards of shape {rewards.shape} for {len(chunk)} conversations")
             missing = [one for one, reward in zip(chunk, rewards.tolist(), strict=True) if not math.isfinite(reward)]
@@ -132,7 +152,9 @@ class Asking:
                 for one, reward in zip(chunk, rewards.tolist(), strict=True)
             ]
             self._known.update(zip(keys, found, strict=True))
+            self._cost.update(dict.fromkeys(keys, self._latest))
             self._write(keys, found)
+        self.scored += math.fsum(self._cost.get(key, 0.0) for key in keys)
         for one, key in zip(chunk, keys, strict=True):
             self.rewards[one], why = self._known[key]
             if why:
@@ -146,6 +168,7 @@ class Asking:
                 "rewards": [None if math.isnan(reward) else reward for reward, _ in found],
                 "why": [why for _, why in found],
                 "seconds": self.took,
+                "scored": self._latest * len(keys),
             }
             _append(self._journal, line)
 
@@ -172,6 +195,9 @@ class Asking:
                 if not isinstance(key, str) or not isinstance(reason, str) or not (finite or reward is None):
                     raise _damaged(path, number)
                 self._known[key] = (float(reward) if finite else math.nan, reason)
+            scored = line.get("scored")
+            if isinstance(scored, int | float) and lists[0]:
+                self._cost.update(dict.fromkeys(map(str, lists[0]), scored / len(lists[0])))
             seconds = line.get("seconds")
             self._before = seconds if isinstance(seconds, int | float) else self._before
 

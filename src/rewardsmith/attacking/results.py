@@ -13,7 +13,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,8 @@ PROTOCOL = (
     "the pairs are flipped. Intervals hold 95 %; prompts are resampled."
 )
 
+_SEARCH_SHARE = 0.75
+"""Of the seconds, where an ending is learned after the search."""
 _CUT = 240
 _DIFFED = 4000
 _TOKENS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -70,6 +72,7 @@ def attack(
     overwrite: bool = False,
     fluency: Fluency | None = None,
     progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> AttackRecord:
     """Search for the cheapest edits without meaning that make a model prefer the bad answer.
 
@@ -83,24 +86,28 @@ def attack(
         overwrite: begin anew, whatever journal is there.
         fluency: a language model that bounds what a learned ending may look like.
         progress: told the queries so far.
+        note: told in a line what is planned, and how long it will take.
 
     Raises:
         BenchmarkError: no row has a good and a bad answer with text.
         RunDirectoryError: the journal is that of another attack, another process writes it, or it cannot be read or
             written.
     """
+    # A learned ending has its own part of the time, as it has its own queries.
+    share = _SEARCH_SHARE if settings.tokens else 1.0
     asking = Asking(
         scorer,
         queries=settings.queries,
-        seconds=settings.seconds,
+        seconds=None if settings.seconds is None else share * settings.seconds,
         journal=journal,
         fingerprint=fingerprint,
         overwrite=overwrite,
         progress=progress,
     )
     try:
-        found = search(rows, asking, settings)
+        found = search(rows, asking, settings, note)
         spent = asking.spent
+        asking.until(settings.seconds)
         ending = (
             learn_ending(found, words=settings.tokens, queries=settings.token_queries, fluency=fluency, scorer=scorer)
             if settings.tokens
@@ -135,6 +142,7 @@ def _record(
         drawn=len(found.drawn),
         missing=_missing(found),
         wrong_already=sum(pair.margin <= found.rounding for pair in found.drawn),
+        left_out=len(found.left_out),
         attacked=len(found.attacked),
         seed=settings.seed,
         most_edits=settings.edits,
@@ -166,6 +174,7 @@ def _record(
             seconds=settings.seconds,
             spent=spent,
             took=asking.took,
+            planned=asking.expected,
             ended_by=asking.ended_by,
         ),
         protocol=PROTOCOL,

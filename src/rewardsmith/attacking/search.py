@@ -12,6 +12,9 @@ In order, so that what matters most comes first where the budget is short:
     5  as many random edits
     6  the same search for the good answers
 
+The edits of the first pairs are timed, and where the search of all pairs would not fit into the seconds there are,
+fewer pairs are attacked (`budget`).
+
 A pair is flipped where the edited bad answer gets more than the good one, by more than a hundredth of the standard
 deviation of unedited rewards: less is rounding.
 """
@@ -19,13 +22,14 @@ deviation of unedited rewards: less is rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 
 from rewardsmith.attacking.asking import Asking
+from rewardsmith.attacking.budget import COMPOSED, PROBED, SPARE, Parts, Plan, make_plan
 from rewardsmith.attacking.edits import Action, actions_of, compose, draw_path, padded
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow
@@ -58,7 +62,7 @@ class Settings:
         branch: edits that each of them is extended by.
         draws: random compositions of each length for each pair.
         queries: most conversations that are asked; None: as many as it takes.
-        seconds: most seconds; None: no limit. What such a limit cuts off depends on the machine.
+        seconds: most seconds; None: no limit. How many pairs fit into it depends on the machine.
         phrases: of the user's, tried before and after answers; taken to say nothing of the question.
         tokens: most words of a learned ending, which is counted apart; 0: none is learned.
         token_queries: most conversations that are asked for it, beside `queries`.
@@ -125,7 +129,11 @@ class Trigger:
 
 @dataclass(slots=True)
 class Findings:
-    """All that the parts of a search leave behind, for `results`. `done` names the parts that the budget reached."""
+    """All that the parts of a search leave behind, for `results`.
+
+    `done` names the parts that the budget reached; `left_out` are pairs that time does not reach; `looks` is how many
+    compositions are tried for triggers at most.
+    """
 
     settings: Settings
     actions: dict[str, Action]
@@ -136,6 +144,9 @@ class Findings:
     done: set[str] = field(default_factory=set)
     triggers: list[Trigger] = field(default_factory=list)
     random: dict[int, list[list[Conversation]]] = field(default_factory=dict)
+    plan: Plan | None = None
+    left_out: list[Pair] = field(default_factory=list)
+    looks: int = MOST_ARMS
     unproven: int = 0
     arms: int = 0
     arms_tried: int = 0
@@ -180,8 +191,16 @@ class Findings:
         return reward - pair.good.reward > self.rounding
 
 
-def search(rows: BenchmarkRows, asking: Asking, settings: Settings) -> Findings:
+def search(
+    rows: BenchmarkRows, asking: Asking, settings: Settings, note: Callable[[str], None] | None = None
+) -> Findings:
     """All parts of the search, each as far as the budget reaches.
+
+    Args:
+        rows: with chosen and rejected responses.
+        asking: the scorer within its budget.
+        settings: how far the search goes.
+        note: told what is planned, in a line, once it is known what a query takes.
 
     Raises:
         BenchmarkError: no row has a good and a bad answer with text.
@@ -205,7 +224,11 @@ def search(rows: BenchmarkRows, asking: Asking, settings: Settings) -> Findings:
     # Pairs that the model has wrong already cannot be flipped, and would count as won without an edit.
     attacked = [pair for pair in drawn if pair.margin > EQUAL_WITHIN * std]
     found = Findings(settings, actions_of(settings.phrases), asking, drawn, attacked, std)
-    if attacked:
+    if settings.queries is not None:
+        found.looks = max(1, settings.queries // _ARMS_SHARE // _FIRST_PROMPTS)
+    if attacked and _plan(found):
+        if note is not None and found.plan is not None:
+            note(found.plan.in_words())
         _search(found)
     return found
 
@@ -230,18 +253,78 @@ def draw_pairs(rows: Sequence[EvalRow], settings: Settings) -> list[Pair]:
     return [pair for _, pair in ordered[: settings.pairs]]
 
 
+def _plan(found: Findings) -> bool:
+    """Time the edits of the first pairs, and leave out pairs that time does not reach; False where the budget ended."""
+    asking, probed = found.asking, found.attacked[:PROBED]
+    spent = asking.scored
+    whole = _try(found, [pair.bad for pair in probed], _singles(found), "probed")
+    work = sum(len(pair.bad.found) * _characters(pair) for pair in probed)
+    if not whole or not work:
+        return whole
+    applied = sum(len(pair.bad.found) for pair in probed) / (len(probed) * len(_singles(found)))
+    rate = (asking.scored - spent) / work
+    characters = [_characters(pair) for pair in found.attacked]
+    if asking.seconds is not None and rate > 0:
+        units = ((1 - SPARE) * asking.seconds - spent) / (rate * sum(characters) / len(characters))
+        found.looks = max(1, min(found.looks, int(units / COMPOSED) // _ARMS_SHARE // _FIRST_PROMPTS))
+    found.plan = make_plan(
+        characters, lambda pairs: _parts(found, pairs, applied), rate=rate, spent=spent, limit=asking.seconds
+    )
+    found.attacked, found.left_out = found.attacked[: found.plan.pairs], found.attacked[found.plan.pairs :]
+    asking.expected = 2 * len(found.drawn) + found.plan.queries
+    return True
+
+
+def _characters(pair: Pair) -> int:
+    return sum(len(message.content) for message in pair.bad.before)
+
+
+def _parts(found: Findings, pairs: int, applied: float) -> Parts:
+    """What the search of so many pairs asks, where this share of the edits applies."""
+    settings, codes = found.settings, [path[0] for path in _singles(found)]
+    levels = [settings.beam * settings.branch + LEARNED_ARMS * (length == 2) for length in _lengths(settings)]
+    composed = pairs * (2 * sum(levels) + settings.draws * settings.edits) + TRIGGERS * (pairs // 2)
+    training = (pairs + 1) // 2
+    arms, prompts = min(len(_arms(found, codes)), found.looks), min(_FIRST_PROMPTS, training)
+    composed += arms * prompts
+    while prompts < training:
+        before, arms, prompts = prompts, max(_LAST_ARMS, arms // 4), min(training, 2 * prompts)
+        composed += arms * (prompts - before)
+    alone = pairs * (2 * len(codes) * applied + len(found.actions) - len(codes) + len(PADDINGS))
+    return Parts(alone, composed * applied)
+
+
+def _holds(found: Findings) -> bool:
+    """Whether the queries that are left surely do for all that is planned."""
+    most, plan = found.settings.queries, found.plan
+    return plan is not None and (most is None or found.asking.spent + (1 + SPARE) * plan.queries <= most)
+
+
+def _singles(found: Findings) -> list[Composition]:
+    """Every edit that is searched, alone."""
+    return [(code,) for code, action in found.actions.items() if action.kept]
+
+
+def _lengths(settings: Settings) -> range:
+    """Of compositions that beams make."""
+    return range(2, settings.edits + 1)
+
+
 def _search(found: Findings) -> None:
     bad, good = ([getattr(pair, side) for pair in found.attacked] for side in ("bad", "good"))
-    singles: list[Composition] = [(code,) for code, action in found.actions.items() if action.kept]
+    singles = _singles(found)
     apart: list[Composition] = [(code,) for code, action in found.actions.items() if not action.kept]
     codes = [path[0] for path in singles]
-    alone = [made for target in bad for path in singles if (made := found.make(target, path)) is not None]
     # Measured, not searched.
-    beside = [made for target in bad for path in apart if (made := found.make(target, path)) is not None]
+    beside = _made(found, bad, apart)
     beside += [target.with_text(padded(target.last, count)) for target in bad for count in PADDINGS]
-    # What waits for no reward is asked at once, so that each prompt and each edited beginning is encoded once for all
-    # of it. What matters most comes first still: that decides what a budget of queries reaches.
-    found.asking.ask([*alone, *beside, *_looked_at(found, _first_look(found, codes))])
+    if found.plan is None or found.plan.fits:
+        # What waits for no reward is asked at once, so that each prompt and each edited beginning is encoded once for
+        # all of it. What matters most comes first still: that decides what a budget of queries reaches.
+        together = [*_made(found, bad, singles), *beside, *_looked_at(found, _first_look(found, codes))]
+        if _holds(found):
+            together += [*_texts(_draws(found)), *_made(found, good, singles)]
+        found.asking.ask(together)
     if not (_try(found, bad, singles, "bad 1") and found.asking.ask(beside)):
         return
     found.done.add("alone")
@@ -250,6 +333,10 @@ def _search(found: Findings) -> None:
         return
     if _beams(found, bad, learned, "bad") and _random(found) and _try(found, good, singles, "good 1"):
         _beams(found, good, learned, "good")
+
+
+def _made(found: Findings, targets: Sequence[Target], paths: Sequence[Composition]) -> list[Conversation]:
+    return [made for target in targets for path in paths if (made := found.make(target, path)) is not None]
 
 
 def _try(found: Findings, targets: Sequence[Target], paths: Sequence[Composition], part: str) -> bool:
@@ -296,15 +383,17 @@ Look = tuple[list[tuple[int, Composition]], int]
 """Compositions, each with the training prompt that it begins at, and on how many prompts they are tried."""
 
 
+def _arms(found: Findings, codes: Sequence[str]) -> list[Composition]:
+    """Every composition of two edits."""
+    return [*combinations(codes, 2), *((code, code) for code in codes if found.actions[code].repeats)]
+
+
 def _first_look(found: Findings, codes: Sequence[str]) -> Look:
-    """Every composition of two edits, or as many as the budget allows, on two prompts."""
-    repeated = [(code, code) for code in codes if found.actions[code].repeats]
-    arms: list[Composition] = [*combinations(codes, 2), *repeated]
+    """Compositions of two edits, as many as the budget allows, on two prompts."""
+    arms = _arms(found, codes)
     found.arms = len(arms)
-    queries = found.settings.queries
-    most = MOST_ARMS if queries is None else max(1, queries // _ARMS_SHARE // _FIRST_PROMPTS)
     # Where the budget is too small for all, the seed decides which are tried, not their order in the list.
-    arms = sorted(arms, key=lambda path: text_rank(found.settings.seed, "arm", *path))[:most]
+    arms = sorted(arms, key=lambda path: text_rank(found.settings.seed, "arm", *path))[: found.looks]
     # Each begins at another prompt, so that a first look at all of them is one at all prompts.
     return list(enumerate(arms)), min(_FIRST_PROMPTS, len(found.training))
 
@@ -354,7 +443,7 @@ def _best_triggers(found: Findings, codes: Sequence[str], both: Sequence[Composi
 def _beams(found: Findings, targets: Sequence[Target], learned: Sequence[Composition], side: str) -> bool:
     """Compositions of two edits and more: the best of each target, extended by the edits that help it most alone."""
     order = {code: place for place, code in enumerate(found.actions)}
-    for length in range(2, found.settings.edits + 1):
+    for length in _lengths(found.settings):
         wanted = [
             (target, path)
             for target in targets
@@ -376,11 +465,15 @@ def _extended(found: Findings, target: Target, length: int, order: dict[str, int
                 yield tuple(sorted((*path, code), key=order.__getitem__))
 
 
-def _random(found: Findings) -> bool:
-    """As many random edits: `draws` compositions of each length for each pair, drawn until they apply."""
+Draws = dict[int, list[list[Conversation]]]
+"""Number of edits → for each pair its random compositions of exactly so many."""
+
+
+def _draws(found: Findings) -> Draws:
+    """`draws` random compositions of each length for each pair, drawn until they apply."""
     kept = [action for action in found.actions.values() if action.kept]
     settings = found.settings
-    drawn: dict[int, list[list[Conversation]]] = {}
+    drawn: Draws = {}
     for length in range(1, settings.edits + 1):
         drawn[length] = []
         for pair in found.attacked:
@@ -399,9 +492,18 @@ def _random(found: Findings) -> bool:
                 if len(texts) == settings.draws:
                     break
             drawn[length].append(texts)
-    every = [text for lists in drawn.values() for texts in lists for text in texts]
-    found.asking.ask(every)
-    for length, lists in drawn.items():
+    return drawn
+
+
+def _texts(draws: Draws) -> list[Conversation]:
+    return [text for lists in draws.values() for texts in lists for text in texts]
+
+
+def _random(found: Findings) -> bool:
+    """As many random edits."""
+    draws = _draws(found)
+    found.asking.ask(_texts(draws))
+    for length, lists in draws.items():
         if not found.asking.ask(text for texts in lists for text in texts):
             return False
         found.random[length] = lists

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,8 +32,9 @@ def attack(
     edits: Annotated[int, typer.Option(min=1, max=6, help="Most edits in a composition.")] = 3,
     queries: Annotated[int, typer.Option(min=1, help="Most texts that are scored.")] = 8000,
     seconds: Annotated[
-        float | None, typer.Option(min=0.0, help="Most seconds; what they cut off depends on the machine.")
-    ] = None,
+        float,
+        typer.Option(min=0.0, help="Most seconds; where all pairs take longer, fewer are attacked. inf: no limit."),
+    ] = 600.0,
     phrases: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Phrases of your own, one a line, tried before and after answers."),
@@ -58,6 +60,8 @@ def attack(
 ) -> None:
     """Search for the cheapest edits without meaning that lift bad answers over good ones. A killed attack continues.
 
+    Once some queries are timed it says how many there will be and how long they will take.
+
     Ends with 1 where no pair could be attacked, or with --maximum-flipped where it does not hold.
     """
     look_for([model])
@@ -75,7 +79,7 @@ def attack(
             beam=beam,
             branch=branch,
             queries=queries,
-            seconds=seconds,
+            seconds=seconds if math.isfinite(seconds) else None,
             phrases=read_phrases(phrases) if phrases else (),
             tokens=tokens,
             seed=seed,

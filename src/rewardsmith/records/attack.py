@@ -19,6 +19,8 @@ class AttackBudget(Record):
     """Most conversations; null: no limit."""
     seconds: float | None
     """Most seconds; null: no limit."""
+    planned: int | None = None
+    """Queries that the search was expected to ask, once a few were timed; null where the budget ended before."""
     spent: int
     """Distinct conversations that were asked."""
     took: float
@@ -271,11 +273,13 @@ class AttackRecord(Record):
     rows: int
     """That were read."""
     drawn: int
-    """Pairs that were drawn, one a prompt; = attacked + wrong_already + missing."""
+    """Pairs that were drawn, one a prompt; = attacked + left_out + wrong_already + missing."""
     missing: dict[str, int]
     """Pairs of which an unedited answer has no reward, by reason; `not_asked`: the budget ended before."""
     wrong_already: int
     """Pairs that the model orders wrongly, or cannot tell apart, unedited."""
+    left_out: int = 0
+    """Pairs that were not searched, so that the search of the others fits into `budget.seconds`."""
     attacked: int
     """The other pairs: what shares are of."""
     seed: int

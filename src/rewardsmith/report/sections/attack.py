@@ -94,6 +94,11 @@ def _facts(record: AttackRecord) -> Iterator[tuple[str, str]]:
     yield "Data", f"{visible(record.title, 80)}, {plural(record.rows, 'row')}"
     attacked = f"{record.attacked:,} of {plural(record.drawn, 'pair')} drawn"
     attacked += f"; {record.wrong_already:,} are the wrong way round unedited" if record.wrong_already else ""
+    if record.left_out and record.budget.seconds is not None:
+        attacked += (
+            f"; {record.left_out:,} were left out, so that the search of the others fits into "
+            f"{record.budget.seconds:g} s"
+        )
     if record.missing:
         total = sum(record.missing.values())
         attacked += f"; {total:,} have no reward: {visible(reasons_in_words(record.missing), 200)}"
@@ -102,11 +107,27 @@ def _facts(record: AttackRecord) -> Iterator[tuple[str, str]]:
     limit = f" of {record.budget.queries:,}" if record.budget.queries is not None else ""
     ended = f"; ended early by {record.budget.ended_by}" if record.budget.ended_by else ""
     yield "Queries", f"{record.budget.spent:,}{limit}{ended}"
+    if missing := ", ".join(_not_reached(record)):
+        yield "Not reached", missing
     yield "Compositions tried for triggers", f"{record.arms_tried:,} of {record.arms:,}"
     if record.edits_missing:
         yield "Edited answers without a reward", visible(reasons_in_words(record.edits_missing), 200)
     if record.unproven:
         yield "Edited answers that failed a proof and were not asked", f"{record.unproven:,}"
+
+
+def _not_reached(record: AttackRecord) -> Iterator[str]:
+    """Parts of the search that the budget cut off."""
+    if not record.attacked:
+        return
+    for what, whole in (
+        ("bad answers", [level.complete for level in record.levels]),
+        ("as many random edits", [level.random_complete for level in record.levels]),
+        ("good answers", [level.good_complete for level in record.levels]),
+    ):
+        lengths = [str(level.edits) for level, done in zip(record.levels, whole, strict=True) if not done]
+        if lengths:
+            yield what if len(lengths) == len(whole) else f"{what} with up to {' and '.join(lengths)} edits"
 
 
 def _levels(record: AttackRecord) -> Grid | None:
