@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ def test_the_record_says_what_was_asked_and_the_same_call_asks_nothing_again(
     record = read_record(tmp_path / "out" / "attack.json", AttackRecord)
     assert (record.drawn, record.rows, record.title, record.model) == (6, 40, "many.jsonl", model)
     assert record.attacked + record.wrong_already == 6
+    assert record.budget.planned is not None
+    assert re.search(r"about [\d,]+ queries at \S+ s each", answer.err)
     assert record.budget.spent <= 1000
     for shown in ("Price of a hack", "Pairs that up to so many edits flip", "Edits that may change"):
         assert shown in answer.out
@@ -119,7 +122,7 @@ def test_inputs_and_files_of_others_are_not_written_over(world: World, model: st
 
 
 def test_a_run_attacks_where_its_spec_asks_for_it_and_the_gate_decides(world: World, tmp_path: Path) -> None:
-    attack = {"pairs": 12, "edits": 1, "queries": 2000}
+    attack = {"pairs": 12, "edits": 1, "queries": 2000, "tokens": 1, "fluency": str(world.base)}
     evaluation = world.spec()["evaluation"] | {"attack": attack, "gates": {"maximum_flipped": 0.0}}
     evaluation["probes"] = {"pairs": 0}
     world.write_pairs("held_out.jsonl", [*make_pairs(140, seed=9)[90:]])
@@ -129,6 +132,11 @@ def test_a_run_attacks_where_its_spec_asks_for_it_and_the_gate_decides(world: Wo
     run = tmp_path / "runs" / "tiny"
     record = read_record(run / "attack.json", AttackRecord)
     assert record.levels[0].complete
+    assert (record.beam, record.branch, record.budget.queries, record.budget.seconds) == (2, 6, 2000, 600.0)
+    assert record.tokens is not None
+    assert (record.tokens.most, record.tokens.guided, record.tokens.fluency) == (1, True, str(world.base))
+    assert record.budget.planned is not None
+    assert re.search(r"about [\d,]+ queries at \S+ s each", answer.err)
     assert not (run / "attack.journal.jsonl").exists()
     (gate,) = [one for one in read_record(run / "gates.json", GatesRecord).outcomes if one.name == "attack"]
     assert (gate.kind, gate.threshold) == ("gate", 0.0)

@@ -70,6 +70,15 @@ def test_every_stage_has_its_own_line(shape: ModelShape) -> None:
     assert found["evaluate"].basis == "held_out 52 rows, rewardbench2 162 rows"
     assert found["probe"].seconds == pytest.approx(OPEN_SECONDS + 52 * 24 / 2 * pair)  # 23 edits and the text itself
     assert found["attack"].seconds == pytest.approx(OPEN_SECONDS + 300 * pair)
+    assert found["attack"].basis == "at most 600 texts and 600 s"
+
+
+def test_an_attack_takes_no_longer_than_its_limit(shape: ModelShape) -> None:
+    wanted = {"pairs": 40, "queries": 100_000}
+    whole = OPEN_SECONDS + 50_000 * pair_seconds(shape)
+    free = times(shape, spec(attack=wanted | {"seconds": None}))["attack"]
+    assert (free.seconds, free.basis) == (pytest.approx(whole), "at most 100,000 texts")
+    assert times(shape, spec(attack=wanted | {"seconds": 3}))["attack"].seconds == OPEN_SECONDS + 3 < whole
 
 
 def test_what_the_spec_does_not_ask_for_takes_no_time(shape: ModelShape) -> None:

@@ -19,7 +19,10 @@ BASE = {
     "base_model": {"id": "org/base", "parameters": "1B"},
     "policy": {"id": "org/policy", "parameters": "8B"},
     "data": {"train": [{"id": "org/pairs", "columns": {"chosen": "good", "rejected": "bad"}}, {"path": "b.jsonl"}]},
-    "evaluation": {"attack": {"pairs": 5}, "gates": {"minimum": {"rewardbench2": {"Math": 0.5, "Focus": 0.6}}}},
+    "evaluation": {
+        "attack": {"pairs": 5, "tokens": 3},
+        "gates": {"minimum": {"rewardbench2": {"Math": 0.5, "Focus": 0.6}}},
+    },
     "export": {"required_by": "x", "formula": "(reward - mean) / std"},
     "judge": {"endpoint": "http://host/v1", "model": "judge", "prices": {"prompt": 1.0}},
 }
@@ -87,8 +90,13 @@ DECIDES = {
     "evaluation.attack.data": "x.jsonl",
     "evaluation.attack.pairs": 12,
     "evaluation.attack.edits": 2,
+    "evaluation.attack.beam": 3,
+    "evaluation.attack.branch": 4,
     "evaluation.attack.queries": 100,
+    "evaluation.attack.seconds": None,
     "evaluation.attack.phrases": "phrases.txt",
+    "evaluation.attack.tokens": 4,
+    "evaluation.attack.fluency": "org/base",
     "evaluation.label_noise.suspects": 0,
     "evaluation.label_noise.rescore": 0,
     "evaluation.gates.probes.kind": "gate",
@@ -246,6 +254,16 @@ def test_a_list_of_an_older_version_is_the_same_spec() -> None:
     assert Spec(data=sources).fingerprint() == printed
     voted = {**form, "score": None, "rankings": {"column": "r"}, "better": "lower"}
     assert Spec(data={**sources, "train": [{"path": "a.jsonl", "form": voted}]}).fingerprint() != printed
+
+
+def test_an_attack_that_says_nothing_new_still_belongs_to_its_spec() -> None:
+    """Printed by commit c958727, before an attack had seconds, a beam and a learned ending in the spec."""
+    old = Spec.model_validate({"evaluation": {"attack": {"pairs": 40}}})
+    assert old.fingerprint() == "306499dc6ee6780ee466bf5c872ecceb0625e0d4b58a4c9744353dcb509f0192"
+    before = {"data": "held_out", "pairs": 40, "edits": 3, "queries": 8000, "phrases": None}
+    assert old.attack_as_before() == before
+    new = Spec.model_validate({"evaluation": {"attack": {"pairs": 40, "tokens": 4, "seconds": 60}}})
+    assert new.attack_as_before() == {**before, "tokens": 4, "seconds": 60.0}
 
 
 def test_the_older_spelling_of_a_value_is_the_same_spec() -> None:

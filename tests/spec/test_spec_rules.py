@@ -139,6 +139,18 @@ BREACHES = {
         "evaluation.benchmarks.0: the spec's own held-out pairs have the name 'held_out', and results are kept by name",
         "give this benchmark a label of its own",
     ),
+    "a language model without an ending to bound": (
+        "evaluation: {attack: {pairs: 40, fluency: org/lm}}\n",
+        1,
+        "evaluation.attack.fluency: it bounds a learned ending, and none is asked for",
+        "write evaluation.attack.tokens: 4, or leave the line out",
+    ),
+    "a password in the address of a language model": (
+        "evaluation:\n  attack:\n    pairs: 40\n    tokens: 4\n    fluency: http://me:secret@h/v1\n",
+        5,
+        "evaluation.attack.fluency: an address with a user or a password would be written into records",
+        "write the bare address, and give the key in $REWARDSMITH_FLUENCY_TOKEN",
+    ),
     "a source in two places": (
         "data:\n  train:\n    - path: a.jsonl\n      id: b/c\n",
         3,

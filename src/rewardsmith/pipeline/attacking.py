@@ -77,8 +77,7 @@ def attack_job(
         rows = as_text(rows)
     rendering = ""
     if isinstance(member.scorer, LocalScorer):
-        if next(member.scorer.checkpoint.model.parameters()).device.type == "cpu":
-            member.scorer.token_budget = min(member.scorer.token_budget, CPU_TOKENS)
+        _bound_passes(member.scorer)
         rendering = member.scorer.checkpoint.renderer.record.model_dump_json()
     language = load_fluency(fluency) if fluency else None
     out.mkdir(parents=True, exist_ok=True)
@@ -94,6 +93,7 @@ def attack_job(
         overwrite=overwrite,
         fluency=language,
         progress=lambda done, total: events.progress("queries", done, total),
+        note=events.note,
     )
     write_json(out / ATTACK_FILE, record)
     return record
@@ -103,14 +103,18 @@ def attack_run(job: Job, journal: Path, fingerprint: str) -> AttackRecord:
     """The attack that a spec asks for, on its run's model. A journal of another attack is left aside: the spec changed.
 
     Raises:
-        UserError: the rows or the phrases that the spec names cannot be used.
+        UserError: the rows, the phrases or the language model that the spec names cannot be used.
     """
     wanted = job.spec.evaluation.attack
     settings = Settings(
         pairs=wanted.pairs,
         edits=wanted.edits,
+        beam=wanted.beam,
+        branch=wanted.branch,
         queries=wanted.queries,
+        seconds=wanted.seconds,
         phrases=read_phrases(Path(wanted.phrases)) if wanted.phrases else (),
+        tokens=wanted.tokens,
         seed=job.spec.seed,
         resamples=job.spec.evaluation.bootstrap,
     )
@@ -120,6 +124,8 @@ def attack_run(job: Job, journal: Path, fingerprint: str) -> AttackRecord:
         rows = load_rows(wanted.data, job.spec.seed)
         rows = as_text(rows) if job.spec.data.strings == "text" else rows
     scorer = checkpoint_scorer(job.spec, job.run.model, job.events)
+    _bound_passes(scorer if isinstance(scorer, LocalScorer) else scorer.scorer)
+    language = load_fluency(wanted.fluency) if wanted.fluency else None
     record = attack(
         rows,
         scorer,
@@ -128,10 +134,17 @@ def attack_run(job: Job, journal: Path, fingerprint: str) -> AttackRecord:
         journal=journal,
         fingerprint=fingerprint,
         overwrite=not _is_of(journal, fingerprint),
+        fluency=language,
         progress=job.progress("scoring attacked responses"),
+        note=lambda text: job.events.note(f"  {text}"),
     )
     note_reuse(scorer, job.events)
     return record
+
+
+def _bound_passes(scorer: LocalScorer) -> None:
+    if next(scorer.checkpoint.model.parameters()).device.type == "cpu":
+        scorer.token_budget = min(scorer.token_budget, CPU_TOKENS)
 
 
 def _is_of(journal: Path, fingerprint: str) -> bool:

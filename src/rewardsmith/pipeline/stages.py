@@ -125,8 +125,9 @@ def attack_fingerprint(job: Job) -> str:
         {
             "model": job.run.manifest.stages["train"].fingerprint,
             "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
-            "attack": wanted.model_dump(mode="json"),
+            "attack": job.spec.attack_as_before(),
             "phrases": file_sha256(Path(wanted.phrases)) if wanted.phrases and Path(wanted.phrases).is_file() else "",
+            **({"fluency": place_fingerprint(wanted.fluency)} if wanted.fluency else {}),
             "bootstrap": job.spec.evaluation.bootstrap,
             "seed": job.spec.seed,
             "versions": versions(),
@@ -340,7 +341,7 @@ def attack(job: Job, checked: CheckRecord) -> AttackRecord | None:
     """The price of a hack; None where the spec asks for no attack or no pairs are held out.
 
     Raises:
-        UserError: the rows or the phrases that the spec names cannot be used.
+        UserError: the rows, the phrases or the language model that the spec names cannot be used.
     """
     path, wanted = job.run.path / ATTACK_FILE, job.spec.evaluation.attack
     journal = job.run.path / attacking.JOURNAL_FILE

@@ -78,8 +78,10 @@ def _times(
         edits = len(SURFACE_PROBES) + len(DESTROYED_PROBES)
         yield _time("probe", _asked(drawn * (1 + edits) / 2, pair), f"{drawn:,} rows, {edits} edits of each")
     if wanted.attack.pairs:
-        texts = wanted.attack.queries
-        yield _time("attack", _asked(texts / 2, pair), f"at most {texts:,} texts")
+        texts, limit = wanted.attack.queries, wanted.attack.seconds
+        most = math.inf if limit is None else OPEN_SECONDS + limit
+        said = "" if limit is None else f" and {limit:g} s"
+        yield _time("attack", min(most, _asked(texts / 2, pair)), f"at most {texts:,} texts{said}")
     yield _time("report", OPEN_SECONDS, "gates and pages")
 
 

@@ -235,6 +235,10 @@ class CachedScorer:
         """See `LocalScorer.why`."""
         return self.scorer.why(conversations)
 
+    def suggest(self, conversations: Sequence[Conversation], others: Sequence[Conversation], count: int) -> list[str]:
+        """See `LocalScorer.suggest`."""
+        return self.scorer.suggest(conversations, others, count)
+
     def score(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> NDArray[np.float64]:
         """Raw rewards, shape (len(conversations),), in input order; NaN where a text cannot be rendered."""
         return self.scorer.score_with(self.score_ids, conversations, progress)

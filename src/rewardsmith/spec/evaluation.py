@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from rewardsmith import benchmarks
+from rewardsmith.addresses import is_address, without_userinfo
 from rewardsmith.spec.section import OPTIONAL_NAME_PATTERN, Fraction, Refusal, Section, nearest
 
 SURFACE_PROBES: dict[str, str] = {
@@ -56,6 +57,11 @@ class ProbesSpec(Section):
     """Rows that are drawn. 0: no probes."""
 
 
+ATTACK_SECONDS = 600.0
+"""What an attack may take unless told otherwise: long enough for most pairs of a model of 135M parameters on two cores,
+and no more than one waits for."""
+
+
 class AttackSpec(Section):
     """A search for the cheapest edits without meaning that lift a bad answer over a good one; off unless asked for."""
 
@@ -65,10 +71,38 @@ class AttackSpec(Section):
     """Pairs that are drawn, one a prompt. 0: no attack; 40 is a good start."""
     edits: int = Field(3, ge=1, le=6)
     """Most edits in a composition."""
+    beam: int = Field(2, ge=1)
+    """Compositions of each answer that are extended."""
+    branch: int = Field(6, ge=1)
+    """Edits that each of them is extended by."""
     queries: int = Field(8000, ge=1)
     """Most texts that are scored."""
+    seconds: float | None = Field(ATTACK_SECONDS, gt=0.0)
+    """Most seconds; fewer pairs are attacked where the search of all would take longer. `null`: no limit."""
     phrases: str | None = Field(None, min_length=1)
     """A file of phrases, one a line, that are tried before and after answers beside the built-in ones."""
+    tokens: int = Field(0, ge=0, le=12)
+    """Most words of a learned ending, which is counted apart. 0: none is learned."""
+    fluency: str | None = Field(None, min_length=1)
+    """A language model that bounds the ending: a folder, a hub id, or an endpoint (`http://HOST:PORT/v1?model=NAME`)."""
+
+    @model_validator(mode="after")
+    def _fluency_bounds_an_ending(self) -> AttackSpec:
+        if self.fluency is None:
+            return self
+        if not self.tokens:
+            raise Refusal(
+                "it bounds a learned ending, and none is asked for",
+                "write evaluation.attack.tokens: 4, or leave the line out",
+                field=("fluency",),
+            )
+        if is_address(self.fluency) and without_userinfo(self.fluency) != self.fluency:
+            raise Refusal(
+                "an address with a user or a password would be written into records",
+                "write the bare address, and give the key in $REWARDSMITH_FLUENCY_TOKEN",
+                field=("fluency",),
+            )
+        return self
 
 
 CONTROLS_SHARE = 0.25

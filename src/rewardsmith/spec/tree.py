@@ -41,7 +41,15 @@ from rewardsmith.spec.architecture import (
     compare_sizes,
 )
 from rewardsmith.spec.data import DataSpec
-from rewardsmith.spec.evaluation import CONTROLS_SHARE, AttackSpec, ControlsSpec, EvaluationSpec, ExportSpec, LengthGate
+from rewardsmith.spec.evaluation import (
+    ATTACK_SECONDS,
+    CONTROLS_SHARE,
+    AttackSpec,
+    ControlsSpec,
+    EvaluationSpec,
+    ExportSpec,
+    LengthGate,
+)
 from rewardsmith.spec.judging import JudgeSpec, RoutingSpec
 from rewardsmith.spec.section import NAME_PATTERN, Refusal, Section
 from rewardsmith.spec.training import OpenRLHFSpec, TrainingSpec
@@ -84,16 +92,20 @@ _NOT_RESULTS: Any = {
     "judge": {"concurrency", "call_deadline", "deadline", "retries", "backoff", "max_wait", "budget", "key_variable"},
 }
 
+_LATER_IN_ATTACKS: Any = {"beam": 2, "branch": 6, "seconds": ATTACK_SECONDS, "tokens": 0, "fluency": None}
+"""An attack had no limit of seconds before: what it found is what one within the default limit finds, or more."""
+
 _AS_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {
     ("base_model",): {"head": "keep"},
+    ("evaluation", "attack"): _LATER_IN_ATTACKS,
     ("evaluation",): {
-        "attack": AttackSpec().model_dump(mode="json"),
+        "attack": AttackSpec().model_dump(mode="json", exclude=set(_LATER_IN_ATTACKS)),
         "controls": ControlsSpec().model_dump(mode="json"),
     },
     ("evaluation", "gates"): {"maximum_flipped": None, "length": LengthGate().model_dump(mode="json")},
 }
 """Fields that came later, by their section, each with the value that means what was done before: a fingerprint at that
-value stays what it was, so that runs of an older version still belong to their spec."""
+value stays what it was, so that runs of an older version still belong to their spec. Inner sections come first."""
 
 _FORMS_AS_BEFORE: dict[str, dict[str, Any]] = {"list": {"rankings": None}}
 """The same for the `form` of each source, by its kind."""
@@ -157,6 +169,16 @@ class Spec(Section):
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the spec, or of the named sections, as canonical JSON."""
+        content = self._as_before()
+        return digest({key: content[key] for key in sections} if sections else content)
+
+    def attack_as_before(self) -> Any:
+        """What `evaluation.attack` says, without the fields that came later and say what was done before."""
+        stated = self.evaluation.attack.model_dump(mode="json")
+        return {name: value for name, value in stated.items() if _LATER_IN_ATTACKS.get(name, ...) != value}
+
+    def _as_before(self) -> dict[str, Any]:
+        """What decides a result, as an older version would have written it."""
         content = self.model_dump(mode="json", exclude=_NOT_RESULTS)
         for sections_above, fields in _AS_BEFORE.items():
             section = reduce(dict.__getitem__, sections_above, content)
@@ -172,7 +194,7 @@ class Spec(Section):
             section = reduce(dict.__getitem__, sections_above, content)
             for name, (now, before) in respelt.items():
                 section[name] = before if section[name] == now else section[name]
-        return digest({key: content[key] for key in sections} if sections else content)
+        return content
 
 
 def with_controls(spec: Spec) -> Spec:
