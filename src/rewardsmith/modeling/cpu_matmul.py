@@ -169,10 +169,14 @@ def product(input_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -
     if torch.is_grad_enabled():
         out: Tensor = _Product.apply(input_NI, weight_OI, bias_O)
         return out
-    return _linear(input_NI, weight_OI, bias_O)
+    return onednn_linear(input_NI, weight_OI, bias_O)
 
 
-def _linear(input_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+def onednn_linear(input_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """The operator itself, without gradients, for float32 on a CPU."""
+    if not (weight_OI.is_contiguous() or weight_OI.t().is_contiguous()):
+        # Rows or columns with gaps go through oneDNN's reference code, hundreds of times slower.
+        weight_OI = weight_OI.contiguous()
     out: Tensor = torch.ops.mkldnn._linear_pointwise.default(  # noqa: SLF001
         input_NI, weight_OI, bias_O, "none", [], ""
     )
@@ -185,17 +189,17 @@ class _Product(torch.autograd.Function):
         for_input, for_weight, _ = ctx.needs_input_grad
         # Under an adapter the weights are frozen, and the inputs of all layers would be kept for nothing.
         ctx.save_for_backward(input_NI if for_weight else None, weight_OI if for_input else None)
-        return _linear(input_NI, weight_OI, bias_O)
+        return onednn_linear(input_NI, weight_OI, bias_O)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_NO: Tensor) -> tuple[Tensor | None, ...]:
         input_NI, weight_OI = ctx.saved_tensors
         for_input, for_weight, for_bias = ctx.needs_input_grad
-        rows_NO = grad_NO.flatten(0, -2)
+        rows_NO = grad_NO.reshape(-1, grad_NO.shape[-1])
         return (
-            _linear(grad_NO, weight_OI.t()) if for_input else None,
-            _weight_gradient(rows_NO, input_NI.flatten(0, -2)) if for_weight else None,
+            onednn_linear(grad_NO, weight_OI.t()) if for_input else None,
+            _weight_gradient(rows_NO, input_NI.reshape(-1, input_NI.shape[-1])) if for_weight else None,
             rows_NO.sum(0) if for_bias else None,
         )
 
@@ -206,5 +210,5 @@ def _weight_gradient(grad_NO: Tensor, input_NI: Tensor) -> Tensor:
     if min(outputs, inputs) < LEAST_WIDTH:
         return grad_NO.t() @ input_NI
     if outputs >= inputs:
-        return _linear(grad_NO.t(), input_NI.t())
-    return _linear(input_NI.t(), grad_NO.t()).t()
+        return onednn_linear(grad_NO.t(), input_NI.t())
+    return onednn_linear(input_NI.t(), grad_NO.t()).t()
