@@ -42,6 +42,14 @@ def rated(text, **scores):
 EARLIER = [H[0][1], H[1][1]]
 PAIR = [(Q, G, B)]
 # The rows, and the pairs (last turn of the prompt, chosen, rejected) that they hold; the other rows are ties.
+OASST = [
+    {"message_id": name, "parent_id": parent, "user_id": "u", "text": text, "role": role, "lang": "en",
+     "review_count": 3, "review_result": True, "deleted": False, "rank": rank, "synthetic": False, "model_name": None,
+     "message_tree_id": "1", "tree_state": "ready_for_export", "emojis": None, "labels": None}
+    for name, parent, text, role, rank in (
+        ("1", None, Q, "prompter", None), ("2", "1", B, "assistant", 1), ("3", "1", G, "assistant", 0),
+        ("4", "3", P, "prompter", None), ("5", "4", B, "assistant", 0), ("6", "4", G, "assistant", 1))
+]  # fmt: skip
 SMALL = {
     "Anthropic HH (hh-rlhf)": (
         [{"chosen": human(Q, G), "rejected": human(Q, B)}, {"chosen": human(*EARLIER, P, G), "rejected": human(*EARLIER, P, B)}],
@@ -140,6 +148,12 @@ SMALL = {
           *({"user_id": "v", "status": status, "value": [{"value": "response2", "rank": 1}, {"value": "response1", "rank": 2}]}
             for status in ("discarded", "draft"))]}],
         [*PAIR, (P, G, B)]),
+    "OpenAssistant (OASST1, OASST2)": (OASST, [(Q, G, B), (P, B, G)]),
+    "OpenAssistant (trees)": (
+        [{"message_tree_id": "1", "tree_state": "ready_for_export", "prompt": {**OASST[0], "replies": [
+          {**OASST[1], "replies": []},
+          {**OASST[2], "replies": [{**OASST[3], "replies": [{**one, "replies": []} for one in OASST[4:]]}]}]}}],
+        [(Q, G, B), (P, B, G)]),
     "preference_700K (RLHFlow)": (
         [{"chosen": chat(*EARLIER, Q, G), "rejected": chat(*EARLIER, Q, B), "chosen_score": 4.0, "rejected_score": 1.0}],
         PAIR),
@@ -201,7 +215,9 @@ def test_the_commands_of_the_page_read_what_the_label_means(name, world):
     record = json.loads(checked.out)
     source = record["sources"][0]
     ties = source["ties"]
-    rows_of_pairs = {"grouped": len(pairs) + 1, "list": len({pair[0] for pair in pairs})}
+    rows_of_pairs = {"grouped": len(pairs) + 1, "list": len({pair[0] for pair in pairs}), "tree": 1}
+    if source["form"] == "tree" and len(rows) > 1:  # a message a row
+        rows_of_pairs["tree"] = len(rows)
     assert (source["kept"], source["formed"]) == (len(pairs), len(pairs) + ties)
     if source["form"] == "list":  # the ties of a row that has pairs are no row of their own
         ties = 0

@@ -63,7 +63,7 @@ rows until a shortcut is gone is a decision about what the data are for.
 """
 _BY_THE_READER = {
     *REASONS, "bad_line", "missing_field", "not_text", "unknown_role", "unread_key", "missing_prompt", "prompt_differs",
-    "histories_differ", "transcript", "serialised", "unknown_verdict", "tie", "no_comparison",
+    "histories_differ", "transcript", "serialised", "unknown_verdict", "tie", "no_comparison", "broken_tree",
 }  # fmt: skip
 
 
@@ -110,6 +110,7 @@ rewardsmith check shp/spec.yaml --show 2            # two pairs, as read and as 
 | `comparison` | two answers and a verdict | `first`, `second` and one of the eight ways below |
 | `list` | several answers with scores or ranks | `answers`, `score` (or `scores`, `ranking`, `rankings`), `better` |
 | `grouped` | one answer a row (thumbs too), compared by prompt | `answer`, `score`, `better` |
+| `tree` | messages that answer each other, a row each or a tree a row | `id`, `parent` or `root`; `score`, `without` |
 | `transcript` | sides written as `Human: …`, `Assistant: …`, or ChatML | `transcript`: how the turns are marked |
 | `openai` | `input.messages`, `preferred_output`, `non_preferred_output` | nothing more |
 
@@ -141,6 +142,13 @@ object by name, or in columns of their own (`answers: [answer_a, answer_b, answe
 list of names from best to worst, `rankings` a list of rankings, one for each annotator: every two answers are then
 compared by the majority, and the margin is its lead. Thumbs (`label: true`) are scores of 1 and 0: an answer whose
 prompt has no other label is left out as `no_comparison` and counted.
+
+`tree` compares the assistant's replies to one message by their ranks (0 is the best, unless `better: higher`); the
+prompt is the path from the root, and the pairs of a tree stay on one side of a split. Rows are messages that name their
+parent (`id`, `parent`), or whole trees (`root: prompt`, with `replies` inside `replies`). A message without a rank is
+compared with none. What `without` names is left out with all below it. A row that is a message counts as used where it
+is an answer of a pair or stands in a prompt; every other one is rejected with its reason. `tree` names the column of
+the tree's id, so that `limit`, `rows`, `share` and a quick look take whole trees.
 
 **Names of columns may be paths**: `question.full_text`, `summaries[0].text`, `messages[:-1]`, `annotations[*].value`,
 `info.post|info.article` (the first that is there). `columns` also maps `system`, `history`, `context`, `input` and

@@ -257,6 +257,14 @@ UNKNOWN_VERDICT = Check(
     why="A guess would be wrong as often as right.",
     fix="add the value to the form's values (first, second or tie), or leave the rows out",
 )
+BROKEN_TREE = Check(
+    code="broken_tree",
+    severity="warning",
+    title="Message outside its tree",
+    meaning="A message answers one that is not among the rows, or below itself, or another one has its id.",
+    why="Without the messages above it there is no prompt.",
+    fix="export whole trees; where a part of them is wanted, name form.tree and limit, rows or share",
+)
 NO_COMPARISON = Check(
     code="no_comparison",
     severity="note",

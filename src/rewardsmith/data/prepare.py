@@ -45,8 +45,9 @@ from typing import Protocol, TypeVar, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import TokenizedPair, data_fingerprint, pair_keys
+from rewardsmith.data.checks import DIGEST, TokenizedPair, data_fingerprint, digest_of, pair_keys
 from rewardsmith.data.lengths import summarize_tokens
+from rewardsmith.data.minhash import Labels, merge
 from rewardsmith.data.registry import CHECKS, SURVEYS
 from rewardsmith.data.sources import Embedded, Intake, Mixed, Role, mixture, open_source
 from rewardsmith.data.store import Rejections, RowStore
@@ -479,9 +480,25 @@ def _split(spec: Spec, store: RowStore, sources: Sequence[SourceCount], grouping
     """Which rows are held out: those of held-out sources, or a share of the prompts. Near-duplicates stay together."""
     if spec.data.held_out.sources:
         return np.array([source.role == "held_out" for source in sources])[store.source]
-    groups = grouping.groups() if isinstance(grouping, Grouping) else None
+    groups = _with_trees(store, sources, grouping.groups() if isinstance(grouping, Grouping) else None)
     fraction, seed = spec.data.held_out.fraction, spec.seed
     return hold_out(store.keys[:, 0], fraction=fraction, seed=seed, groups=groups)
+
+
+def _with_trees(store: RowStore, sources: Sequence[SourceCount], groups: Labels | None) -> Labels | None:
+    """The groups, joined where prompts begin with the same message of a tree.
+
+    The prompt of a deep message holds answers that are compared further up.
+    """
+    places = np.flatnonzero(np.array([source.form == "tree" for source in sources])[store.source])
+    if not len(places):
+        return groups
+    if groups is None:
+        _, first, prompt_of_row = np.unique(store.keys[:, 0], return_index=True, return_inverse=True)
+        groups = first[prompt_of_row.reshape(-1)]
+    roots = np.array([digest_of(pair.prompt[:1]) for pair in store.pairs(places)], dtype=f"V{DIGEST}")
+    _, first, root_of_place = np.unique(roots, return_index=True, return_inverse=True)
+    return merge(groups, places[first][root_of_place.reshape(-1)], places)
 
 
 def _table(store: RowStore, split: NDArray[np.bool_], sources: Sequence[SourceCount], rejected: Rejections) -> Table:

@@ -33,6 +33,7 @@ CHECKS: dict[str, Check] = {
         checks.UNKNOWN_VERDICT,
         checks.TIE,
         checks.NO_COMPARISON,
+        checks.BROKEN_TREE,
         checks.IDENTICAL_PAIR,
         checks.EMPTY_TEXT,
         checks.ROLE_ORDER,

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardsmith.data.columns import Columns
-from rewardsmith.data.forms import GroupedReader, Reader, Strings, read_pair
+from rewardsmith.data.forms import GroupedReader, LoneReader, Strings, read_pair
 from rewardsmith.rendering.messages import RowFault, Turns, read_messages, read_text
 from rewardsmith.types import TOOLS, Conversation, Message, with_tools
 
@@ -61,7 +61,7 @@ def read_responses(row: Mapping[str, Any], strings: Strings) -> Responses | Unre
     return Responses(found)
 
 
-def read_formed(reader: Reader, row: Mapping[str, Any], number: int) -> Responses | Unreadable:
+def read_formed(reader: LoneReader, row: Mapping[str, Any], number: int) -> Responses | Unreadable:
     """The conversations of a row in a form of the spec (`formed_conversations`)."""
     try:
         return Responses(formed_conversations(reader, row, number))
@@ -69,7 +69,7 @@ def read_formed(reader: Reader, row: Mapping[str, Any], number: int) -> Response
         return Unreadable(fault.code, fault.detail)
 
 
-def formed_conversations(reader: Reader, row: Mapping[str, Any], number: int) -> tuple[Conversation, ...]:
+def formed_conversations(reader: LoneReader, row: Mapping[str, Any], number: int) -> tuple[Conversation, ...]:
     """Of each pair of a row the chosen, then the rejected conversation; a row of the form `grouped` has one.
 
     Raises:

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,19 @@ from numpy.typing import NDArray
 
 from rewardsmith.data.checks import DIGEST, digest_of, pair_keys
 from rewardsmith.data.files import BadLines, Position, hub_revision, read_hub, read_rows, sha256_of
-from rewardsmith.data.forms import Formed, GroupedReader, Reader, Strings, Tie, columns_read, open_form
+from rewardsmith.data.forms import (
+    COLLECTORS,
+    Formed,
+    GroupedReader,
+    LoneReader,
+    NestedReader,
+    Reader,
+    Strings,
+    Tie,
+    TreeReader,
+    columns_read,
+    open_form,
+)
 from rewardsmith.data.forms.doubts import looks_like_context, refuse_doubtful
 from rewardsmith.data.forms.recognise import recognise
 from rewardsmith.data.registry import CHECKS
@@ -154,8 +166,7 @@ def open_source(
     reader = _reader(source, names, first, strings)
     read = columns_read(source, names)
     refuse_doubtful(first, names, source, read, reader.basis)
-    limit = min((n for n in (source.limit, sample) if n is not None), default=None)
-    drawn = _draw(rows, limit, f"{seed}:{intake.title}")
+    drawn = _drawn(source, reader, rows, seed, sample, lambda: _opened(source, path, [], Position())[0])
     watched = tuple(name for name in names if name not in read and looks_like_context(name, source, reader.basis))
     intake.stream = _pairs(intake, _mix(intake, drawn, mixed), reader, skipped, watched)
     return intake
@@ -204,7 +215,7 @@ def _pairs(
         if watched:
             intake.unread.update(name for name in watched if row.get(name) not in (None, "", [], {}))
         try:
-            if isinstance(reader, GroupedReader):
+            if isinstance(reader, COLLECTORS):
                 reader.add(row, number)
                 continue
             formed = reader.read(row, number)
@@ -217,7 +228,7 @@ def _pairs(
         intake.used += 1
         yield from _taken(intake, number, formed)
     _note_bad_lines(intake, bad_lines)
-    if isinstance(reader, GroupedReader):
+    if isinstance(reader, COLLECTORS):
         for group in reader.groups():
             intake.used += group.rows - len(group.unused)
             for unused, row_id, why in group.unused:
@@ -333,16 +344,18 @@ def _prompts(
     skipped: BadLines = [] if bad_lines == "skip" else None
     rows, names, _ = _opened(source, _path(source, embedded), skipped, Position())
     reader = open_form(source, names, strings=strings, where=source.title)
-    limit = min((n for n in (source.limit, sample) if n is not None), default=None)
+    path = _path(source, embedded)
     found = bytearray()
-    for number, row in _draw(rows, limit, f"{seed}:{source.title}"):
+    for number, row in _drawn(source, reader, rows, seed, sample, lambda: _opened(source, path, [], Position())[0]):
         found += _prompt_digest(reader, row, number)
     return np.frombuffer(bytes(found), dtype=f"V{DIGEST}")
 
 
 def _prompt_digest(reader: Reader, row: dict[str, Any], number: int) -> bytes:
+    if isinstance(reader, TreeReader):
+        return reader.key(row)
     try:
-        stated = reader.basis.prompt(row)
+        stated = () if isinstance(reader, NestedReader) else reader.basis.prompt(row)
         if stated or isinstance(reader, GroupedReader):
             return digest_of(stated)
         formed = reader.read(row, number).pairs
@@ -387,14 +400,21 @@ def named_source(name: str | Path) -> SourceSpec | None:
     return sources[0]
 
 
-def open_reader(source: SourceSpec, strings: Strings) -> Reader:
+def open_reader(source: SourceSpec, strings: Strings) -> LoneReader:
     """What reads the rows of a file in the source's form; its first rows are looked at.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, or says something else than its form.
+        DataError: the file cannot be read, lacks a column, or says something else than its form; or its rows are
+            messages whose prompts are other rows.
     """
     _, names, first = _opened(source, _path(source, {}), None, Position())
     reader = _reader(source, names, first, strings)
+    if isinstance(reader, TreeReader):
+        raise DataError(
+            "has one message of a tree in each row, and its prompt in others: no row can be read alone",
+            where=source.title,
+            fix="name a file with a conversation, a pair or a whole tree in each row",
+        )
     refuse_doubtful(first, names, source, columns_read(source, names), reader.basis)
     return reader
 
@@ -442,6 +462,30 @@ def _path(source: SourceSpec, embedded: Embedded) -> Path | None:
     if source.embedded is not None:
         return embedded[source.embedded]
     return None if source.path is None else Path(source.path)
+
+
+def _drawn(
+    source: SourceSpec,
+    reader: Reader,
+    rows: Iterable[NumberedRow],
+    seed: int,
+    sample: int | None,
+    again: Callable[[], Iterable[NumberedRow]],
+) -> Iterator[NumberedRow]:
+    """At most as many rows as `limit` and `sample` say; of messages that are trees together, whole trees.
+
+    Args:
+        again: the same rows once more, to see which are of one tree before any is taken.
+    """
+    limit = min((n for n in (source.limit, sample) if n is not None), default=None)
+    if limit is None or not isinstance(reader, TreeReader) or (reader.tree is None and source.limit is None):
+        # A quick look at messages whose trees are not known is a look at all of them: a part would have no prompts.
+        return _draw(rows, None if isinstance(reader, TreeReader) else limit, f"{seed}:{source.title}")
+    keys = np.frombuffer(b"".join(reader.key(row) for _, row in again()), dtype=f"V{DIGEST}")
+    trees, tree_of_row, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    ranked = sorted(range(len(trees)), key=lambda tree: _rank(trees[tree].tobytes(), seed))
+    chosen = np.isin(tree_of_row.reshape(-1), _fitting(ranked, sizes, limit))
+    return (numbered for numbered, taken in zip(rows, chosen.tolist(), strict=True) if taken)
 
 
 def _draw(rows: Iterable[NumberedRow], limit: int | None, seed: str) -> Iterator[NumberedRow]:

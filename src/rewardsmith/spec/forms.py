@@ -280,6 +280,34 @@ class GroupedForm(_Ranked):
     """Column of its number."""
 
 
+class TreeForm(_Ranked):
+    """Messages that answer each other: sibling replies of the assistant are compared by their ranks. The prompt is the
+    path from the root to the message that they answer."""
+
+    kind: Literal["tree"]
+    """Which form this is."""
+    better: Better = "lower"
+    """`lower` for ranks, of which the first may be 0 or 1; `higher` for scores."""
+    root: str | None = None
+    """Column of a tree's first message, which has the others inside it. Left out: each row is one message."""
+    replies: str = "replies"
+    """Where a message of such a tree has the list of its replies, as a path from it."""
+    id: str = "message_id"
+    """Column of a message's id, where each row is one."""
+    parent: str = "parent_id"
+    """Column of the id of the message that it answers; empty for a root."""
+    tree: str | None = None
+    """Column of the id of its tree: where a part of the rows is taken, it is whole trees."""
+    role: str = "role"
+    """Where a message has its role: a column, or a path from the message."""
+    text: str = "text"
+    """Where it has its text."""
+    score: str = "rank"
+    """Where it has its rank; a message without one is compared with none."""
+    without: dict[str, tuple[Value, ...]] = Field(default_factory=dict)
+    """Messages that are left out with all that is below them: values by column. For example `{deleted: [true]}`."""
+
+
 class TranscriptForm(_Form):
     """A better and a worse side written as transcripts; the prompt is all before the last assistant turn."""
 
@@ -305,7 +333,8 @@ def _named(value: Any) -> Any:
 
 FormSpec = Annotated[
     Annotated[
-        PairForm | ComparisonForm | ListForm | GroupedForm | TranscriptForm | OpenAIForm, Field(discriminator="kind")
+        PairForm | ComparisonForm | ListForm | GroupedForm | TreeForm | TranscriptForm | OpenAIForm,
+        Field(discriminator="kind"),
     ],
     BeforeValidator(_named),
 ]

@@ -10,6 +10,7 @@
 | `comparison` | two answers and a verdict | comparison.py |
 | `list` | several answers with scores or ranks | lists.py |
 | `grouped` | one answer a row, compared by prompt | grouped.py |
+| `tree` | messages that answer each other; siblings are compared by rank | trees.py |
 | `transcript` | sides written as `Human: … Assistant: …`, ChatML … | transcripts.py |
 | `openai` | `input.messages`, `preferred_output`, `non_preferred_output` | here |
 
@@ -29,19 +30,25 @@ from rewardsmith.data.forms.form import Basis, Formed, Row, Strings, Tie
 from rewardsmith.data.forms.grouped import Group, GroupedReader, open_grouped
 from rewardsmith.data.forms.lists import ListReader, open_list
 from rewardsmith.data.forms.pair import PairReader, looks_of, open_pair, read_pair
+from rewardsmith.data.forms.trees import NestedReader, TreeReader, open_tree
 from rewardsmith.errors import DataError
 from rewardsmith.rendering.messages import Turns
 from rewardsmith.spec import SourceSpec
-from rewardsmith.spec.forms import PairForm
+from rewardsmith.spec.forms import PairForm, TreeForm
 
-RowReader = PairReader | ComparisonReader | ListReader
-Reader = RowReader | GroupedReader
+RowReader = PairReader | ComparisonReader | ListReader | NestedReader
+LoneReader = RowReader | GroupedReader
+"""Readers of rows that can be read alone; `GroupedReader.conversation` gives the one answer of its row."""
+Reader = LoneReader | TreeReader
+COLLECTORS = (GroupedReader, TreeReader)
+"""Readers that need all rows before they give a pair."""
 
 FORMS: dict[str, Callable[[Any, Basis, Sequence[str]], Reader]] = {
     "pair": open_pair,
     "comparison": open_comparison,
     "list": open_list,
     "grouped": open_grouped,
+    "tree": open_tree,
     "transcript": open_pair,
     "openai": open_pair,
 }
@@ -62,14 +69,18 @@ IMAGES = ("image", "images", "image_url", "video", "videos", "audio", "audios")
 """Columns of what a text model cannot see."""
 
 __all__ = [
+    "COLLECTORS",
     "FORMS",
     "Formed",
     "Group",
     "GroupedReader",
+    "LoneReader",
+    "NestedReader",
     "Reader",
     "Row",
     "Strings",
     "Tie",
+    "TreeReader",
     "columns_read",
     "open_form",
     "read_pair",
@@ -137,6 +148,9 @@ def _columns(source: SourceSpec, names: Collection[str], where: str) -> Columns:
 
 def _form_paths(form: Any) -> list[str]:
     """Every path of a form that begins at a column."""
+    if isinstance(form, TreeForm):
+        inside = () if form.root else (form.id, form.parent, form.role, form.text, form.score, *form.without)
+        return [*inside, *filter(None, (form.root, form.tree))]
     found: list[str] = list(form.ties) if isinstance(form, PairForm) else []
 
     def walk(content: Mapping[str, Any]) -> None:

@@ -76,7 +76,7 @@ class GroupedReader:
         if not prompt:
             raise RowFault("missing_prompt", "the form `grouped` finds answers to one prompt by their prompt")
         self.basis.refuse_images(row)
-        self._rows.append(_packed(row))
+        self._rows.append(packed(row))
         self._prompts += digest_of(prompt)
         self._numbers.append(number)
         self._scores.append(score if self.form.better == "higher" else -score)
@@ -108,7 +108,7 @@ class GroupedReader:
         rows, unused = list[_Rated](), list[tuple[int, str, RowFault]]()
         given: Conversation = ()
         for place in places:
-            row, number = _unpacked(self._rows[place]), self._numbers[place]
+            row, number = unpacked(self._rows[place]), self._numbers[place]
             value, side = self.answer(row), None
             name = f"{self.form.answer} of row {number}"
             try:
@@ -153,7 +153,7 @@ class GroupedReader:
         return Formed(pairs, found.ties, found.capped, found.made), used, why
 
 
-def _packed(row: Row) -> bytes:
+def packed(row: Row) -> bytes:
     """A row for the file without a name: JSON text where it holds what only Parquet does (dates, decimals)."""
     try:
         return b"m" + marshal.dumps(dict(row))
@@ -161,7 +161,8 @@ def _packed(row: Row) -> bytes:
         return b"j" + json.dumps(row, default=str).encode()
 
 
-def _unpacked(record: bytes) -> Any:
+def unpacked(record: bytes) -> Any:
+    """The row of `packed`."""
     # A fifth of JSON's time, and of no harm: what is read is what this process wrote, into a file nobody can open.
     return marshal.loads(memoryview(record)[1:]) if record[:1] == b"m" else json.loads(record[1:])  # noqa: S302
 

@@ -19,7 +19,7 @@ from rewardsmith.data.columns import Look, parsed, path_of
 from rewardsmith.data.forms.comparison import Ballots, larger, majority
 from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, scored
 from rewardsmith.rendering.messages import RowFault, shown
-from rewardsmith.spec.forms import GroupedForm, ListForm, same
+from rewardsmith.spec.forms import GroupedForm, ListForm, TreeForm, same
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Compared:
     made: int
 
 
-def compared(answers: Sequence[Answer], form: ListForm | GroupedForm) -> Compared:
+def compared(answers: Sequence[Answer], form: ListForm | GroupedForm | TreeForm) -> Compared:
     """Which answers make pairs, the better one first."""
     # Hashes part equal scores and choose under a cap; where there is neither they need not be computed.
     told_apart = form.max_pairs is None and len({answer.score for answer in answers}) == len(answers)

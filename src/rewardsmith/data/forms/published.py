@@ -112,6 +112,10 @@ def _items_have(*keys: str) -> Callable[[Any], bool]:
     return lambda value: _is_messages(value) and all(set(keys) <= item.keys() for item in value)
 
 
+def _is_node(value: Any) -> bool:
+    return isinstance(value, dict) and {"text", "role", "replies"} <= value.keys()
+
+
 def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(item is None or isinstance(item, str) for item in value)
 
@@ -141,6 +145,8 @@ def pairwise_column(rows: Rows) -> str | None:
 
 
 _LEFT_RIGHT = {"first": ["left"], "second": ["right"]}
+
+_LEFT_OUT = {"deleted": [True], "review_result": [False]}
 
 PUBLISHED: tuple[Published, ...] = (
     Published(
@@ -594,6 +600,31 @@ PUBLISHED: tuple[Published, ...] = (
         "Argilla's documentation of ranking questions",
         looks=_cells("preference", _items_have("value")),
         checked="Argilla's guide to ranking questions (1 is the best) and its server's schema of a ranking",
+    ),
+    Published(
+        "OpenAssistant (OASST1, OASST2)",
+        ("OpenAssistant/oasst1", "OpenAssistant/oasst2"),
+        frozenset({"message_id", "parent_id", "text", "role", "rank"}),
+        {"kind": "tree", "tree": "message_tree_id", "without": _LEFT_OUT},
+        "rank 0 is the reply that people preferred among those to one message; the messages above are the prompt",
+        "the data set's card and Köpf et al. 2023 (arXiv:2304.07327)",
+        columns={"id": "message_id"},
+        optional={"subset": "lang"},
+        dropped="labels of quality and emojis; messages that were deleted or failed the review, and all below them",
+        checked="the schema of oasst-data and Open-Assistant's loader for reward models (ranked replies of the "
+        "assistant to one prompter's message; it also leaves out threads with synthetic messages)",
+    ),
+    Published(
+        "OpenAssistant (trees)",
+        (),
+        frozenset({"message_tree_id", "prompt"}),
+        {"kind": "tree", "root": "prompt", "without": _LEFT_OUT},
+        "rank 0 is the reply that people preferred among those to one message; the messages above are the prompt",
+        "oasst-data's description of its export (.trees.jsonl.gz) and Köpf et al. 2023 (arXiv:2304.07327)",
+        columns={"id": "message_tree_id"},
+        dropped="labels of quality and emojis; messages that were deleted or failed the review, and all below them",
+        looks=_cells("prompt", _is_node),
+        checked="the schema of oasst-data (`prompt` with `replies` inside `replies`) and Open-Assistant's loader",
     ),
     Published(
         "preference_700K (RLHFlow)",

@@ -58,10 +58,12 @@ def recognise(names: Collection[str], rows: Rows) -> Recognised:
 
 def _completed(form: dict[str, Any], names: Collection[str], rows: Rows) -> dict[str, Any]:
     """A published form without the columns that this version of the data set lacks."""
+    if form["kind"] == "tree" and "root" not in form:
+        form["without"] = {name: values for name, values in form["without"].items() if name in names}
     return {
         name: value
         for name, value in form.items()
-        if name not in ("first_model", "second_model") or str(value).partition("[")[0] in names
+        if name not in ("first_model", "second_model", "tree") or str(value).partition("[")[0] in names
     }
 
 

@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 
 import rewardsmith
 from rewardsmith.data.files import Position, read_rows, sha256_of
-from rewardsmith.data.forms import Reader, Strings
+from rewardsmith.data.forms import LoneReader, Strings
 from rewardsmith.data.responses import Responses, read_formed, read_responses
 from rewardsmith.data.sources import named_source, open_reader
 from rewardsmith.errors import DataError, RunDirectoryError
@@ -297,7 +297,7 @@ def _broken(lines: list[tuple[int, str]]) -> Iterator[BulkRow]:
     lines.clear()
 
 
-def _row(number: int, row: dict[str, Any], strings: Strings, reader: Reader | None) -> BulkRow:
+def _row(number: int, row: dict[str, Any], strings: Strings, reader: LoneReader | None) -> BulkRow:
     name = row.get("id")
     found = read_responses(row, strings) if reader is None else read_formed(reader, row, number)
     known = str(name) if isinstance(name, str | int) else None

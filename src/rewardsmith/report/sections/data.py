@@ -687,5 +687,5 @@ def counts_hold(record: CheckRecord) -> bool:
             return False
     mixed = sum(source.mixed_out for source in record.sources)
     left_out = sum(record.rejected_by_reason.values()) == record.rejected
-    several = any(source.form in ("list", "grouped") for source in record.sources)
+    several = any(source.form in ("list", "grouped", "tree") for source in record.sources)
     return left_out and (several or record.read == record.kept + record.rejected + mixed)
