@@ -16,6 +16,7 @@ from rewardsmith.cli.options import Live
 from rewardsmith.errors import MarginStop, SpecError
 from rewardsmith.pipeline import stages
 from rewardsmith.records.checks import CheckRecord
+from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record
 from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, StepMetrics
@@ -57,6 +58,12 @@ def test_each_seed_is_a_run_of_its_own_and_the_spread_is_theirs(world: World, tm
             assert (spread.mean, spread.std) == pytest.approx((np.mean(scores), np.std(scores, ddof=1)))
             assert (spread.n, spread.low, spread.high) == (3, min(scores), max(scores))
     assert set(record.spread["rewardbench2"]) == {"Math", "Focus", "Ties", "average"}
+
+    # each has a diagnosis of its own, and the run's says what the others are
+    kinds = [read_record(folder / "diagnosis.json", DiagnosisRecord) for folder in folders]
+    assert kinds[0].replicas == {"6": kinds[1].headline, "7": kinds[2].headline}
+    assert kinds[1].replicas == {}
+    assert all(bool(cause.seeds) for cause in kinds[0].causes)
 
     # every page shows the spread beside the interval
     held_out = record.spread["held_out"]["average"]

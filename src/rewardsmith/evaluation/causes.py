@@ -1,6 +1,7 @@
 """What kind of model a run has made: the diagnoses of its evaluated sets, the data check and the training, joined.
 
     diagnose_run(results, check, train) → DiagnosisRecord       diagnosis.json: pure, from records
+    diagnose_run(…, replicas={18: …}, curve=…)                  with what other seeds, or shares of the data, have shown
 
 A trait counts where one set shows it; the held-out pairs speak first, then the set that shows it most. What is no
 trait (saturated, reversed, undertrained, too little data) is asked of the held-out pairs, or of every set where none
@@ -10,9 +11,11 @@ where no set can tell more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from rewardsmith.evaluation.diagnosis import LEARNT, MARKUP
+from rewardsmith.evaluation.diagnosis import LEARNT, MARKUP, PROMPTS
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.diagnosis import (
     Cause,
@@ -26,7 +29,7 @@ from rewardsmith.records.diagnosis import (
 )
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.texts import Grade, LoneRule, ShortcutsRecord
-from rewardsmith.records.training import TrainRecord
+from rewardsmith.records.training import LearningCurveRecord, TrainRecord
 
 _TITLES: dict[CauseCode, str] = {
     "length": "scores length",
@@ -36,7 +39,7 @@ _TITLES: dict[CauseCode, str] = {
     "saturated": "is saturated",
     "reversed": "prefers the wrong answers",
     "undertrained": "is undertrained",
-    "too_little_data": "was asked too little to say what it is",
+    "too_little_data": "was asked too few pairs to say what it is",
 }
 _FINDINGS: dict[TraitCode, str] = {
     "length": "length_shortcut",
@@ -45,12 +48,18 @@ _FINDINGS: dict[TraitCode, str] = {
 }
 _WEAK = "weak_shortcuts"
 DIAGNOSIS_FILE = "diagnosis.json"
+GUESSING = 0.5
 _FIVE_POINTS = 400
 """Pairs that give an accuracy of about 60 % an interval of five points either way."""
 
 
 def diagnose_run(
-    results: Mapping[str, BenchmarkResult], check: CheckRecord | None = None, train: TrainRecord | None = None
+    results: Mapping[str, BenchmarkResult],
+    check: CheckRecord | None = None,
+    train: TrainRecord | None = None,
+    *,
+    replicas: Mapping[int, DiagnosisRecord] = MappingProxyType({}),
+    curve: LearningCurveRecord | None = None,
 ) -> DiagnosisRecord:
     """The causes, strongest traits first.
 
@@ -58,12 +67,19 @@ def diagnose_run(
         results: key → results; sets without a diagnosis are left out.
         check: the data check of the training pairs; None where there is none.
         train: what training recorded; None where there is none.
+        replicas: other seed of the same training → what its model is.
+        curve: the learning curve; None where none was asked for.
     """
     order = sorted(results, key=lambda key: not results[key].held_out)
     sets = {key: found for key in order if (found := results[key].diagnosis) is not None}
     traits = sorted(_traits(sets, results, check), key=lambda cause: -(cause.value or 0.0))
-    causes = (*traits, *_states(sets, results, train, bool(traits)))
-    return DiagnosisRecord(sets=tuple(sets), causes=causes, headline=headline(causes))
+    causes = (*traits, *_states(sets, results, train, curve, swayed=bool(traits)))
+    return DiagnosisRecord(
+        sets=tuple(sets),
+        causes=tuple(cause.model_copy(update={"seeds": _seeds(cause.code, replicas)}) for cause in causes),
+        headline=headline(causes),
+        replicas={str(seed): found.headline for seed, found in replicas.items()},
+    )
 
 
 def headline(causes: Sequence[Cause]) -> str:
@@ -72,6 +88,20 @@ def headline(causes: Sequence[Cause]) -> str:
     if not titles:
         return ""
     return f"It {', '.join(titles[:-1])}{' and ' if len(titles) > 1 else ''}{titles[-1]}."
+
+
+def _seeds(code: CauseCode, replicas: Mapping[int, DiagnosisRecord]) -> str:
+    """How many other seeds show it: what all of them do is in the data, what one does may be luck of its training."""
+    if not replicas:
+        return ""
+    show, of = sum(any(cause.code == code for cause in one.causes) for one in replicas.values()), len(replicas)
+    if show == of:
+        named = {1: "The other seed shows", 2: "Both other seeds show"}.get(of, f"All {of} other seeds show")
+        return f"{named} it too."
+    if show:
+        return f"Of {of} other seeds {show} {'shows' if show == 1 else 'show'} it too."
+    none = "The other seed does not show it" if of == 1 else f"None of {of} other seeds shows it"
+    return f"{none}: it may be luck of this training."
 
 
 def _traits(
@@ -93,11 +123,11 @@ def _traits(
             also=also,
             value=trait.sway,
             ci=trait.sway_ci,
-            text=_evidence(trait),
+            text=_evidence(trait, sets[key]),
             predicted_by=predicted,
             prediction=_prediction(trait, predicted, check),
             rows=trait.rows,
-            fix=_fix(trait, predicted, results[key]),
+            fix=_fix(trait, predicted),
         )
 
 
@@ -107,19 +137,25 @@ def _title(trait: Trait) -> str:
     return unusual.get(trait.code, _TITLES[trait.code]) if trait.direction < 0 else _TITLES[trait.code]
 
 
-def _evidence(trait: Trait) -> str:
-    """Accuracy on both sides, the correlation within prompts, the sway."""
+def _evidence(trait: Trait, found: Diagnosis) -> str:
+    """The correlation within prompts, accuracy on both sides, the sway."""
     correlated = ""
     if trait.correlation is not None and trait.correlation_ci is not None:
         low, high = trait.correlation_ci
-        what = "length" if trait.code == "length" else f"`{trait.feature}`"
-        correlated = (
-            f"reward and {what} correlate at {trait.correlation:.2f} ({low:.2f} to {high:.2f}) within a prompt; "
-        )
-    against = f"right in {_share(trait.wrong)} of the {trait.wrong.n:,} pairs where {trait.favours} is wrong"
+        interval = f"({low:.2f} to {high:.2f})"
+        correlated = f"reward and {_named(trait)} correlate at {trait.correlation:.2f} {interval} within a prompt; "
+    against = f"right in {_share(trait.wrong)} of the {_count(trait.wrong.n, 'pair')} where {trait.favours} is wrong"
     along = f", in {_share(trait.right)} of the {trait.right.n:,} where it is right" if trait.right.n else ""
-    decided = f"; it decides {_percent(trait.sway, trait.sway_ci)}, whichever is right"
+    beside = ", with the other traits equal" if sum(other.found for other in found.traits) > 1 else ""
+    sway = _percent(trait.sway, trait.sway_ci)
+    decided = f"; {_named(trait)} decides {sway} of the pairs that differ in it, whichever answer is right{beside}"
     return _sentence(f"{correlated}{against}{along}{decided}")
+
+
+def _named(trait: Trait) -> str:
+    """What the model scores, within a sentence."""
+    plain = {"length": "length", "refusal": "refusal", "position": "the place in the list"}
+    return plain.get(trait.code, f"`{trait.feature}`")
 
 
 def _predicted(trait: Trait, check: CheckRecord | None) -> Prediction | None:
@@ -197,8 +233,10 @@ def _place(predicted: Prediction) -> str:
     return f"in {predicted.source}{f' / {predicted.subset}' if predicted.subset else ''}"
 
 
-def _fix(trait: Trait, predicted: Prediction | None, result: BenchmarkResult) -> str:
-    """How many rows of which source, and what bounds the model until then."""
+def _fix(trait: Trait, predicted: Prediction | None) -> str:
+    """How many rows of which source, and what the model can be counted on for until then."""
+    if trait.code == "position":
+        return "Score each answer alone, or average over the orders in which they are listed."
     if predicted is None:
         step = f"Add pairs in which {trait.favours} is the wrong one, as many as those in which it is right"
     else:
@@ -209,22 +247,36 @@ def _fix(trait: Trait, predicted: Prediction | None, result: BenchmarkResult) ->
             f"Leave out {surplus:,} of the {predicted.chosen:,} pairs of {of} in which {trait.favours} was chosen, or "
             f"add as many in which it was rejected{whole}"
         )
-    bound = ""
-    length = result.analysis.length if result.analysis else None
-    if trait.code == "length" and length and length.calibrated and length.calibrated.average is not None:
-        bound = (
-            f" Until then take {100 * length.calibrated.average:.1f} %, the score without the length trend, as the "
-            f"bound of what it knows beside length ({100 * (result.average or 0.0):.1f} % with it)."
-        )
-    if trait.code == "position":
-        step = "Score each answer alone, or average over the orders in which they are listed"
-    return f"{step}; then train again.{bound}" if trait.code != "position" else f"{step}."
+    return f"{step}; then train again.{_until_then(trait)}"
+
+
+def _until_then(trait: Trait) -> str:
+    """What the model is right in where the trait favours either answer equally often: the mean of both accuracies.
+
+    Of a pure lover of the trait it is one half, as for guessing. The interval adds up those of the two sides, which
+    are of different pairs. Empty where one side has too few pairs to say it.
+    """
+    sides = (trait.wrong, trait.right)
+    if any(side.n < PROMPTS or side.accuracy is None for side in sides):
+        return ""
+    even = sum(side.accuracy or 0.0 for side in sides) / 2
+    below, above = (
+        math.hypot(*((side.accuracy or 0.0) - (getattr(side, end) or 0.0) for side in sides)) / 2
+        for end in ("ci_low", "ci_high")
+    )
+    counted = (
+        f" Until then it is right in {_percent(even, (max(0.0, even - below), min(1.0, even + above)))} of the pairs "
+        f"where {trait.favours} is as often wrong as right"
+    )
+    return f"{counted}, not surely better than guessing." if even - below <= GUESSING else f"{counted}."
 
 
 def _states(
     sets: Mapping[str, Diagnosis],
     results: Mapping[str, BenchmarkResult],
     train: TrainRecord | None,
+    curve: LearningCurveRecord | None,
+    *,
     swayed: bool,
 ) -> Iterator[Cause]:
     """What is wrong beside traits."""
@@ -232,35 +284,38 @@ def _states(
     for key in own:
         for code in sets[key].causes:
             if code == "saturated" or (code in ("reversed", "undertrained") and not swayed):
-                yield _state(code, key, sets[key], train)
+                yield _state(code, key, sets[key], train, curve)
                 return
     if sets and not swayed and all("too_little_data" in found.causes for found in sets.values()):
-        yield _state("too_little_data", own[0], sets[own[0]], train)
+        yield _state("too_little_data", own[0], sets[own[0]], train, curve)
 
 
-def _state(code: CauseCode, key: str, found: Diagnosis, train: TrainRecord | None) -> Cause:
+def _state(
+    code: CauseCode, key: str, found: Diagnosis, train: TrainRecord | None, curve: LearningCurveRecord | None
+) -> Cause:
     right = found.accuracy
     interval = (right.ci_low or 0.0, 1.0 if right.ci_high is None else right.ci_high)
     value, ci = right.accuracy, interval
-    ordered = f"it orders {_share(right)} of {found.pairs:,} pairs rightly"
+    ordered = f"it orders {_share(right)} of {_count(found.pairs, 'pair')} rightly"
     if code == "saturated":
         value, ci = found.tied, found.tied_ci
-        text = f"{_percent(found.tied, found.tied_ci)} of the pairs get nearly the same reward on both sides"
+        differing = " that differ in what it scores" if any(trait.found for trait in found.traits) else ""
+        text = f"{_percent(found.tied, found.tied_ci)} of the pairs{differing} get nearly the same reward on both sides"
         fix = (
-            "Look at the rewards' distribution below; lower training.learning_rate, or score in float32, and see that "
-            "no server clips or squashes rewards."
+            "Look at how its rewards are distributed: where the same few come again and again, score in float32 and "
+            "see that no server clips or squashes them; where they lie far out, lower training.learning_rate."
         )
     elif code == "reversed":
-        text = f"{ordered}: surely fewer than a coin"
-        fix = "See that `chosen` is the preferred answer in every source (rewardsmith check SPEC --show 5)."
+        text = f"{ordered}: surely fewer than guessing would"
+        fix = (
+            "See that `chosen` is the preferred answer in every source, of training and of held-out pairs "
+            "(rewardsmith check SPEC --show 5)."
+        )
     elif code == "undertrained":
         text = f"{ordered}, surely less than {100 * LEARNT:.0f} %, and no trait explains what it scores instead"
-        fix = (
-            "See by `run --learning-curve 0.25,0.5,1` whether more pairs help; else raise training.learning_rate or "
-            "take a larger base; the labels may also hold no more than this (label_noise.json)."
-        )
+        fix = _more_or_other(curve)
     else:
-        text = f"{ordered}, over {found.prompts:,} prompts: neither a sound model nor another can be told from it"
+        text = f"{ordered}, of {_count(found.prompts, 'prompt')}: too few to tell a sound model from another"
         fix = f"Hold out more pairs: about {_FIVE_POINTS} give an interval of five points either way."
     return Cause(
         code=code,
@@ -272,6 +327,16 @@ def _state(code: CauseCode, key: str, found: Diagnosis, train: TrainRecord | Non
         prediction=_training(code, train),
         fix=fix,
     )
+
+
+def _more_or_other(curve: LearningCurveRecord | None) -> str:
+    """What to do about a model that has learnt too little: what its learning curve says of it, or to make one."""
+    if curve is None or curve.verdict == "too few points":
+        return (
+            "See by `run --learning-curve 0.25,0.5,1` whether more pairs help; else raise training.learning_rate or "
+            "take a larger base; the labels may also hold no more than this (label_noise.json)."
+        )
+    return curve.statement
 
 
 def _training(code: CauseCode, train: TrainRecord | None) -> str:
@@ -297,6 +362,10 @@ def _share(share: PairShare) -> str:
 
 def _percent(value: float, ci: tuple[float, float]) -> str:
     return f"{100 * value:.1f} % ({100 * ci[0]:.1f} to {100 * ci[1]:.1f})"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _sentence(text: str) -> str:

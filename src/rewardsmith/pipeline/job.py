@@ -52,7 +52,14 @@ from rewardsmith.pipeline.stages import (
     train_fingerprint,
 )
 from rewardsmith.pipeline.tracking import tracked
-from rewardsmith.pipeline.variants import forget_stale_curve, refuse_several_processes, run_learning_curve, run_replicas
+from rewardsmith.pipeline.variants import (
+    forget_stale_curve,
+    read_curve_record,
+    read_diagnoses,
+    refuse_several_processes,
+    run_learning_curve,
+    run_replicas,
+)
 from rewardsmith.planning.time import lengths_of
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.controls import ControlsRecord
@@ -137,7 +144,7 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     replicas = run_replicas(job, results)
     forget_stale_curve(job)
     curve = run_learning_curve(job, learning_curve, results) if learning_curve else None
-    diagnosis = stages.diagnose(job, results, trained)
+    diagnosis = stages.diagnose(job, results, trained, replicas=read_diagnoses(job), curve=read_curve_record(job))
     verdict = stages.gate(job, results, trained, probes, attacked)
     run.update(verdict="pass" if verdict.passed else "fail")
     if job.tracking:

@@ -24,6 +24,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from rewardsmith import evaluation, gates
@@ -53,7 +54,7 @@ from rewardsmith.records.evaluation import BenchmarkResult, RewardSummary
 from rewardsmith.records.files import read_record, write_json
 from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.records.run import GatesRecord
-from rewardsmith.records.training import LabelNoiseRecord, TrainRecord
+from rewardsmith.records.training import LabelNoiseRecord, LearningCurveRecord, TrainRecord
 from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import ExportSpec, QloraAdapter, Spec, digest
 from rewardsmith.spec.architecture import HardwareSpec
@@ -377,9 +378,16 @@ def gate(
     return record
 
 
-def diagnose(job: Job, results: Mapping[str, BenchmarkResult], trained: TrainRecord | None) -> DiagnosisRecord:
+def diagnose(
+    job: Job,
+    results: Mapping[str, BenchmarkResult],
+    trained: TrainRecord | None,
+    *,
+    replicas: Mapping[int, DiagnosisRecord] = MappingProxyType({}),
+    curve: LearningCurveRecord | None = None,
+) -> DiagnosisRecord:
     """Results, data check and training → diagnosis.json. Pure and cheap: done afresh every time."""
-    record = evaluation.diagnose_run(results, job.checked, trained)
+    record = evaluation.diagnose_run(results, job.checked, trained, replicas=replicas, curve=curve)
     write_json(job.run.path / evaluation.DIAGNOSIS_FILE, record)
     return record
 

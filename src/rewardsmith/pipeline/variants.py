@@ -3,9 +3,9 @@
     outcome = run_variant(job, "replicas/seed-18", seed=18)
     outcome = run_variant(job, "learning_curve/share-0.5", seed=17, share=0.5)
 
-A variant is a run directory of its own (check, train, evaluate), so it skips what is done, continues what was killed,
-and can be compared or reported like any run. It reads no data again: pairs, tokenizer and benchmark rows are its
-parent's.
+A variant is a run directory of its own (check, train, evaluate, diagnosis), so it skips what is done, continues what
+was killed, and can be compared or reported like any run. It reads no data again: pairs, tokenizer and benchmark rows
+are its parent's.
 
 `training.seeds`: the same spec trained once for each seed, and how far scores differ between them.
 
@@ -37,6 +37,7 @@ import numpy as np
 from rewardsmith import evaluation
 from rewardsmith.errors import MarginStop, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
+from rewardsmith.evaluation.causes import DIAGNOSIS_FILE
 from rewardsmith.evaluation.contract import Rewards
 from rewardsmith.evaluation.learning_curve import Slope, loss_per_doubling, read_curve, score_per_doubling
 from rewardsmith.evaluation.subsets import AVERAGE
@@ -44,6 +45,7 @@ from rewardsmith.pipeline import stages
 from rewardsmith.pipeline.checking import check
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import RunDirectory
+from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import ROWS_FILE, BenchmarkResult
 from rewardsmith.records.files import read_record, write_json
 from rewardsmith.records.training import (
@@ -80,11 +82,14 @@ def run_variant(parent: Job, place: str, *, seed: int, share: float = 1.0) -> Va
         checked = check(job)
         outcome = VariantOutcome(run.path, {}, checked.train_pairs, checked.distinct_prompts)
         try:
-            stages.train_model(job, checked)
+            trained = stages.train_model(job, checked)
         except MarginStop as stop:
             parent.events.note(f"  {place}: {stop.problem}")
+            (run.path / DIAGNOSIS_FILE).unlink(missing_ok=True)
             return VariantOutcome(outcome.run, {}, outcome.pairs, outcome.prompts, stop.problem)
-        return VariantOutcome(outcome.run, stages.evaluate(job), outcome.pairs, outcome.prompts)
+        results = stages.evaluate(job)
+        stages.diagnose(job, results, trained)
+        return VariantOutcome(outcome.run, results, outcome.pairs, outcome.prompts)
 
 
 def _variant_spec(parent: Job, place: str, seed: int) -> Spec:
@@ -144,6 +149,18 @@ def run_replicas(job: Job, results: Results) -> ReplicasRecord | None:
     )
     write_json(path, record)
     return record
+
+
+def read_diagnoses(job: Job) -> dict[int, DiagnosisRecord]:
+    """Seed → what its model is, of the other seeds whose training was not stopped."""
+    paths = {seed: job.run.path / f"replicas/seed-{seed}" / DIAGNOSIS_FILE for seed in job.spec.training.seeds[1:]}
+    return {seed: read_record(path, DiagnosisRecord) for seed, path in paths.items() if path.exists()}
+
+
+def read_curve_record(job: Job) -> LearningCurveRecord | None:
+    """The learning curve of the run's own model, of this call or an earlier one."""
+    path = job.run.path / CURVE
+    return read_record(path, LearningCurveRecord) if path.exists() else None
 
 
 def spread_of(key: str, results: Sequence[Results]) -> dict[str, SeedSpread]:

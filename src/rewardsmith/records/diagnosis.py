@@ -141,6 +141,8 @@ class Cause(Record):
     """The finding of the data check that foretold it; null where none did."""
     prediction: str = ""
     """The same in a sentence; it says so where the data check does not explain the trait."""
+    seeds: str = ""
+    """How many other seeds of the same training show it, in a sentence; empty without `training.seeds`."""
     rows: tuple[RowKey, ...] = ()
     """Rows of `benchmark` that show it."""
     fix: str
@@ -158,3 +160,5 @@ class DiagnosisRecord(Record):
     """Strongest traits first; empty for a sound model."""
     headline: str = ""
     """The causes in one sentence; empty where there is none."""
+    replicas: dict[str, str] = Field(default_factory=dict)
+    """Other seed of the same training → the `headline` of its model; empty without `training.seeds`."""

@@ -48,7 +48,7 @@ def diagnosis_section(
         "answer is right minus where it is wrong, with other found traits equal; 0 for a model that goes by what is "
         "right, 100 for one that goes by the trait.",
         grids=(traits,) if traits.rows else (),
-        lines=tuple(_unmeasured(sets, results)),
+        lines=(*_unmeasured(sets, results), *_replicas(record)),
         details=(Block(title="How this was decided", texts=tuple(visible(text, 2000) for text in methods)),),
     )
     return Section(
@@ -68,7 +68,7 @@ def diagnosis_sentences(record: DiagnosisRecord | None, *, rows: bool = True) ->
     for cause in record.causes if record else ():
         named = f"{capitalised(cause.title)} ({', '.join((cause.benchmark, *cause.also))}): {cause.text}"
         shown = _rows_in_words(cause) if rows else ""
-        yield visible(" ".join(part for part in (named, cause.prediction, shown) if part), 1200)
+        yield visible(" ".join(part for part in (named, cause.seeds, cause.prediction, shown) if part), 1200)
 
 
 def _rows_in_words(cause: Cause) -> str:
@@ -78,7 +78,7 @@ def _rows_in_words(cause: Cause) -> str:
 
 
 def _cause(cause: Cause, mistakes: Mapping[tuple[str, str], int]) -> Block:
-    texts = (cause.prediction, f"What to do: {cause.fix}")
+    texts = (cause.seeds, cause.prediction, f"What to do: {cause.fix}")
     return Block(
         title=visible(capitalised(cause.title), 80),
         aside=visible(", ".join((cause.benchmark, *cause.also)), 200),
@@ -143,6 +143,11 @@ def _side(share: PairShare) -> Cell:
     if share.accuracy is None:
         return value
     return Noted(value, (Span(percent(share.ci_low), percent(share.ci_high)), ", ", count(share.n), " pairs"))
+
+
+def _replicas(record: DiagnosisRecord) -> Iterator[str]:
+    for seed, headline in record.replicas.items():
+        yield f"Seed {visible(seed, 20)}: {visible(headline, 200) if headline else f'{_SOUND}.'}"
 
 
 def _unmeasured(sets: Mapping[str, Diagnosis], results: Mapping[str, BenchmarkResult]) -> Iterator[str]:
