@@ -99,7 +99,7 @@ class Asking:
 
     def allow(self, queries: int) -> None:
         """Let exactly so many queries more be asked, whatever is left of the budget; `seconds` stays."""
-        self._queries = self.spent + queries
+        self._queries, self.expected = self.spent + queries, None
 
     @property
     def seconds(self) -> float | None:

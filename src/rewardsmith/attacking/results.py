@@ -174,7 +174,7 @@ def _record(
             seconds=settings.seconds,
             spent=spent,
             took=asking.took,
-            planned=asking.expected,
+            planned=found.planned,
             ended_by=asking.ended_by,
         ),
         protocol=PROTOCOL,

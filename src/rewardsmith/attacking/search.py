@@ -152,6 +152,11 @@ class Findings:
     arms_tried: int = 0
 
     @property
+    def planned(self) -> int | None:
+        """Queries that the search was expected to ask; None where the budget ended before that was known."""
+        return None if self.plan is None else 2 * len(self.drawn) + self.plan.queries
+
+    @property
     def rounding(self) -> float:
         """Differences up to this are none."""
         return EQUAL_WITHIN * self.std
@@ -271,7 +276,7 @@ def _plan(found: Findings) -> bool:
         characters, lambda pairs: _parts(found, pairs, applied), rate=rate, spent=spent, limit=asking.seconds
     )
     found.attacked, found.left_out = found.attacked[: found.plan.pairs], found.attacked[found.plan.pairs :]
-    asking.expected = 2 * len(found.drawn) + found.plan.queries
+    asking.expected = found.planned
     return True
 
 
