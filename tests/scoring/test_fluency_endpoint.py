@@ -127,8 +127,6 @@ def test_nats_are_the_mean_over_the_answers_own_tokens() -> None:
     assert endpoint.seen[0] == {
         "model": "lm",
         "prompt": [
-            "What of 1?\n\n",
-            "Why?\n\n",
             "What of 1?\n\nIt is so",
             "What of 1?\n\nIt is so verily",
             "Why?\n\nIt is so\n\nIt",
@@ -168,14 +166,46 @@ def test_without_a_prompt_the_first_token_has_nothing_before_it() -> None:
     assert endpoint.seen[0]["prompt"] == ["It is", "It"]
 
 
-def test_many_texts_travel_in_several_requests_and_a_prompt_is_asked_once() -> None:
+def test_many_texts_travel_in_several_requests() -> None:
     with serving() as endpoint:
         fluency = asked(endpoint)
         found = fluency.nats([said(f"It is {number}") for number in range(40)])
         assert found == pytest.approx([(1 + 0.5 + 2 + 0.5 + 0.125) / 5] * 40)
-        assert [len(body["prompt"]) for body in endpoint.seen] == [32, 9]
+        assert [len(body["prompt"]) for body in endpoint.seen] == [32, 8]
         fluency.nats([said("so")])
         assert endpoint.seen[-1]["prompt"] == "What of 1?\n\nso"
+
+
+def spelt(change: Callable[[str], str]) -> Callable[[dict[str, Any], str], dict[str, Any]]:
+    """What becomes of the texts of tokens, whose log probabilities stay."""
+
+    def changed(choice: dict[str, Any], text: str) -> dict[str, Any]:
+        read = choice["logprobs"]
+        return choice | {"logprobs": read | {"tokens": [change(token) for token in read["tokens"]]}}
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "heads"),
+    [
+        (lambda token: "\ufffd" if token == "What" else token, 0),  # the prompt is not spelt, the answer is
+        (lambda token: "\ufffd" if token == "so" else token, 0),  # the other way round
+        (lambda token: "\ufffd" if token in ("What", "so") else token, 1),
+        (lambda token: f"token_id:{sorted(LOGPROBS).index(token) if token in LOGPROBS else len(token)}", 1),
+    ],
+)
+@pytest.mark.parametrize("bos", [False, True], ids=["no BOS", "BOS"])
+def test_where_tokens_do_not_spell_the_text_the_prompt_is_asked_for_alone(
+    change: Callable[[str], str], heads: int, bos: bool
+) -> None:
+    with serving(change=spelt(change), bos=bos) as endpoint:
+        fluency = asked(endpoint)
+        found = fluency.nats([said("It is so"), said("It is so verily")])
+        assert found == pytest.approx([7 / 5, 16.5 / 7])
+        assert [body["prompt"] for body in endpoint.seen[1:]] == ["What of 1?\n\n"] * heads
+        fluency.nats([said("is so")])
+        assert len(endpoint.seen) == 2 + heads  # the prompt is known by now
 
 
 def test_a_server_that_takes_one_text_a_request_is_asked_so() -> None:
@@ -272,12 +302,12 @@ def cut_left(choice: dict[str, Any], text: str) -> dict[str, Any]:
         ({"change": lambda choice, text: choice | {"text": "!"}}, "it ignores `echo`", "vLLM"),
         ({"change": without("logprobs")}, "without log probabilities", "vLLM"),
         ({"change": generated_alone}, "of what it writes, and none of the prompt", "vLLM"),
-        ({"change": with_values(lambda values: values[:-2])}, "2 log probabilities of 4 tokens", "vLLM"),
-        ({"change": with_values(lambda values: [values[0], None, *values[2:]])}, "token 2 of 3 has None", "vLLM"),
-        ({"change": with_values(lambda values: [None, 0.9, *values[2:]])}, "token 2 of 3 has 0.9", "vLLM"),
+        ({"change": with_values(lambda values: values[:-2])}, "7 log probabilities of 9 tokens", "vLLM"),
+        ({"change": with_values(lambda values: [values[0], None, *values[2:]])}, "token 2 of 8 has None", "vLLM"),
+        ({"change": with_values(lambda values: [None, 0.9, *values[2:]])}, "token 2 of 8 has 0.9", "vLLM"),
         ({"change": cut_left}, "only the first 0 are the same", "truncate_prompt_tokens"),
         ({"change": lambda choice, text: "text"}, "it has no choices", "/v1"),
-        ({"change": lambda choice, text: choice | {"index": 7}}, "2 answers to 2 texts", "OpenAI-style"),
+        ({"change": lambda choice, text: choice | {"index": 7}}, "to 1 texts it gives answers 7", "OpenAI-style"),
         ({"refuse": lambda body: (500, ECHO_REFUSED)}, "Only no echo is supported", "vLLM"),
         (
             {"refuse": lambda body: (400, {"error": {"message": "Setting 'echo' and 'logprobs' is not supported"}})},
@@ -338,6 +368,6 @@ def endpoint_with(endpoint: Endpoint, more: str) -> Endpoint:
 def test_half_a_surrogate_pair_is_sent_as_what_can_be_sent() -> None:
     with serving() as endpoint:
         found = asked(endpoint).nats([said("It \ud800")])
-    assert endpoint.seen[0]["prompt"][-1] == "What of 1?\n\nIt ?"
+    assert endpoint.seen[0]["prompt"] == "What of 1?\n\nIt ?"
     assert found == pytest.approx([(1 + 0.5 + 0.125) / 3])
     assert math.isfinite(found[0])

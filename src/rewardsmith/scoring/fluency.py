@@ -16,9 +16,10 @@ late 2026 that is answered by
     OpenAI               not by its present models: they refuse `echo` together with `logprobs`
 
 One token is asked to be written (`max_tokens: 1`), as lm-evaluation-harness does, and not counted: 0 means "no limit"
-to llama-cpp-python. Where the last message begins is seen by asking for what stands before it alone: its tokens are
-those behind the longest common beginning. `text_offset` cannot tell: SGLang writes -1, vLLM counts a BOS that is no
-text.
+to llama-cpp-python. Where the last message begins is read off the tokens' texts, from either end of the text. Where
+they do not spell it (bytes of a character, SentencePiece's spaces, `token_id:7`), what stands before the message is
+asked for alone: its tokens are those behind the longest common beginning. `text_offset` cannot tell: SGLang writes -1,
+vLLM counts a BOS that is no text.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ class RemoteFluency:
         )
         self._model = _served(self._connection)
         self._together = _TEXTS
-        self._heads: dict[str, list[str] | None] = {"": []}
+        self._heads: dict[str, _Echo | None] = {}
         self.name = f"{self._model} at {address.shown}"
 
     def nats(self, conversations: Sequence[Conversation]) -> NDArray[np.float64]:
@@ -165,33 +166,39 @@ class RemoteFluency:
             ModelError: the endpoint is not there any more, does not echo, or gives no log probabilities of a prompt.
         """
         texts = [(_sent(_head(one)), _sent(one[-1].content)) for one in conversations]
-        wanted = dict.fromkeys(
-            [
-                *(head for head, own in texts if own and head not in self._heads),
-                *(head + own for head, own in texts if own),
-            ]
-        )
+        wanted = dict.fromkeys(head + own for head, own in texts if own)
         found = dict(zip(wanted, self._echoes(list(wanted)), strict=True))
-        for head, own in texts:
-            if own and head not in self._heads:
-                echo = found[head]
-                self._heads[head] = None if echo is None else echo.tokens
-        return np.array([self._mean(head, found[head + own]) if own else math.nan for head, own in texts])
+        starts = {(head, own): _start(head, head + own, found[head + own]) for head, own in texts if own}
+        unclear = dict.fromkeys(
+            head for (head, own), start in starts.items() if start is None and found[head + own] is not None
+        )
+        asked = [head for head in unclear if head not in self._heads]
+        self._heads.update(zip(asked, self._echoes(asked), strict=True))
+        return np.array(
+            [self._mean(head, starts[head, own], found[head + own]) if own else math.nan for head, own in texts]
+        )
 
-    def _mean(self, head: str, echo: _Echo | None) -> float:
-        before = self._heads[head]
-        if echo is None or before is None:
+    def _mean(self, head: str, start: int | None, echo: _Echo | None) -> float:
+        if echo is None:
             return math.nan
-        differs = (at for at, (one, other) in enumerate(zip(before, echo.tokens, strict=False)) if one != other)
-        start = next(differs, min(len(before), len(echo.tokens)))
+        if start is None:
+            before = self._heads[head]
+            if before is None:
+                return math.nan
+            start = self._common(before.tokens, echo.tokens)
+        known = [value for value in echo.logprobs[start:] if value is not None]
+        return -math.fsum(known) / len(known) if known else math.nan
+
+    def _common(self, before: list[str], tokens: list[str]) -> int:
+        differs = (at for at, (one, other) in enumerate(zip(before, tokens, strict=False)) if one != other)
+        start = next(differs, min(len(before), len(tokens)))
         # The last tokens of the head may join with what follows; if most of them do, it is not read from its beginning.
         if 2 * start < len(before):
             raise self._fault(
                 f"of {len(before)} tokens of a prompt only the first {start} are the same when an answer follows",
                 "see that it does not cut prompts (truncate_prompt_tokens, a small context)",
             )
-        known = [value for value in echo.logprobs[start:] if value is not None]
-        return -math.fsum(known) / len(known) if known else math.nan
+        return start
 
     def _echoes(self, texts: list[str]) -> list[_Echo | None]:
         """Each text as the endpoint reads it; None where it is too long."""
@@ -223,7 +230,10 @@ class RemoteFluency:
             raise self._fault("the answer is no completion: it has no choices", "correct the address: …/v1")
         by_index = {str(one.get("index", place)): one for place, one in enumerate(choices)}
         if len(choices) != len(texts) or set(by_index) != {str(place) for place in range(len(texts))}:
-            raise self._fault(f"{len(choices)} answers to {len(texts)} texts", "ask an OpenAI-style endpoint")
+            raise self._fault(
+                f"to {len(texts)} texts it gives answers {', '.join(sorted(by_index))[:80]}",
+                "ask an OpenAI-style endpoint",
+            )
         written = usage.get("completion_tokens") if isinstance(usage, dict) else None
         if not isinstance(written, int) or written < 0:
             written = len(texts)
@@ -269,6 +279,33 @@ def _head(conversation: Conversation) -> str:
     """What stands before the last message."""
     before = "\n\n".join(message.content for message in conversation[:-1])
     return f"{before}\n\n" if before else ""
+
+
+def _start(head: str, text: str, echo: _Echo | None) -> int | None:
+    """The first token that holds a character behind the head; None where the tokens do not spell the text so far.
+
+    A token before the text (BOS) has no place in it.
+    """
+    if echo is None:
+        return None
+    if not head:
+        return 0
+    tokens, at = echo.tokens, 0
+    for place in range(0 if text.startswith(tokens[0]) else 1, len(tokens)):
+        if not text.startswith(tokens[place], at):
+            break
+        at += len(tokens[place])
+        if at > len(head):
+            return place
+    end = len(text)
+    for place in reversed(range(len(tokens))):
+        begin = end - len(tokens[place])
+        if begin < 0 or text[begin:end] != tokens[place]:
+            break
+        if begin <= len(head):
+            return place
+        end = begin
+    return None
 
 
 def _sent(text: str) -> str:
