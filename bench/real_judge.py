@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=Path("build/SmolLM2-135M-Instruct"))
     parser.add_argument("--vllm", default=".venv-vllm/bin/python", help="Python of vLLM's environment")
     parser.add_argument("--endpoint", help="a server that is there: its address with /v1, the model is called smol")
+    parser.add_argument("--port", type=int, default=8399, help="of vLLM: answers are kept under its address")
     parser.add_argument("--judgments", type=int, default=500)
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=["JSON by schema"])
     parser.add_argument("--reward-model", type=Path)
@@ -55,7 +56,8 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     pairs = asked.out / "pairs.jsonl"
     write_jsonl(pairs, drawn(asked.data, asked.judgments // 2, asked.seed))
-    with generating(asked.endpoint, asked.base, asked.out / "vllm.log", length=2048, python=asked.vllm) as url:
+    log = asked.out / "vllm.log"
+    with generating(asked.endpoint, asked.base, log, length=2048, python=asked.vllm, port=asked.port) as url:
         rows = []
         for mode in asked.modes:
             started = time.perf_counter()

@@ -40,6 +40,7 @@ def vllm_server(
     runner: Literal["pooling", "generate"] = "pooling",
     name: str = "rm",
     dtype: str = "float32",
+    port: int = 0,
 ) -> Iterator[str]:
     """The address of a server while the block runs.
 
@@ -51,12 +52,15 @@ def vllm_server(
         runner: rewards, or texts.
         name: under which the model is asked.
         dtype: of weights and products.
+        port: a free one unless stated.
 
     Raises:
+        OSError: the port is taken.
         RuntimeError: it ended, or did not start; the end of its log is in the message.
     """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the one before may have just ended
+        probe.bind(("127.0.0.1", port))
         port = int(probe.getsockname()[1])
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", name]
     command += ["--runner", runner, "--dtype", dtype, "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)]
@@ -79,13 +83,18 @@ def vllm_server(
 
 
 @contextmanager
-def generating(endpoint: str | None, base: Path, log: Path, *, length: int, python: str) -> Iterator[str]:
-    """The OpenAI-style address of a model that answers: `endpoint`, or a server of `base` while the block runs."""
+def generating(
+    endpoint: str | None, base: Path, log: Path, *, length: int, python: str, port: int = 0
+) -> Iterator[str]:
+    """The OpenAI-style address of a model that answers: `endpoint`, or a server of `base` while the block runs.
+
+    A judge's answers are kept under its address: with a stated `port` they are found again.
+    """
     if endpoint:
         yield endpoint
         return
     limit = ("--max-model-len", str(length))
-    with vllm_server(base, log, *limit, python=python, runner="generate", name="smol") as url:
+    with vllm_server(base, log, *limit, python=python, runner="generate", name="smol", port=port) as url:
         yield f"{url}/v1"
 
 
