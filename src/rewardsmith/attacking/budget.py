@@ -9,7 +9,7 @@ of them are a sample of all.
 
 A query is taken to cost time in proportion to the characters of its conversation, and a composition `COMPOSED` times
 what an edit alone costs: the answer behind an edited beginning is encoded again, and few compositions leave the
-beginning as it was. So planned, the searches of four data sets by a model of 2.4M parameters on one core took 0.7 to 1
+beginning as it was. So planned, the searches of four data sets by a model of 2.4M parameters on one core took 0.8 to 1
 of the seconds that they were said to take.
 """
 
