@@ -27,18 +27,17 @@ import numpy as np
 import yaml
 
 from common import read_jsonl, write_jsonl
-from rewardsmith.pipeline import Silent
-from rewardsmith.pipeline.commands.compare import compare_job
-from rewardsmith.records.comparison import ComparisonRecord
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record
-from rewardsmith.rendering import load_renderer
+from rewardsmith.rendering import Renderer, load_renderer
+from rewardsmith.types import Conversation, Message
 from tables import Json, about, bench_parser, machine, markdown_table, publish
 from trainings import Setup, Trained, choose_pairs, prompts_first, shuffled, train_ours, train_peer
 
 MODELS = ("full", "lora", "quarter", "shuffled", "minilm")
 SOURCES = ("alpaca_eval_direct", "arena_bench_v1", "ultrafeedback_mini", "hh_singleturn_themis")
 STEPS = 50
+RESAMPLES = 10_000
 ENCODER = "{{ cls_token }}{% for message in messages %}{{ message.content + sep_token }}{% endfor %}"
 LOSS_BOUND = 1e-4
 SECONDS_A_PAIR = 1.6
@@ -126,15 +125,15 @@ def draw(asked: argparse.Namespace) -> None:
     write_jsonl(asked.out / "quarter.jsonl", [pairs[place] for place in by_prompt[: len(pairs) // 4]])
     for path in sorted([*(asked.data / "held_out").glob("*.gz"), *(asked.data / "best_of_n").glob("*.gz")]):
         kind, name = path.parent.name, path.name.removesuffix(".jsonl.gz")
-        rows = whole_units(read_jsonl(path), asked.rows, asked.seed)
+        rows = whole_units(read_jsonl(path), asked.rows, asked.seed, renderer)
         (asked.out / "sets").mkdir(exist_ok=True)
         benchmark = "rewardbench2" if name == "six" else "pairs" if kind == "held_out" else "best_of_n"
         write_jsonl(asked.out / "sets" / f"{benchmark}-{name}.jsonl", rows)
     print(f"{asked.out}: {len(pairs):,} pairs of up to {renderer.max_length} tokens")
 
 
-def whole_units(rows: list[Json], count: int, seed: int) -> list[Json]:
-    """So many rows, drawn by the seed; both halves of a Ties id or neither."""
+def whole_units(rows: list[Json], count: int, seed: int, renderer: Renderer) -> list[Json]:
+    """So many rows of those whose every text fits, drawn by the seed; both halves of a Ties id or neither."""
     units: dict[str, list[Json]] = {}
     for place, row in enumerate(rows):
         tied = row.get("subset") == "Ties"
@@ -142,9 +141,22 @@ def whole_units(rows: list[Json], count: int, seed: int) -> list[Json]:
     order = [list(units.values())[place] for place in shuffled(len(units), seed)]
     taken: list[Json] = []
     for unit in order:
-        if len(taken) + len(unit) <= count:
+        if len(taken) + len(unit) <= count and all(fits(row, renderer) for row in unit):
             taken += unit
     return taken
+
+
+def fits(row: Json, renderer: Renderer) -> bool:
+    """Whether a model of this length scores every answer of a row."""
+    texts: list[Conversation] = []
+    if isinstance(row["prompt"], str):
+        answers = [*row["chosen"], *row["rejected"]]
+        texts = [(Message("user", row["prompt"]), Message("assistant", answer)) for answer in answers]
+    else:
+        for side in ("chosen", "rejected"):
+            turns = [*row["prompt"], *row[side]]
+            texts.append(tuple(Message(turn["role"], turn["content"]) for turn in turns))
+    return all(one.ids is not None for one in renderer.render_many(texts))
 
 
 def run_of(asked: argparse.Namespace, name: str) -> Path:
@@ -302,26 +314,85 @@ def page(asked: argparse.Namespace) -> str:
     there = [name for name in MODELS if list((asked.out / "evals" / name).glob("*/results.json"))]
     parts = [f"# A real pretrained decoder\n\n{about(__doc__)}\n{machine()}.\n"]
     if len(there) > 1:
-        folders = [asked.out / "evals" / name for name in there]
-        parts.append(scores(asked, compare_job(folders, Silent(), seed=17, resamples=10_000, shown=0), there))
-    parts += [calibration(asked, there)] if there else ["Nothing was evaluated yet.\n"]
+        parts += [scores(asked, there), trained(asked, there)]
+    parts += [probes(asked, there), calibration(asked, there)] if there else ["Nothing was evaluated yet.\n"]
     return "\n".join([*parts, trl_section(asked)])
 
 
-def scores(asked: argparse.Namespace, record: ComparisonRecord, names: list[str]) -> str:
-    """Every set: averages, and differences to the first model as `compare` gives them."""
-    head = ["set", "chance", *names, *(f"{name} − {names[0]}" for name in names[1:])]
+def scores(asked: argparse.Namespace, names: list[str]) -> str:
+    """The sets that all models were tried on: rows that all of them scored in full, and paired differences."""
+    folders = {name: asked.out / "evals" / name for name in names}
+    common = sorted(set.intersection(*({one.parent.name for one in f.glob("*/rows.jsonl")} for f in folders.values())))
+    table, all_right, all_chance = [], {name: np.empty(0) for name in names}, np.empty(0)
+    for key in common:
+        right, chance, read = answered(folders, key)
+        if not len(chance):
+            continue
+        cells = [f"{100 * values.mean():.1f}" for values in right.values()]
+        table.append([key, f"{len(chance)} of {read}", f"{100 * chance.mean():.1f}", *cells])
+        all_right = {name: np.concatenate([all_right[name], right[name]]) for name in names}
+        all_chance = np.concatenate([all_chance, chance])
+    draw = np.random.default_rng(asked.seed).integers(0, len(all_chance), (RESAMPLES, len(all_chance)))
+
+    def interval(values: np.ndarray) -> str:
+        low, high = np.percentile(values[draw].mean(axis=1), [2.5, 97.5])
+        return f"{100 * values.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+    table.append(
+        ["all rows", f"{len(all_chance)}", f"{100 * all_chance.mean():.1f}", *map(interval, all_right.values())]
+    )
+    first = names[0]
+    words = [
+        f"- {first} is {interval(all_right[first] - all_right[name])} points above {name}, on the same rows."
+        for name in names[1:]
+    ]
+    words.append(f"- {first} is {interval(all_right[first] - all_chance)} points above chance.")
+    head = ["set", "rows scored", "chance", *names]
+    return (
+        "## Scores\n\nPer cent of rows in which the highest reward is a right answer's; rows with a text over "
+        f"{asked.tokens} tokens are left out, Ties too. Intervals: {RESAMPLES:,} bootstrap resamples of rows.\n\n"
+        f"{markdown_table(head, table)}\n" + "\n".join(words) + "\n"
+    )
+
+
+def answered(folders: dict[str, Path], key: str) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
+    """Of each model the results of the rows that all scored in full; chance of each; rows read."""
+    rows = {name: read_jsonl(folder / key / "rows.jsonl") for name, folder in folders.items()}
+    length = min(map(len, rows.values()))
+    kept = [
+        place
+        for place in range(length)
+        if all(None not in found[place]["rewards"] for found in rows.values())
+        and next(iter(rows.values()))[place]["subset"] != "Ties"
+    ]
+    some = next(iter(rows.values()))
+    right = {name: np.array([float(found[place]["result"]) for place in kept]) for name, found in rows.items()}
+    return right, np.array([some[place]["n_chosen"] / len(some[place]["rewards"]) for place in kept]), length
+
+
+def trained(asked: argparse.Namespace, names: list[str]) -> str:
+    """What each training's own monitor says, which knows no held-out pair."""
     rows = []
-    for key, found in sorted(record.benchmarks.items()):
-        results = [read_record(asked.out / "evals" / name / key / "results.json", BenchmarkResult) for name in names]
-        values = [percent(result.average) for result in results]
-        pairs = [one.average for one in found.pairs]
-        differences = [
-            f"{100 * one.difference:+.1f} ({100 * one.ci_low:+.1f} to {100 * one.ci_high:+.1f})" for one in pairs
-        ]
-        rows.append([key, percent(results[0].average_baseline), *values, *differences])
-    words = "\n".join(f"- {overall.words}" for overall in record.overall)
-    return f"## Scores\n\n{markdown_table(head, rows)}\n{words}\n"
+    for name in names:
+        found = json.loads((run_of(asked, name) / "train" / "summary.json").read_text())
+        monitor, trend = found["monitor"], found["monitor"]["trend"]
+        slope = f"{trend['slope_per_step']:+.4f} ({trend['slope_low']:+.4f} to {trend['slope_high']:+.4f})"
+        rows.append([name, f"{monitor['steps']}", monitor["verdict"], slope, f"{found['seconds'] / 60:.0f}"])
+    head = ["model", "steps", "verdict on its margin", "slope of the margin, a step", "minutes"]
+    return f"## What training said\n\n{markdown_table(head, rows)}"
+
+
+def probes(asked: argparse.Namespace, names: list[str]) -> str:
+    """The edits that a model's rewards went the wrong way for, of those that had enough data."""
+    lines = []
+    for name in names:
+        path = asked.out / "evals" / name / "probes" / "probes.json"
+        if path.exists():
+            found = json.loads(path.read_text())["probes"]
+            failed = sorted(code for code, one in found.items() if one["verdict"] == "FAIL")
+            judged = sum(one["verdict"] != "NO_DATA" for one in found.values())
+            lines.append(f"- {name}: {len(failed)} of {judged} probes fail: {', '.join(failed) or 'none'}.")
+    return "## Probes\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
 def percent(value: float | None) -> str:
