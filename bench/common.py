@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from rewardsmith.modeling.cpu_matmul import onednn_agrees, onednn_linear
 from tables import Json, processor, system
 
 TEMPLATE = (
@@ -187,7 +188,10 @@ def count_parameters(folder: Path) -> int:
 
 
 def gemm_rate(shape: Shape, *, tokens: int, backward: bool, dtype: torch.dtype, device: str) -> float:
-    """FLOP/s of plain matrix products of the model's own shapes, `tokens` rows each; best of seven rounds."""
+    """FLOP/s of plain matrix products of the model's own shapes, `tokens` rows each; best of seven rounds.
+
+    In float32 on a CPU by torch's own product and by oneDNN's (docs/cpu.md), the faster one: it is the limit.
+    """
     work = []
     for width_in, width_out in dict.fromkeys(shape.linears()):
         x_TI = torch.randn(tokens, width_in, dtype=dtype, device=device)
@@ -198,11 +202,14 @@ def gemm_rate(shape: Shape, *, tokens: int, backward: bool, dtype: torch.dtype, 
         work += [(count, g_TO, w_OI), (count, g_TO.t(), x_TI)] if backward else []
     flops = sum(2 * count * a.shape[0] * a.shape[1] * b.shape[1] for count, a, b in work)
     best = float("inf")
-    for _ in range(7):
+    products = [torch.mm]
+    if device == "cpu" and dtype == torch.float32 and onednn_agrees():
+        products.append(lambda a, b: onednn_linear(a, b.t()))
+    for turn in range(7 * len(products)):
         started = time.perf_counter()
         for count, a, b in work:
             for _ in range(count):
-                torch.mm(a, b)
+                products[turn % len(products)](a, b)
         if device == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
