@@ -20,6 +20,8 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +127,15 @@ def draw(asked: argparse.Namespace) -> None:
     write_jsonl(asked.out / "quarter.jsonl", [pairs[place] for place in by_prompt[: len(pairs) // 4]])
     for path in sorted([*(asked.data / "held_out").glob("*.gz"), *(asked.data / "best_of_n").glob("*.gz")]):
         kind, name = path.parent.name, path.name.removesuffix(".jsonl.gz")
-        rows = whole_units(read_jsonl(path), asked.rows, asked.seed, renderer)
+        rows = whole_units(read_jsonl(path), asked.rows, asked.seed, partial(fits, renderer=renderer))
         (asked.out / "sets").mkdir(exist_ok=True)
         benchmark = "rewardbench2" if name == "six" else "pairs" if kind == "held_out" else "best_of_n"
         write_jsonl(asked.out / "sets" / f"{benchmark}-{name}.jsonl", rows)
     print(f"{asked.out}: {len(pairs):,} pairs of up to {renderer.max_length} tokens")
 
 
-def whole_units(rows: list[Json], count: int, seed: int, renderer: Renderer) -> list[Json]:
-    """So many rows of those whose every text fits, drawn by the seed; both halves of a Ties id or neither."""
+def whole_units(rows: list[Json], count: int, seed: int, fits: Callable[[Json], bool]) -> list[Json]:
+    """So many rows of those that fit, drawn by the seed; both halves of a Ties id or neither."""
     units: dict[str, list[Json]] = {}
     for place, row in enumerate(rows):
         tied = row.get("subset") == "Ties"
@@ -141,7 +143,7 @@ def whole_units(rows: list[Json], count: int, seed: int, renderer: Renderer) -> 
     order = [list(units.values())[place] for place in shuffled(len(units), seed)]
     taken: list[Json] = []
     for unit in order:
-        if len(taken) + len(unit) <= count and all(fits(row, renderer) for row in unit):
+        if len(taken) + len(unit) <= count and all(map(fits, unit)):
             taken += unit
     return taken
 

@@ -50,10 +50,36 @@ def test_whole_units_part_no_id_of_ties(bench: Any) -> None:
     rows = [{"id": f"{half}:{k}", "subset": "Ties"} for k in range(6) for half in ("ref", "tied")]
     rows += [{"id": str(k), "subset": "Math"} for k in range(6)]
     for count in (1, 5, 9):
-        taken = bench("real_decoder").whole_units(rows, count, 3)
+        taken = bench("real_decoder").whole_units(rows, count, 3, lambda row: True)
         halves = [row["id"].partition(":")[2] for row in taken if row["subset"] == "Ties"]
         assert len(taken) == count
         assert all(halves.count(one) == 2 for one in halves)
+
+
+def test_a_row_that_does_not_fit_takes_the_other_half_of_its_id_with_it(bench: Any) -> None:
+    rows = [{"id": f"{half}:{k}", "subset": "Ties"} for k in range(6) for half in ("ref", "tied")]
+    taken = bench("real_decoder").whole_units(rows, 12, 3, lambda row: row["id"] not in ("ref:1", "tied:4"))
+    assert sorted(row["id"] for row in taken) == sorted(f"{half}:{k}" for k in (0, 2, 3, 5) for half in ("ref", "tied"))
+
+
+def test_models_are_compared_on_rows_that_all_scored_in_full(bench: Any, tmp_path: Path) -> None:
+    """Row 1 is left out for a reward that one model lacks, row 3 for being of Ties."""
+    ours = [(1.0, [2, 1]), (1.0, [2, 1]), (0.0, [0, 1, 3, 2]), (1.0, [2, 1])]
+    theirs = [(0.0, [1, 2]), (0.0, [None, 1]), (1.0, [4, 1, 3, 2]), (0.0, [1, 2])]
+    for name, rows in (("ours", ours), ("theirs", theirs)):
+        (tmp_path / name / "set").mkdir(parents=True)
+        lines = [
+            {"subset": "Ties" if place == 3 else "Math", "result": result, "rewards": rewards, "n_chosen": 1}
+            for place, (result, rewards) in enumerate(rows)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / name / "set" / "rows.jsonl").write_text(text)
+    folders = {name: tmp_path / name for name in ("ours", "theirs")}
+    right, chance, read = bench("real_decoder").answered(folders, "set")
+    assert right["ours"].tolist() == [1.0, 0.0]
+    assert right["theirs"].tolist() == [0.0, 1.0]
+    assert chance.tolist() == [0.5, 0.25]
+    assert read == 4
 
 
 def test_the_time_of_a_set_by_hand(bench: Any, tmp_path: Path) -> None:
