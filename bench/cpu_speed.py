@@ -1,6 +1,6 @@
 """What oneDNN's float32 products and memory that is kept save on a CPU: products, and scoring with all four choices.
 
-    python bench/cpu_speed.py --data ../shared/data/held_out/hh_harmless_base_test.jsonl.gz --save       three minutes
+    python bench/cpu_speed.py --data ../shared/data/held_out/hh_harmless_base_test.jsonl.gz --save       seven minutes
 
 One thread; CPU seconds of the process, the kernel's among them, so that other work on the machine counts for little.
 Products: 4,096 rows by a matrix of SmolLM2's MLP (576 by 1,536), the best of seven. Scoring: `LocalScorer` on pairs,
