@@ -51,6 +51,13 @@ def test_values_and_gradients_are_numpys(inputs: int, outputs: int, biased: bool
 
 
 @needs_onednn
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_does_not_matter_in_which_mode_the_first_call_stands(mode: Any) -> None:
+    with mode():
+        assert cpu_matmul.onednn_agrees.__wrapped__()
+
+
+@needs_onednn
 def test_views_are_multiplied_as_what_they_show() -> None:
     x = drawn(90, 140).t()
     for weight in (drawn(64, 180, seed=1)[:, ::2], drawn(64, 180, seed=1)[:, :90], drawn(64, 90, seed=1)[::2]):

@@ -109,17 +109,18 @@ def onednn_agrees() -> bool:
     The operator is a private one of torch's, so it is asked rather than its version.
     """
     draw = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(shape, generator=draw) for shape in ((2, 40, 96), (80, 96), (80,), (2, 40, 80))]
-    grad = drawn.pop()
     results = []
-    for product in (functional.linear, _Product.apply):
-        given = [tensor.clone().requires_grad_() for tensor in drawn]
-        try:
-            with torch.inference_mode(mode=False), torch.enable_grad():
+    # Whoever asks first may stand in inference mode, whose tensors have no gradients.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        drawn = [torch.randn(shape, generator=draw) for shape in ((2, 40, 96), (80, 96), (80,), (2, 40, 80))]
+        grad = drawn.pop()
+        for product in (functional.linear, _Product.apply):
+            given = [tensor.clone().requires_grad_() for tensor in drawn]
+            try:
                 out = product(*given)
                 results.append((out.detach(), *torch.autograd.grad(out, given, grad)))
-        except Exception:  # whatever another torch makes of a private operator, there is no use for it then
-            return False
+            except Exception:  # whatever another torch makes of a private operator, there is no use for it then
+                return False
     return all(
         found.shape == wanted.shape and bool((found - wanted).abs().max() <= 1e-5 * wanted.abs().max())
         for wanted, found in zip(*results, strict=True)
