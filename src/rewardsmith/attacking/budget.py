@@ -18,11 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rewardsmith.gates import FEWEST_ATTACKED
+
 PROBED = 2
 """Pairs whose edits are timed before the rest is planned."""
 
-FEWEST = 10
-"""Pairs that are attacked however long it takes: what a gate needs to judge (`gates.FEWEST_ATTACKED`)."""
+FEWEST = FEWEST_ATTACKED
+"""Pairs that are attacked however long it takes: what a gate needs to judge."""
 
 COMPOSED = 1.25
 SPARE = 0.1
