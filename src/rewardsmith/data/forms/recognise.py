@@ -12,6 +12,7 @@ which answer a verdict means (`labels: 0` beside answers A and B), nothing is gu
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rewardsmith.data.columns import parsed
@@ -42,7 +43,8 @@ def recognise(names: Collection[str], rows: Rows) -> Recognised:
         form = _completed(dict(published.form), names, rows)
         columns = {**context_of(names, rows, published.columns_for(names)), **published.columns_for(names)}
         if form.get("kind") == "comparison" and "first" not in form:
-            return _sides_of_tool(published.name, form, columns, published.meaning, published.source, names, rows)
+            tool = Recognised(published.name, form, columns, (), published.meaning, published.source)
+            return _sides_of_tool(tool, names, rows)
         return Recognised(
             published.name,
             form,
@@ -67,18 +69,10 @@ def _completed(form: dict[str, Any], names: Collection[str], rows: Rows) -> dict
     }
 
 
-def _sides_of_tool(
-    title: str,
-    form: dict[str, Any],
-    columns: dict[str, Any],
-    meaning: str,
-    source: str,
-    names: Collection[str],
-    rows: Rows,
-) -> Recognised:
+def _sides_of_tool(tool: Recognised, names: Collection[str], rows: Rows) -> Recognised:
     """The answers of an annotation tool's export, whose names its user chose."""
-    if "rankings" in form:
-        return _ranked_by_tool(title, form, columns, meaning, source, names, rows)
+    if "rankings" in tool.form:
+        return _ranked_by_tool(tool, names, rows)
     inside = "data" if "data" in names else ""
     fields = list(rows[0]["data"]) if inside and isinstance(rows[0].get("data"), dict) else list(names)
     texts = [name for name in fields if _text_share(name, rows, inside) > MOST]
@@ -86,18 +80,17 @@ def _sides_of_tool(
     if pair is None:
         there = ", ".join(map(repr, texts))
         return Recognised(
-            title,
-            problem=f"this looks like {title}, and no two texts are called alike; its texts are {there}",
+            tool.title,
+            problem=f"this looks like {tool.title}, and no two texts are called alike; its texts are {there}",
             fix="write the form: form: {kind: comparison, first: …, second: …}; docs/public_data.md shows it",
         )
     rest = [name for name in texts if name not in pair]
     asked = next((name for name in rest if words_of(name) & LIKELY_PROMPT), rest[0] if len(rest) == 1 else None)
     prefix = f"{inside}." if inside else ""
-    if asked is not None:
-        columns = {**columns, "prompt": f"{prefix}{asked}"}
+    columns = tool.columns if asked is None else {**tool.columns, "prompt": f"{prefix}{asked}"}
     first, second = (f"{prefix}{name}" for name in pair)
-    form = _tool_verdict(form, names, rows, pair)
-    return Recognised(title, {**form, "first": first, "second": second}, columns, (), meaning, source)
+    form = _tool_verdict(tool.form, names, rows, pair)
+    return replace(tool, form={**form, "first": first, "second": second}, columns=columns)
 
 
 def _tool_verdict(form: dict[str, Any], names: Collection[str], rows: Rows, sides: tuple[str, str]) -> dict[str, Any]:
@@ -114,17 +107,9 @@ def _tool_verdict(form: dict[str, Any], names: Collection[str], rows: Rows, side
     return form
 
 
-def _ranked_by_tool(
-    title: str,
-    form: dict[str, Any],
-    columns: dict[str, Any],
-    meaning: str,
-    source: str,
-    names: Collection[str],
-    rows: Rows,
-) -> Recognised:
+def _ranked_by_tool(tool: Recognised, names: Collection[str], rows: Rows) -> Recognised:
     """The answers that an export's rankings name: two are compared, more are a list."""
-    said = dict(form["rankings"])
+    said = dict(tool.form["rankings"])
     if said["column"] == "*.responses":
         said["column"] = flat_rankings(rows)
         if f"{said['column']}.status" in names:
@@ -135,20 +120,21 @@ def _ranked_by_tool(
     there = ", ".join(sorted(ranked))
     if len(answers) < max(2, len(ranked)):
         return Recognised(
-            title,
-            problem=f"this looks like {title}, and its rankings name {there}, which are not all columns of the file",
+            tool.title,
+            problem=f"this looks like {tool.title}, and its rankings name {there}, which are not all columns of the "
+            "file",
             fix="rename the columns of the answers as the rankings call them",
         )
     if same := one_order([ballots.values(row) for row in rows]):
-        return Recognised(title, problem=f"this looks like {title}, and {same}", fix=ONE_ORDER_FIX)
+        return Recognised(tool.title, problem=f"this looks like {tool.title}, and {same}", fix=ONE_ORDER_FIX)
     texts = [name for name in names if name not in answers and _text_share(name, rows, "") > MOST]
     asked = next((name for name in texts if words_of(name) & LIKELY_PROMPT), texts[0] if len(texts) == 1 else None)
-    columns = columns if asked is None else {**columns, "prompt": asked}
+    columns = tool.columns if asked is None else {**tool.columns, "prompt": asked}
     if len(answers) == 2:
         whole = {"kind": "comparison", "first": answers[0], "second": answers[1], "rankings": said}
     else:
         whole = {"kind": "list", "answers": answers, "rankings": said, "better": "lower"}
-    return Recognised(title, whole, columns, (), meaning, source)
+    return replace(tool, form=whole, columns=columns)
 
 
 def _text_share(name: str, rows: Rows, inside: str) -> float:
