@@ -35,7 +35,7 @@ import torch
 from numpy.typing import NDArray
 
 from rewardsmith.addresses import is_address
-from rewardsmith.errors import ModelError
+from rewardsmith.errors import ModelError, first_line
 from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.cpu_matmul import use_onednn
 from rewardsmith.protocols import Fluency
@@ -88,7 +88,7 @@ class CausalFluency:
             model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"{name!r} cannot be loaded as a language model: {str(error).splitlines()[0][:300]}",
+                f"{name!r} cannot be loaded as a language model: {first_line(error)}",
                 where="--fluency",
                 fix="name a folder or a hub id with a causal language model",
             ) from error
