@@ -10,15 +10,14 @@ write. A fault changes the ids that are read, or the rewards. `script` answers b
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+from json_server import json_server
 
 from rewardsmith.rendering.encoding import encode
 from rewardsmith.rendering.sandbox import apply_template
@@ -148,39 +147,16 @@ def engine(kind: str, scorer: LocalScorer, **options: Any) -> Iterator[StandIn]:
     stand_in = StandIn(kind, scorer, root=options.pop("root", str(scorer.checkpoint.folder)), **options)
     lock = threading.Lock()  # a model is no thread's own
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(None)
+    def answer(path: str, body: Any, authorization: str | None) -> tuple[int, Any, Mapping[str, str]]:
+        with lock:
+            stand_in.seen.append((path, body))
+            scripted = stand_in.script(path, body)
+            if stand_in.token and authorization != f"Bearer {stand_in.token}":
+                return 401, b'{"error": "Unauthorized"}', {}
+            if scripted is not None:
+                return scripted
+            return *(stand_in.get(path) if body is None else stand_in.post(path, body)), {}
 
-        def do_POST(self) -> None:
-            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-        def _answer(self, body: Any) -> None:
-            with lock:
-                stand_in.seen.append((self.path, body))
-                scripted = stand_in.script(self.path, body)
-                if stand_in.token and self.headers["Authorization"] != f"Bearer {stand_in.token}":
-                    scripted = 401, b'{"error": "Unauthorized"}', {}
-                if scripted is None:
-                    status, content = stand_in.get(self.path) if body is None else stand_in.post(self.path, body)
-                    scripted = status, json.dumps(content).encode(), {}
-            status, raw, headers = scripted
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *arguments: Any) -> None:
-            del arguments
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            stand_in.url = f"http://127.0.0.1:{server.server_port}"
-            yield stand_in
-        finally:
-            server.shutdown()
-            thread.join()
+    with json_server(answer) as url:
+        stand_in.url = url
+        yield stand_in

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import pytest
+from json_server import json_server
 
 from rewardsmith.errors import ModelError
 from rewardsmith.protocols import Fluency
@@ -77,36 +75,9 @@ class Endpoint:
 @contextmanager
 def serving(**options: Any) -> Iterator[Endpoint]:
     endpoint = Endpoint(**options)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(None)
-
-        def do_POST(self) -> None:
-            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-        def _answer(self, body: Any) -> None:
-            status, content, headers = endpoint.answer(self.path, body, self.headers["Authorization"])
-            raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *arguments: Any) -> None:
-            del arguments
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
-            yield endpoint
-        finally:
-            server.shutdown()
-            thread.join()
+    with json_server(lambda *asked: endpoint.answer(*asked)) as url:  # a test may replace it
+        endpoint.url = f"{url}/v1"
+        yield endpoint
 
 
 def said(answer: str, question: str = "What of 1?") -> Conversation:
