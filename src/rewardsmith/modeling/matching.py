@@ -17,7 +17,7 @@ import copy
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -101,18 +101,23 @@ class _Report:
 
 
 @contextmanager
-def plain_errors(model: str) -> Iterator[None]:
-    """Upstream's errors while it builds or fills a model, as one line with a fix."""
+def told(problem: str, where: str, fix: str) -> Iterator[None]:
+    """Upstream's errors as one `ModelError` with a fix."""
     try:
         yield
     except ModelError:
         raise
     except CAN_FAIL as error:
-        raise ModelError(
-            f"{model!r} cannot be loaded as a reward model: {first_line(error)}",
-            where="base_model.id",
-            fix="name a text model with safetensors weights, in a folder, in the hub cache or on the hub",
-        ) from error
+        raise ModelError(f"{problem}: {first_line(error)}", where=where, fix=fix) from error
+
+
+def plain_errors(model: str) -> AbstractContextManager[None]:
+    """Those of building or filling a model."""
+    return told(
+        f"{model!r} cannot be loaded as a reward model",
+        where="base_model.id",
+        fix="name a text model with safetensors weights, in a folder, in the hub cache or on the hub",
+    )
 
 
 def settle(model: str, config: Any, *, head: Head, revision: str | None) -> Settled:

@@ -18,8 +18,8 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from rewardsmith.errors import ModelError, first_line
 from rewardsmith.modeling.matching import (
-    CAN_FAIL,
     Head,
     by_shape,
     head_missing,
@@ -42,6 +41,7 @@ from rewardsmith.modeling.matching import (
     refuse_unmatched,
     renamed,
     settle,
+    told,
 )
 from rewardsmith.modeling.stored import (
     ADAPTER,
@@ -169,19 +169,13 @@ def _finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(whole)) or bool(torch.isfinite(tensor).all())
 
 
-@contextmanager
-def _plain_adapter_errors(path: Path) -> Iterator[None]:
-    """peft's errors as one line with a fix."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except CAN_FAIL as error:
-        raise ModelError(
-            f"the adapter cannot be put on its base: {first_line(error)}",
-            where=str(path),
-            fix="restore the adapter_config.json that it was saved with, and name the base that it was trained on",
-        ) from error
+def _plain_adapter_errors(path: Path) -> AbstractContextManager[None]:
+    """peft's errors."""
+    return told(
+        "the adapter cannot be put on its base",
+        where=str(path),
+        fix="restore the adapter_config.json that it was saved with, and name the base that it was trained on",
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- adapters
