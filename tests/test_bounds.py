@@ -310,6 +310,129 @@ def test_memory_of_a_dictionary_cell_within_the_limit(in_list: bool, tmp_path: P
     assert 64 < peak < 6 * 64
 
 
+def list_of_one_cell(cell: str, items: list[int]) -> pa.Array:
+    """A row for each number: a list that names the one cell of the dictionary so often."""
+    codes = pa.array([0] * sum(items), pa.int32())
+    starts = pa.array([sum(items[:place]) for place in range(len(items) + 1)], pa.int32())
+    return pa.ListArray.from_arrays(starts, pa.DictionaryArray.from_arrays(codes, pa.array([cell])))
+
+
+@pytest.mark.parametrize("store_schema", [False, True])
+@pytest.mark.parametrize("inside", ["list", "list of structs", "list of lists"])
+def test_memory_of_a_list_that_names_a_cell_2000_times(inside: str, store_schema: bool, tmp_path: Path) -> None:
+    """A file of 1 MiB whose third row is 2 GiB: it took 3.5 GiB to be refused, and with pyarrow's schema it passed."""
+    column = list_of_one_cell("a" * 2**20, [1, 0, 2000, *[1] * 5000])
+    if inside == "list of structs":
+        structs = pa.StructArray.from_arrays([column.values], ["content"])
+        column = pa.ListArray.from_arrays(column.offsets, structs)
+    elif inside == "list of lists":
+        column = pa.ListArray.from_arrays(pa.array(range(len(column) + 1), pa.int32()), column)
+    path = tmp_path / "a.parquet"
+    table = pa.table({"prompt": column})
+    pq.write_table(table, path, compression="none", dictionary_pagesize_limit=2**30, store_schema=store_schema)
+    said, peak = refusal_and_peak(path)
+    assert said.endswith("a.parquet: row 3: the row is longer than 16 MiB, the limit of a row")
+    assert peak < 200
+
+
+def test_the_lists_of_a_row_are_added_up(tmp_path: Path) -> None:
+    """Sixty columns of 14 MiB, each within the limit, are 840 MiB."""
+    table = pa.table({f"column{place}": list_of_one_cell("a" * 2**20, [1, 14]) for place in range(60)})
+    pq.write_table(table, tmp_path / "a.parquet", compression="none", dictionary_pagesize_limit=2**30)
+    said, peak = refusal_and_peak(tmp_path / "a.parquet")
+    assert said.endswith("a.parquet: row 2: the row is longer than 16 MiB, the limit of a row")
+    assert peak < 200
+
+
+def test_a_row_of_many_items_makes_the_batches_of_its_group_small_and_no_other(tmp_path: Path) -> None:
+    """Rows of 15, 0.25 and 0.25 MiB, and so on: each batch holds at most 64 MiB, so four of the long ones."""
+    column = list_of_one_cell("a" * 2**18, [60 if place % 3 == 0 else 1 for place in range(90)])
+    pq.write_table(
+        pa.table({"prompt": column}), tmp_path / "a.parquet", compression="none", dictionary_pagesize_limit=2**30
+    )
+    said, peak = refusal_and_peak(tmp_path / "a.parquet")
+    assert said == ""
+    assert peak < 6 * 64
+
+
+def test_a_list_of_equal_numbers_is_a_few_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand million numbers in one row are a file of 400 bytes; here with a limit of 1 MiB in place of 1 GiB."""
+    monkeypatch.setattr(files, "_BATCH", 2**20)
+    masks = pa.table({"mask": [[1] * 500] * 200})  # 0.8 MiB
+    pq.write_table(masks, tmp_path / "masks.parquet")
+    assert len(rows(tmp_path / "masks.parquet")) == 200
+    pq.write_table(pa.table({"mask": [[1] * 200_000]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column 'mask\.list\.element' may expand to 1 MiB in one row, more than 100"):
+        rows(tmp_path / "a.parquet")
+    random = pa.array([list(range(200_000))])  # as large in the file, or nearly
+    pq.write_table(pa.table({"numbers": random}), tmp_path / "b.parquet")
+    assert len(rows(tmp_path / "b.parquet")[0]["numbers"]) == 200_000
+
+
+def test_lists_of_one_item_are_no_bomb_however_many_rows_there_are(tmp_path: Path) -> None:
+    """A prompt of one turn: its role is the same in every row, and a few bytes."""
+    column = pa.ListArray.from_arrays(pa.array(range(200_001), pa.int32()), pa.array(["user"] * 200_000))
+    pq.write_table(pa.table({"prompt": column}), tmp_path / "a.parquet", compression="none")
+    with (tmp_path / "a.parquet").open("rb") as handle:
+        metadata = pq.ParquetFile(handle).metadata
+        assert files._most_items(metadata, 0, 0) == 1
+        assert files._batch_size(metadata, 0, handle, "a.parquet", 0) == 1024
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([["x", "y"], None, [], [None, "zzz"]]),
+        pa.array([["x"], ["yy"], [], ["é"]], pa.large_list(pa.large_string())),
+        pa.array([["x", "yy"], None, ["z", None], ["", "w"]], pa.list_(pa.string(), 2)),
+        pa.array([["x", "yy"], None, [], ["w"]], pa.list_view(pa.string())),
+        pa.array([[["x"]], [[], ["y", "yy"]], [], None]),
+        pa.array([{"a": ["x"]}, None, {"a": ["y", "yy"]}, {"a": None}]),
+        pa.array([[{"a": ["x"]}, None], None, [{"a": ["y", "yy"]}, {"a": None}], []]),
+        pa.array([[("k", "v")], [], None, [("kk", "vv"), ("kk", None)]], pa.map_(pa.string(), pa.string())),
+        pa.ListArray.from_arrays(pa.array([0, 1, 1, 1, 3]), pa.array(['"x"', "1", "22"], pa.json_())),
+        pa.array([["x", "x"], ["y"], None, []], pa.list_(pa.dictionary(pa.int8(), pa.string()))),
+    ],
+    ids=lambda column: str(column.type)[:40],
+)
+def test_bytes_of_lists_are_those_of_their_texts(column: pa.Array, tmp_path: Path) -> None:
+    def letters(value: Any) -> int:
+        if isinstance(value, dict):
+            value = list(value.values())
+        return sum(map(letters, value)) if isinstance(value, list | tuple) else len((value or "").encode())
+
+    pq.write_table(pa.table({"prompt": column}), tmp_path / "a.parquet")
+    with (tmp_path / "a.parquet").open("rb") as handle:
+        metadata = pq.ParquetFile(handle).metadata
+        found = sum(files._listed_bytes(metadata, 0, one, handle, "a.parquet") for one in files._columns(metadata, 0))
+    assert found.tolist() == [letters(value) for value in column.to_pylist()]
+
+
+def test_texts_in_pages_that_have_no_dictionary(tmp_path: Path) -> None:
+    """Delta encodings give no codes: files of other writers were unreadable from 64 KiB on."""
+    texts = [f"{number:05d}" * 60 for number in range(3000)]
+    for encoding in ("DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"):
+        path = tmp_path / f"{encoding}.parquet"
+        pq.write_table(pa.table({"prompt": texts}), path, use_dictionary=False, column_encoding={"prompt": encoding})
+        assert [row["prompt"] for row in rows(path)] == texts
+    listed = {"prompt.list.element": "DELTA_LENGTH_BYTE_ARRAY"}
+    table = pa.table({"prompt": [[text] for text in texts]})
+    pq.write_table(table, tmp_path / "lists.parquet", use_dictionary=False, column_encoding=listed)
+    assert [row["prompt"] for row in rows(tmp_path / "lists.parquet")] == [[text] for text in texts]
+
+
+def test_memory_of_a_list_of_texts_that_begin_alike(tmp_path: Path) -> None:
+    """2,000 times 256 KiB in 260 KiB of pages, which say how long a text is only by making it."""
+    column = pa.array([["a" * 2**18] * 2000])
+    encoding = {"prompt.list.element": "DELTA_BYTE_ARRAY"}
+    table = pa.table({"prompt": column})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, compression="none", use_dictionary=False, column_encoding=encoding)
+    said, peak = refusal_and_peak(path)
+    assert "column 'prompt.list.element' keeps lists in the encoding DELTA_BYTE_ARRAY" in said
+    assert peak < 100
+
+
 def test_categories_are_not_the_rows_that_name_them(tmp_path: Path) -> None:
     """20 MiB of categories, as pandas writes them, in rows of 0.5 MiB."""
     cells = [str(number) + "a" * 2**19 for number in range(40)]

@@ -32,6 +32,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rewardsmith.errors import DataError
 from rewardsmith.hub import ask_hub
 from rewardsmith.records.bounded import (
@@ -61,6 +64,12 @@ _BATCH = 1024 * MIB
 
 _EXPANDED = 64 * MIB
 """Bytes that a batch of a Parquet file may come to, were each of its cells the longest of the column's dictionary."""
+
+_WIDTHS = {"BOOLEAN": 1, "INT64": 8, "DOUBLE": 8, "BYTE_ARRAY": 32}
+"""Bytes that reading an item of a list takes, 4 for others; of a text what is beside its letters."""
+
+_DELTAS = frozenset(("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"))
+"""Encodings of texts that pyarrow does not read as codes."""
 
 
 def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -193,7 +202,7 @@ def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[t
         _refuse_repeated(file.schema_arrow.names, where)
         _refuse_expanding(file.metadata, where)
         for group in range(file.num_row_groups):
-            size = _batch_size(file.metadata, group, handle)
+            size = _batch_size(file.metadata, group, handle, where, number)
             for batch in file.iter_batches(batch_size=size, row_groups=[group]):
                 for row in _rows_of(batch, where, number):
                     number += 1
@@ -207,56 +216,139 @@ def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[t
 
 
 def _refuse_expanding(metadata: Any, where: str) -> None:
-    for one in (column for group in range(metadata.num_row_groups) for column in _columns(metadata, group)):
-        if one.total_uncompressed_size > max(GZIP_FREE, GZIP_RATIO * one.total_compressed_size):
-            raise DataError(
-                f"column {one.path_in_schema!r} expands to {one.total_uncompressed_size // MIB:,} MiB, more than "
-                f"{GZIP_RATIO} times its size: text does not",
-                where=where,
-                fix="write the file again without compression, if it is yours",
-            )
+    for group in range(metadata.num_row_groups):
+        for place, one in enumerate(_columns(metadata, group)):
+            name, allowed = one.path_in_schema, GZIP_RATIO * one.total_compressed_size
+            if one.total_uncompressed_size > max(GZIP_FREE, allowed):
+                raise DataError(
+                    f"column {name!r} expands to {one.total_uncompressed_size // MIB:,} MiB, more than "
+                    f"{GZIP_RATIO} times its size: text does not",
+                    where=where,
+                    fix="write the file again without compression, if it is yours",
+                )
+            # Equal items in a row are a number in the pages: a list of a billion is a few bytes.
+            kind = metadata.schema.column(place)
+            items = _most_items(metadata, group, place) * (kind.length or _WIDTHS.get(one.physical_type, 4))
+            if kind.max_repetition_level and items > max(_BATCH, allowed):
+                raise DataError(
+                    f"column {name!r} may expand to {items // MIB:,} MiB in one row, more than {GZIP_RATIO} times its "
+                    "size: how long its lists are is not known before",
+                    where=where,
+                    fix="write the file again in row groups of 1,000 rows, if it is yours",
+                )
 
 
 def _columns(metadata: Any, group: int) -> list[Any]:
     return [metadata.row_group(group).column(place) for place in range(metadata.num_columns)]
 
 
-def _batch_size(metadata: Any, group: int, handle: BinaryIO) -> int:
+def _most_items(metadata: Any, group: int, place: int) -> int:
+    """Items of a column that one row can have at most: each other row of the group has one, if only a missing one."""
+    if not metadata.schema.column(place).max_repetition_level:
+        return 1
+    values, rows = metadata.row_group(group).column(place).num_values, metadata.row_group(group).num_rows
+    return max(1, int(values - rows + 1))
+
+
+def _batch_size(metadata: Any, group: int, handle: BinaryIO, where: str, before: int) -> int:
     """Rows of a row group that are decoded together.
 
     Text that stands in the pages row by row cannot come to more than its column. A cell of a dictionary is stored once
-    and may stand in every row, so the longest cells bound the batch.
+    and may stand in every row, so the longest cells bound the batch; in a list it may stand any number of times in one
+    row, so the texts of lists are added up row by row.
+
+    Raises:
+        DataError: the lists of a row are longer than a row may be, or it cannot be told.
     """
     largest = max((one.total_uncompressed_size for one in _columns(metadata, group)), default=1)
     rows = max(4, min(1024, _BATCH // max(1, largest)))
-    longest = 1.0
+    longest, in_lists = 1.0, np.zeros(metadata.row_group(group).num_rows, dtype=np.int64)
     for place, one in enumerate(_columns(metadata, group)):
         cells = one.num_values / max(1, metadata.row_group(group).num_rows)  # of a row: more than 1 in a list
-        if rows * cells * one.total_uncompressed_size > _EXPANDED:
+        most = max(rows * cells, _most_items(metadata, group, place)) * one.total_uncompressed_size
+        if most <= _EXPANDED:
+            continue
+        if metadata.schema.column(place).max_repetition_level and one.physical_type == "BYTE_ARRAY":
+            in_lists += _listed_bytes(metadata, group, one, handle, where)
+            if in_lists.max(initial=0) > LONGEST_ROW:
+                raise _too_long("row", f"{where}: row {before + int(np.argmax(in_lists > LONGEST_ROW)) + 1}")
+        else:
             longest += cells * (metadata.schema.column(place).length or _longest_cell(metadata, group, one, handle))
-    return max(1, min(rows, int(_EXPANDED // longest)))
+    rows = max(1, min(rows, int(_EXPANDED // longest)))
+    while rows > 1 and np.add.reduceat(in_lists, np.arange(0, len(in_lists), rows)).max() > _EXPANDED:
+        rows //= 2
+    return rows
 
 
 def _longest_cell(metadata: Any, group: int, column: Any, handle: BinaryIO) -> int:
-    """Bytes of the longest cell in the dictionary of a column of texts, 0 for other columns.
-
-    `read_dictionary` gives codes and the dictionary, which holds each cell once. Where pyarrow ignores it (a column
-    of JSON), one cell may be all of the column.
-    """
-    import pyarrow as pa
+    """Bytes of the longest cell in the dictionary of a column of texts, 0 for other columns."""
     import pyarrow.compute as pc
+
+    if column.physical_type != "BYTE_ARRAY" or not _expands(column):
+        return 0
+    # How long a text is that shares its beginning with the one before is not known; nor can its codes be read.
+    if _DELTAS & set(column.encodings):
+        return int(column.total_uncompressed_size)
+    _, cells = _leaf(next(_codes(metadata, group, column, handle, 1)).column(0))
+    return pc.max(pc.binary_length(cells.dictionary)).as_py() or 0
+
+
+def _listed_bytes(metadata: Any, group: int, column: Any, handle: BinaryIO, where: str) -> NDArray[np.int64]:
+    """Bytes of text in each row's lists, without making them; 0 where they cannot be more than their column.
+
+    Raises:
+        DataError: the encoding does not tell.
+    """
+    import pyarrow.compute as pc
+
+    if not _expands(column):
+        return np.zeros(metadata.row_group(group).num_rows, dtype=np.int64)
+    if deltas := sorted(_DELTAS & set(column.encodings)):
+        raise DataError(
+            f"column {column.path_in_schema!r} keeps lists in the encoding {deltas[0]}: how long a row is cannot be "
+            "told before it is read",
+            where=where,
+            fix="write the file again with pyarrow's own encodings, if it is yours",
+        )
+    found = []
+    for batch in _codes(metadata, group, column, handle, 1024):
+        first, cells = _leaf(batch.column(0))
+        lengths = np.append(pc.fill_null(pc.binary_length(cells.dictionary), 0).to_numpy(zero_copy_only=False), 0)
+        codes = pc.fill_null(cells.indices, len(lengths) - 1).to_numpy(zero_copy_only=False)
+        total = np.concatenate([[0], np.cumsum(lengths.astype(np.int64)[codes])])
+        found.append(np.diff(total[first]))
+    return np.concatenate(found)
+
+
+def _expands(column: Any) -> bool:
+    """Whether a text may be longer than what stands of it in the pages."""
+    return bool({"PLAIN_DICTIONARY", "RLE_DICTIONARY", "DELTA_BYTE_ARRAY"} & set(column.encodings))
+
+
+def _codes(metadata: Any, group: int, column: Any, handle: BinaryIO, rows: int) -> Iterator[Any]:
+    """Batches of one column of texts as codes and the dictionary, which holds each cell once."""
     import pyarrow.parquet as pq
 
-    if column.physical_type != "BYTE_ARRAY":
-        return 0
     name = column.path_in_schema
-    file = pq.ParquetFile(handle, metadata=metadata, read_dictionary=[name])
-    cells = next(file.iter_batches(batch_size=1, row_groups=[group], columns=[name])).column(0)
+    # As an extension (JSON) it would be read as text.
+    file = pq.ParquetFile(handle, metadata=metadata, read_dictionary=[name], arrow_extensions_enabled=False)
+    return iter(file.iter_batches(batch_size=rows, row_groups=[group], columns=[name]))
+
+
+def _leaf(cells: Any) -> tuple[NDArray[np.int64], Any]:
+    """The dictionary array inside lists and structs, and where each row begins in it; one more for the end."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    first = np.arange(len(cells) + 1, dtype=np.int64)
     while pa.types.is_nested(cells.type):
-        cells = cells.field(0) if pa.types.is_struct(cells.type) else cells.values
-    if not pa.types.is_dictionary(cells.type):
-        return int(column.total_uncompressed_size)
-    return pc.max(pc.binary_length(cells.dictionary)).as_py() or 0
+        if pa.types.is_struct(cells.type):
+            (cells,) = cells.flatten()  # of the one column that is read
+            continue
+        lengths = pc.fill_null(pc.list_value_length(cells), 0).to_numpy(zero_copy_only=False)
+        first = np.concatenate([[0], np.cumsum(lengths.astype(np.int64))])[first]
+        cells = cells.flatten()
+    return first, cells
 
 
 def _rows_of(batch: Any, where: str, before: int) -> Iterator[dict[str, Any]]:
