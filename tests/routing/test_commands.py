@@ -146,6 +146,68 @@ def test_a_gated_benchmark_is_refused_with_2_and_the_gate_named(world: World, ch
     assert not Path("routing").exists()
 
 
+def overwritten(world: World, spec: str) -> list[str]:
+    """What a check says that deletes what stands in the folder of its run."""
+    done = world("check", spec, "--overwrite")
+    assert done.code == 0, done.err
+    return [line for line in done.err.splitlines() if "routing" in line]
+
+
+def test_the_router_may_be_in_the_folder_before_the_run_and_stays_there(world: World, checkpoint: Path) -> None:
+    """A calibration of a model from elsewhere, decisions and labels beside it; then the run of the same spec."""
+    write(world.folder / "fit.jsonl", pairs(60, "fit"))
+    write(world.folder / "in.jsonl", pairs(12, "new"))
+    model, folder = ("--model", str(checkpoint)), Path("runs/tiny/routing")
+    with scripted_judge(accuracy=1.0, seed=3) as judge:
+        spec = write_spec(world, judge.url)
+        assert world("route", "calibrate", spec, *model, "--data", "fit.jsonl").code == 0
+        routed = ("--input", "in.jsonl", "--output", str(folder / "out.jsonl"), "--pairs", str(folder / "labels.jsonl"))
+        done = world("route", "run", spec, *model, *routed)
+        assert done.code == 0, done.err
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    names = {"routing.json", "verdicts.jsonl", "out.jsonl", "out.audit.jsonl", "labels.jsonl", "calls.jsonl"}
+    assert names <= {path.name for path in before}
+    assert {path.name for path in Path("runs/tiny").iterdir()} == {"routing"}
+
+    plan = world("run", spec, "--dry-run", "--overwrite", "--json")
+    assert (plan.code, plan.json()["deletes"]) == (0, False), plan.err
+    assert overwritten(world, spec) == []
+    assert {path: path.read_bytes() for path in before} == before
+
+    for path in sorted(Path("runs/tiny").iterdir()):  # as before the check
+        if path.is_file():
+            path.unlink()
+    done = world("check", spec)
+    assert done.code == 0, done.err
+    assert {path: path.read_bytes() for path in before} == before
+    [said] = overwritten(world, spec)
+    assert "runs/tiny/routing is deleted with the run that stood there, and the judge's calls with it" in said
+    assert not folder.exists()
+
+
+def test_what_the_router_did_not_write_makes_a_folder_no_run(world: World) -> None:
+    folder = Path("runs/tiny/routing")
+    folder.mkdir(parents=True)
+    spec = world.write_spec()
+    others = {
+        "thesis.txt": "years of work",
+        "routing.json": '{"mine": 1}',
+        "pairs.jsonl": '{"prompt": "a", "chosen": "b", "rejected": "c"}\n',
+    }
+    for name, text in others.items():
+        (folder / name).write_text(text)
+        for overwrite in ((), ("--overwrite",)):
+            done = world("check", spec, *overwrite)
+            assert (done.code, "runs/tiny" in done.err, "routing" in done.err) == (2, True, True)
+        assert (folder / name).read_text() == text
+        (folder / name).unlink()
+    (folder / "judge").mkdir()
+    (folder / "judge" / "notes.md").write_text("mine")
+    assert world("check", spec).code == 2
+    (folder / "judge" / "notes.md").rename(folder / "judge" / "calls.jsonl")  # a server that was started before the run
+    assert world("check", spec).code == 0
+
+
 def test_without_a_run_there_are_no_held_out_pairs(world: World) -> None:
     spec = write_spec(world, "http://127.0.0.1:9/v1")
     done = world("route", "calibrate", spec)

@@ -102,7 +102,7 @@ def _check_thresholds(job: Job) -> None:
 def check_job(spec: Spec, events: Events, *, overwrite: bool = False) -> tuple[CheckRecord, Path]:
     """Check the data contract; returns the record and the run directory. Raises as `run_job` does."""
     supported_backend(spec)
-    with RunDirectory.open(spec, overwrite=overwrite) as run, followed(run.path, events) as watched:
+    with RunDirectory.open(spec, overwrite=overwrite, note=events.note) as run, followed(run.path, events) as watched:
         return check(Job(spec, run, watched)), run.path
 
 
@@ -112,7 +112,7 @@ def sample_job(spec: Spec, events: Events, *, rows: int, overwrite: bool = False
     Its record is check.sample.json; findings about repeats and overlap are what the sample alone shows.
     """
     supported_backend(spec)
-    with RunDirectory.open(spec, overwrite=overwrite) as run:
+    with RunDirectory.open(spec, overwrite=overwrite, note=events.note) as run:
         record = Job(spec, run, events).sample(rows).record
         write_json(run.path / "check.sample.json", record)
         return record, run.path
@@ -121,7 +121,7 @@ def sample_job(spec: Spec, events: Events, *, rows: int, overwrite: bool = False
 def shown_job(spec: Spec, events: Events, count: int, *, overwrite: bool = False) -> tuple[ShownRow, ...]:
     """The first `count` pairs of each source, as read and as rendered; raises as `run_job` does."""
     supported_backend(spec)
-    with RunDirectory.open(spec, overwrite=overwrite) as run:
+    with RunDirectory.open(spec, overwrite=overwrite, note=events.note) as run:
         job = Job(spec, run, events)
         pairs = first_pairs(spec, job.resources.pairs, count)
         renderer = job.renderer
@@ -159,7 +159,7 @@ def fix_job(
     guard_folder(out, FIXED_FILES, "fix.json", read_paths(spec))
     if out.exists() and any(out.iterdir()) and not (out / "fix.json").is_file():
         raise UserError("has files that are not from here", where=str(out), fix="name a new folder under --fix")
-    with RunDirectory.open(spec, overwrite=overwrite) as run:
+    with RunDirectory.open(spec, overwrite=overwrite, note=events.note) as run:
         prepared = Job(spec, run, events).survey()
         record = write_fixed(prepared, out, drop_leaked=drop_leaked)
     write_text(out / "spec.yaml", dump_spec(_reading(spec, out)))

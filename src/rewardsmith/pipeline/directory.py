@@ -17,7 +17,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +31,15 @@ from numpy.typing import NDArray
 import rewardsmith
 from rewardsmith.errors import RunDirectoryError, SpecError
 from rewardsmith.records.bounded import parse_json, read_bounded
-from rewardsmith.records.files import guard_removal, read_record, remove, write_json, write_text
+from rewardsmith.records.files import (
+    begins_with,
+    guard_removal,
+    is_record,
+    read_record,
+    remove,
+    write_json,
+    write_text,
+)
 from rewardsmith.records.run import Manifest, StageRecord
 from rewardsmith.spec import Spec, digest, dump_spec, load_spec
 
@@ -95,6 +103,17 @@ _OWN = {_SPLIT, MODEL, f"{MODEL}.part"} | set(
 )
 """Everything that may stand in a run directory; with `--overwrite` nothing else is ever deleted."""
 
+ROUTING = "routing"
+"""The router's folder in a run directory. It may be there before the run is: a calibration needs a model, not ours."""
+
+_ROUTED = (
+    ("kind", "rules", "combine"),  # an audit log
+    ("row", "best", "by", "why"),  # rows of `route run`
+    ("subset", "id", "probability", "consistent", "missing"),  # verdicts
+    ("chosen", "rejected", "annotator", "provenance"),  # its pairs
+)
+_CALLS = {"calls.jsonl", ".calls.lock"}
+
 _AFTER_TRAINING = {"evaluation", "report", "report_to", "judge", "routing", "name", "output_dir"}
 _WATCHING = {("training", "monitor"), ("training", "checkpoint_every_steps"), ("training", "reward_range")}
 
@@ -119,12 +138,20 @@ class RunDirectory:
         self._predicted: Mapping[str, float] = {}
 
     @classmethod
-    def open(cls, spec: Spec, *, overwrite: bool = False, main: bool = True) -> RunDirectory:
+    def open(
+        cls,
+        spec: Spec,
+        *,
+        overwrite: bool = False,
+        main: bool = True,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> RunDirectory:
         """Create or continue `spec.output_dir/spec.name`.
 
         Args:
             overwrite: delete a run of another spec that stands there.
             main: false on the other processes of a distributed run, which write nothing.
+            note: told where that deletes results of the router, whose judge was paid for.
 
         Raises:
             RunDirectoryError: not writable, locked, not a run directory, or another spec's run; with `overwrite`, a
@@ -140,6 +167,8 @@ class RunDirectory:
             if overwrite:
                 for entry in _removable(path, spec):
                     remove(entry)
+                    if entry.name == ROUTING:
+                        note(f"{entry} is deleted with the run that stood there, and the judge's calls with it")
             _claim(path, spec)
             manifest, made_with = _read_manifest(path, spec)
             write_text(path / "spec.yaml", dump_spec(spec))
@@ -282,6 +311,8 @@ def _removable(path: Path, spec: Spec) -> list[Path]:
     """
     if not path.exists() and not path.is_symlink():
         return []
+    if path.is_dir() and not _not_routed(path):
+        return []  # no run stands there
     guard_removal(path, read_paths(spec))
     content = sorted(entry for entry in path.iterdir() if entry.name != ".lock") if path.is_dir() else [path]
     if not content:
@@ -300,6 +331,45 @@ def _removable(path: Path, spec: Spec) -> list[Path]:
             fix="move that away, or give this spec another name or output_dir",
         )
     return content
+
+
+def deletes(spec: Spec) -> bool:
+    """Whether `--overwrite` would delete anything.
+
+    Raises:
+        RunDirectoryError: it would refuse to.
+    """
+    return bool(_removable(_folder(spec), spec))
+
+
+def _not_routed(path: Path) -> list[Path]:
+    """What is in a folder beside the lock and the router's results, which may be there before a run is."""
+    return sorted(entry for entry in path.iterdir() if entry.name != ".lock" and not _is_routed(entry))
+
+
+def _is_routed(folder: Path) -> bool:
+    """Whether it is the router's folder, and holds nothing but what the router writes: a run may delete it later."""
+    if folder.name != ROUTING or folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(map(_is_of_router, folder.iterdir()))
+
+
+def _is_of_router(path: Path) -> bool:
+    if path.is_symlink() or path.is_dir():
+        return not path.is_symlink() and {one.name for one in path.iterdir()} <= _CALLS
+    if path.name.startswith(".") and path.suffix in (".lock", ".part", ".npz"):
+        return True
+    if path.suffix not in (".jsonl", ".ndjson"):
+        return path.name == "laplace.npz" or (path.name == "routing.json" and is_record(path))
+    try:
+        with path.open("rb") as handle:
+            for fields in _ROUTED:
+                handle.seek(0)
+                if begins_with(handle, fields):
+                    return True
+            return not path.stat().st_size
+    except OSError:
+        return False
 
 
 def _is_leftover(name: str) -> bool:
@@ -331,7 +401,7 @@ def read_paths(spec: Spec) -> list[str]:
 
 def _claim(path: Path, spec: Spec) -> None:
     """Make sure that what stands in `path` is this spec's run, or nothing."""
-    content = [entry for entry in path.iterdir() if entry.name != ".lock"]
+    content = _not_routed(path)
     if not content:
         return
     if not (path / "manifest.json").is_file() or not (path / "spec.yaml").is_file():

@@ -39,7 +39,7 @@ from rewardsmith.pipeline.checking import check, refuse_failed
 from rewardsmith.pipeline.commands.plan import PlanOptions, counted_rows, plan_job
 from rewardsmith.pipeline.context import Job, is_main_process, supported_backend
 from rewardsmith.pipeline.controls import CONTROLS_FILE, controls_fingerprint, run_controls
-from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
+from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder, deletes
 from rewardsmith.pipeline.evaluating import as_text, evaluate_renderings, evaluate_with, load_benchmark
 from rewardsmith.pipeline.events import Events, followed
 from rewardsmith.pipeline.label_noise import NOISE_FILE
@@ -111,7 +111,7 @@ def run_job(
     }
     for what in (name for name, wanted in several.items() if wanted):
         refuse_several_processes(what)
-    with RunDirectory.open(spec, overwrite=overwrite, main=is_main_process()) as run:
+    with RunDirectory.open(spec, overwrite=overwrite, main=is_main_process(), note=events.note) as run:
         if not is_main_process():
             _help_training(Job(spec, run, events))
             return None
@@ -328,7 +328,7 @@ def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRec
     times = _times(job, seen, benchmarks, warnings)
     return DryRunRecord(
         run=str(job.run.path),
-        deletes=overwrite and job.run.path.exists(),
+        deletes=overwrite and deletes(spec),
         base=spec.base_model.id,
         base_parameters=base_size.parameters,
         policy_parameters=policy_size.parameters,

@@ -2,6 +2,7 @@
 
 guard_files(outputs, inputs)              before a command writes files: none is one of its inputs
 guard_folder(folder, names, mark, …)      the same for a folder of records; what is there must be ours
+guard_own(file, ours, what)               before a file is added to, or replaced unasked: it must begin as ours do
 guard_removal(folder, inputs)             before a folder is emptied: no link, no home, nothing that is read from
 """
 
@@ -10,15 +11,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.records.bounded import RECORD_SIZE, BeyondLimitError, odd_kind, parse_json, read_bounded
+from rewardsmith.records.bounded import MIB, RECORD_SIZE, BeyondLimitError, odd_kind, parse_json, read_bounded
 
 
 class Record(BaseModel):
@@ -35,6 +36,7 @@ class Record(BaseModel):
 
 R = TypeVar("R", bound=Record)
 
+_LONGEST_LINE = 64 * MIB
 _SPELT_OUT = 1000  # pydantic makes a dict of every error, also where only the first is wanted
 
 
@@ -138,12 +140,52 @@ def guard_folder(folder: Path, names: Collection[str], mark: str, inputs: Iterab
         raise RunDirectoryError("is a file", where=str(folder), fix="name a folder for the output")
     there = [folder / name for name in names if _exists(folder / name)]
     guard_files(there, inputs)
-    if there and not _is_record(folder / mark):
+    if there and not is_record(folder / mark):
         raise RunDirectoryError(
             f"holds a {there[0].name} that this command did not write: there is no {mark} of ours beside it",
             where=str(folder),
             fix="name another folder for the output, or move the file away",
         )
+
+
+def guard_own(path: Path, ours: Callable[[BinaryIO], bool], what: str) -> None:
+    """Refuse to add to a file, or to replace one that nobody has said to replace, where it is somebody else's.
+
+    Args:
+        path: may be missing or empty.
+        ours: tells by what stands in it, as `begins_with` does.
+        what: we write there, in words.
+
+    Raises:
+        RunDirectoryError: it holds something else, is no regular file, or cannot be read.
+    """
+    if not _exists(path):
+        return
+    try:
+        if odd_kind(path):
+            raise RunDirectoryError("is no regular file", where=str(path), fix="name another file")
+        with path.open("rb") as handle:
+            known = not path.stat().st_size or ours(handle)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be read: {error.strerror}", where=str(path), fix="name another file"
+        ) from error
+    if not known:
+        raise RunDirectoryError(
+            f"holds something else than {what}", where=str(path), fix="name another file, or move this one away"
+        )
+
+
+def begins_with(handle: BinaryIO, fields: Collection[str]) -> bool:
+    """Whether the first row of a file is an object with these fields."""
+    line = handle.readline(_LONGEST_LINE)
+    while line and not line.strip():
+        line = handle.readline(_LONGEST_LINE)
+    try:
+        row = parse_json(line.decode("utf-8"))
+    except ValueError:
+        return False
+    return isinstance(row, dict) and set(fields) <= row.keys()
 
 
 def guard_removal(folder: Path, inputs: Iterable[str | Path] = ()) -> None:
@@ -200,7 +242,8 @@ def _is_same(one: Path, other: Path) -> bool:
         return _resolved(one) == _resolved(other)
 
 
-def _is_record(path: Path) -> bool:
+def is_record(path: Path) -> bool:
+    """Whether a file is a record of ours, of whatever version."""
     try:
         found = parse_json(read_bounded(path))
     except (OSError, ValueError):

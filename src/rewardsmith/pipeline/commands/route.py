@@ -31,7 +31,7 @@ from rewardsmith.judging import load_prompts
 from rewardsmith.modeling.inference import head_features
 from rewardsmith.modeling.reward_head import find_head_owner
 from rewardsmith.pipeline.commands.judge import build_judge
-from rewardsmith.pipeline.directory import checkpoint_folder
+from rewardsmith.pipeline.directory import ROUTING, checkpoint_folder
 from rewardsmith.pipeline.scorers import LoadOptions, model_folders, open_member, settled
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import reason_code
@@ -48,7 +48,6 @@ from rewardsmith.types import Conversation, Opinion
 
 Floats = NDArray[np.float64]
 
-FOLDER = "routing"
 RECORD_FILE = "routing.json"
 VERDICTS_FILE = "verdicts.jsonl"
 JUDGE_FOLDER = "judge"
@@ -59,7 +58,7 @@ CHUNK = 2048
 
 def routing_folder(spec: Spec) -> Path:
     """Where the calibration of a spec's run lies."""
-    return checkpoint_folder(spec).parent / FOLDER
+    return checkpoint_folder(spec).parent / ROUTING
 
 
 def replay_job(audit: Path, spec: Spec | None, calibration: Path | None) -> ReplayRecord:
