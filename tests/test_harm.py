@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from cli_world import Answer, World
+from watch_world import rows, write_log
 
 from conftest import make_pairs
 from rewardsmith.doctor.scanning import Fixed
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records.files import guard_files, guard_folder, guard_removal
+from rewardsmith.report.html import check_pages
 
 
 @pytest.fixture
@@ -253,6 +255,106 @@ def test_route_run_onto_its_input(world: World, tmp_path: Path) -> None:
     refused(world(*arguments, "--output", "in.jsonl"), "destroy the input")
     refused(world(*arguments, "--output", "o.jsonl", "--pairs", "./o.jsonl"), "is also the file of")
     assert (tmp_path / "in.jsonl").read_text() == '{"prompt": "a", "responses": ["b", "c"]}\n'
+
+
+PAIR = '{"prompt": "a", "chosen": "b", "rejected": "c"}\n'
+
+
+@pytest.mark.parametrize("text", [PAIR, PAIR.rstrip(), "name: mine\n", "notes", '{"kind":"router"}\n'])
+def test_serve_puts_nothing_into_a_file_of_others(world: World, tmp_path: Path, text: str) -> None:
+    """Preference pairs begin with a prompt, as a stream does; the audit log took whatever file there was."""
+    (tmp_path / "mine.jsonl").write_text(text)
+    spec = world.write_spec(routing={"rules": [{"kind": "margin", "below": 1.0}]})
+    answer = world("serve", "--model", "a=x", "--port", "0", "--route", spec, "--audit", "mine.jsonl")
+    refused(answer, "mine.jsonl: holds something else than the audit log of a router", "move this one away")
+    answer = world("serve", "--model", "a=x", "--port", "0", "--stream", "mine.jsonl")
+    refused(answer, "mine.jsonl: holds something else than such a stream", "move this one away")
+    assert (tmp_path / "mine.jsonl").read_text() == text
+
+
+def test_watch_puts_nothing_into_a_file_of_others(world: World, tmp_path: Path) -> None:
+    write_log(tmp_path / "log.jsonl", rows("null", steps=30, quality=False))
+    (tmp_path / "mine.jsonl").write_text(PAIR)
+    (tmp_path / "node.prom").write_text("# HELP node_load1 1m load average.\nnode_load1 0.5\n")
+    before = content(tmp_path)
+    asked = ("watch", "log.jsonl", "--out", "out", "--reference-steps", "5")
+    refused(world(*asked, "--audit-file", "mine.jsonl"), "mine.jsonl: holds something else than pairs of an audit")
+    refused(world(*asked, "--prometheus", "node.prom"), "node.prom: holds something else than the gauges of a watch")
+    refused(world(*asked, "--prometheus", "mine.jsonl"), "mine.jsonl: holds something else")
+    refused(world(*asked, "--audit-file", "out/audit.jsonl"), "is also the file of")
+    assert content(tmp_path) == before
+    for _ in range(2):  # the second time into its own
+        again = world(*asked, "--audit-file", "ask.jsonl", "--prometheus", "watch.prom", "--overwrite")
+        assert again.code == 0, again.err
+
+
+def test_score_leaves_a_file_of_rejected_rows_that_is_not_its_own(world: World, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n')
+    (tmp_path / "out.rejected.jsonl").write_text(PAIR)
+    asked = ("score", "--model", str(world.base), "--input", "in.jsonl", "--output")
+    for more in ((), ("--overwrite",)):
+        refused(
+            world(*asked, "out.jsonl", *more), "out.rejected.jsonl: holds something else than rows that were reject"
+        )
+    assert (tmp_path / "out.rejected.jsonl").read_text() == PAIR
+    (tmp_path / "out.rejected.jsonl").write_text('{"row": 1, "id": null, "reason": "no_text", "detail": ""}\n')
+    answer = world(*asked, "out.jsonl")
+    assert "out.rejected.jsonl" not in answer.err, answer.err
+
+
+def test_route_leaves_files_that_are_not_its_own(world: World, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"prompt": "a", "responses": ["b", "c"]}\n')
+    (tmp_path / "fit.jsonl").write_text(PAIR)
+    spec = world.write_spec(routing={"rules": [{"kind": "margin"}]})
+    (tmp_path / "out.audit.jsonl").write_text(PAIR)
+    routed = ("route", "run", spec, "--model", str(world.base), "--input", "in.jsonl", "--output", "out.jsonl")
+    refused(world(*routed), "out.audit.jsonl: holds something else than the audit log of a router")
+    fitted = ("route", "calibrate", spec, "--model", str(world.base), "--data", "fit.jsonl", "--out")
+    for name in ("verdicts.jsonl", "laplace.npz"):
+        (tmp_path / name.split(".")[0]).mkdir()
+        (tmp_path / name.split(".")[0] / name).write_text(PAIR)
+        refused(world(*fitted, name.split(".")[0]), f"{name}: holds something else than")
+        assert (tmp_path / name.split(".")[0] / name).read_text() == PAIR
+    assert (tmp_path / "out.audit.jsonl").read_text() == PAIR
+
+
+def test_judge_leaves_pages_and_calls_that_are_not_its_own(world: World, tmp_path: Path) -> None:
+    asked = (
+        "judge",
+        "--endpoint",
+        "http://127.0.0.1:9/v1",
+        "--model",
+        "j",
+        "--benchmark",
+        "rewardbench2",
+        "--data",
+        "rows.jsonl",
+    )
+    for name, text in (
+        ("summary.md", "# My summary"),
+        ("report.html", "<p>mine"),
+        ("calls.jsonl", '{"called": "mum"}'),
+    ):
+        out = tmp_path / name.split(".")[0]
+        out.mkdir()
+        (out / name).write_text(text)
+        answer = world(*asked, "--out", out.name)
+        refused(
+            answer, name, "is not a line of a log of calls" if name == "calls.jsonl" else "that is no report of ours"
+        )
+        assert (out / name).read_text() == text
+
+
+def test_a_report_leaves_pages_that_are_not_its_own(world: World, tmp_path: Path) -> None:
+    (tmp_path / "probed").mkdir()
+    (tmp_path / "probed" / "summary.md").write_text("# My summary")
+    refused(world("report", "probed"), "holds a summary.md that is no report of ours")
+    assert (tmp_path / "probed" / "summary.md").read_text() == "# My summary"
+    (tmp_path / "results.json").write_text('{"schema": 1}')
+    (tmp_path / "summary.md").write_text("of evaluate")
+    check_pages(tmp_path)
+    (tmp_path / "probed" / "report.html").write_text('<head><meta name="generator" content="rewardsmith 0.1">')
+    check_pages(tmp_path / "probed")
 
 
 def test_a_fixed_link_stays_a_link(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from routing_world import CALL, Clock, ScriptedJudge, comparison
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, RunDirectoryError
 from rewardsmith.protocols import Judge, Router
 from rewardsmith.routing import AuditLog, BudgetLimits, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import decision_of, header_of, read_log
@@ -230,6 +230,41 @@ def logged(tmp_path: Path, *of: Opinion, judge: Judge | None = None, **settings)
     decide(router(judge or ScriptedJudge(lambda one: 0.5 if one.id == "2" else 0.0), log=log, **settings), *of)
     log.close()
     return path
+
+
+def test_a_log_goes_on_behind_its_last_whole_line(tmp_path: Path) -> None:
+    """A killed process leaves half a line; the next header was put behind it, and the log could not be replayed."""
+    path = logged(tmp_path, CLEAR, AMBIGUOUS)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[1][:200])
+    logged(tmp_path, CLEAR)
+    assert path.read_bytes().startswith(whole)
+    assert (replay(path).decisions, replay(path).differing) == (3, 0)
+    path.write_bytes(whole + b'{"kind":"decision","id":"' + b"x" * 200_000)
+    logged(tmp_path, CLEAR)
+    assert replay(path).decisions == 3
+
+
+@pytest.mark.parametrize("text", ["no log\n", "no end", '{"prompt": "a"}\n', '{"schema":1}\n'])
+def test_a_file_of_others_is_no_log(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_text(text)
+    with pytest.raises(RunDirectoryError, match="holds something else than the audit log of a router"):
+        AuditLog(path, header_of(RULES))
+    assert path.read_text() == text
+    logged(tmp_path / "own", CLEAR)
+    path.write_bytes((tmp_path / "own" / "audit.jsonl").read_bytes() + text.encode() + b"\n")
+    with pytest.raises(RunDirectoryError, match="holds something else"):
+        AuditLog(path, header_of(RULES))
+
+
+def test_one_process_writes_a_log(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl", header_of(RULES))
+    with pytest.raises(RunDirectoryError, match="another process writes it"):
+        AuditLog(tmp_path / "audit.jsonl", header_of(RULES))
+    log.close()
+    with pytest.raises(RunDirectoryError, match="cannot be written"):
+        AuditLog(tmp_path / "audit.jsonl" / "below.jsonl", header_of(RULES))
 
 
 def test_the_log_holds_every_decision_and_no_text(tmp_path: Path) -> None:

@@ -201,6 +201,11 @@ def test_what_cannot_be_recorded_is_refused_beforehand(tmp_path: Path) -> None:
     assert not (tmp_path / "r.jsonl").exists()
     with pytest.raises(UserError, match="cannot be written: Is a directory"):
         recorded(one, tmp_path)
+    pair = '{"prompt": "a", "chosen": "b", "rejected": "c"}\n'
+    (tmp_path / "pairs.jsonl").write_text(pair)
+    with pytest.raises(UserError, match=r"pairs\.jsonl: holds something else than recorded rewards"):
+        recorded(one, tmp_path / "pairs.jsonl")
+    assert (tmp_path / "pairs.jsonl").read_text() == pair
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="is no regular file"):
         recorded(one, tmp_path / "pipe")

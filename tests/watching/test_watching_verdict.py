@@ -259,6 +259,7 @@ def test_people_fill_in_a_file_that_hides_which_is_which(tmp_path: Path) -> None
     path = tmp_path / "people" / "audit.jsonl"
     pairs = [item(place, 1.0, None, "waiting") for place in range(4)]
     append_questions(path, pairs[:2])
+    path.write_text(path.read_text().rstrip("\n"))  # as some editors leave a file
     append_questions(path, pairs[2:])
     text = path.read_text()
     assert "reward" not in text

@@ -146,6 +146,7 @@ class Budget:
 
 CALLS_FILE = "calls.jsonl"
 _LOCK_FILE = ".calls.lock"
+_BEGINNINGS = (b'{"sent":', b'{"answered":', b'{"unpaid":', b'{"refuses":')
 
 
 def request_key(endpoint: str, body: dict[str, Any]) -> str:
@@ -299,6 +300,8 @@ class CallLog:
         with path.open("rb") as handle:
             for number, line in enumerate(handle, start=1):
                 if not line.endswith(b"\n"):
+                    if not any(line.startswith(one) or one.startswith(line) for one in _BEGINNINGS):
+                        raise _not_of_a_log(f"{path}:{number}")
                     os.truncate(path, self._end)
                     break
                 self._read(line, f"{path}:{number}")
@@ -317,9 +320,13 @@ class CallLog:
             else:
                 self.refused.add(content["refuses"])
         except (ValueError, KeyError, TypeError) as error:
-            raise RunDirectoryError(
-                "is not a line of a log of calls", where=where, fix="name another folder, or delete the line"
-            ) from error
+            raise _not_of_a_log(where) from error
+
+
+def _not_of_a_log(where: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        "is not a line of a log of calls", where=where, fix="name another folder, or delete the line"
+    )
 
 
 def _unwritten(reason: str) -> RunDirectoryError:

@@ -43,8 +43,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rewardsmith import __version__
+from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records.evaluation import BenchmarkResult
-from rewardsmith.records.files import write_text
+from rewardsmith.records.files import is_record, write_text
 from rewardsmith.records.run import GatesRecord, LiveRecord, Manifest, StageRecord
 from rewardsmith.report import svg
 from rewardsmith.report.blocks import Lines, Noted, Sign, Span
@@ -141,6 +142,8 @@ def _hash_source(content: str) -> str:
 
 
 REPORT, SUMMARY = "report.html", "summary.md"
+_RECORDS = ("manifest.json", "results.json", "watch.json")
+_FIRST = 2**14
 
 
 def write_report(run_dir: Path, texts: RowTexts | None = None) -> Path:
@@ -160,6 +163,29 @@ def write_report(run_dir: Path, texts: RowTexts | None = None) -> Path:
     write_text(run_dir / SUMMARY, summary)
     write_text(run_dir / REPORT, page)
     return run_dir / REPORT
+
+
+def check_pages(run_dir: Path) -> None:
+    """Refuse a folder whose `report.html` or `summary.md` is none of ours: it has no record of ours, nor such a page.
+
+    Raises:
+        RunDirectoryError: it has not.
+    """
+    there = [name for name in (REPORT, SUMMARY) if (run_dir / name).exists()]
+    if there and not _is_page(run_dir / REPORT) and not any(is_record(run_dir / name) for name in _RECORDS):
+        raise RunDirectoryError(
+            f"holds a {there[0]} that is no report of ours",
+            where=str(run_dir),
+            fix="name another folder, or move the file away",
+        )
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        with path.open("rb") as handle:
+            return b'<meta name="generator" content="rewardsmith ' in handle.read(_FIRST)
+    except OSError:
+        return False
 
 
 def pages(run_dir: Path, texts: RowTexts | None) -> tuple[str, str]:

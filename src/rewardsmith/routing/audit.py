@@ -1,5 +1,6 @@
 """The audit log: one JSON line for each decision with everything that it was made of, so that it can be replayed.
 
+    check_log(path)                           refuses a file of something else before anything is loaded
     log = AuditLog(path, header)              appends; each line is on its way to the disk when `write` returns
     log.write(entry_of(comparison, decision, refusal))
     replay(path)                              → Replay: decisions made again from the logged inputs, and what differs
@@ -13,31 +14,72 @@ the SHA-256 of prompt and responses, so that a line can be matched with the rows
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from pydantic import ValidationError
 
-from rewardsmith.errors import DataError
+from rewardsmith.errors import DataError, RunDirectoryError
 from rewardsmith.records.bounded import BeyondLimitError, parse_json, regular
-from rewardsmith.records.files import to_json
+from rewardsmith.records.files import guard_own, to_json
 from rewardsmith.records.routing import AuditEntry, AuditHeader, LoggedAnswer, LoggedOpinion, LoggedRule
 from rewardsmith.routing.rules import Rule, Rules, settle
 from rewardsmith.types import Comparison, Decision, Fallback, JudgeAnswer, Opinion, Usage
 
 _DIFFERENCES_KEPT = 20
 
+_BLOCK = 2**16
+_BEGINNINGS = (b'{"kind":"decision",', b'{"schema":1,"kind":"router",')
+"""Of every line of a log: fields are written in their order."""
+
+
+def check_log(path: Path) -> None:
+    """Refuse to write a log into a file that is there and is none.
+
+    Raises:
+        RunDirectoryError: a line is none of a log, or the file is no regular one or cannot be read.
+    """
+    guard_own(path, _is_log, "the audit log of a router")
+
+
+def _is_log(handle: BinaryIO) -> bool:
+    """By the beginnings of its lines, since a log is as long as its server has lived."""
+    first = handle.readline()
+    if not first.endswith(b"\n") or not first.startswith(_BEGINNINGS[1]):
+        return False
+    # A last line without an end was being written when the process ended.
+    return all(line.startswith(_BEGINNINGS) or not line.endswith(b"\n") for line in handle)
+
 
 class AuditLog:
-    """Appends lines to a file. Use it in one thread, and close it. `append`: a log that has this header already."""
+    """Appends lines to a file. Use it in one thread, and close it. `append`: a log that has this header already.
+
+    Raises:
+        RunDirectoryError: the file holds something else, another process writes it, or it cannot be written.
+    """
 
     def __init__(self, path: Path, header: AuditHeader, *, append: bool = False) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._handle: IO[str] = path.open("a", encoding="utf-8")
+        check_log(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle: IO[str] = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise RunDirectoryError(
+                f"cannot be written: {error.strerror}", where=str(path), fix="name a file that you may write to"
+            ) from error
+        try:
+            # Decisions of two routers in one log would be replayed by the rules of one of them.
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._handle.close()
+            raise RunDirectoryError("another process writes it", where=str(path), fix="name another file") from error
+        _drop_half_a_line(path)
         if not append:
             self._put(to_json(header, indent=None))
 
@@ -53,6 +95,20 @@ class AuditLog:
         self._handle.write(line + "\n")
         # To the system, not to the disk: a killed process loses no line, a machine that crashes may.
         self._handle.flush()
+
+
+def _drop_half_a_line(path: Path) -> None:
+    """Cut off a last line without an end: no reader counts it, and what comes after it would be no line either."""
+    with path.open("rb+") as handle:
+        end = handle.seek(0, os.SEEK_END)
+        while end:
+            handle.seek(max(0, end - _BLOCK))
+            block = handle.read(min(end, _BLOCK))
+            whole = block.rfind(b"\n") + 1
+            if whole or end <= _BLOCK:
+                handle.truncate(end - len(block) + whole)
+                return
+            end -= len(block)
 
 
 def header_of(rules: Rules, *, model: str = "", judge: str = "", prompts: str = "", currency: str = "") -> AuditHeader:

@@ -43,16 +43,18 @@ P pairs, D hidden width. Memory: D² numbers.
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.bradley_terry import pair_losses, preference_probability
 from rewardsmith.errors import DataError, SpecError
+from rewardsmith.records.files import guard_own
 from rewardsmith.types import Decision, Fallback, JudgeAnswer, Opinion, Winner
 
 Floats = NDArray[np.float64]
@@ -338,6 +340,23 @@ def fit_laplace(
     square = float((np.asarray(head_D, dtype=np.float64) ** 2).sum())
     evidence = [_evidence(float(prior), np.maximum(values, 0.0), loss, square) for prior in PRIORS]
     return Posterior(vectors, values, float(PRIORS[int(np.argmax(evidence))]), identity)
+
+
+def check_posterior(folder: Path) -> None:
+    """Refuse a folder whose `laplace.npz` is none of ours.
+
+    Raises:
+        RunDirectoryError: it is not, or cannot be read.
+    """
+    guard_own(folder / FILE, _is_posterior, "a Laplace approximation of ours")
+
+
+def _is_posterior(handle: BinaryIO) -> bool:
+    try:
+        with zipfile.ZipFile(handle) as found:
+            return {f"{name}.npy" for name in ("vectors", "values", "prior", "identity")} <= set(found.namelist())
+    except (zipfile.BadZipFile, ValueError):
+        return False
 
 
 def save_posterior(posterior: Posterior, folder: Path) -> None:

@@ -29,11 +29,13 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.errors import DataError, UserError
+from rewardsmith.records.files import begins_with, guard_own
 from rewardsmith.rendering.messages import RowFault, Turns
 from rewardsmith.types import Conversation
 
 _LOG = logging.getLogger(__name__)
 _TURNS = Turns()
+_FIELDS = ("prompt", "response", "reward", "step")
 
 
 class RecordedRewards:
@@ -108,7 +110,7 @@ def recorded(function: Callable[..., Any], path: str | Path) -> RecordedRewards:
         path: JSONL, made where it is not there, with mode 0600. One function writes it, in however many processes.
 
     Raises:
-        UserError: it is no function, or is a coroutine, or the file cannot be written.
+        UserError: it is no function, or is a coroutine, or the file cannot be written or holds something else.
     """
     if not callable(function):
         raise UserError(
@@ -154,7 +156,7 @@ def _ready(path: Path) -> bool:
     """Whether the file, which can be written, holds rows.
 
     Raises:
-        UserError: it cannot be written, or is no regular file.
+        UserError: it cannot be written, is no regular file, or holds something else.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,6 +171,7 @@ def _ready(path: Path) -> bool:
         os.close(handle)
     if not stat.S_ISREG(about.st_mode):
         raise UserError("is no regular file", where=str(path), fix="name a file")
+    guard_own(path, lambda file: begins_with(file, _FIELDS), "recorded rewards")
     return about.st_size > 0
 
 

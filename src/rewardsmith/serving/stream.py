@@ -37,6 +37,7 @@ from typing import Any, Literal
 
 from rewardsmith.addresses import redacted
 from rewardsmith.errors import UserError
+from rewardsmith.records.files import begins_with
 from rewardsmith.scoring.recording import row_turns
 from rewardsmith.serving.dialects.contract import Ask, Rewards
 from rewardsmith.serving.limits import Refusal
@@ -52,7 +53,7 @@ _AT_ONCE = 256
 """Rows of one write: what one failure loses."""
 
 _LAST_SECONDS = 5.0
-_BEGINNING = b'{"prompt": '
+_FIELDS = ("prompt", "response", "reward", "time", "identity")
 _PROMPTERS = ("system", "developer", "user", "tools")
 
 Outcome = Literal["written", "dropped", "failed"]
@@ -261,10 +262,18 @@ def _take(handle: int, where: str) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise UserError("another server writes it", where=where, fix="name another file") from error
-    if about.st_size and os.pread(handle, len(_BEGINNING), 0) != _BEGINNING:
-        raise UserError("holds something else than such a stream", where=where, fix="name another file")
+    if about.st_size and not _is_stream(handle):
+        fix = "name another file, or move this one away"
+        raise UserError("holds something else than such a stream", where=where, fix=fix)
     if about.st_size and os.pread(handle, 1, about.st_size - 1) != b"\n":
         _put(handle, b"\n")  # a server was killed while it wrote
+
+
+def _is_stream(handle: int) -> bool:
+    """By its first row: preference pairs begin with a prompt too."""
+    with os.fdopen(os.dup(handle), "rb") as file:
+        file.seek(0)
+        return begins_with(file, _FIELDS)
 
 
 def _laid_out(row: _Row) -> dict[str, Any]:

@@ -12,9 +12,9 @@ results.py      the record, and the verdict in words
 gauges.py       the record as gauges for Prometheus
 """
 
-from rewardsmith.watching.audit import append_questions, ask, read_replies, replied
+from rewardsmith.watching.audit import append_questions, ask, check_questions, read_replies, replied
 from rewardsmith.watching.evidence import MOST_TOLERANCE, TOLERANCE, tolerance_for
-from rewardsmith.watching.gauges import GAUGES_FILE, exposition
+from rewardsmith.watching.gauges import GAUGES_FILE, check_gauges, exposition
 from rewardsmith.watching.results import WATCH_FILE, record_of
 from rewardsmith.watching.streams import FORMS, Answer, Read, Stream
 from rewardsmith.watching.watcher import Settings, Watcher
@@ -36,6 +36,8 @@ __all__ = [
     "Watcher",
     "append_questions",
     "ask",
+    "check_gauges",
+    "check_questions",
     "exposition",
     "read_replies",
     "record_of",

@@ -3,6 +3,7 @@
     items = draw(answers, kept, size=16, seed=17, number=3)      pairs: an answer of now, an answer of the reference
     found = await ask(judge, items)                              a judge
     append_questions(path, items); replies = read_replies(path)  people, in a file that hides which is which
+    check_questions(path)                                        refuses a file of something else beforehand
 
 Both sides of a pair are picked by one rule, so that before anything has changed either is as likely to win, by reward
 and by quality alike. Where the reference has answers to the same prompt, each side is the best paid of equally many
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ import numpy as np
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.protocols import BenchmarkJudge
 from rewardsmith.records.bounded import MIB, BeyondLimitError, parse_json, read_bounded
+from rewardsmith.records.files import begins_with, guard_own
 from rewardsmith.records.watch import WatchAuditItem, WatchKept
 from rewardsmith.types import Comparison, Conversation, Message
 from rewardsmith.watching.streams import Answer
@@ -35,6 +38,7 @@ LONGEST = 20_000
 
 REPLIES = ("first", "second", "tie")
 _FILE_SIZE = 256 * MIB
+_FIELDS = ("id", "better", "prompt", "first", "second")
 Side = TypeVar("Side", Answer, WatchKept)
 Found = tuple[float | None, str]
 """Quality win of the answer of now, or None and why."""
@@ -157,12 +161,22 @@ def _turns(turns: Sequence[tuple[str, str]]) -> Conversation:
     return tuple(Message(role, content) for role, content in turns)
 
 
+def check_questions(path: Path) -> None:
+    """Refuse a file that is there and holds something else than questions for people.
+
+    Raises:
+        RunDirectoryError: it does, is no regular file, or cannot be read.
+    """
+    guard_own(path, lambda file: begins_with(file, _FIELDS), "pairs of an audit by people")
+
+
 def append_questions(path: Path, items: Sequence[WatchAuditItem]) -> None:
     """Put pairs at the end of the file for people: texts in drawn order, without rewards, and `better` to be filled in.
 
     Raises:
-        RunDirectoryError: the file cannot be written.
+        RunDirectoryError: the file cannot be written, or holds something else.
     """
+    check_questions(path)
     lines = []
     for item in items:
         sides = [("now", item.prompt, item.answer), ("then", item.reference_prompt, item.reference_answer)]
@@ -174,8 +188,11 @@ def append_questions(path: Path, items: Sequence[WatchAuditItem]) -> None:
         lines.append(json.dumps(line, ensure_ascii=False))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as handle:
-            handle.writelines(f"{line}\n" for line in lines)
+        with path.open("ab+") as handle:
+            # Editors may leave the last line that people filled in without an end.
+            if handle.tell() and os.pread(handle.fileno(), 1, handle.tell() - 1) != b"\n":
+                handle.write(b"\n")
+            handle.writelines(f"{line}\n".encode() for line in lines)
     except OSError as error:
         raise RunDirectoryError(
             f"cannot be written: {error.strerror}", where=str(path), fix="name another --audit-file"

@@ -7,9 +7,23 @@ The names stand here alone. The server shows the file as it is (`serving/metrics
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from rewardsmith.records.files import guard_own
 from rewardsmith.records.watch import WatchRecord
 
 GAUGES_FILE = "watch.prom"
+
+_BEGINNING = b"# HELP rewardsmith_watch_"
+
+
+def check_gauges(path: Path) -> None:
+    """Refuse a file that is there and holds something else than these gauges: a textfile collector has others too.
+
+    Raises:
+        RunDirectoryError: it does, is no regular file, or cannot be read.
+    """
+    guard_own(path, lambda file: file.read(len(_BEGINNING)) == _BEGINNING, "the gauges of a watch")
 
 
 def exposition(record: WatchRecord, now: float) -> str:

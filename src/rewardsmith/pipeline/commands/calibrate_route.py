@@ -52,7 +52,15 @@ from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.protocols import Judge
 from rewardsmith.records.checks import CheckRecord
-from rewardsmith.records.files import guard_files, guard_folder, read_record, write_json, write_jsonl
+from rewardsmith.records.files import (
+    begins_with,
+    guard_files,
+    guard_folder,
+    guard_own,
+    read_record,
+    write_json,
+    write_jsonl,
+)
 from rewardsmith.records.routing import (
     AbstentionRecord,
     LoggedRule,
@@ -78,11 +86,12 @@ from rewardsmith.routing.curve import (
     predict,
     weigh,
 )
-from rewardsmith.routing.rules import fit_laplace, save_posterior
+from rewardsmith.routing.rules import check_posterior, fit_laplace, save_posterior
 from rewardsmith.scoring import Combination
 from rewardsmith.spec import BenchmarkSpec, Spec
 from rewardsmith.types import Comparison, Conversation, JudgeAnswer, Opinion, Usage
 
+_VERDICT = ("subset", "id", "probability", "consistent", "missing")
 _FIX = "calibrate on held-out pairs that no gate looks at"
 
 
@@ -232,7 +241,11 @@ def calibrate_job(
     """
     read = [str(one) for one in (options.data, options.verdicts) if one]
     guard_folder(options.out, (RECORD_FILE,), RECORD_FILE, read)
-    guard_files((options.out / VERDICTS_FILE,), read)
+    verdicts_file = options.out / VERDICTS_FILE
+    guard_files((verdicts_file,), read)
+    # Without a record beside them too: whoever is interrupted while the curve is computed has verdicts alone.
+    guard_own(verdicts_file, lambda file: begins_with(file, _VERDICT), "verdicts of `route calibrate`")
+    check_posterior(options.out)
     if options.verdicts:
         check_file(options.verdicts)  # before the pairs are scored
     rules = rules_of(spec.routing)
@@ -252,7 +265,7 @@ def calibrate_job(
         if options.verdicts
         else _ask(judge or build_judge(spec.judge, options.out / JUDGE_FOLDER, seed=spec.seed), spec, rows, events)
     )
-    write_jsonl(options.out / VERDICTS_FILE, [_line(*one) for one in zip(rows.rows, verdicts, strict=True)])
+    write_jsonl(verdicts_file, [_line(*one) for one in zip(rows.rows, verdicts, strict=True)])
     record = _record(spec, options, target, model, rules, _Evidence(rows, margins, opinions, verdicts, fit, subsets))
     write_json(options.out / RECORD_FILE, record)
     return record

@@ -48,6 +48,7 @@ from rewardsmith.protocols import Progress
 from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkResult
 from rewardsmith.records.files import guard_files, guard_folder, write_json
 from rewardsmith.records.judging import JudgeCost, JudgeRecord, JudgeSettings, PromptFile, ReplyCounts
+from rewardsmith.report.html import check_pages
 from rewardsmith.spec import BenchmarkSpec, JudgeSpec, Spec
 
 JUDGE_FILE = "judge.json"
@@ -128,6 +129,7 @@ def judge_job(
     names = (RESULTS_FILE, ROWS_FILE, JUDGE_FILE)
     guard_folder(out / "eval" / kind.name, names, JUDGE_FILE, (data,))
     guard_files((out / CALLS_FILE,), (data,))
+    check_pages(out)  # before anything is paid for
     if missing_as_chance and not kind.unread_as_chance:
         able = [name for name in BENCHMARKS if evaluation.find_benchmark(name).unread_as_chance]
         raise UserError(

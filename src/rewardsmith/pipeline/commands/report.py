@@ -20,7 +20,7 @@ from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkRes
 from rewardsmith.records.files import read_jsonl, read_record
 from rewardsmith.records.training import LabelNoiseRecord
 from rewardsmith.report.card import RECORD, write_card
-from rewardsmith.report.html import write_report
+from rewardsmith.report.html import check_pages, write_report
 from rewardsmith.report.sections.rows import RowText, RowTexts, pair_place
 from rewardsmith.spec import load_spec
 
@@ -37,8 +37,9 @@ def report_job(run: Path, events: Events, *, texts: bool | None = None, against:
         against: another run or evaluation; what changed since is written to comparison.json first.
 
     Raises:
-        UserError: there is no run, a record cannot be read, or the two share no rows.
+        UserError: there is no run, a record cannot be read, a page there is somebody else's, or the two share no rows.
     """
+    check_pages(run)
     if against is not None:
         from rewardsmith.pipeline.commands.compare import compare_job
 

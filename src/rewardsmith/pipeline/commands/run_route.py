@@ -56,7 +56,7 @@ from rewardsmith.protocols import Judge
 from rewardsmith.records.files import guard_files, to_json, write_lines
 from rewardsmith.records.routing import AuditEntry, AuditHeader, RouteRow, RouteRunRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, HybridRouter, Rules, best_of
-from rewardsmith.routing.audit import decision_of, header_of, read_log
+from rewardsmith.routing.audit import check_log, decision_of, header_of, read_log
 from rewardsmith.routing.router import LabelSource, labelled_pair
 from rewardsmith.routing.rules import load_posterior
 from rewardsmith.scoring import Combination
@@ -278,6 +278,7 @@ def _check_output(options: RouteOptions) -> None:
             )
     written = [path for path in (options.output, options.audit, options.journal, options.pairs) if path is not None]
     guard_files(written, [options.input, *options.models, *([options.calibration] if options.calibration else [])])
+    check_log(options.audit)  # nobody has named it: --overwrite says nothing of it
 
 
 class _Job:

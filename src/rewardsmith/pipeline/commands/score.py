@@ -43,13 +43,14 @@ from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions, model_folders, open_models
 from rewardsmith.protocols import Scorer
 from rewardsmith.records.checkpoint import BulkRecord, BulkState
-from rewardsmith.records.files import guard_files, read_record, write_json
+from rewardsmith.records.files import begins_with, guard_files, guard_own, read_record, write_json
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.bulk import BulkRow, ScoredWindow, windows, write_window
 
 EngineName = Literal["local", "ray"]
 
 _FORMATS = (".jsonl", ".ndjson", ".parquet")
+_FAULT = ("row", "id", "reason", "detail")
 _ROW_GROUP = 16384
 
 
@@ -186,16 +187,14 @@ def _check_output(options: ScoreOptions) -> None:
             fix=f"name a file that ends in {', '.join(_FORMATS)}",
         )
     files = _Files(options.output)
-    if not options.overwrite:
-        for path in (options.output,):
-            if path.exists():
-                raise RunDirectoryError(
-                    "stands there already", where=str(path), fix="name another file, or say --overwrite"
-                )
+    if options.output.exists() and not options.overwrite:
+        raise RunDirectoryError("stands there already", where=where, fix="name another file, or say --overwrite")
     guard_files(
         (options.output, files.rejected, files.rows, files.bad, files.state),
         (options.input, *model_folders(options.models).values()),
     )
+    # Outputs of one stem share it, and nobody has named it: --overwrite says nothing of it.
+    guard_own(files.rejected, lambda file: begins_with(file, _FAULT), "rows that were rejected")
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from rewardsmith.pipeline.scorers import (
 )
 from rewardsmith.records.files import guard_files
 from rewardsmith.routing import HybridRouter
+from rewardsmith.routing.audit import check_log
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.ensemble import Scale
 from rewardsmith.scoring.remote import is_url
@@ -154,12 +155,16 @@ def _check_stream(options: ServeOptions) -> None:
 
 
 def _check_outputs(options: ServeOptions) -> None:
-    """Refuse a stream or an audit log that is an input, the other one, or a pipe that would block the server."""
+    """Refuse a stream or an audit log that is an input, the other one, or a pipe that would block the server; and an
+    audit log that is somebody else's file, before models are loaded. A stream tells that when it is opened.
+    """
     routing = options.routing
     written = [options.stream, routing.audit if routing else None]
     read = [options.token_file, *((routing.spec, routing.calibration) if routing else ())]
     # A calibration may be named by its folder, where an audit log may stand beside it.
     guard_files([one for one in written if one], [str(one) for one in read if one and not one.is_dir()])
+    if routing is not None and routing.audit is not None:
+        check_log(routing.audit)
 
 
 def _check_watch(options: ServeOptions) -> None:

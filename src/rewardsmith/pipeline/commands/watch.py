@@ -63,6 +63,8 @@ from rewardsmith.watching import (
     Watcher,
     append_questions,
     ask,
+    check_gauges,
+    check_questions,
     exposition,
     read_replies,
     record_of,
@@ -148,8 +150,12 @@ def _guard(options: WatchOptions) -> None:
     out = options.out
     read = [str(one) for one in (options.source, options.reference, options.attack, *options.training) if one]
     guard_folder(out, _FILES, WATCH_FILE, read)
-    written = [one for one in (options.audit_file, options.prometheus) if one]
-    guard_files(written, read)
+    own = [out / name for name in _FILES if name != GAUGES_FILE]  # the gauges may go to one file twice
+    guard_files([*own, *(one for one in (options.audit_file, options.prometheus) if one)], read)
+    if options.audit_file is not None:
+        check_questions(options.audit_file)
+    if options.prometheus is not None:
+        check_gauges(options.prometheus)
     if options.overwrite:
         for name in _FILES:
             (out / name).unlink(missing_ok=True)
