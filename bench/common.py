@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from rewardsmith.modeling.cpu_matmul import onednn_agrees, onednn_linear
+from rewardsmith.modeling.cpu_matmul import lacks_instructions, onednn_agrees, onednn_linear, widened_product
 from tables import Json, processor, system
 
 TEMPLATE = (
@@ -190,7 +190,7 @@ def count_parameters(folder: Path) -> int:
 def gemm_rate(shape: Shape, *, tokens: int, backward: bool, dtype: torch.dtype, device: str) -> float:
     """FLOP/s of plain matrix products of the model's own shapes, `tokens` rows each; best of seven rounds.
 
-    In float32 on a CPU by torch's own product and by oneDNN's (docs/cpu.md), the faster one: it is the limit.
+    On a CPU by torch's own product and by what we take in its place (docs/cpu.md), the faster one: it is the limit.
     """
     work = []
     for width_in, width_out in dict.fromkeys(shape.linears()):
@@ -205,6 +205,8 @@ def gemm_rate(shape: Shape, *, tokens: int, backward: bool, dtype: torch.dtype, 
     products = [torch.mm]
     if device == "cpu" and dtype == torch.float32 and onednn_agrees():
         products.append(lambda a, b: onednn_linear(a, b.t()))
+    if device == "cpu" and lacks_instructions(dtype):
+        products.append(lambda a, b: widened_product(a, b.t()))
     for turn in range(7 * len(products)):
         started = time.perf_counter()
         for count, a, b in work:

@@ -1,6 +1,8 @@
-"""What oneDNN's float32 products and memory that is kept save on a CPU: products, and scoring with all four choices.
+"""What the products of docs/cpu.md and memory that is kept save: products alone, and scoring with all four choices.
 
-    python bench/cpu_speed.py --data ../shared/data/held_out/hh_harmless_base_test.jsonl.gz --save       seven minutes
+    python bench/cpu_speed.py --data ../shared/data/held_out/hh_harmless_base_test.jsonl.gz --name intel --save
+
+Seven minutes and more; a processor is a page of its own, bench/results/cpu_speed_NAME.md.
 
 One thread; CPU seconds of the process, the kernel's among them, so that other work on the machine counts for little.
 Products: 4,096 rows by a matrix of SmolLM2's MLP (576 by 1,536), the best of seven. Scoring: `LocalScorer` on pairs,
@@ -17,15 +19,23 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common import device_machine, read_jsonl, run_worker
 from rewardsmith.allocation import KEEP_VARIABLE
 from rewardsmith.modeling.checkpoint import Checkpoint
-from rewardsmith.modeling.cpu_matmul import MATMUL_VARIABLE, onednn_agrees, product
+from rewardsmith.modeling.cpu_matmul import (
+    MATMUL_VARIABLE,
+    lacks_instructions,
+    onednn_agrees,
+    product,
+    widened_product,
+)
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.rendering import load_renderer
 from rewardsmith.scoring import LocalScorer
@@ -48,16 +58,17 @@ def main() -> None:
     parser = bench_parser(__doc__)
     parser.add_argument("--data", type=Path, help="JSONL of preference pairs or best-of-N rows")
     parser.add_argument("--base", type=Path, default=Path("build/SmolLM2-135M-Instruct"))
+    parser.add_argument("--name", help="of the processor, for the page")
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--alternations", type=int, default=3)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.worker:
         print(json.dumps(work(json.loads(asked.worker))))
-    elif asked.data is None:
-        parser.error("--data FILE is needed")
+    elif asked.data is None or asked.name is None:
+        parser.error("--data FILE and --name PROCESSOR are needed")
     else:
-        publish("cpu_speed", page(asked), asked)
+        publish(f"cpu_speed_{asked.name}", page(asked), asked)
 
 
 def work(job: Json) -> Json:
@@ -79,7 +90,8 @@ def work(job: Json) -> Json:
 
 def page(asked: argparse.Namespace) -> str:
     """Both tables."""
-    parts = [f"# On a CPU\n\n{about(__doc__)}\n{device_machine('cpu', 1)}.\n\n## Products\n\n{products()}"]
+    parts = [f"# On a CPU: {asked.name}\n\n{about(__doc__)}\n{device_machine('cpu', 1)}.\n\n## Products\n"]
+    parts += [products(torch.float32), products(torch.bfloat16)]
     for dtype in ("float32", "bfloat16"):
         job = {"data": str(asked.data), "base": str(asked.base), "rows": asked.rows, "dtype": dtype}
         runs: dict[str, list[Json]] = {name: [] for name in CHOICES}
@@ -111,13 +123,17 @@ def page(asked: argparse.Namespace) -> str:
     return "\n".join(parts)
 
 
-def products() -> str:
-    """GFLOP/s of both ways, output and gradients."""
+def products(dtype: torch.dtype) -> str:
+    """GFLOP/s of torch's way and ours, output and gradients."""
     torch.set_num_threads(1)
     draw = torch.Generator().manual_seed(0)
-    x_NI, w_OI = torch.randn(4096, 576, generator=draw), torch.randn(1536, 576, generator=draw)
-    grad_NO = torch.randn(4096, 1536, generator=draw)
-    ways = {"torch": torch.nn.functional.linear} | ({"oneDNN": product} if onednn_agrees() else {})
+    shapes = ((4096, 576), (1536, 576), (4096, 1536))
+    x_NI, w_OI, grad_NO = (torch.randn(shape, generator=draw).to(dtype) for shape in shapes)
+    ways: dict[str, Callable[..., Tensor]] = {"torch": torch.nn.functional.linear}
+    if dtype == torch.float32 and onednn_agrees():
+        ways["oneDNN"] = product
+    if lacks_instructions(dtype):
+        ways["widened"] = widened_product
     rows = []
     for what in ("output", "gradient of the input", "gradient of the weights"):
         rates = []
@@ -134,7 +150,7 @@ def products() -> str:
                 best = min(best, time.process_time() - started)
             rates.append(f"{2 * 4096 * 576 * 1536 / best / 1e9:.0f}")
         rows.append([what, *rates])
-    return markdown_table(["GFLOP/s", *ways], rows)
+    return markdown_table([f"{str(dtype).removeprefix('torch.')}, GFLOP/s", *ways], rows)
 
 
 if __name__ == "__main__":

@@ -92,9 +92,21 @@ def machine() -> str:
     return f"{processor()}, {system()}"
 
 
-def processor() -> str:
-    """How many cores of which kind."""
-    return f"{os.cpu_count()} {platform.machine()} cores"
+def processor(cpu_info: Path = Path("/proc/cpuinfo")) -> str:
+    """How many cores of which kind, and whether an x86 one multiplies bfloat16: most speeds depend on that."""
+    cores = f"{os.cpu_count()} {platform.machine()} cores"
+    try:
+        lines = [line.partition(":") for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError:
+        return cores
+    first: dict[str, str] = {}
+    for name, _, value in lines:
+        first.setdefault(name.strip(), value.strip())
+    if "model name" not in first:
+        return cores
+    model = " ".join(first["model name"].replace("(R)", "").replace("(TM)", "").split())
+    able = {"avx512_bf16", "amx_bf16"} & set(first.get("flags", "").split())
+    return f"{cores} ({model}, {'with' if able else 'without'} bfloat16)"
 
 
 def system() -> str:

@@ -1,4 +1,4 @@
-"""oneDNN's products are numpy's in float64, values and gradients; models that take them give the same rewards."""
+"""Faster products are numpy's in float64, values and gradients; models that take them give the same rewards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling import cpu_matmul
-from rewardsmith.modeling.cpu_matmul import MATMUL_VARIABLE, OneDnnConv1D, OneDnnLinear, product, use_onednn
+from rewardsmith.modeling.cpu_matmul import MATMUL_VARIABLE, OneDnnConv1D, OneDnnLinear, product, use_faster_products
 from rewardsmith.modeling.reward_head import install_reward_forward
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
@@ -170,7 +170,7 @@ def test_adapters_over_swapped_modules_and_copies_of_them_work(monkeypatch: pyte
     monkeypatch.setenv(MATMUL_VARIABLE, "onednn")
     monkeypatch.setattr(cpu_matmul, "LEAST_PRODUCTS", 1)
     model = small("llama")
-    use_onednn(model)
+    use_faster_products(model)
     wanted, _ = rewards_and_gradients(model)
     again = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # noqa: S301 - written a moment ago
     assert torch.equal(rewards_and_gradients(again)[0], wanted)
@@ -193,9 +193,9 @@ class Doubled(nn.Linear):
 def test_kinds_that_compute_something_else_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MATMUL_VARIABLE, "onednn")
     model = nn.Sequential(nn.Linear(4, 4), Doubled(4, 4), Conv1D(4, 4), nn.Bilinear(2, 2, 2))
-    assert use_onednn(model) == 2
+    assert use_faster_products(model) == 2
     assert [type(module) for module in model] == [OneDnnLinear, Doubled, OneDnnConv1D, nn.Bilinear]
-    assert use_onednn(model) == 2  # asked again: as they are
+    assert use_faster_products(model) == 2  # asked again: as they are
 
 
 def test_small_calls_other_types_and_autocast_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,14 +256,138 @@ def test_a_torch_without_the_operator_or_with_another_one_is_left_alone(monkeypa
     monkeypatch.setattr(cpu_matmul, "_lacks_avx512_in_mkl", lambda: True)
     monkeypatch.delenv(MATMUL_VARIABLE, raising=False)
     model = nn.Sequential(nn.Linear(4, 4))
-    assert use_onednn(model) == 0
+    assert use_faster_products(model) == 0
     assert type(model[0]) is nn.Linear
     monkeypatch.setenv(MATMUL_VARIABLE, "onednn")
     with pytest.raises(ModelError, match=f"{MATMUL_VARIABLE}.*has no oneDNN product"):
-        use_onednn(model)
+        use_faster_products(model)
 
 
 def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MATMUL_VARIABLE, "mkl")
     with pytest.raises(ModelError, match="'mkl' multiplies no matrices"):
-        use_onednn(nn.Linear(4, 4))
+        use_faster_products(nn.Linear(4, 4))
+
+
+HALVES = [torch.bfloat16, torch.float16]
+
+
+def lacking(monkeypatch: pytest.MonkeyPatch, **capabilities: Any) -> None:
+    """A processor without instructions for half precision, but for those that are named."""
+    found = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False, "avx512_fp16": False, "amx_fp16": False}
+    monkeypatch.setattr(cpu_matmul, "_capabilities", lambda: found | capabilities)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("biased", [True, False])
+def test_widened_values_and_gradients_are_float64s_rounded_once(dtype: torch.dtype, biased: bool) -> None:
+    x, weight, grad = (one.to(dtype) for one in (drawn(2, 70, 90), drawn(50, 90, seed=1), drawn(2, 70, 50, seed=2)))
+    bias = drawn(50, seed=3).to(dtype) if biased else None
+    given = [tensor.requires_grad_() for tensor in (x, weight, bias) if tensor is not None]
+    out = cpu_matmul.widened_product(x, weight, bias)
+    out.backward(grad)
+    x64, w64, g64 = (tensor.detach().double().numpy() for tensor in (x, weight, grad))
+    wanted = [
+        np.einsum("bti,oi->bto", x64, w64) + (0 if bias is None else bias.detach().double().numpy()),
+        np.einsum("bto,oi->bti", g64, w64),
+        np.einsum("bto,bti->oi", g64, x64),
+        g64.sum((0, 1)),
+    ]
+    found = [out, *(one.grad for one in given)]
+    assert len(found) == 3 + biased
+    for one, exact in zip(found, wanted, strict=False):
+        assert one is not None
+        assert one.dtype == dtype
+        # Half a unit of the last place, and what sums in float32 add to it where the result is small.
+        within = 0.5 * torch.finfo(dtype).eps * np.abs(exact) + 1e-5 * np.abs(exact).max()
+        assert (np.abs(one.detach().double().numpy() - exact) <= within).all()
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_no_float32_copy_is_kept_for_the_backward_pass(dtype: torch.dtype) -> None:
+    x, weight = drawn(70, 90).to(dtype).requires_grad_(), drawn(50, 90, seed=1).to(dtype).requires_grad_()
+    kept: list[torch.dtype] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.dtype)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        cpu_matmul.widened_product(x, weight)
+    assert kept == [dtype, dtype]
+
+
+@pytest.mark.parametrize(("kind", "swapped"), [("llama", 14), ("gpt2", 8), ("bert", 13)])
+def test_a_bfloat16_model_computes_widened_where_the_processor_has_no_bfloat16(
+    kind: str, swapped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(MATMUL_VARIABLE, raising=False)
+    plain = small(kind)
+    exact, exact_grads = rewards_and_gradients(copy.deepcopy(plain).double())
+    lacking(monkeypatch)
+    model = copy.deepcopy(plain).bfloat16()
+    names = list(model.state_dict())
+    assert use_faster_products(model) == swapped + 1  # as above, and the head
+    assert use_faster_products(model) == swapped + 1
+    calls: list[int] = []
+    real = cpu_matmul.widened_product
+    monkeypatch.setattr(cpu_matmul, "widened_product", lambda *given: calls.append(1) or real(*given))
+    found, grads = rewards_and_gradients(model)
+    assert len(calls) >= swapped - 1  # 120 rows; the pooler and the head have 3
+    assert list(model.state_dict()) == names
+    left, left_grads = rewards_and_gradients(copy.deepcopy(plain).bfloat16())  # bfloat16 as torch computes it
+    off = {name: float((one.double() - exact_grads[name]).norm()) for name, one in grads.items()}
+    torchs = {name: float((one.double() - exact_grads[name]).norm()) for name, one in left_grads.items()}
+    assert float((found - exact).abs().max()) <= 2 * float((left - exact).abs().max()) + 1e-3
+    for name, distance in off.items():
+        assert distance <= 2 * torchs[name] + 1e-2 * float(exact_grads[name].norm()), name
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "bfloat16", "float16"),
+    [
+        ({}, True, True),
+        ({"avx512_bf16": True}, False, True),
+        ({"amx_bf16": True, "avx512_fp16": True}, False, False),
+        ({"avx_ne_convert": True, "amx_fp16": True}, False, False),
+        ({"architecture": "aarch64"}, False, False),
+    ],
+)
+def test_the_rule_widens_what_the_processor_has_no_instructions_for(
+    capabilities: dict[str, Any], bfloat16: bool, float16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(MATMUL_VARIABLE, raising=False)
+    lacking(monkeypatch, **capabilities)
+    assert cpu_matmul.lacks_instructions(torch.bfloat16) is bfloat16
+    assert cpu_matmul.lacks_instructions(torch.float16) is float16
+    assert not cpu_matmul.lacks_instructions(torch.float32)
+    model = nn.Sequential(nn.Linear(4, 4).bfloat16())
+    use_faster_products(model)
+    assert isinstance(model[0], cpu_matmul.WidenedLinear) is bfloat16
+
+
+def test_a_torch_that_does_not_tell_the_instructions_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(cpu_matmul, "_capabilities", cpu_matmul._capabilities.__wrapped__)
+    assert not cpu_matmul.lacks_instructions(torch.bfloat16)
+
+
+def test_a_model_left_to_torch_is_not_widened(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking(monkeypatch)
+    monkeypatch.setenv(MATMUL_VARIABLE, "torch")
+    model = nn.Sequential(nn.Linear(4, 4).bfloat16())
+    assert use_faster_products(model) == 0
+    assert type(model[0]) is nn.Linear
+
+
+def test_few_rows_other_types_and_autocast_are_not_widened() -> None:
+    rows, weight = torch.zeros(64, 8, dtype=torch.bfloat16), nn.Parameter(torch.zeros(8, 8, dtype=torch.bfloat16))
+    assert cpu_matmul.fits_widening(rows, weight)
+    assert cpu_matmul.fits_widening(rows.view(2, 32, 8), weight)
+    assert not cpu_matmul.fits_widening(rows[:63], weight)
+    assert not cpu_matmul.fits_widening(rows.float(), weight)
+    assert not cpu_matmul.fits_widening(rows.float(), weight.float())
+    assert not cpu_matmul.fits_widening(rows.to("meta"), weight)
+    assert not cpu_matmul.fits_widening(rows, weight.data.as_subclass(Sharded))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not cpu_matmul.fits_widening(rows, weight)

@@ -6,7 +6,7 @@ matching.py         names and shapes in the files ↔ those of a model; stored.p
 spellings.py        names and settings that transformers 4 and 5 write differently
 trainable.py        no dropout, no float16, adapters where they belong
 reward_head.py      where the reward is read
-cpu_matmul.py       float32 products by oneDNN, where MKL is the slower one
+cpu_matmul.py       products of linear layers, where torch has slow ones: oneDNN, or widened to float32
 inference.py        token ids → rewards; layouts.py: how ids become batches
 token_gradients.py  which tokens would lift a reward, to first order
 regimes.py          models whose reward depends on neighbours: each text its own regime

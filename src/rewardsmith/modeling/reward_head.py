@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
-from rewardsmith.modeling.cpu_matmul import use_onednn
+from rewardsmith.modeling.cpu_matmul import use_faster_products
 from rewardsmith.modeling.regimes import ATTRIBUTE, Regimes, find_regimes, reads_padding
 from rewardsmith.modeling.token_tree import TreeLayout
 
@@ -83,7 +83,7 @@ def install_reward_forward(model: Any) -> Any:
 
     Encoders keep their forward, unless they read the padding beside a text.
     """
-    use_onednn(model)
+    use_faster_products(model)
     owner = find_head_owner(model)
     if getattr(owner, ATTRIBUTE, None) is not None:
         del owner.forward  # the probe below asks the model as it is

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from rewardsmith.addresses import is_address
 from rewardsmith.errors import ModelError, first_line
 from rewardsmith.hub import ask_hub
-from rewardsmith.modeling.cpu_matmul import use_onednn
+from rewardsmith.modeling.cpu_matmul import use_faster_products
 from rewardsmith.protocols import Fluency
 from rewardsmith.scoring.connection import Connection, Reply, parse_address
 from rewardsmith.scoring.engines import TOO_LONG
@@ -92,7 +92,7 @@ class CausalFluency:
                 where="--fluency",
                 fix="name a folder or a hub id with a causal language model",
             ) from error
-        use_onednn(model)
+        use_faster_products(model)
         return cls(model, tokenizer, name)
 
     def nats(self, conversations: Sequence[Conversation]) -> NDArray[np.float64]:
