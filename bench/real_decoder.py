@@ -5,6 +5,7 @@
     python bench/real_decoder.py train full           one model: full, lora, quarter, shuffled, minilm
     python bench/real_decoder.py evaluate full        it on every set (--only SET), and its probes; nothing twice
     python bench/real_decoder.py trl                  50 steps of stock TRL and of ours: the same pairs, the same order
+    python bench/real_decoder.py evaluate trl         both models of that on the sets of pairs
     python bench/real_decoder.py page --save          bench/results/real_decoder.md of what is there
 
 Each piece is a command of its own that can be stopped and started: training goes on from its last checkpoint, and an
@@ -52,7 +53,7 @@ def main() -> None:
     """Do one piece."""
     parser = bench_parser(__doc__)
     parser.add_argument("piece", choices=["list", "draw", "train", "evaluate", "trl", "page"])
-    parser.add_argument("model", nargs="?", choices=MODELS)
+    parser.add_argument("model", nargs="?", choices=[*MODELS, "trl"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--base", type=Path, default=Path("build/SmolLM2-135M-Instruct"))
     parser.add_argument("--minilm", type=Path, default=Path("build/MiniLM"))
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=17)
     asked = parser.parse_args()
-    if asked.piece in ("train", "evaluate") and not asked.model:
+    if (asked.piece in ("train", "evaluate") and not asked.model) or (asked.piece, asked.model) == ("train", "trl"):
         parser.error(f"{asked.piece} which model? One of {', '.join(MODELS)}")
     pieces = {"list": listed, "draw": draw, "train": train, "evaluate": evaluate, "trl": trl}
     if asked.piece == "page":
@@ -221,16 +222,25 @@ def train(asked: argparse.Namespace) -> None:
 
 def evaluate(asked: argparse.Namespace) -> None:
     """Every set that has no results yet, and the probes."""
+    if asked.model == "trl":
+        for name, model in pair_of_trl(asked).items():
+            evaluate_on_sets(asked, model, asked.out / "evals" / name, "pairs-*.jsonl")
+        return
     model, folder = run_of(asked, asked.model) / "model", Path(asked.out) / "evals" / asked.model
-    for rows in sorted((asked.out / "sets").glob("*.jsonl")):
-        benchmark, _, name = rows.stem.partition("-")
-        if asked.only in (None, name) and not (folder / name / "results.json").exists():
-            given = ["--benchmark", benchmark, "--data", str(rows), "--out", str(folder / name)]
-            rewardsmith("evaluate", "--model", str(model), *given, ends_with=(0, 1))  # 1: a text is too long
+    evaluate_on_sets(asked, model, folder, "*.jsonl")
     if asked.only is None and not (folder / "probes" / "probes.json").exists():
         rows = asked.out / "sets" / "pairs-pandalm_test_human.jsonl"
         given = ["--data", str(rows), "--pairs", str(asked.probe_pairs), "--out", str(folder / "probes")]
         rewardsmith("probe", "--model", str(model), *given, ends_with=(0, 1))
+
+
+def evaluate_on_sets(asked: argparse.Namespace, model: Path, folder: Path, pattern: str) -> None:
+    """The sets of a pattern that have no results yet."""
+    for rows in sorted((asked.out / "sets").glob(pattern)):
+        benchmark, _, name = rows.stem.partition("-")
+        if asked.only in (None, name) and not (folder / name / "results.json").exists():
+            given = ["--benchmark", benchmark, "--data", str(rows), "--out", str(folder / name)]
+            rewardsmith("evaluate", "--model", str(model), *given, ends_with=(0, 1))  # 1: a text is too long
 
 
 def trl(asked: argparse.Namespace) -> None:
@@ -253,12 +263,18 @@ def trl(asked: argparse.Namespace) -> None:
         with_head(asked, start)
     setup = Setup(**{**vars_of(setup), "base": start})
     pairs, ids = choose_pairs(read_jsonl(asked.out / "pairs.jsonl"), setup, folder, count=asked.steps * 8)
-    stock = train_peer(setup, ids, "sequential", logging_steps=1)
+    stock = train_peer(setup, ids, "sequential", logging_steps=1, save=folder / "stock")
+    load_renderer(str(asked.base), max_length=asked.tokens).save(folder / "stock")
     done = train_ours(setup, pairs, folder / "ours") if not (folder / "ours").exists() else None
     if done is None:
         sys.exit(f"{folder / 'ours'} stands there from an earlier try: remove it")
     (asked.out / "trl.json").write_text(json.dumps(compared(stock, done)))
     print(trl_section(asked))
+
+
+def pair_of_trl(asked: argparse.Namespace) -> dict[str, Path]:
+    """Both models of `trl`, by the folder of their results."""
+    return {"trl_stock": asked.out / "trl" / "stock", "trl_ours": asked.out / "trl" / "ours" / "bench" / "model"}
 
 
 def with_head(asked: argparse.Namespace, folder: Path) -> None:
@@ -307,7 +323,30 @@ def trl_section(asked: argparse.Namespace) -> str:
     return (
         f"## Stock TRL, {len(apart)} steps of 8 pairs in the same order\n\nThe losses are {held} {LOSS_BOUND:g} of "
         f"each other at every step: the largest difference is {apart.max():.1e} at step {int(apart.argmax()) + 1}, the "
-        f"median {np.median(apart):.1e}.\n\n{table}"
+        f"median {np.median(apart):.1e}.\n\n{table}{trl_scores(asked)}"
+    )
+
+
+def trl_scores(asked: argparse.Namespace) -> str:
+    """Both models of `trl` on the rows that both scored, "" before they were evaluated."""
+    stock, ours = (asked.out / "evals" / name for name in pair_of_trl(asked))
+    right: list[np.ndarray] = []
+    furthest = 0.0
+    for path in sorted(ours.glob("*/rows.jsonl")):
+        found, _, _ = answered({"stock": stock, "ours": ours}, path.parent.name)
+        right.append(np.array([found["stock"], found["ours"]]))
+        rows = [read_jsonl(folder / path.parent.name / "rows.jsonl") for folder in (stock, ours)]
+        theirs, own = (np.array([one for row in side for one in row["rewards"]], dtype=float) for side in rows)
+        furthest = max(furthest, float(np.nanmax(np.abs(theirs - own))))
+    if not right:
+        return ""
+    both = np.concatenate(right, axis=1)
+    draw = np.random.default_rng(asked.seed).integers(0, both.shape[1], (RESAMPLES, both.shape[1]))
+    low, high = np.percentile((both[1] - both[0])[draw].mean(axis=1), [2.5, 97.5])
+    return (
+        f"\nOn {both.shape[1]} held-out pairs TRL's model is right on {100 * both[0].mean():.1f} %, ours on "
+        f"{100 * both[1].mean():.1f} %: {100 * (both[1] - both[0]).mean():+.1f} ({100 * low:.1f} to {100 * high:.1f}) "
+        f"points. No reward differs by more than {furthest:.1e}.\n"
     )
 
 

@@ -105,7 +105,15 @@ def as_row(pair: object, number: int) -> Json:
 
 
 def train_peer(
-    setup: Setup, ids: Path, kind: str, *, share: int = 1, turn: int = 0, untimed: int = 0, logging_steps: int = 10
+    setup: Setup,
+    ids: Path,
+    kind: str,
+    *,
+    share: int = 1,
+    turn: int = 0,
+    untimed: int = 0,
+    logging_steps: int = 10,
+    save: Path | None = None,
 ) -> Json:
     """What trl_peer.py reports of one run of that kind (see there), and its `memory` in bytes; or why it `failed`."""
     job = asdict(setup) | {
@@ -116,6 +124,7 @@ def train_peer(
         "turn": turn,
         "untimed": untimed,
         "logging_steps": logging_steps,
+        "save": save and str(save),
     }
     script = Path(__file__).with_name("trl_peer.py")
     try:

@@ -4,7 +4,8 @@
 
 The token ids are those that Rewardsmith trains on, so that both compute the same pairs. `share` n runs one batch, drawn
 by `turn`, of each n in the order that TRL's sampler gives for all pairs. A step is timed from its begin to its end
-(collation happens before it and is not counted); the first `untimed` ones are left out.
+(collation happens before it and is not counted); the first `untimed` ones are left out. The model is kept in the folder
+`save`, where one is named.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def main() -> None:
             raise
         print(json.dumps({"failed": "out of memory"}))
         return
+    if job["save"]:
+        trainer.save_model(job["save"])
     timed = batches[job["untimed"] :]
     tokens = sum(2 * len(batch) * max(lengths[i] for i in batch) for batch in timed)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
