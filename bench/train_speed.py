@@ -10,8 +10,8 @@ order that its own sampler gives for all pairs, others at each turn: a peer that
 fewer steps of the same kind (`--grouped-share` for the grouped one). The peers get the token ids that ours trains on.
 
 useful FLOP/s counts each token once: linear maps and attention, forward and backward, the last layer in full although
-ours computes there only what the head reads. Its share is of plain matrix products of the model's own shapes in the
-same run.
+ours computes there only what the head reads; under an adapter no gradient of the weights, and not the adapter. Its
+share is of plain matrix products of the model's own shapes in the same run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PEERS = {
 }
 OURS = "Rewardsmith"
 SETTING = ("pairs", "pairs_per_step", "max_length", "order", "precision", "weights")
-RARE_SETTING = ("untimed", "our_checkpointing")
+RARE_SETTING = ("untimed", "our_checkpointing", "adapter")
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--grouped-share", type=int, default=1)
     parser.add_argument("--our-pairs", type=int, help="ours trains on the first so many pairs; all by default")
+    parser.add_argument("--adapter", choices=["none", "lora"], default="none")
     parser.add_argument("--our-checkpointing", action="store_true", help="ours recomputes activations")
     parser.add_argument("--untimed", type=int, default=0, help="first steps of each that are not timed")
     parser.add_argument("--shape", choices=list(SHAPES), default="10M")
@@ -96,7 +97,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
     dtype = getattr(torch, arguments.precision)
     peak = gemm_rate(shape, tokens=tree["budget"], backward=True, dtype=dtype, device=arguments.device)
     rate = statistics.median(run["rate"] for run in runs[OURS])
-    useful = 3 * shape.forward_flops(tree["tokens"], tree["attended"]) / tree["pairs"] * rate
+    passes = 3 if arguments.adapter == "none" else 2  # a frozen weight has no gradient
+    useful = passes * shape.forward_flops(tree["tokens"], tree["attended"]) / tree["pairs"] * rate
     return {
         "name": arguments.name,
         "data": arguments.data.name,
@@ -104,7 +106,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Json:
         "shape": named,
         "parameters": count_parameters(base),
         "setting": {key: getattr(arguments, key) for key in SETTING}
-        | {key: value for key in RARE_SETTING if (value := getattr(arguments, key))},
+        | {key: value for key in RARE_SETTING if (value := getattr(arguments, key)) not in (0, "none")},
         "tree": tree,
         "runs": runs,
         "gemm": peak,
@@ -123,6 +125,7 @@ def make_setup(arguments: argparse.Namespace, base: Path) -> Setup:
         device=arguments.device,
         precision=arguments.precision,
         weights=arguments.weights,
+        adapter=arguments.adapter,
         checkpointing=arguments.our_checkpointing,
         threads=arguments.threads,
         seed=arguments.seed,
@@ -197,6 +200,7 @@ def section(result: Json) -> str:
     grouped = "" if setting["order"] == "shuffled" else ", the pairs of a prompt grouped"
     apart = f" Not timed: the first {setting['untimed']} steps of each." if "untimed" in setting else ""
     apart += " Ours recomputes activations, as TRL as it comes does." if "our_checkpointing" in setting else ""
+    apart += " LoRA of rank 16 on all linear maps, the base frozen." if setting.get("adapter") == "lora" else ""
     return f"""## {result["name"]}
 
 {result["data"]}: {setting["pairs"]} pairs up to {setting["max_length"]} tokens, {setting["pairs_per_step"]} a
@@ -207,8 +211,24 @@ Median of {len(runs[OURS])} alternations (lowest to highest).{apart}
 {markdown_table(["", "pairs timed", "tokens a pair", "pairs/s", "ours is faster by", "peak memory, MiB"], table)}
 Tokens a pair: {tree["packed"] / tree["pairs"]:,.0f} packed without padding, {tree["tokens"] / tree["pairs"]:,.0f} as
 trees of one step's pairs. Useful FLOP/s of ours: {result["useful"] / 1e9:,.1f} G, {share:.0%} of matrix products of the
-model's shapes ({result["gemm"] / 1e9:,.1f} G).
+model's shapes ({result["gemm"] / 1e9:,.1f} G).{of_tokens(runs)}
 """
+
+
+def of_tokens(runs: dict[str, list[Json]]) -> str:
+    """Speed against the grouped peer beside what fewer tokens alone would give, "" without that peer."""
+    if "grouped" not in runs or any("failed" in run for run in runs["grouped"]):
+        return ""
+    theirs, ours = (runs[name] for name in ("grouped", OURS))
+    rates, tokens = (
+        [statistics.median(how(run) for run in side) for side in (theirs, ours)]
+        for how in (lambda run: run["rate"], lambda run: run["tokens"] / run["pairs"])
+    )
+    fewer, faster = tokens[0] / tokens[1], rates[1] / rates[0]
+    return (
+        f" Against TRL at its best {fewer:.2f} times fewer tokens\nand {faster:.2f} times the speed, "
+        f"{faster / fewer:.2f} of that ratio."
+    )
 
 
 def label(name: str, done: list[Json]) -> str:

@@ -37,6 +37,7 @@ class Setup:
         steps: optimizer steps over all pairs; the learning rate rises over the first `warmup_steps` of them.
         order: in which ours takes the pairs; a peer has orders of its own.
         precision: the autocast type; `weights` is the type of the weights.
+        adapter: none, or lora: rank 16 on all linear maps of a frozen base.
         checkpointing: whether ours recomputes activations; of a peer its kind says so.
     """
 
@@ -50,6 +51,7 @@ class Setup:
     device: str = "cpu"
     precision: str = "float32"
     weights: str = "float32"
+    adapter: str = "none"
     checkpointing: bool = False
     threads: int = 2
     seed: int = 0
@@ -141,6 +143,7 @@ def train_ours(setup: Setup, pairs: Path, folder: Path) -> Trained:
         "name": "bench",
         "output_dir": str(folder),
         "base_model": {"id": str(setup.base), "dtype": setup.weights},
+        "adapter": {"kind": setup.adapter},
         "data": {
             "train": [{"path": str(pairs)}],
             "held_out": {"fraction": 0.0},
@@ -165,5 +168,5 @@ def train_ours(setup: Setup, pairs: Path, folder: Path) -> Trained:
     run_worker(["-m", "rewardsmith", "check", str(file)], threads=setup.threads)
     _, memory = run_worker(["-m", "rewardsmith", "train", str(file)], threads=setup.threads)
     record = read_record(folder / "bench" / "train" / "summary.json", TrainRecord)
-    steps = read_jsonl(folder / "bench" / "train" / "metrics.jsonl")
+    steps = list(read_jsonl(folder / "bench" / "train" / "metrics.jsonl"))
     return Trained(record, steps, record.peak_memory if setup.device == "cuda" else memory)

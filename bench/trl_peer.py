@@ -22,6 +22,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import datasets
+import peft
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -126,7 +127,12 @@ def stock_trainer(job: dict, dataset: datasets.Dataset, clock: StepClock) -> Rew
         disable_tqdm=True,
         dataloader_pin_memory=job["device"] == "cuda",
     )
+    lora = None
+    if job["adapter"] == "lora":
+        # What Rewardsmith's spec has by default.
+        lora = peft.LoraConfig(task_type="SEQ_CLS", r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
     return RewardTrainer(
+        peft_config=lora,
         model=model,
         args=arguments,
         train_dataset=dataset,

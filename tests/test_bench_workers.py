@@ -62,3 +62,32 @@ def test_a_worker_that_fails_by_itself_ends_the_bench_with_its_words(bench: Any)
     with pytest.raises(RuntimeError, match="what went wrong"):
         bench("common").run_worker(["-c", "raise SystemExit('what went wrong')"], threads=1)
     assert bench("common").run_worker(["-c", 'print("{}")'], threads=1)[0] == "{}"
+
+
+@pytest.mark.parametrize("adapter", [pytest.param("none", marks=pytest.mark.slow), "lora"])
+def test_both_sides_train_and_are_timed(
+    adapter: str, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "the sum of two and three is five as counting on from two gives four then five".split()  # noqa: SIM905
+    rows = [
+        {
+            "id": str(number),
+            "prompt": [{"role": "user", "content": " ".join(words[number:])}],
+            "chosen": [{"role": "assistant", "content": " ".join(words[: number + 2])}],
+            "rejected": [{"role": "assistant", "content": " ".join(words[number : number + 3])}],
+        }
+        for number in range(6)
+    ]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train_speed = bench("train_speed")
+    given = ["--data", str(data), "--pairs", "4", "--pairs-per-step", "2", "--peers", "grouped", "--shape", "smoke"]
+    given += ["--alternations", "1", "--threads", "1", "--adapter", adapter, "--untimed", "1", "--name", "tried"]
+    monkeypatch.setattr("sys.argv", ["train_speed.py", *given])
+    found = train_speed.measure(train_speed.parse(), tmp_path)
+    assert {name: [run["pairs"] for run in done] for name, done in found["runs"].items()} == {
+        "grouped": [2],
+        train_speed.OURS: [2],
+    }
+    assert ("LoRA of rank 16" in train_speed.section(found)) == (adapter == "lora")
+    assert "of that ratio" in train_speed.section(found)
