@@ -269,3 +269,16 @@ def test_nothing_of_the_model_is_alive_when_training_has_ended(
     monkeypatch.setattr(trl_backend, "load_base", loaded)
     train(make_job(tiny_base, tmp_path))
     assert [one() for one in alive] == [None]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_bfloat16_on_a_processor_without_it_is_a_warning(
+    tiny_base: Path, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "lacks_instructions", lambda dtype: dtype is torch.bfloat16)
+    said: list[str] = []
+    hardware = {"device": "cpu", "threads": 1, "precision": precision}
+    train(replace(make_job(tiny_base, tmp_path, hardware=hardware), note=said.append))
+    warned = [line for line in said if "no instructions for bfloat16" in line]
+    assert len(warned) == (precision == "bfloat16")
+    assert all("hardware.precision: float32" in line for line in warned)

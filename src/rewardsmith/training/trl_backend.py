@@ -63,6 +63,7 @@ import rewardsmith
 from rewardsmith.allocation import keep_freed_memory
 from rewardsmith.errors import MarginStop, ModelError
 from rewardsmith.modeling.checkpoint import save_checkpoint
+from rewardsmith.modeling.cpu_matmul import lacks_instructions
 from rewardsmith.modeling.layouts import Layout, PairIds, Part, choose_layout, send_inputs
 from rewardsmith.modeling.loading import choose_device, load_base
 from rewardsmith.modeling.regimes import Regimes, regimes_of
@@ -552,6 +553,11 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     threads, why = settle_threads(job.spec.hardware.threads, job.folder, resumed=checkpoint is not None)
     if main and job.note is not None and device.type == "cpu" and not job.spec.hardware.threads:
         job.note(f"  {in_words(threads, why)}")
+    if main and job.note is not None and device.type == "cpu" and plan.bf16 and lacks_instructions(torch.bfloat16):
+        job.note(
+            "warning: this processor has no instructions for bfloat16 and takes several times as long for it as for "
+            "float32; write hardware.precision: float32"
+        )
     monitor = MarginMonitor(job.spec.training.monitor, plan.steps, seen)
 
     def on_step(metrics: StepMetrics, indices: list[int], margins: NDArray[np.float64]) -> bool:
