@@ -300,9 +300,16 @@ Median of {len(runs["ours"])} alternations (lowest to highest). Largest differen
 {result["difference"]:.1e}.{again}
 
 {markdown_table(["", "tokens", "rows/s", "ours is faster by", "peak memory, MiB"], table)}
-Tokens without padding: {tree["packed"]:,}. Useful FLOP/s of ours: {result["useful"] / 1e9:,.1f} G,
-{result["useful"] / result["gemm"]:.0%} of matrix products of the model's shapes ({result["gemm"] / 1e9:,.1f} G).
+Tokens without padding: {tree["packed"]:,}. Useful FLOP/s of ours: {result["useful"] / 1e9:,.1f} G{share_of(result)}.
 """
+
+
+def share_of(result: Json) -> str:
+    """The share of the machine's limit, "" for runs of before it was measured with the faster product."""
+    if result["gemm"] is None:
+        return ""
+    share = result["useful"] / result["gemm"]
+    return f",\n{share:.0%} of matrix products of the model's shapes ({result['gemm'] / 1e9:,.1f} G)"
 
 
 PAGE = RunPage("score_speed", "Scoring speed", about(__doc__), section)

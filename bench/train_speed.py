@@ -37,7 +37,7 @@ PEERS = {
 }
 OURS = "Rewardsmith"
 SETTING = ("pairs", "pairs_per_step", "max_length", "order", "precision", "weights")
-RARE_SETTING = ("untimed", "our_checkpointing", "adapter")
+RARE_SETTING = ("untimed", "our_checkpointing", "adapter", "peer_micro_batch")
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--grouped-share", type=int, default=1)
     parser.add_argument("--our-pairs", type=int, help="ours trains on the first so many pairs; all by default")
+    parser.add_argument("--peer-micro-batch", type=int, default=0, help="pairs that TRL computes at once; a step")
     parser.add_argument("--adapter", choices=["none", "lora"], default="none")
     parser.add_argument("--our-checkpointing", action="store_true", help="ours recomputes activations")
     parser.add_argument("--untimed", type=int, default=0, help="first steps of each that are not timed")
@@ -126,6 +127,7 @@ def make_setup(arguments: argparse.Namespace, base: Path) -> Setup:
         precision=arguments.precision,
         weights=arguments.weights,
         adapter=arguments.adapter,
+        micro_batch=arguments.peer_micro_batch,
         checkpointing=arguments.our_checkpointing,
         threads=arguments.threads,
         seed=arguments.seed,
@@ -200,6 +202,10 @@ def section(result: Json) -> str:
     grouped = "" if setting["order"] == "shuffled" else ", the pairs of a prompt grouped"
     apart = f" Not timed: the first {setting['untimed']} steps of each." if "untimed" in setting else ""
     apart += " Ours recomputes activations, as TRL as it comes does." if "our_checkpointing" in setting else ""
+    if "peer_micro_batch" in setting:
+        apart += (
+            f" TRL computes {setting['peer_micro_batch']} pairs at once and accumulates; a whole step is too large."
+        )
     apart += " LoRA of rank 16 on all linear maps, the base frozen." if setting.get("adapter") == "lora" else ""
     return f"""## {result["name"]}
 

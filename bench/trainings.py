@@ -38,6 +38,7 @@ class Setup:
         order: in which ours takes the pairs; a peer has orders of its own.
         precision: the autocast type; `weights` is the type of the weights.
         adapter: none, or lora: rank 16 on all linear maps of a frozen base.
+        micro_batch: pairs of a pass of the peer, 0 for a whole step at once; ours cuts steps by tokens.
         checkpointing: whether ours recomputes activations; of a peer its kind says so.
     """
 
@@ -52,6 +53,7 @@ class Setup:
     precision: str = "float32"
     weights: str = "float32"
     adapter: str = "none"
+    micro_batch: int = 0
     checkpointing: bool = False
     threads: int = 2
     seed: int = 0

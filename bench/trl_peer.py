@@ -2,10 +2,10 @@
 
     python bench/trl_peer.py '{"base": …, "ids": …, "pairs_per_step": 8, "kind": "grouped", …}'
 
-The token ids are those that Rewardsmith trains on, so that both compute the same pairs. `share` n runs one batch, drawn
-by `turn`, of each n in the order that TRL's sampler gives for all pairs. A step is timed from its begin to its end
-(collation happens before it and is not counted); the first `untimed` ones are left out. The model is kept in the folder
-`save`, where one is named.
+The token ids are those that Rewardsmith trains on, so that both compute the same pairs. `share` n runs one batch,
+drawn by `turn`, of each n in the order that TRL's sampler gives for all pairs. A step is timed from its begin to its
+end (collation happens before it and is not counted), its micro-batches of `micro_batch` pairs included; the first
+`untimed` ones are left out. The model is kept in the folder `save`, where one is named.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def main() -> None:
     if job["save"]:
         trainer.save_model(job["save"])
     timed = batches[job["untimed"] :]
-    tokens = sum(2 * len(batch) * max(lengths[i] for i in batch) for batch in timed)
+    size = job["micro_batch"] or job["pairs_per_step"]
+    passes = [batch[start : start + size] for batch in timed for start in range(0, len(batch), size)]
+    tokens = sum(2 * len(part) * max(lengths[i] for i in part) for part in passes)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     memory = torch.cuda.max_memory_allocated() if job["device"] == "cuda" else 0
     done = {
@@ -112,7 +114,8 @@ def stock_trainer(job: dict, dataset: datasets.Dataset, clock: StepClock) -> Rew
     arguments = RewardConfig(
         output_dir=tempfile.mkdtemp(),
         num_train_epochs=1,
-        per_device_train_batch_size=job["pairs_per_step"],
+        per_device_train_batch_size=job["micro_batch"] or job["pairs_per_step"],
+        gradient_accumulation_steps=job["pairs_per_step"] // (job["micro_batch"] or job["pairs_per_step"]),
         gradient_checkpointing=job["kind"] == "as it comes",
         bf16=job["precision"] == "bfloat16",
         use_cpu=job["device"] == "cpu",
