@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--only", help="evaluate: one set, and no probes")
     parser.add_argument("--probe-pairs", type=int, default=40)
     parser.add_argument("--steps", type=int, default=STEPS, help="of trl")
+    parser.add_argument("--pairs-per-step", type=int, default=8, help="of trl")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=17)
     asked = parser.parse_args()
@@ -88,7 +89,9 @@ def listed(asked: argparse.Namespace) -> None:
         for one, minutes in scoring.items():
             done = (asked.out / "evals" / name / one / "results.json").exists()
             lines.append((f"evaluate {name} --only {one}", done, minutes * (0.2 if name == "minilm" else 1.0)))
-    lines.append(("trl", (asked.out / "trl.json").exists(), asked.steps * 8 * SECONDS_A_PAIR * 2.5 / 60))
+    lines.append(
+        ("trl", (asked.out / "trl.json").exists(), asked.steps * asked.pairs_per_step * SECONDS_A_PAIR * 2.5 / 60)
+    )
     for piece, done, minutes in lines:
         print(f"{'done' if done else f'{minutes:4.0f} min'}  python bench/real_decoder.py {piece}")
 
@@ -249,7 +252,7 @@ def trl(asked: argparse.Namespace) -> None:
     folder.mkdir(exist_ok=True)
     setup = Setup(
         asked.base,
-        8,
+        asked.pairs_per_step,
         asked.steps,
         asked.tokens,
         order="as_given",
@@ -262,13 +265,16 @@ def trl(asked: argparse.Namespace) -> None:
     if not start.exists():
         with_head(asked, start)
     setup = Setup(**{**vars_of(setup), "base": start})
-    pairs, ids = choose_pairs(read_jsonl(asked.out / "pairs.jsonl"), setup, folder, count=asked.steps * 8)
+    pairs, ids = choose_pairs(
+        read_jsonl(asked.out / "pairs.jsonl"), setup, folder, count=asked.steps * asked.pairs_per_step
+    )
     stock = train_peer(setup, ids, "sequential", logging_steps=1, save=folder / "stock")
     load_renderer(str(asked.base), max_length=asked.tokens).save(folder / "stock")
     done = train_ours(setup, pairs, folder / "ours") if not (folder / "ours").exists() else None
     if done is None:
         sys.exit(f"{folder / 'ours'} stands there from an earlier try: remove it")
-    (asked.out / "trl.json").write_text(json.dumps(compared(stock, done)))
+    found = compared(stock, done) | {"pairs_per_step": asked.pairs_per_step}
+    (asked.out / "trl.json").write_text(json.dumps(found))
     print(trl_section(asked))
 
 
@@ -321,7 +327,7 @@ def trl_section(asked: argparse.Namespace) -> str:
         ],
     )
     return (
-        f"## Stock TRL, {len(apart)} steps of 8 pairs in the same order\n\nThe losses are {held} {LOSS_BOUND:g} of "
+        f"## Stock TRL, {len(apart)} steps of {found['pairs_per_step']} pairs in the same order\n\nThe losses are {held} {LOSS_BOUND:g} of "
         f"each other at every step: the largest difference is {apart.max():.1e} at step {int(apart.argmax()) + 1}, the "
         f"median {np.median(apart):.1e}.\n\n{table}{trl_scores(asked)}"
     )
