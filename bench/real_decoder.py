@@ -327,7 +327,8 @@ def trl_section(asked: argparse.Namespace) -> str:
         ],
     )
     return (
-        f"## Stock TRL, {len(apart)} steps of {found['pairs_per_step']} pairs in the same order\n\nThe losses are {held} {LOSS_BOUND:g} of "
+        f"## Stock TRL, {len(apart)} steps of {found['pairs_per_step']} pairs in the same order\n\n"
+        f"The losses are {held} {LOSS_BOUND:g} of "
         f"each other at every step: the largest difference is {apart.max():.1e} at step {int(apart.argmax()) + 1}, the "
         f"median {np.median(apart):.1e}.\n\n{table}{trl_scores(asked)}"
     )
