@@ -212,13 +212,18 @@ def section(result: Json) -> str:
 {result["data"]}: {setting["pairs"]} pairs up to {setting["max_length"]} tokens, {setting["pairs_per_step"]} a
 step{grouped}; {setting["precision"]}; {result["parameters"] / 1e6:.1f}M parameters ({result["shape"]}).
 {result["machine"]}.
-Median of {len(runs[OURS])} alternations (lowest to highest).{apart}
+{turns(len(runs[OURS]))}.{apart}
 
 {markdown_table(["", "pairs timed", "tokens a pair", "pairs/s", "ours is faster by", "peak memory, MiB"], table)}
 Tokens a pair: {tree["packed"] / tree["pairs"]:,.0f} packed without padding, {tree["tokens"] / tree["pairs"]:,.0f} as
 trees of one step's pairs. Useful FLOP/s of ours: {result["useful"] / 1e9:,.1f} G, {share:.0%} of matrix products of the
 model's shapes ({result["gemm"] / 1e9:,.1f} G).{of_tokens(runs)}
 """
+
+
+def turns(count: int) -> str:
+    """How many measurements a row stands for."""
+    return "One run of each" if count == 1 else f"Median of {count} alternations (lowest to highest)"
 
 
 def of_tokens(runs: dict[str, list[Json]]) -> str:
