@@ -82,10 +82,10 @@ def use_faster_products(model: nn.Module) -> int:
     found = [(module, _faster_kind(module, onednn=onednn)) for module in model.modules()]
     for module, kind in found:
         module.__class__ = kind
-    return sum(issubclass(kind, FASTER) for _, kind in found)
+    return sum(issubclass(kind, _FASTER) for _, kind in found)
 
 
-def _faster_kind(module: nn.Module, *, onednn: bool) -> type:
+def _faster_kind(module: Any, *, onednn: bool) -> type:
     kind = type(module)
     if kind not in _WIDENED:
         return kind
@@ -101,10 +101,9 @@ def _asked() -> str:
     return word or "auto"
 
 
-def lacks_instructions(dtype: object) -> bool:
+def lacks_instructions(dtype: torch.dtype) -> bool:
     """Whether this is an x86 processor that has to emulate products of `dtype`; false where that is not known."""
-    names = _INSTRUCTIONS.get(dtype) if isinstance(dtype, torch.dtype) else None
-    found = _capabilities()
+    names, found = _INSTRUCTIONS.get(dtype), _capabilities()
     return names is not None and found.get("architecture") == "x86_64" and not any(found.get(name) for name in names)
 
 
@@ -224,7 +223,7 @@ class WidenedConv1D(Conv1D):
 
 _ONEDNN: dict[type, type] = {nn.Linear: OneDnnLinear, Conv1D: OneDnnConv1D}
 _WIDENED: dict[type, type] = {nn.Linear: WidenedLinear, Conv1D: WidenedConv1D}
-FASTER = (*_ONEDNN.values(), *_WIDENED.values())
+_FASTER = (*_ONEDNN.values(), *_WIDENED.values())
 
 
 def fits_onednn(input_NI: Tensor, weight: Tensor) -> bool:
