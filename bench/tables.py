@@ -102,10 +102,10 @@ def processor(cpu_info: Path = Path("/proc/cpuinfo")) -> str:
     first: dict[str, str] = {}
     for name, _, value in lines:
         first.setdefault(name.strip(), value.strip())
-    if "model name" not in first:
+    if "model name" not in first or "flags" not in first:  # Arm has neither of them, or the first alone
         return cores
     model = " ".join(first["model name"].replace("(R)", "").replace("(TM)", "").split())
-    able = {"avx512_bf16", "amx_bf16"} & set(first.get("flags", "").split())
+    able = {"avx512_bf16", "amx_bf16"} & set(first["flags"].split())
     return f"{cores} ({model}, {'with' if able else 'without'} bfloat16)"
 
 

@@ -59,7 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--grouped-share", type=int, default=1)
     parser.add_argument("--our-pairs", type=int, help="ours trains on the first so many pairs; all by default")
-    parser.add_argument("--peer-micro-batch", type=int, default=0, help="pairs that TRL computes at once; a step")
+    parser.add_argument("--peer-micro-batch", type=int, default=0, help="pairs that TRL computes at once; 0: a step")
     parser.add_argument("--adapter", choices=["none", "lora"], default="none")
     parser.add_argument("--our-checkpointing", action="store_true", help="ours recomputes activations")
     parser.add_argument("--untimed", type=int, default=0, help="first steps of each that are not timed")

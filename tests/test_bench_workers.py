@@ -91,3 +91,22 @@ def test_both_sides_train_and_are_timed(
     }
     assert ("LoRA of rank 16" in train_speed.section(found)) == (adapter == "lora")
     assert "of that ratio" in train_speed.section(found)
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ("model name\t: AMD EPYC  9R45 (TM)\nflags\t: fpu avx512_bf16\n", " (AMD EPYC 9R45, with bfloat16)"),
+        (
+            "model name\t: Intel(R) Xeon(R)\nflags\t: fpu avx512f\n\nflags\t: amx_bf16\n",
+            " (Intel Xeon, without bfloat16)",
+        ),
+        ("model name\t: ARMv8 Processor\nFeatures\t: fp bf16\n", ""),
+        ("CPU implementer\t: 0x41\n", ""),
+    ],
+)
+def test_a_processor_is_named_with_what_it_multiplies(info: str, words: str, bench: Any, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(info)
+    name = bench("tables").processor(tmp_path / "cpuinfo")
+    assert name.partition(" cores")[2] == words
+    assert bench("tables").processor(tmp_path / "missing").endswith(" cores")

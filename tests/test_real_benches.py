@@ -121,3 +121,19 @@ def test_a_share_by_hand(bench: Any) -> None:
     """Wilson's interval of 30 of 60."""
     assert bench("real_judge").share(30, 60) == "50.0 (37.7 to 62.3)"
     assert bench("real_judge").share(0, 0) == "–"
+
+
+def test_the_models_of_both_trainers_are_compared_row_by_row(bench: Any, tmp_path: Path) -> None:
+    """Of four pairs TRL's model is right on 1 and 2, ours on 1, 3 and 4; the furthest reward is 1.25 off."""
+    rewards = {
+        "trl_stock": [[2.0, 1.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0]],
+        "trl_ours": [[2.0, 1.0], [1.9, 2.0], [1.5, 1.4], [2.25, 1.9]],
+    }
+    for name, rows in rewards.items():
+        folder = tmp_path / "evals" / name / "set"
+        folder.mkdir(parents=True)
+        lines = [{"rewards": row, "result": float(row[0] > row[1]), "n_chosen": 1, "subset": "all"} for row in rows]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = bench("real_decoder").trl_scores(argparse.Namespace(out=tmp_path, seed=0))
+    assert "On 4 held-out pairs TRL's model is right on 50.0 %, ours on 75.0 %: +25.0 (" in words
+    assert "by more than 1.2e+00." in words
