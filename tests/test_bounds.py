@@ -495,7 +495,7 @@ def test_what_commands_name_is_opened_where_it_is_a_file_alone(tmp_path: Path) -
     from rewardsmith.modeling.stored import not_finite
     from rewardsmith.pipeline.commands.compare import _shared_rows
     from rewardsmith.routing.audit import _lines
-    from rewardsmith.serving.gate import read_tokens
+    from rewardsmith.serving.access import read_tokens
 
     for name in ("tokens", "audit.jsonl", "rows.jsonl", "model.safetensors"):
         os.mkfifo(tmp_path / name)

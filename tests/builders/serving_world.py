@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from rewardsmith.serving.access import Access
 from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Scored, Unscorable
-from rewardsmith.serving.gate import Access
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.models import Models, ServedModel

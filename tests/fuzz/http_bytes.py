@@ -425,8 +425,8 @@ def serve(delay: float) -> None:
     from serving_world import CountingEngine
 
     from rewardsmith.errors import ModelError
+    from rewardsmith.serving.access import Access
     from rewardsmith.serving.engine import ModelInfo
-    from rewardsmith.serving.gate import Access
     from rewardsmith.serving.limits import Limits
     from rewardsmith.serving.logs import server_log
     from rewardsmith.serving.metrics import Metrics

@@ -12,7 +12,7 @@ from serving_world import TOKEN
 
 from rewardsmith.errors import UserError
 from rewardsmith.pipeline.commands.serve import ServeOptions, choose_access, model_folders
-from rewardsmith.serving.gate import Access, is_loopback, read_tokens
+from rewardsmith.serving.access import Access, is_loopback, read_tokens
 from rewardsmith.serving.limits import Refusal
 
 VARIABLE = "REWARDSMITH_TOKEN"

@@ -19,8 +19,8 @@ from ray_world import one_machine
 from serving_world import TOKEN, CountingEngine, Reply, World, chat, reward_of, serving
 
 from rewardsmith.errors import ModelError
+from rewardsmith.serving.access import Access
 from rewardsmith.serving.engine import ModelInfo, Prepared, Scored
-from rewardsmith.serving.gate import Access
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.queue import Answer, Reward
 from rewardsmith.serving.ray_serve import (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,12 @@ def _four_bits(adapter: QloraAdapter) -> Any:
     if not torch.cuda.is_available():
         raise ModelError(
             "QLoRA needs a CUDA device", where="adapter.kind", fix="write lora, or run on a machine with a GPU"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(
+            "QLoRA needs the package bitsandbytes, which is not installed",
+            where="adapter.kind",
+            fix="pip install 'rewardsmith[qlora]'",
         )
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True,

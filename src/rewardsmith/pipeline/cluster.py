@@ -129,7 +129,8 @@ def require_ray() -> None:
     Raises:
         UserError: it is not installed.
     """
-    if importlib.util.find_spec("ray") is None:
+    found = importlib.util.find_spec("ray")
+    if found is None or found.origin is None:  # a folder of that name, as Ray makes in /tmp, is no package
         raise UserError("the package ray is not installed", fix="pip install 'rewardsmith[ray]'")
 
 

@@ -37,8 +37,8 @@ from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation, Requ
 from ray.serve.handle import DeploymentHandle
 
 from rewardsmith.errors import ModelError, RewardsmithError
+from rewardsmith.serving.access import Access, is_loopback
 from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Scored, Unscorable
-from rewardsmith.serving.gate import Access, is_loopback
 from rewardsmith.serving.limits import Limits, Refusal, overloaded
 from rewardsmith.serving.logs import log, server_log
 from rewardsmith.serving.metrics import Metrics

@@ -29,7 +29,8 @@ import uvicorn
 
 from rewardsmith.errors import UserError
 from rewardsmith.protocols import Router
-from rewardsmith.serving.gate import Access, Gate
+from rewardsmith.serving.access import Access
+from rewardsmith.serving.gate import Gate
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import log
 from rewardsmith.serving.metrics import CountedRouter, Metrics

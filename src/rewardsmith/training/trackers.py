@@ -324,7 +324,8 @@ def require_trackers(names: Iterable[str]) -> None:
         if name not in TRACKERS:
             raise SpecError(f"there is no tracker {name!r}", where="report_to", fix=nearest(name, TRACKERS))
         kind = TRACKERS[name]
-        if find_spec(kind.module) is None:
+        found = find_spec(kind.module)
+        if found is None or found.origin is None:  # a folder of that name, as wandb makes where it runs, is no package
             raise SpecError(
                 f"{name} needs the package {kind.module}, which is not installed",
                 where="report_to",

@@ -51,7 +51,7 @@ from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.rows import RowTexts
 from rewardsmith.report.sections.verdict import run_verdict
 from rewardsmith.report.view import view
-from rewardsmith.serving.gate import Access
+from rewardsmith.serving.access import Access
 from rewardsmith.serving.limits import Refusal
 from rewardsmith.spec import BenchmarkSpec, EvaluationSpec, Spec, load_spec
 from rewardsmith.spec.evaluation import HELD_OUT

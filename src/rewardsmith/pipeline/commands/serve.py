@@ -35,8 +35,8 @@ from rewardsmith.routing.audit import check_log
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.ensemble import Scale
 from rewardsmith.scoring.remote import is_url
+from rewardsmith.serving.access import Access, is_loopback, read_tokens
 from rewardsmith.serving.engine import Engine
-from rewardsmith.serving.gate import Access, is_loopback, read_tokens
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import log, server_log
 from rewardsmith.serving.models import Models, ServedModel
