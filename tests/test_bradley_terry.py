@@ -63,17 +63,6 @@ def test_a_shift_of_all_rewards_changes_nothing(margins, shift):
     assert bt.loss(chosen + shift, rejected + shift) == bt.loss(chosen, rejected)
 
 
-@given(MARGINS)
-def test_gradient_matches_finite_differences(margins):
-    margin = np.array(margins)
-    step = 1e-5
-    for place, slope in enumerate(bt.loss_gradient(margin)):
-        nudge = np.zeros(len(margin))
-        nudge[place] = step
-        difference = bt.pair_losses(margin + nudge).mean() - bt.pair_losses(margin - nudge).mean()
-        assert slope == pytest.approx(difference / (2 * step), abs=1e-7)
-
-
 def test_temperature_of_two_margins_in_closed_form():
     # Margins +1 (three times) and -1 (once): the likelihood is best where sigmoid(1/T) = 3/4, so T = 1 / ln 3.
     assert bt.fit_temperature([1.0, 1.0, 1.0, -1.0]) == pytest.approx(1 / math.log(3), rel=1e-12)

@@ -1,7 +1,7 @@
 """The Bradley-Terry model in numpy: what a margin means, what it costs, and how far its scale can be trusted.
 
 In: margins, each the chosen minus the rejected reward of one pair (or the two reward arrays).
-Out: preference probabilities, the training loss and its gradient, and the temperature that calibrates them.
+Out: preference probabilities, the training loss, and the temperature that calibrates them.
 
     P(chosen is preferred) = sigmoid(margin)          loss = mean(-log sigmoid(margin))
 
@@ -53,15 +53,6 @@ def loss(chosen: ArrayLike, rejected: ArrayLike) -> float:
     if chosen_P.shape != rejected_P.shape or chosen_P.size == 0:
         raise ValueError(f"need as many chosen as rejected rewards, found {chosen_P.shape} and {rejected_P.shape}")
     return float(pair_losses(chosen_P - rejected_P).mean())
-
-
-def loss_gradient(margin: ArrayLike) -> Floats:
-    """The derivative of the mean loss by each pair's margin: `-sigmoid(-margin) / pairs`.
-
-    The derivative by the chosen reward is the same; by the rejected reward it has the other sign.
-    """
-    margin_P = np.asarray(margin, dtype=np.float64)
-    return -preference_probability(-margin_P) / margin_P.size
 
 
 def fit_temperature(margin: ArrayLike) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.attacking.asking import CHUNK, Asking
-from rewardsmith.attacking.edits import ACTIONS, compose, padded
+from rewardsmith.attacking.edits import actions_of, compose, padded
 from rewardsmith.attacking.results import attack
 from rewardsmith.attacking.search import Settings
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow
@@ -84,8 +84,8 @@ def test_what_waits_for_no_reward_is_asked_in_one_visit_of_each_prompt() -> None
             continue
         number = prompt.split()[-1].rstrip("?")
         bad, good = (f"It is {what} to say so of {number}." for what in ("wrong", "right"))
-        kept = [action for action in ACTIONS.values() if action.kept]
-        alone = {compose([action], prompt, bad, 17)[0] for action in ACTIONS.values()} - {None}
+        kept = [action for action in actions_of().values() if action.kept]
+        alone = {compose([action], prompt, bad, 17)[0] for action in actions_of().values()} - {None}
         alone |= {compose([action], prompt, good, 17)[0] for action in kept} - {None}
         alone |= {padded(bad, sentences) for sentences in (1, 2, 4, 8, 16)}
         assert alone <= texts_of

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rewardsmith.attacking.edits import ACTIONS, PADDING, Action, compose, padded, read_phrases
+from rewardsmith.attacking.edits import PADDING, Action, actions_of, compose, padded, read_phrases
 from rewardsmith.attacking.results import attack, compare_attacks, marked
 from rewardsmith.attacking.search import Settings
 from rewardsmith.errors import BenchmarkError, DataError, RunDirectoryError
@@ -103,7 +103,7 @@ def test_a_length_lover_is_bought_by_one_edit_when_that_is_longer_than_the_gap()
 def test_a_length_lover_with_a_gap_of_fifty_words_costs_two_edits() -> None:
     # The longest single edit is filler: two of four sentences, at most 22 + 21 words. Good is worth 50 words more.
     longest = max(
-        len(str(ACTIONS["filler"].edit("What do you think of it?", f"{BAD} to say so.", seed)).split())
+        len(str(actions_of()["filler"].edit("What do you think of it?", f"{BAD} to say so.", seed)).split())
         for seed in range(50)
     ) - len(f"{BAD} to say so.".split())
     assert 38 < longest < 50
@@ -211,7 +211,7 @@ def test_edits_that_may_change_the_meaning_are_counted_apart() -> None:
 
 
 def test_every_proof_holds_on_every_composition_of_two_and_a_changed_word_fails_it() -> None:
-    kept = [action for action in ACTIONS.values() if action.kept]
+    kept = [action for action in actions_of().values() if action.kept]
     texts = [
         "It is wrong to say so. That is my view.\n\nAnd there is more to it, of course.",
         "Fruits:\n\n- apples\n- pears\n- plums",
@@ -232,7 +232,7 @@ def test_an_edit_that_breaks_its_proof_is_never_asked(monkeypatch: pytest.Monkey
     def liar(prompt: str, text: str, seed: int) -> str:
         return text.replace("wrong", "right and proper")
 
-    actions = {**ACTIONS, "liar": Action("liar", "format", "Liar", "markup", liar)}
+    actions = {**actions_of(), "liar": Action("liar", "format", "Liar", "markup", liar)}
     monkeypatch.setattr("rewardsmith.attacking.search.actions_of", lambda phrases: actions)
     scorer = Planted(is_good)
     found = attack(rows(), scorer, Settings(resamples=200), model="planted")
@@ -246,12 +246,12 @@ def test_an_edit_that_breaks_its_proof_is_never_asked(monkeypatch: pytest.Monkey
 def test_an_edit_that_the_prompt_asks_for_is_left_out() -> None:
     text = "It is wrong to say so. That is my view."
     for code, prompt in (("bullets", "Give me a list of reasons."), ("padding", "Write at least 300 words.")):
-        assert compose([ACTIONS[code]], prompt, text, 3)[0] is None
-        assert compose([ACTIONS[code]], "Why is that so?", text, 3)[0] is not None
+        assert compose([actions_of()[code]], prompt, text, 3)[0] is None
+        assert compose([actions_of()[code]], "Why is that so?", text, 3)[0] is not None
 
 
 def test_the_order_of_a_list_is_turned_only_where_it_says_nothing() -> None:
-    edit = ACTIONS["list_order"].edit
+    edit = actions_of()["list_order"].edit
     assert edit("Which?", "Some:\n- b\n- a\nDone.", 3) == "Some:\n- a\n- b\nDone."
     assert edit("Which?", "- First, go\n- then stop", 3) is None
     assert edit("Which are the steps?", "- go\n- stop", 3) is None

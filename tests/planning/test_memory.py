@@ -27,7 +27,7 @@ from rewardsmith.records.texts import LengthBin, TokenSummary, TokenWaste
 from rewardsmith.spec import HardwareSpec, Spec
 
 SHAPE = ModelShape(
-    family="llama", parameters=1_000_000_000, embeddings=100_000_000, active=900_000_000, layers=30,
+    family="llama", parameters=1_000_000_000, active=900_000_000, layers=30,
     layer_parameters=30_000_000, hidden=2048, attention=2048, keys=512, heads=16, key_heads=4, mlp=6144, gated=True,
     experts=0, readers=5, norms=2, layer_norm=False, head_norms=0, vocabulary=48_828, largest_table=100_000_000,
     linears=(LinearMap("q_proj", 2048, 2048, 30), LinearMap("up_proj", 2048, 6144, 30)), positions=4096, no_tree=None,

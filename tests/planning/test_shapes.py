@@ -49,7 +49,7 @@ def test_parameters_are_those_of_the_modules(family: str) -> None:
     matrices = [part for part in model.modules() if isinstance(part, torch.nn.Linear)]
     head = model.get_submodule("score" if hasattr(model, "score") else "classifier").weight.numel()
     assert shape.active == sum(part.weight.numel() for part in matrices) - head
-    assert shape.embeddings == shape.largest_table == 500 * 64
+    assert shape.largest_table == 500 * 64
     assert (shape.layers, shape.hidden, shape.mlp) == (3, 64, 160)
 
 

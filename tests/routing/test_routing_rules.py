@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from rewardsmith.errors import SpecError
 from rewardsmith.routing import Rule, Rules, best_of, opinion, opinions
-from rewardsmith.routing.router import member_spread
 from rewardsmith.routing.rules import Look, settle
 from rewardsmith.types import Decision, JudgeAnswer, Opinion, Rewarded
 
@@ -117,13 +116,14 @@ def test_opinions_of_rewards_by_hand() -> None:
     assert found.probability == pytest.approx(1 / (1 + math.exp(-0.5)))
     assert found.spread == pytest.approx(np.std([1.0, 0.5], ddof=1))
     assert opinion(Rewarded(None), Rewarded(1.0), 1.0) == Opinion(None)
-    several = opinions(np.array([[2.0, 1.0], [np.nan, 0.0]]), 2.0, np.array([0.25, 1.0]))
-    assert several == [Opinion(1.0, found.probability, 0.25), Opinion(None)]
+    several = opinions(np.array([[2.0, 1.0], [np.nan, 0.0]]), 2.0)
+    assert several == [Opinion(1.0, found.probability), Opinion(None)]
 
 
 def test_what_members_share_is_no_doubt() -> None:
-    members = {"a": np.array([[1.0, 0.0], [1.0, 0.0]]), "b": np.array([[11.0, 10.0], [2.0, 3.0]])}
-    assert member_spread(members) == pytest.approx([0.0, np.std([1.0, -1.0], ddof=1)])
+    shared = opinion(Rewarded(6.0, (1.0, 11.0)), Rewarded(5.0, (0.0, 10.0)), None)
+    doubted = opinion(Rewarded(1.5, (1.0, 2.0)), Rewarded(1.5, (0.0, 3.0)), None)
+    assert (shared.spread, doubted.spread) == pytest.approx((0.0, np.std([1.0, -1.0], ddof=1)))
 
 
 @pytest.mark.parametrize(

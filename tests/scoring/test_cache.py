@@ -89,7 +89,7 @@ def test_what_cannot_be_rendered_is_missing_and_never_kept(model: Path, tmp_path
         scorer = cached(model, tmp_path)
         rewards = scorer.score([*texts(2), long])
         assert np.isnan(rewards).tolist() == [False, False, True]
-        assert dict(scorer.missing) == {"over_length": 1}
+        assert dict(scorer.scorer.missing) == {"over_length": 1}
     assert rows(scorer.path) == 2
 
 

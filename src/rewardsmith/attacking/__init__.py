@@ -2,7 +2,7 @@
 
 In: rows with a good and a bad answer, and a scorer. Out: `AttackRecord` (`attack.json`).
 
-edits.py      ACTIONS: what may be done to an answer, each with the proof that its meaning stays
+edits.py      what may be done to an answer, each with the proof that its meaning stays
 asking.py     queries to the scorer within a budget, kept in a journal so that a killed attack continues
 budget.py     how long a search takes, and how many pairs fit into the time
 search.py     single edits, learned triggers, beams, random edits, the same search for the good answer

@@ -1,7 +1,7 @@
 """What an attack may do to an answer, and the proof that its meaning stays.
 
-    ACTIONS                                built-in edits, in the order in which a composition applies them
-    actions_of(phrases)                    the same, with phrases of the user's own before and after the answer
+    actions_of(phrases)                    built-in edits, in the order in which a composition applies them, with
+                                           phrases of the user's own before and after the answer
     compose(path, prompt, text, seed)      several edits as one: the edited answer, or None where one does not apply
 
 Every edit carries a proof that is checked on every text it is applied to:
@@ -225,9 +225,6 @@ def actions_of(phrases: Sequence[str] = ()) -> dict[str, Action]:
     # Stable, so that within a family the order above stays.
     made.sort(key=lambda action: _ORDER.index(action.family))
     return {action.code: action for action in made}
-
-
-ACTIONS: Mapping[str, Action] = MappingProxyType(actions_of())
 
 
 def compose(path: Iterable[Action], prompt: str, text: str, seed: int) -> tuple[str | None, bool]:

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rewardsmith.data.files import read_rows
 from rewardsmith.data.forms import columns_read
@@ -30,10 +29,9 @@ _PEEK = 100
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The columns of a file, its first rows, and what they were taken for."""
+    """The columns of a file, and what its first rows were taken for."""
 
     names: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...]
     found: Recognised
 
 
@@ -58,7 +56,7 @@ def look(path: str | Path) -> Seen:
     if not rows:
         raise DataError("has no rows", where=str(path), fix="name a file with one pair a line")
     names = tuple(dict.fromkeys(name for row in rows for name in row))
-    return Seen(names, tuple(rows), recognise(names, rows))
+    return Seen(names, recognise(names, rows))
 
 
 def first_pair(source: SourceSpec) -> Shown:

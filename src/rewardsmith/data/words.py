@@ -343,9 +343,7 @@ SHARE = 0.001
 class CommonShingles:
     """Counts in how many distinct texts each shingle stands."""
 
-    def __init__(self, *, least: int = LEAST, share: float = SHARE) -> None:
-        self._least = least
-        self._share = share
+    def __init__(self) -> None:
         self._texts = 0
         self._counts = np.zeros(1 << _BITS, np.uint32)
         self._is_common = np.zeros(1 << _BITS, np.bool_)
@@ -362,17 +360,12 @@ class CommonShingles:
         # Not +=, which would count a cell once however often it stands in the chunk.
         np.add.at(self._counts, cells, 1)
         self._texts += len(new)
-        self._is_common[cells[self._counts[cells] > max(self._least, self._share * self._texts)]] = True
+        self._is_common[cells[self._counts[cells] > max(LEAST, SHARE * self._texts)]] = True
 
     def holds(self, values: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Whether each shingle is common by now."""
         common: NDArray[np.bool_] = self._is_common[values >> _SHIFT]
         return common
-
-    @property
-    def cells(self) -> int:
-        """How many cells are common: about the number of common shingles."""
-        return int(np.count_nonzero(self._is_common))
 
     def _new(self, digests: Hashes) -> NDArray[np.int64]:
         """Indices of the first text of each digest that was not seen before, ascending."""

@@ -81,7 +81,6 @@ CAN_FAIL = (
 class Settled:
     """How the names of the files become those of the model, and what was done to them, in words."""
 
-    kind: Any
     stored: dict[str, StoredTensor]
     renames: dict[str, str]
     notes: tuple[str, ...]
@@ -134,7 +133,7 @@ def settle(model: str, config: Any, *, head: Head, revision: str | None) -> Sett
     renames = {} if head == "new" else head_names(config)
     _refuse_lost_experts(stored, model)
     if getattr(config, "quantization_config", None):  # packed weights have other names and shapes: the load itself says
-        return Settled(type(skeleton), stored, renames, ())
+        return Settled(stored, renames, ())
     report = _left_over(_tried(skeleton, config, stored, renames, model), skeleton, stored, head)
     notes: tuple[str, ...] = ()
     if not report.clean:
@@ -148,7 +147,7 @@ def settle(model: str, config: Any, *, head: Head, revision: str | None) -> Sett
                 notes = (f"{said}: {listed(prefixed(stored, wrapped))}",)
     _refuse_twins(stored, renames, skeleton, model)
     _refuse(report, skeleton, stored, model, head)
-    return Settled(type(skeleton), stored, renames, notes)
+    return Settled(stored, renames, notes)
 
 
 def _stored(model: str, revision: str | None) -> dict[str, StoredTensor]:

@@ -168,7 +168,6 @@ class ModelShape:
     Attributes:
         family: the config's `model_type`.
         parameters: all, with a one-label reward head.
-        embeddings: in embedding tables, which are looked up and not multiplied.
         active: parameters that are multiplied with every token; of experts, those that a token passes.
         layers: decoder layers.
         layer_parameters: of the largest layer; what sharded training gathers at a time.
@@ -194,7 +193,6 @@ class ModelShape:
 
     family: str
     parameters: int
-    embeddings: int
     active: int
     layers: int
     layer_parameters: int
@@ -288,7 +286,6 @@ def _measure(config: Any, model: nn.Module, layers: nn.ModuleList, no_tree: str 
     return ModelShape(
         family=config.model_type,
         parameters=_count(model),
-        embeddings=sum(tables),
         active=_active(layers, getattr(config, "num_experts_per_tok", None)),
         layers=len(layers),
         layer_parameters=max(_count(part) for part in layers),

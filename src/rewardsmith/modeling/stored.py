@@ -12,7 +12,7 @@ Checkpoints that other programs wrote: how their files and their texts differ fr
 
     foreign = describe_foreign(config)       # a transformers configuration, as it stands in config.json
     foreign.closing                          # how the trainer ended a text: the renderer does the same
-    foreign.head_names                       # what `from_pretrained` has to rename
+    head_names(config)                       # what `from_pretrained` has to rename
     foreign.normalization                    # mean and std: kept in the record, never applied
 
 Two kinds are read as they are, wherever a checkpoint is named (`--model DIR`):
@@ -371,13 +371,11 @@ _OPENRLHF_HEADS = ("value_head", "regression_head")
 class Foreign:
     """What is particular about a checkpoint without `rewardsmith.json`.
 
-    `head_names` maps patterns of weight names to ours. `max_length` is the model's own limit in tokens, None where it
-    names none.
+    `max_length` is the model's own limit in tokens, None where it names none.
     """
 
     trainer: Trainer
     closing: Closing
-    head_names: dict[str, str]
     normalization: dict[str, str | float] | None
     max_length: int | None
 
@@ -389,7 +387,6 @@ def describe_foreign(config: Any) -> Foreign:
     return Foreign(
         trainer="openrlhf" if ours else "transformers",
         closing="openrlhf" if ours else "shipped",
-        head_names=head_names(config),
         normalization=_normalization(config) if ours else None,
         max_length=int(limit) if limit else None,
     )

@@ -44,11 +44,6 @@ class Roles:
     engines: int
     together: bool
 
-    @property
-    def devices(self) -> int:
-        """All devices that are used."""
-        return self.reward + (self.actor if self.together else self.actor + self.critic + self.engines)
-
 
 def plan_roles(*, devices: int, reward_bytes: float, memory: float, room: float = 0.9) -> Roles:
     """Roles on so many devices of so much memory; with one device the reward server is elsewhere (0)."""

@@ -289,10 +289,6 @@ class Renderer:
         )
         return cls(tokenizer, tokens, record.model_copy(update={"special_tokens": special_tokens}))
 
-    def with_special_tokens(self, policy: InText) -> Renderer:
-        """The same renderer with another policy for control tokens in messages."""
-        return Renderer(self.tokenizer, self._tokens, self.record.model_copy(update={"special_tokens": policy}))
-
     @classmethod
     def from_checkpoint(cls, folder: str | Path, record: RenderingRecord) -> Renderer:
         """The renderer that a checkpoint was trained with.

@@ -40,7 +40,7 @@ The judge is a `protocols.Judge`; everything that decides is in `rules.settle`, 
 From rewards to what a reward model says of a comparison: margin, calibrated probability, spread. Pure.
 
     opinion(Rewarded(1.5), Rewarded(0.25), temperature=2.0)
-    opinions(rewards_P2, temperature, spread_P)                 # of many comparisons at once
+    opinions(rewards_P2, temperature)                           # of many comparisons at once
 
 The spread of an ensemble is the standard deviation, over its members, of the *margin*: what members share (a prompt
 that all of them find poor) takes itself out. With K members it is the sample standard deviation (K - 1 in the
@@ -75,7 +75,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -244,13 +244,12 @@ def opinion(first: Rewarded, second: Rewarded, temperature: float | None) -> Opi
     return Opinion(margin, _probability(margin, temperature), None if spread is None or math.isnan(spread) else spread)
 
 
-def opinions(rewards_P2: Floats, temperature: float | None, spread_P: Floats | None = None) -> list[Opinion]:
+def opinions(rewards_P2: Floats, temperature: float | None) -> list[Opinion]:
     """Opinions of many comparisons.
 
     Args:
         rewards_P2: rewards of the first and of the second response, shape (comparisons, 2); NaN where missing.
         temperature: of the calibration, None without one.
-        spread_P: standard deviation of each margin, shape (comparisons,); None where the model states no doubt.
     """
     margin_P = rewards_P2[:, 0] - rewards_P2[:, 1]
     known_P = np.nan_to_num(margin_P)  # logaddexp warns of NaN
@@ -258,19 +257,9 @@ def opinions(rewards_P2: Floats, temperature: float | None, spread_P: Floats | N
     return [
         Opinion(None)
         if math.isnan(margin)
-        else Opinion(
-            float(margin),
-            None if probability_P is None else float(probability_P[place]),
-            None if spread_P is None or math.isnan(spread_P[place]) else float(spread_P[place]),
-        )
+        else Opinion(float(margin), None if probability_P is None else float(probability_P[place]))
         for place, margin in enumerate(margin_P)
     ]
-
-
-def member_spread(members: Mapping[str, Floats]) -> Floats:
-    """Standard deviation over members of each margin, shape (comparisons,); `members` are rewards (comparisons, 2)."""
-    margins_KP = np.stack([rewards_P2[:, 0] - rewards_P2[:, 1] for rewards_P2 in members.values()])
-    return np.asarray(np.std(margins_KP, axis=0, ddof=1), dtype=np.float64)
 
 
 def rewarded(reward: float | None, members: Sequence[float | None] = ()) -> Rewarded:

@@ -45,7 +45,6 @@ import json
 import sqlite3
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -213,11 +212,6 @@ class CachedScorer:
         """The wrapped scorer's checkpoint."""
         return self.scorer.checkpoint
 
-    @property
-    def missing(self) -> Counter[str]:
-        """How many conversations could not be rendered, by reason."""
-        return self.scorer.missing
-
     @cached_property
     def path(self) -> Path:
         """The file that holds this model's rewards."""
@@ -307,7 +301,7 @@ class CachedScorer:
 
 
 CheckpointScorer = LocalScorer | CachedScorer
-"""What `open_scorer` gives; both have `checkpoint` and `missing`."""
+"""What `open_scorer` gives; both have `checkpoint`."""
 
 
 def open_scorer(

@@ -36,7 +36,6 @@ Parts = tuple[Conversation, Conversation, Conversation]
 
 _Kind = Literal["text", "messages"]
 _KINDS: tuple[_Kind, _Kind] = ("text", "messages")
-_SHOWN = 40
 _LABELS = ("source", "subset", "annotator")
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rewardsmith.data.columns import Columns, Look, path_of
@@ -36,7 +36,6 @@ class PairReader:
     basis: Basis
     ties: Sequence[tuple[str, Look, frozenset[str]]] = ()
     equal_is_tie: bool = False
-    read_columns: frozenset[str] = field(default_factory=frozenset)
 
     def read(self, row: Row, number: int) -> Formed:
         """One pair.

@@ -116,10 +116,6 @@ def _is_node(value: Any) -> bool:
     return isinstance(value, dict) and {"text", "role", "replies"} <= value.keys()
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(item is None or isinstance(item, str) for item in value)
-
-
 def _has_role(value: Any) -> bool:
     return _is_messages(value) and all(str(turn.get("role", turn.get("from"))).lower() in ROLES for turn in value)
 

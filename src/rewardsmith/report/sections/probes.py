@@ -51,7 +51,6 @@ class ProbeRow:
     state: State
     n: Number
     missing: int
-    left_out: int
     wrong: Number
     low: Number
     high: Number
@@ -116,7 +115,6 @@ def _row(name: str, result: ProbeResult) -> ProbeRow:
         state=_STATES.get(result.verdict or "", "open"),
         n=count(result.n),
         missing=result.n_missing,
-        left_out=result.n_not_applicable,
         wrong=percent(result.wrong),
         low=percent(result.wrong_low),
         high=percent(result.wrong_high),
