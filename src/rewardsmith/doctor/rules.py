@@ -120,9 +120,9 @@ class RuleBook:
 
 
 @cache
-def load_rules(path: Path = RULES_FILE) -> RuleBook:
+def load_rules() -> RuleBook:
     """The rules, with `move` spelled out as names and `reverse` as the flags of the rules that it names."""
-    read = tomllib.loads(path.read_text(encoding="utf-8"))
+    read = tomllib.loads(RULES_FILE.read_text(encoding="utf-8"))
     rules = {rule.id: rule for rule in map(_rule, read["rule"])}
     rules |= {rule.id: _reversed(rule, rules) for rule in rules.values() if rule.reverse}
     combinations = tuple(Combination(**entry) for entry in read["combination"])

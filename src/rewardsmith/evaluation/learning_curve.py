@@ -69,12 +69,7 @@ def score_per_doubling(
 
 
 def loss_per_doubling(
-    rows: Sequence[EvalRow],
-    rewards: Sequence[Rewards],
-    pairs: Sequence[int],
-    *,
-    seed: int,
-    resamples: int = statistics.RESAMPLES,
+    rows: Sequence[EvalRow], rewards: Sequence[Rewards], pairs: Sequence[int], *, seed: int
 ) -> Slope | None:
     """Slope of the mean Bradley-Terry loss of pairs, in nats; None where no pair has its rewards from every model.
 
@@ -88,7 +83,7 @@ def loss_per_doubling(
         return None
     losses_N = weights_P @ np.array([bradley_terry.pair_losses(margins_N[there_N]) for margins_N in margins_PN])
     units = np.array(unit_numbers(rows))[there_N]
-    samples = statistics.bootstrap_means(losses_N, units, seed=seed, resamples=resamples)
+    samples = statistics.bootstrap_means(losses_N, units, seed=seed)
     interval = statistics.percentile_interval(samples)
     return Slope(float(losses_N.mean()), interval.low, interval.high)
 

@@ -80,21 +80,17 @@ def supports_tree(config_or_model: Any) -> str | None:
     return reason or _module_reason(_on_meta(config_or_model))
 
 
-def tree_matches_padded(model: Any, tolerance: float | None = None) -> bool:
+def tree_matches_padded(model: Any) -> bool:
     """Whether `model` gives the same rewards over trees as transformers' plain attention gives for each text alone.
 
-    Computes a few short random sequences, on the model's own device and dtype. The model is left as it was.
-
-    Args:
-        model: a sequence-classification decoder, with or without adapters.
-        tolerance: of the largest difference of hidden states, relative to their largest value; by default 1e-4, or 5e-2
-            below float32.
+    Computes a few short random sequences, on the model's own device and dtype: a sequence-classification decoder, with
+    or without adapters. The model is left as it was.
     """
     owner = find_head_owner(model)
     decoder = getattr(owner, owner.base_model_prefix)
     embedding = decoder.get_input_embeddings().weight
-    if tolerance is None:
-        tolerance = 1e-4 if torch.finfo(embedding.dtype).eps < 1e-6 else 5e-2
+    # Of the largest difference of hidden states, relative to their largest value; the wider one is below float32.
+    tolerance = 1e-4 if torch.finfo(embedding.dtype).eps < 1e-6 else 5e-2
     texts = _probe(embedding.shape[0])
     regimes = find_regimes(owner) or Regimes()
     with torch.no_grad(), _evaluating(decoder), _attending(decoder, "eager"):

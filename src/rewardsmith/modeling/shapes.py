@@ -241,16 +241,16 @@ def refuse_rank(adapter: LoraAdapter, shape: ModelShape) -> None:
         )
 
 
-def read_shape(model: str, revision: str | None = None, *, field: str = "base_model.id") -> ModelShape:
+def read_shape(model: str, revision: str | None = None) -> ModelShape:
     """The shape of a hub model or a folder, as a reward model.
 
     Raises:
         ModelError: the config cannot be loaded, or the model has no reward head in the installed transformers.
     """
-    return shape_of(load_config(model, revision, field=field), name=model, field=field)
+    return shape_of(load_config(model, revision), name=model)
 
 
-def shape_of(config: Any, *, name: str = "the base", field: str = "base_model.id") -> ModelShape:
+def shape_of(config: Any, *, name: str = "the base") -> ModelShape:
     """The shape of a config, as a reward model.
 
     Raises:
@@ -263,12 +263,14 @@ def shape_of(config: Any, *, name: str = "the base", field: str = "base_model.id
     except ValueError as error:
         raise ModelError(
             f"{name!r} ({config.model_type}) has no reward head in the installed transformers",
-            where=field,
+            where="base_model.id",
             fix="choose a text model",
         ) from error
     layers = max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len, default=None)
     if not layers:
-        raise ModelError(f"{name!r} ({config.model_type}) has no layers to count", where=field, fix="choose a decoder")
+        raise ModelError(
+            f"{name!r} ({config.model_type}) has no layers to count", where="base_model.id", fix="choose a decoder"
+        )
     return _measure(config.get_text_config(), model, layers, supports_tree(config))
 
 

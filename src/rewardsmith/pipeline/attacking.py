@@ -47,7 +47,6 @@ def attack_job(
     events: Events,
     *,
     inputs: Sequence[str] = (),
-    load: LoadOptions | None = None,
     overwrite: bool = False,
     fluency: str | None = None,
 ) -> AttackRecord:
@@ -60,7 +59,6 @@ def attack_job(
         settings: how far the search goes.
         events: told how far it is.
         inputs: files that are read and must not be written over.
-        load: how a checkpoint is loaded.
         overwrite: begin anew, whatever journal is there.
         fluency: a causal language model that bounds a learned ending: a folder, a hub id, or an endpoint's address.
 
@@ -72,7 +70,7 @@ def attack_job(
     guard_files([journal] if journal.exists() else [], inputs)
     rows = load_rows(data, settings.seed)
     ((name, source),) = model_folders([model]).items()
-    member, info = open_member(name, source, load or LoadOptions())
+    member, info = open_member(name, source, LoadOptions())
     if not info.conversational:
         rows = as_text(rows)
     rendering = ""

@@ -118,9 +118,9 @@ _AFTER_TRAINING = {"evaluation", "report", "report_to", "judge", "routing", "nam
 _WATCHING = {("training", "monitor"), ("training", "checkpoint_every_steps"), ("training", "reward_range")}
 
 
-def checkpoint_folder(spec: Spec, model: Path | None = None) -> Path:
-    """The checkpoint that a command scores: `model` where one is named, else that of the spec's run."""
-    return model or _folder(spec) / MODEL
+def checkpoint_folder(spec: Spec) -> Path:
+    """The checkpoint of the spec's run, which a command scores that is told no other."""
+    return _folder(spec) / MODEL
 
 
 class RunDirectory:

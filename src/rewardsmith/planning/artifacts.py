@@ -28,6 +28,7 @@ from pathlib import Path
 
 import yaml
 
+from rewardsmith.planning.backend import ROOM
 from rewardsmith.planning.stages import write_brief
 from rewardsmith.records.files import guard_folder, to_json, write_text
 from rewardsmith.records.plan import PlannedMachine, PlanRecord
@@ -45,9 +46,9 @@ class Roles:
     together: bool
 
 
-def plan_roles(*, devices: int, reward_bytes: float, memory: float, room: float = 0.9) -> Roles:
+def plan_roles(*, devices: int, reward_bytes: float, memory: float) -> Roles:
     """Roles on so many devices of so much memory; with one device the reward server is elsewhere (0)."""
-    reward = min(max(1, math.ceil(reward_bytes / (room * memory))), devices - 1) if devices > 1 else 0
+    reward = min(max(1, math.ceil(reward_bytes / (ROOM * memory))), devices - 1) if devices > 1 else 0
     rest = devices - reward
     if rest < 4:
         return Roles(reward, rest, rest, rest, together=True)

@@ -87,17 +87,15 @@ def scoring_speed(
     tokens: float,
     attended: float | None = None,
     utilisation: float | None = None,
-    weight_bytes: int | None = None,
 ) -> Speed:
     """A dedicated reward model: a lone text, and texts in full batches.
 
     Args:
         tokens: of a text.
         attended: keys that a token attends to on average; half of the text by default.
-        weight_bytes: of a weight in memory; 2 on an accelerator, 4 on a CPU.
     """
     share = UTILISATION[machine.kind] if utilisation is None else utilisation
-    held = shape.parameters * (weight_bytes or (4 if machine.kind == "cpu" else 2))
+    held = shape.parameters * (4 if machine.kind == "cpu" else 2)  # float32 on a CPU, bfloat16 on an accelerator
     operations = tokens * forward_operations(shape, (tokens + 1) / 2 if attended is None else attended)
     computing = operations / (machine.flops * share)
     reading = held / machine.bandwidth

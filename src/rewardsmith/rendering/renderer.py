@@ -46,7 +46,6 @@ from typing import Any, Literal, cast
 
 from rewardsmith.errors import DataError, RenderingError, first_line
 from rewardsmith.hub import ask_hub
-from rewardsmith.protocols import Progress
 from rewardsmith.records.bounded import BeyondLimitError, read_bounded, refuse_odd_files
 from rewardsmith.records.checks import RenderingRecord
 from rewardsmith.rendering.encoding import Encoder, Ids, cut_prompt, encode, excess, too_long
@@ -381,7 +380,7 @@ class Renderer:
             )
         return rendered.ids
 
-    def render_many(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> list[Rendered]:
+    def render_many(self, conversations: Sequence[Conversation]) -> list[Rendered]:
         """Token ids of many conversations, in order.
 
         A text over the limit follows the policy: `drop` gives `ids=None`, `truncate_prompt` cuts the oldest tokens of
@@ -396,18 +395,13 @@ class Renderer:
             chunk = conversations[start : start + _CHUNK]
             for conversation, rendered in zip(chunk, self._render(chunk), strict=True):
                 done.append(self._fit_one(conversation, rendered, f"conversation {len(done) + 1}"))
-            if progress is not None:
-                progress(len(done), len(conversations))
         return done
 
-    def render_pairs(
-        self, pairs: Sequence[PreferencePair], progress: Progress | None = None, places: Sequence[str] | None = None
-    ) -> list[RenderedPair]:
+    def render_pairs(self, pairs: Sequence[PreferencePair], places: Sequence[str] | None = None) -> list[RenderedPair]:
         """Token ids of both sides of many pairs, in order.
 
         Args:
             pairs: prompt, chosen and rejected.
-            progress: called after each chunk.
             places: what to call each pair in an error ("pairs.jsonl:12").
 
         Raises:
@@ -421,8 +415,6 @@ class Renderer:
             for pair, chosen, rejected in zip(chunk, sides[::2], sides[1::2], strict=True):
                 place = places[len(done)] if places else f"pair {pair.id or len(done) + 1}"
                 done.append(self._fit_pair(pair, chosen, rejected, place))
-            if progress is not None:
-                progress(len(done), len(pairs))
         return done
 
     def prompt_ids(self, prompts: Sequence[Conversation]) -> list[Ids | None]:
@@ -493,7 +485,6 @@ def load_renderer(
     revision: str | None = None,
     chat_template_file: str | Path | None = None,
     conversational: bool = True,
-    closing: Closing = "eos",
     special_tokens: InText = "refuse",
 ) -> Renderer:
     """A renderer for a base model.
@@ -505,7 +496,6 @@ def load_renderer(
         revision: hub revision.
         chat_template_file: Jinja file that replaces the tokenizer's own template.
         conversational: false for data that is plain text only; no chat template is needed then.
-        closing: how the trainer of the model ended a text; ours ends it with EOS.
         special_tokens: what happens to control tokens in messages (`spec.data.special_tokens`).
 
     Raises:
@@ -518,7 +508,6 @@ def load_renderer(
         over_length=over_length,
         conversational=conversational,
         chat_template=template,
-        closing=closing,
         special_tokens=special_tokens,
     )
 

@@ -278,16 +278,11 @@ def _marks_content(token: str) -> bool:
 
 
 class ControlTokens:
-    """Looks for control tokens of a prepared tokenizer in what people wrote.
+    """Looks for control tokens of a prepared tokenizer (with its template) in what people wrote."""
 
-    Args:
-        tokenizer: a transformers tokenizer with its template.
-        texts: the control tokens; by default `find_markers` says.
-    """
-
-    def __init__(self, tokenizer: Any, texts: Sequence[str] | None = None) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._texts = find_markers(tokenizer).special if texts is None else tuple(texts)
+        self._texts = find_markers(tokenizer).special
         ids = {text: tokenizer.convert_tokens_to_ids(text) for text in self._texts}
         self._name_of = {int(token): text for text, token in ids.items() if token is not None}
         # An unknown token also stands for what the vocabulary lacks: only its spelling says that somebody wrote it.

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from rewardsmith.errors import RenderingError
-from rewardsmith.protocols import Progress
 from rewardsmith.rendering.encoding import Ids
 from rewardsmith.rendering.renderer import load_tokenizer
 from rewardsmith.rendering.sandbox import template_texts, together_or_alone
@@ -76,13 +75,11 @@ class UpstreamRenderer:
         """The renderer of a checkpoint folder or hub id; raises as the constructor and `load_tokenizer` do."""
         return cls(load_tokenizer(folder), reads_last_token=reads_last_token, limit=limit)
 
-    def render_many(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> list[Rendered]:
+    def render_many(self, conversations: Sequence[Conversation]) -> list[Rendered]:
         """Token ids of many conversations, in order; none for a text that the script would fail on."""
         done: list[Rendered] = []
         for start in range(0, len(conversations), _CHUNK):
             done += self._render(conversations[start : start + _CHUNK])
-            if progress is not None:
-                progress(len(done), len(conversations))
         return done
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendered]:

@@ -124,10 +124,10 @@ class _Echo:
 class RemoteFluency:
     """A language model behind an OpenAI-style endpoint.
 
+    Its token is the URL's userinfo, else `$REWARDSMITH_FLUENCY_TOKEN`.
+
     Args:
         url: its base, as OpenAI's clients take it: `http://HOST:PORT/v1`; `?model=NAME` where it serves several.
-        token: else the URL's userinfo, else `$REWARDSMITH_FLUENCY_TOKEN`.
-        timeout: seconds that one request may take.
         patience: seconds for which an endpoint that is full or not there is asked again.
         sleep: how to wait; for tests.
 
@@ -135,15 +135,7 @@ class RemoteFluency:
         ModelError: it is not there, refuses the token, or serves no model that the address could mean.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        timeout: float = 180.0,
-        patience: float = 60.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, url: str, *, patience: float = 60.0, sleep: Callable[[float], None] = time.sleep) -> None:
         address = parse_address(url)
         if address.engine or "tokenizer" in address.options:
             raise ModelError(
@@ -151,9 +143,7 @@ class RemoteFluency:
                 where=address.shown,
                 fix="write http://HOST:PORT/v1?model=NAME",
             )
-        self._connection = Connection(
-            address, token=token, variable=TOKEN_VARIABLE, timeout=timeout, patience=patience, sleep=sleep
-        )
+        self._connection = Connection(address, variable=TOKEN_VARIABLE, patience=patience, sleep=sleep)
         self._model = _served(self._connection)
         self._together = _TEXTS
         self._heads: dict[str, _Echo | None] = {}

@@ -149,32 +149,29 @@ class Ranking:
     candidates: tuple[bool, ...]
 
 
-def rank_scores(scores: ArrayLike, samples: ArrayLike, errors: ArrayLike, confidence: float = CONFIDENCE) -> Ranking:
+def rank_scores(scores: ArrayLike, samples: ArrayLike, errors: ArrayLike) -> Ranking:
     """Rank M scores that were taken on the same units.
 
     A score stays a candidate unless another one is higher by more than `c` standard errors of their difference. `c` is
-    the bootstrap's `confidence` quantile of the largest studentised deviation over all its rivals, so that the true
-    best is dropped in at most 1 - confidence of cases, however many rivals there are (subset selection: Gupta 1965,
+    the bootstrap's `CONFIDENCE` quantile of the largest studentised deviation over all its rivals, so that the true
+    best is dropped in at most 1 - CONFIDENCE of cases, however many rivals there are (subset selection: Gupta 1965,
     Technometrics 7:225; the critical value by resampling: Hsu 1996, Multiple Comparisons, section 4.2).
 
     Args:
         scores: shape (M,).
         samples: the scores under resampled units, the same units for all, shape (M, resamples).
         errors: standard error of the difference of each two scores, shape (M, M); the diagonal is not read.
-        confidence: probability that the true best is a candidate.
     """
     scores_M, samples_MB = np.asarray(scores, dtype=np.float64), np.asarray(samples, dtype=np.float64)
     errors_MM = np.asarray(errors, dtype=np.float64)
     # Scores that differ by rounding alone share a resample.
     top_MB = samples_MB >= samples_MB.max(axis=0) - 1e-12
     probabilities = (top_MB / top_MB.sum(axis=0)).mean(axis=1)
-    candidates = tuple(
-        _may_be_best(place, scores_M, samples_MB, errors_MM, confidence) for place in range(len(scores_M))
-    )
+    candidates = tuple(_may_be_best(place, scores_M, samples_MB, errors_MM) for place in range(len(scores_M)))
     return Ranking(int(scores_M.argmax()), tuple(probabilities.tolist()), candidates)
 
 
-def _may_be_best(place: int, scores_M: Floats, samples_MB: Floats, errors_MM: Floats, confidence: float) -> bool:
+def _may_be_best(place: int, scores_M: Floats, samples_MB: Floats, errors_MM: Floats) -> bool:
     rivals = np.arange(len(scores_M)) != place
     leads_J = scores_M[rivals] - scores_M[place]
     if not (leads_J > 0).any():
@@ -183,9 +180,9 @@ def _may_be_best(place: int, scores_M: Floats, samples_MB: Floats, errors_MM: Fl
     spread_J = deviations_JB.std(axis=1)
     # A rival at a constant distance has nothing to studentise; its lead is held against its error all the same.
     studentised_JB = np.abs(deviations_JB[spread_J > 0]) / spread_J[spread_J > 0, None]
-    least = float(special.ndtri((1 + confidence) / 2))
+    least = float(special.ndtri((1 + CONFIDENCE) / 2))
     # Never below the normal limit of a single comparison.
-    critical = max(least, float(np.quantile(studentised_JB.max(axis=0), confidence))) if len(studentised_JB) else least
+    critical = max(least, float(np.quantile(studentised_JB.max(axis=0), CONFIDENCE))) if len(studentised_JB) else least
     return bool((leads_J <= critical * errors_MM[place, rivals]).all())
 
 

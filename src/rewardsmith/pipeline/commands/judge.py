@@ -106,7 +106,6 @@ def judge_job(
     out: Path,
     events: Events,
     *,
-    revision: str | None = None,
     missing_as_chance: bool = False,
 ) -> JudgeOutcome:
     """Evaluate the spec's judge on one benchmark.
@@ -117,7 +116,6 @@ def judge_job(
         data: a file in its schema, or a hub id.
         out: folder of calls, records and report.
         events: told how far it is.
-        revision: of a hub data set.
         missing_as_chance: replies that cannot be read score what guessing reaches, as RewardBench 2's script has it.
 
     Raises:
@@ -125,7 +123,7 @@ def judge_job(
         UserError: rows or folder cannot be used.
         KeyboardInterrupt: it was interrupted; the same command continues.
     """
-    kind, rows = load_benchmark(BenchmarkSpec(name=benchmark, data=data, revision=revision), data)
+    kind, rows = load_benchmark(BenchmarkSpec(name=benchmark, data=data), data)
     names = (RESULTS_FILE, ROWS_FILE, JUDGE_FILE)
     guard_folder(out / "eval" / kind.name, names, JUDGE_FILE, (data,))
     guard_files((out / CALLS_FILE,), (data,))

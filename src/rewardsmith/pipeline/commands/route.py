@@ -33,7 +33,7 @@ from rewardsmith.modeling.reward_head import find_head_owner
 from rewardsmith.pipeline.commands.judge import build_judge
 from rewardsmith.pipeline.directory import ROUTING, checkpoint_folder
 from rewardsmith.pipeline.scorers import LoadOptions, model_folders, open_member, settled
-from rewardsmith.protocols import Progress, Scorer
+from rewardsmith.protocols import Scorer
 from rewardsmith.records.evaluation import reason_code
 from rewardsmith.records.files import read_record
 from rewardsmith.records.routing import LoggedRule, ReplayRecord, RoutingRecord
@@ -207,17 +207,17 @@ class RouteModel:
         """The temperature of a row: its subset's own, else that of all rows."""
         return self.temperatures.get(subset, self.temperature)
 
-    def standings(self, rows: Sequence[Sequence[Conversation]], progress: Progress | None = None) -> list[Standing]:
+    def standings(self, rows: Sequence[Sequence[Conversation]]) -> list[Standing]:
         """What the model says of each row's responses; rewards are NaN where a text cannot be scored."""
         every = [conversation for row in rows for conversation in row]
         rewards, members, features = np.full(len(every), np.nan), np.empty((0, len(every))), None
         if isinstance(self.scorer, EnsembleScorer):
-            found = self.scorer.score_members(every, progress)
+            found = self.scorer.score_members(every)
             rewards, members = found.rewards, np.stack(list(found.members.values()))
         elif self.doubt == "laplace":
-            features, rewards = self.features(every, progress)
+            features, rewards = self.features(every)
         elif every:
-            rewards = np.asarray(self.scorer.score(every, progress), dtype=np.float64)
+            rewards = np.asarray(self.scorer.score(every), dtype=np.float64)
         absent = [text for text, reward in zip(every, rewards, strict=True) if not np.isfinite(reward)]
         reasons = why_missing(absent, self.scorer)
         self.missing.update(reason_code(reasons[text]) for text in absent)
@@ -237,9 +237,7 @@ class RouteModel:
         spread = float(self.posterior.spread((features_ND[0] - features_ND[1])[None])[0])
         return Standing(rewards_N, members_KN, spread=spread)
 
-    def features(
-        self, conversations: Sequence[Conversation], progress: Progress | None = None
-    ) -> tuple[NDArray[np.float32], Floats]:
+    def features(self, conversations: Sequence[Conversation]) -> tuple[NDArray[np.float32], Floats]:
         """What the head reads of each conversation (N, D), and the rewards; NaN where a text has no rendering.
 
         Raises:
@@ -249,7 +247,7 @@ class RouteModel:
         rendered = scorer.render(conversations)
         usable = [(place, one.ids) for place, one in enumerate(rendered) if one.ids is not None]
         found_ND, found_N = head_features(
-            scorer.checkpoint.model, [ids for _, ids in usable], scorer.layout, scorer.token_budget, progress
+            scorer.checkpoint.model, [ids for _, ids in usable], scorer.layout, scorer.token_budget
         )
         features = np.zeros((len(conversations), found_ND.shape[1]), dtype=np.float32)
         rewards = np.full(len(conversations), np.nan)

@@ -342,7 +342,7 @@ def wide_map(stages: Sequence[Stage]) -> Markup:
     parts.append(_down(boxes["training"], boxes["evaluation"], found["training"]))
     parts.append(_back(boxes["evaluation"], boxes["gates"], found["evaluation"]))
     parts += [_fork(boxes["gates"], boxes["report"], boxes["checkpoint"], found["gates"])]
-    parts.append(_legend(0, height + 62))
+    parts.append(_legend(height + 62))
     return drawing(3 * column + width, 2 * height + 64, _spoken(stages), *parts, class_="chart map wide")
 
 
@@ -453,7 +453,7 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> Markup:
     return line(x1, y1, base_x, base_y, "arrow") + element("path", d=head, class_="head")
 
 
-def _legend(x: float, y: float) -> Markup:
+def _legend(y: float) -> Markup:
     """What the signs mean, in the free corner."""
     meanings: dict[State, str] = {
         "good": "holds",
@@ -465,7 +465,7 @@ def _legend(x: float, y: float) -> Markup:
     for index, (state, meaning) in enumerate(meanings.items()):
         top = y + 20 + 24 * index
         parts += [
-            element("g", sign(state), transform=f"translate({x + 2:.0f} {top - 12:.0f})"),
-            text(x + 26, top, meaning, "fact"),
+            element("g", sign(state), transform=f"translate(2 {top - 12:.0f})"),
+            text(26, top, meaning, "fact"),
         ]
     return Markup("").join(parts)
