@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_verifiers import VERIFIERS
 
 from rewardsmith.samples.blocks import Item, is_held_out, options_of, pick, swap_pairs, swap_rows
 from rewardsmith.samples.generator import CATEGORIES
@@ -70,16 +71,15 @@ def test_the_part_of_an_item_follows_its_crc32() -> None:
 @pytest.mark.parametrize("subset", CATEGORIES)
 @pytest.mark.parametrize("part", ["train", "held_out"])
 def test_each_response_of_a_block_is_right_for_its_own_prompt_only(subset: str, part: str) -> None:
-    category = CATEGORIES[subset]
     rng = Random(11)
     for _ in range(100):
-        block = category.block(rng, part)  # type: ignore[arg-type]
+        block = CATEGORIES[subset](rng, part)  # type: ignore[arg-type]
         for i, asked in enumerate(block):
             for j, given_ in enumerate(block):
-                assert category.verify(asked.prompt, given_.response) == (i == j), (asked, given_)
+                assert VERIFIERS[subset](asked.prompt, given_.response) == (i == j), (asked, given_)
 
 
 @pytest.mark.parametrize("subset", CATEGORIES)
 def test_a_verifier_refuses_what_it_cannot_read(subset: str) -> None:
     with pytest.raises(ValueError, match="in 'Sing a song"):
-        CATEGORIES[subset].verify("Sing a song about nothing.", "It is 7.")
+        VERIFIERS[subset]("Sing a song about nothing.", "It is 7.")

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sample_verifiers import VERIFIERS
 
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.evaluation.benchmarks import rewardbench2
 from rewardsmith.samples import Sizes, cache_folder, write_samples
-from rewardsmith.samples.files import cached
 from rewardsmith.samples.generator import (
-    CATEGORIES,
     DEFAULT_SIZES,
     best_of_n_rows,
+    cached,
     preference_pairs,
     warm_up_texts,
 )
@@ -77,7 +77,7 @@ def test_pairs_have_the_form_of_the_design(train) -> None:
 
 def test_every_pair_is_labelled_right(train, held_out) -> None:
     for row in [*train, *held_out]:
-        verify = CATEGORIES[row["subset"]].verify
+        verify = VERIFIERS[row["subset"]]
         prompt, chosen, rejected = (row[field][-1]["content"] for field in ("prompt", "chosen", "rejected"))
         assert verify(prompt, chosen), row
         assert not verify(prompt, rejected), row
@@ -85,7 +85,7 @@ def test_every_pair_is_labelled_right(train, held_out) -> None:
 
 def test_every_row_is_labelled_right(rows) -> None:
     for row in rows:
-        verify = CATEGORIES[row["subset"]].verify
+        verify = VERIFIERS[row["subset"]]
         assert all(verify(row["prompt"], text) for text in row["chosen"]), row
         assert not any(verify(row["prompt"], text) for text in row["rejected"]), row
 

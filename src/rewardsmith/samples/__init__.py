@@ -17,10 +17,9 @@ because both are made of swap blocks. Ties has a formula of its own, under which
 (8 %) or below it. `bench/embedded_baselines.py` shows the numbers.
 
 blocks.py        swap blocks: four prompts whose right responses are wrong for each other
-facts.py         Factuality and Ties: what they know, how their blocks are made, what recomputes the right answer
+facts.py         Factuality and Ties: what they know, how their blocks are made
 tasks.py         Math, Precise IF, Safety and Focus, likewise
-generator.py     all subsets together: pairs, rows in RewardBench 2's schema, warm-up texts
-files.py         the cache
+generator.py     all subsets together: pairs, rows in RewardBench 2's schema, warm-up texts; their cache
 base_model.py    the decoder with its tokenizer (the only module here that loads torch)
 baselines.py     what length or words alone would score: the proof that the samples carry no giveaway
 """
@@ -35,8 +34,7 @@ from rewardsmith.protocols import Progress
 if TYPE_CHECKING:
     from rewardsmith.samples.base_model import build_base_model
     from rewardsmith.samples.baselines import bag_of_words_rewards, longer_wins_rewards
-    from rewardsmith.samples.files import SamplePaths, cache_folder, write_samples
-    from rewardsmith.samples.generator import CATEGORIES, DEFAULT_SIZES, Sizes
+    from rewardsmith.samples.generator import CATEGORIES, DEFAULT_SIZES, SamplePaths, Sizes, cache_folder, write_samples
 
 __all__ = [
     "CATEGORIES",
@@ -54,13 +52,13 @@ __all__ = [
 _HOMES = {
     "CATEGORIES": "generator",
     "DEFAULT_SIZES": "generator",
-    "SamplePaths": "files",
+    "SamplePaths": "generator",
     "Sizes": "generator",
     "bag_of_words_rewards": "baselines",
     "build_base_model": "base_model",
-    "cache_folder": "files",
+    "cache_folder": "generator",
     "longer_wins_rewards": "baselines",
-    "write_samples": "files",
+    "write_samples": "generator",
 }
 
 if not TYPE_CHECKING:

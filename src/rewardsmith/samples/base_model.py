@@ -38,8 +38,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config, 
 from rewardsmith.modeling.spellings import respell
 from rewardsmith.modeling.stored import quiet_upstream
 from rewardsmith.protocols import Progress
-from rewardsmith.samples.files import cache_folder, cache_key, cached
-from rewardsmith.samples.generator import DEFAULT_SIZES, Sizes, warm_up_texts
+from rewardsmith.samples.generator import DEFAULT_SIZES, Sizes, cache_folder, cache_key, cached, warm_up_texts
 
 PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 SPECIAL_TOKENS = (PAD, END, SYSTEM, USER, ASSISTANT)

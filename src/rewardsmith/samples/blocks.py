@@ -15,11 +15,9 @@ asked in others); `is_held_out` keeps numbers apart. Both depend on the item alo
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 from typing import Literal
 
@@ -40,9 +38,6 @@ class Item:
 
 Block = tuple[Item, ...]
 """Four items; the response of each is wrong for the prompts of the others."""
-
-Verifier = Callable[[str, str], bool]
-"""Called as `verify(prompt, response)`: recomputes from the two texts alone whether the response is right."""
 
 
 def stable_hash(text: str) -> int:
@@ -83,21 +78,3 @@ def swap_rows(block: Block) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """`(prompt, chosen, rejected)` once for each prompt; the rejected are the other three responses."""
     for item in block:
         yield item.prompt, item.response, tuple(other.response for other in block if other is not item)
-
-
-def readings(prompt: str, wordings: Iterable[str]) -> Iterator[dict[str, str]]:
-    """What the fields of each wording stand for, if it was the one that `prompt` was written with.
-
-    `readings("Add 3 and 4.", ["Add {a} and {b}."])` yields `{"a": "3", "b": "4"}`.
-    """
-    for wording in wordings:
-        if found := _pattern(wording).fullmatch(prompt):
-            yield found.groupdict()
-
-
-@cache
-def _pattern(wording: str) -> re.Pattern[str]:
-    literals_and_fields = re.split(r"\{(\w+)\}", wording)
-    return re.compile(
-        "".join(f"(?P<{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(literals_and_fields))
-    )

@@ -1,6 +1,6 @@
 """The two subsets whose answers are facts: Factuality and Ties, with the tables that they ask about.
 
-In: a random stream and a part. Out: blocks, and what recomputes the right answer of each.
+In: a random stream and a part. Out: blocks.
 
 Factuality: one question from the fact table, four answers of the same kind, one of them true.
 
@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from rewardsmith.samples.blocks import BLOCK_SIZE, Block, Item, Part, options_of, pick, readings, swap_rows
+from rewardsmith.samples.blocks import BLOCK_SIZE, Block, Item, Part, options_of, pick, swap_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,15 +223,6 @@ def factuality_block(rng: Random, part: Part) -> Block:
     )
 
 
-def verify_factuality(prompt: str, response: str) -> bool:
-    """Whether `response` gives the answer that the fact table has for the question in `prompt`."""
-    for relation in RELATIONS.values():
-        for asked in readings(prompt, relation.wordings):
-            if answer := relation.answers.get(asked["e"]):
-                return response in {frame.format(a=answer) for frame in FACT_FRAMES}
-    raise ValueError(f"no fact is asked for in {prompt!r}")
-
-
 @dataclass(frozen=True, slots=True)
 class Category:
     """What belongs to a noun; `clues` points at single members: member → clue."""
@@ -292,7 +283,6 @@ def _parse(line: str) -> tuple[str, Category]:
 
 
 CATEGORIES: dict[str, Category] = dict(_parse(line) for line in _TABLE.splitlines())
-MEMBER_OF_CLUE = {clue: member for category in CATEGORIES.values() for member, clue in category.clues.items()}
 
 
 ANY_WORDINGS = (
@@ -375,19 +365,3 @@ def _clue_block(rng: Random, nouns: list[str], part: Part) -> Block:
             prompt = pick(rng, CLUE_WORDINGS, clues[member], part).format(q=clues[member])
             items.append(Item(prompt, frame.format(a=member)))
     return tuple(items)
-
-
-def verify_ties(prompt: str, response: str) -> bool:
-    """Whether `response` names a member of the category, or the one member, that `prompt` asks for."""
-    right = _right_names(prompt)
-    return response in {frame.format(a=name) for frame in TIES_FRAMES for name in right}
-
-
-def _right_names(prompt: str) -> tuple[str, ...]:
-    for asked in readings(prompt, ANY_WORDINGS):
-        if asked["c"] in CATEGORIES:
-            return CATEGORIES[asked["c"]].members
-    for asked in readings(prompt, CLUE_WORDINGS):
-        if asked["q"] in MEMBER_OF_CLUE:
-            return (MEMBER_OF_CLUE[asked["q"]],)
-    raise ValueError(f"no category is asked for in {prompt!r}")

@@ -1,42 +1,48 @@
-"""Assembles the embedded samples: training pairs, held-out pairs, best-of-N rows and warm-up texts.
+"""Assembles the embedded samples (training pairs, held-out pairs, best-of-N rows, warm-up texts) and keeps them.
 
     train = preference_pairs("train", seed=0, sizes=DEFAULT_SIZES)        # rows as they stand in the file
     rows = best_of_n_rows(seed=0, sizes=DEFAULT_SIZES)
+    paths = write_samples(seed=0)               # train.jsonl, held_out.jsonl, best_of_4.jsonl
+    folder = cached(parent, key, make)          # the folder `make` filled, now or earlier
 
 Pure Python and seeded: the same seed and sizes give the same rows everywhere. Each category has a stream of random
 numbers of its own, so that a change in one leaves the others as they were.
+
+Files lie in a cache folder, made once, whole or not at all: a folder is filled aside and then renamed, so a folder that
+exists is complete. A killed run leaves none, and of two runs at the same time one wins and both read the same bytes.
+The key hashes the generator's own code, so that another version never finds the files of this one.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from rewardsmith.errors import RunDirectoryError
 from rewardsmith.samples import facts, tasks
-from rewardsmith.samples.blocks import BLOCK_SIZE, Block, Part, Verifier, swap_pairs, swap_rows
+from rewardsmith.samples.blocks import BLOCK_SIZE, Block, Part, swap_pairs, swap_rows
 
 Row = dict[str, Any]
 SOURCE = "embedded"
 
 
-@dataclass(frozen=True, slots=True)
-class Category:
-    """How the blocks of a subset are made and checked."""
-
-    block: Callable[[Random, Part], Block]
-    verify: Verifier
-
-
-CATEGORIES: dict[str, Category] = {
-    "Factuality": Category(facts.factuality_block, facts.verify_factuality),
-    "Precise IF": Category(tasks.precise_if_block, tasks.verify_precise_if),
-    "Math": Category(tasks.mathematics_block, tasks.verify_mathematics),
-    "Safety": Category(tasks.safety_block, tasks.verify_safety),
-    "Focus": Category(tasks.focus_block, tasks.verify_focus),
-    "Ties": Category(facts.ties_block, facts.verify_ties),
+CATEGORIES: dict[str, Callable[[Random, Part], Block]] = {
+    "Factuality": facts.factuality_block,
+    "Precise IF": tasks.precise_if_block,
+    "Math": tasks.mathematics_block,
+    "Safety": tasks.safety_block,
+    "Focus": tasks.focus_block,
+    "Ties": facts.ties_block,
 }
+"""How the blocks of each subset are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +85,12 @@ def preference_pairs(part: Part, *, seed: int, sizes: Sizes = DEFAULT_SIZES) -> 
 def best_of_n_rows(*, seed: int, sizes: Sizes = DEFAULT_SIZES) -> list[Row]:
     """Held-out rows in RewardBench 2's schema; within a subset all prompts differ and blocks stay together."""
     rows: list[Row] = []
-    for subset, category in CATEGORIES.items():
+    for subset, block_of in CATEGORIES.items():
         rng = _stream(seed, "rows", subset)
         if subset == "Ties":
             rows.extend(_ties_rows(facts.couples(rng, sizes.ties)))
         else:
-            blocks = _blocks_with_new_prompts(rng, category, sizes.row_blocks)
+            blocks = _blocks_with_new_prompts(rng, block_of, sizes.row_blocks)
             answers = [answer for block in blocks for answer in swap_rows(block)]
             rows.extend(_best_of_n_row(str(i), subset, p, (c,), r) for i, (p, c, r) in enumerate(answers))
     return rows
@@ -93,10 +99,10 @@ def best_of_n_rows(*, seed: int, sizes: Sizes = DEFAULT_SIZES) -> list[Row]:
 def warm_up_texts(*, seed: int, sizes: Sizes = DEFAULT_SIZES) -> list[tuple[str, str]]:
     """`(prompt, right response)` of the training part, in random order: what the base model reads beforehand."""
     texts: list[tuple[str, str]] = []
-    for subset, category in CATEGORIES.items():
+    for subset, block_of in CATEGORIES.items():
         rng = _stream(seed, "warm-up", subset)
         for _ in range(sizes.warm_up_blocks):
-            texts.extend((item.prompt, item.response) for item in category.block(rng, "train"))
+            texts.extend((item.prompt, item.response) for item in block_of(rng, "train"))
     _stream(seed, "order", "warm-up").shuffle(texts)
     return texts
 
@@ -108,16 +114,16 @@ def _stream(seed: int, *names: str) -> Random:
 def _pair_blocks(rng: Random, subset: str, part: Part, count: int) -> Iterator[list[Row]]:
     seen: set[tuple[str, str, str]] = set()
     while len(seen) < count * BLOCK_SIZE:
-        pairs = list(swap_pairs(rng, CATEGORIES[subset].block(rng, part)))
+        pairs = list(swap_pairs(rng, CATEGORIES[subset](rng, part)))
         if seen.isdisjoint(pairs):
             yield [_pair_row(f"{part}-{len(seen) + i}", subset, *pair) for i, pair in enumerate(pairs)]
             seen.update(pairs)
 
 
-def _blocks_with_new_prompts(rng: Random, category: Category, count: int) -> Iterator[Block]:
+def _blocks_with_new_prompts(rng: Random, block_of: Callable[[Random, Part], Block], count: int) -> Iterator[Block]:
     seen: set[str] = set()
     while len(seen) < count * BLOCK_SIZE:
-        block = category.block(rng, "held_out")
+        block = block_of(rng, "held_out")
         prompts = {item.prompt for item in block}
         if len(prompts) == BLOCK_SIZE and seen.isdisjoint(prompts):
             seen |= prompts
@@ -156,3 +162,86 @@ def _ties_rows(couples: list[tuple[facts.Question, facts.Question]]) -> list[Row
         for k, couple in enumerate(couples)
         for kind, question in zip(("ref", "tied"), couple, strict=True)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePaths:
+    """The three files of the embedded samples, JSONL."""
+
+    train: Path
+    held_out: Path
+    best_of_4: Path
+
+
+def cache_folder() -> Path:
+    """`$REWARDSMITH_CACHE`, else `rewardsmith` in `$XDG_CACHE_HOME`, else in `~/.cache`."""
+    if own := os.environ.get("REWARDSMITH_CACHE"):
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "rewardsmith"
+
+
+def write_samples(folder: Path | None = None, *, seed: int, sizes: Sizes = DEFAULT_SIZES) -> SamplePaths:
+    """Write the embedded samples below `folder` (default: the cache), or find them there.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written.
+    """
+    parent = folder or cache_folder()
+    made = cached(parent, f"samples-{cache_key(seed, sizes)}", lambda aside: _write_files(aside, seed, sizes))
+    return SamplePaths(made / "train.jsonl", made / "held_out.jsonl", made / "best_of_4.jsonl")
+
+
+def cached(parent: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder `parent/name`; `make` fills it aside when it does not exist.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written.
+    """
+    target = parent / name
+    if target.is_dir():
+        return target
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
+    except OSError as error:
+        raise RunDirectoryError(
+            f"the cache cannot be written: {error.strerror or error}",
+            where=str(parent),
+            fix="set REWARDSMITH_CACHE to a folder that you can write",
+        ) from error
+    try:
+        make(aside)
+        _put(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _put(aside: Path, target: Path) -> None:
+    aside.chmod(0o755)
+    try:
+        aside.rename(target)
+    except OSError:
+        # Another process was first. Its folder holds the same bytes.
+        if not target.is_dir():
+            raise
+
+
+def cache_key(seed: int, sizes: Sizes, *more: str) -> str:
+    """Sixteen hex digits that name this generator's code, a seed, sizes and whatever else the result depends on."""
+    digest = hashlib.sha256(json.dumps([seed, asdict(sizes), more]).encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _write_files(folder: Path, seed: int, sizes: Sizes) -> None:
+    _write_rows(folder / "train.jsonl", preference_pairs("train", seed=seed, sizes=sizes))
+    _write_rows(folder / "held_out.jsonl", preference_pairs("held_out", seed=seed, sizes=sizes))
+    _write_rows(folder / "best_of_4.jsonl", best_of_n_rows(seed=seed, sizes=sizes))
+
+
+def _write_rows(path: Path, rows: list[Row]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
