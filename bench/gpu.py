@@ -45,16 +45,12 @@ from common import SHAPES, Shape, fit_tokenizer, gemm_rate, read_jsonl
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import Layout, PaddedBatches, PairIds, choose_layout, send_inputs
 from rewardsmith.modeling.reward_head import install_reward_forward, pad_right
-from rewardsmith.modeling.token_tree import TreeLayout, pack_sequences
-from rewardsmith.modeling.tree_attention import dense_tree_attention
-from rewardsmith.modeling.tree_cuda import (
-    KERNEL_VARIABLE,
-    flex_tree_attention,
-    gathered_tokens,
-    reference_varlen,
-    varlen_attention,
-    varlen_call,
-)
+from rewardsmith.modeling.tree.attention import dense_tree_attention
+from rewardsmith.modeling.tree.cuda import KERNEL_VARIABLE
+from rewardsmith.modeling.tree.flex import flex_tree_attention
+from rewardsmith.modeling.tree.token_tree import TreeLayout, pack_sequences
+from rewardsmith.modeling.tree.varlen import gathered_tokens, reference_varlen, varlen_attention
+from rewardsmith.modeling.tree.varlen_kernels import varlen_call
 from tables import RESULTS, Json, markdown_table
 
 PREPARED = Path("build/gpu")
@@ -678,7 +674,7 @@ def timed_kernel(run: Run, shape: Shape, layout: TreeLayout, kernel: str, dtype:
     sizes = ((1, heads, len(layout), shape.head) for heads in (shape.heads, shape.key_heads, shape.key_heads))
     inputs = [torch.randn(size, dtype=dtype, device=run.device, requires_grad=True) for size in sizes]
     scale, module = shape.head**-0.5, nn.Identity()
-    call = reference_varlen if run.smoke else varlen_call(dtype, shape.head, None, torch.cuda.get_device_capability())
+    call = reference_varlen if run.smoke else varlen_call(dtype, shape.head, None, torch.device("cuda", 0))
     if kernel == "varlen" and call is None:
         return {"failed": "no varlen kernel here"}
 

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from common import SHAPES, Shape, device_machine, gemm_rate, read_jsonl, run_worker, texts_of, write_base
 from rewardsmith.modeling.checkpoint import Checkpoint
 from rewardsmith.modeling.loading import load_base, load_reward_model
-from rewardsmith.modeling.token_tree import pack_sequences
+from rewardsmith.modeling.tree.token_tree import pack_sequences
 from rewardsmith.rendering import load_renderer
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.spec import Spec

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from common import SHAPES, Shape, count_parameters, device_machine, gemm_rate, read_jsonl, texts_of, write_base
-from rewardsmith.modeling.token_tree import pack_pairs
+from rewardsmith.modeling.tree.token_tree import pack_pairs
 from tables import Json, RunPage, about, bench_parser, markdown_table, publish_run
 from trainings import Setup, choose_pairs, train_ours, train_peer
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rewardsmith.errors import DataError
-from rewardsmith.modeling.token_tree import MIN_SHARED, Node, Pack, pack_pairs, pack_sequences
+from rewardsmith.modeling.tree.token_tree import MIN_SHARED, Node, Pack, pack_pairs, pack_sequences
 
 ENDLESS = 10**9
 unhurried = settings(deadline=None)  # machines may be busy

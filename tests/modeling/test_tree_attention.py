@@ -17,12 +17,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling import tree_attention as attention
-from rewardsmith.modeling.layouts import supports_tree, tree_matches_padded
+from rewardsmith.modeling.layouts import choose_layout, supports_tree, tree_matches_padded
 from rewardsmith.modeling.reward_head import restrict_last_layer
-from rewardsmith.modeling.token_tree import Pack, TreeLayout, pack_pairs, pack_sequences
-from rewardsmith.modeling.tree_attention import TREE_ATTENTION, dense_tree_attention, to_model_inputs
-from rewardsmith.modeling.tree_calls import BLOCK, CallPlan, plan_calls, plan_reward_calls, planned_attention
+from rewardsmith.modeling.tree import attention
+from rewardsmith.modeling.tree.attention import TREE_ATTENTION, dense_tree_attention, to_model_inputs
+from rewardsmith.modeling.tree.calls import BLOCK, CallPlan, plan_calls, plan_reward_calls, planned_attention
+from rewardsmith.modeling.tree.token_tree import Pack, TreeLayout, pack_pairs, pack_sequences
 
 WINDOWS = (None, 40, 7)
 
@@ -457,6 +457,40 @@ def test_self_check_passes_a_sound_model_and_leaves_it_as_it_was(name: str):
     assert tree_matches_padded(model)
     assert model.config._attn_implementation == before
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["qwen3", "gemma2, sliding and soft-capped", "gemma3, sliding"])
+def test_self_check_passes_sound_models_in_half_precision(name: str, dtype: torch.dtype):
+    """Soft-capped scores were masked by float32's lowest number, which neither half precision holds."""
+    assert tree_matches_padded(make_model(name).to(dtype))
+    assert tree_matches_padded(make_model(name).float(), autocast=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_soft_capped_padding_in_half_precision_is_that_of_transformers(dtype: torch.dtype):
+    """Rewards of padded batches, within what the type rounds: its own attention against ours."""
+    reference = make_model("gemma2, sliding and soft-capped").to(dtype)
+    model = tree_model(reference)
+    texts = [text for pair in pairs_of_one_step() for text in pair]
+    with torch.no_grad():
+        ours, theirs = padded_rewards(model, texts).float(), padded_rewards(reference, texts).float()
+    assert theirs.std() > 0.01
+    assert (ours - theirs).abs().max() <= 0.05 * theirs.abs().max()
+
+
+def test_a_kind_that_should_share_prefixes_and_does_not_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Upstream's Nemotron layers drop what their model is given, the layout too: padded batches, and a warning."""
+    model = make_model("llama")
+    layer = type(model.model.layers[0])
+    forward = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda self, *a, tree_layout=None, **k: forward(self, *a, **k))
+    assert choose_layout("auto", model, 0).name == "padded"
+    assert "LlamaForSequenceClassification is of a kind that shares prefixes, but its rewards over trees" in caplog.text
+    with pytest.raises(ModelError, match="rewards over trees differ"):
+        choose_layout("tree", model, 0)
 
 
 def test_self_check_catches_a_model_that_drops_the_layout(monkeypatch: pytest.MonkeyPatch):

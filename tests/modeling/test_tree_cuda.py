@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
+from contextlib import nullcontext
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,25 +25,26 @@ from test_tree_attention import (
 from torch import Tensor
 
 from rewardsmith.errors import ModelError
-from rewardsmith.modeling import inference, tree_attention, tree_cuda
+from rewardsmith.modeling import inference, reward_head
 from rewardsmith.modeling.layouts import choose_layout
 from rewardsmith.modeling.reward_head import install_reward_forward
-from rewardsmith.modeling.token_tree import Pack, TreeLayout, pack_sequences
-from rewardsmith.modeling.tree_attention import dense_tree_attention
-from rewardsmith.modeling.tree_cuda import (
-    MOST_GATHERED,
+from rewardsmith.modeling.tree import attention as tree_attention
+from rewardsmith.modeling.tree import cuda as tree_cuda
+from rewardsmith.modeling.tree import flex, varlen
+from rewardsmith.modeling.tree.attention import dense_tree_attention
+from rewardsmith.modeling.tree.cuda import MOST_GATHERED, choose_kernel
+from rewardsmith.modeling.tree.flex import flex_tree_attention, tree_block_mask, tree_mask_rule
+from rewardsmith.modeling.tree.token_tree import Pack, TreeLayout, pack_pairs, pack_sequences
+from rewardsmith.modeling.tree.varlen import (
     VarlenPlan,
-    choose_kernel,
-    flex_tree_attention,
     gathered_tokens,
     plan_reward_varlen,
     plan_varlen,
     reference_varlen,
     to_tensors,
-    tree_block_mask,
-    tree_mask_rule,
     varlen_attention,
 )
+from rewardsmith.modeling.tree.varlen_kernels import candidates
 
 CPU = torch.device("cpu")
 
@@ -173,80 +175,12 @@ def test_the_kernel_is_chosen_by_what_is_gathered(monkeypatch: pytest.MonkeyPatc
     assert (gathered_tokens(few), len(few)) == (4 * 1002, 1008)
     assert (gathered_tokens(many), len(many)) == (64 * 1002, 1128)
     assert gathered_tokens(few) <= MOST_GATHERED * len(few)
-    choice = (torch.bfloat16, 64, None)
+    choice = (torch.bfloat16, 64, None, CPU)
     assert choose_kernel(few, None, *choice) == "varlen"
     assert choose_kernel(many, None, *choice) == "flex"
     assert choose_kernel(many, 100, *choice) == "varlen", "a window bounds what is gathered"
     monkeypatch.setattr(tree_cuda, "varlen_call", lambda *_: None)
     assert choose_kernel(few, None, *choice) == "flex"
-
-
-def test_the_varlen_kernels_take_half_precision_and_narrow_heads_only():
-    assert tree_cuda.varlen_call(torch.float32, 64, None) is None
-    assert tree_cuda.varlen_call(torch.bfloat16, 264, None) is None
-    assert tree_cuda.varlen_call(torch.bfloat16, 20, None) is None
-    assert tree_cuda.varlen_call(torch.bfloat16, 64, 50.0) is None, "torch's own has no soft-capping"
-    assert tree_cuda.varlen_call(torch.bfloat16, 64, None) is not None
-
-
-@pytest.mark.parametrize("window", [None, 7])
-def test_torch_takes_the_call_as_we_make_it(monkeypatch: pytest.MonkeyPatch, window: int | None):
-    """Shapes by its own meta function, arguments by its signature; the numbers need a GPU."""
-    from torch.nn.attention import varlen
-
-    layout = random_layout(0)
-    call = tree_cuda.varlen_call(torch.bfloat16, 8, None)
-    given: dict[str, Any] = {}
-    signature = inspect.signature(varlen.varlen_attn)
-    plan = to_tensors(plan_varlen(layout, window), "cpu")
-    query = torch.empty(len(layout), 4, 8, dtype=torch.bfloat16, device="meta")
-    keys = torch.empty(len(plan.keys), 2, 8, dtype=torch.bfloat16, device="meta")
-
-    def spy(*args: Any, **kwargs: Any) -> Tensor:
-        given.update(signature.bind(*args, **kwargs).arguments)
-        return real(*args, **kwargs)
-
-    real = varlen.varlen_attn
-    spy.__signature__ = signature
-    monkeypatch.setattr(varlen, "varlen_attn", spy)
-    call, _ = tree_cuda._torch_varlen()
-    assert call is not None
-    out = call(query, keys, keys, plan, 0.25, window, None)
-    assert out.shape == query.shape
-    assert given["window_size"] == ((-1, 0) if window is None else (6, 0)), "a window of 7 is 6 tokens back and itself"
-    assert (given["scale"], given["enable_gqa"]) == (0.25, True)
-    assert given["cu_seq_q"].dtype == given["cu_seq_k"].dtype == torch.int32
-    assert (given["max_q"], given["max_k"]) == plan_varlen(layout, window).longest
-
-
-def test_torch_2_11_shares_no_keys_and_2_10_has_no_windows(monkeypatch: pytest.MonkeyPatch):
-    """By the signatures of those versions: key heads are repeated for 2.11, and 2.10 is not used."""
-    from torch.nn.attention import varlen
-
-    layout, seen = random_layout(0), []
-
-    def of_2_11(
-        query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, return_aux=None, scale=None, window_size=(-1, -1)
-    ):
-        del value, cu_seq_q, cu_seq_k, max_q, max_k, return_aux
-        seen.append((key, scale, window_size))
-        return query
-
-    def of_2_10(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
-        raise AssertionError("not to be called")
-
-    plan = to_tensors(plan_varlen(layout), "cpu")
-    query, key = torch.randn(len(layout), 6, 8), torch.randn(len(plan.keys), 2, 8)
-    monkeypatch.setattr(varlen, "varlen_attn", of_2_11)
-    call, caps = tree_cuda._torch_varlen()
-    assert call is not None
-    assert not caps
-    call(query, key, key, plan, 0.25, 7, None)
-    ((given, scale, window),) = seen
-    assert (scale, window) == (0.25, (6, 0))
-    assert [bool((given[:, head] == key[:, head // 3]).all()) for head in range(6)] == [True] * 6
-    monkeypatch.setattr(varlen, "varlen_attn", of_2_10)
-    assert tree_cuda._torch_varlen()[0] is None
 
 
 @pytest.fixture
@@ -285,7 +219,7 @@ def test_index_tensors_are_made_once_for_a_pack_and_a_kind_of_layer(
     as_on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     made: list[VarlenPlan] = []
-    monkeypatch.setattr(tree_cuda, "to_tensors", lambda plan, device: made.append(plan) or to_tensors(plan, device))
+    monkeypatch.setattr(varlen, "to_tensors", lambda plan, device: made.append(plan) or to_tensors(plan, device))
     reference = make_model("gemma3, sliding")
     compare(tree_model(reference), reference, pairs_of_one_step(), tolerance_of(reference))
     assert (len(made), len(as_on_a_gpu)) == (1, 3), "three sliding layers share one plan"
@@ -299,10 +233,8 @@ def test_rows_where_nothing_branches_are_not_copied(monkeypatch: pytest.MonkeyPa
     # One text in a window of 2: all of its keys lie in the row, in order, once.
     assert plan_varlen(layout_of([1, 2, 3]), window=2).as_they_lie
     gathered: list[int] = []
-    real = tree_cuda._Gather.apply
-    monkeypatch.setattr(
-        tree_cuda._Gather, "apply", lambda rows, index: gathered.append(len(index)) or real(rows, index)
-    )
+    real = varlen._Gather.apply
+    monkeypatch.setattr(varlen._Gather, "apply", lambda rows, index: gathered.append(len(index)) or real(rows, index))
     for layout in (apart, together):
         query, key, value = (part.detach() for part in random_qkv(len(layout), torch.float64, 2, 1))
         ours = varlen_attention(torch.nn.Identity(), query, key, value, layout, 0.3, None, None, reference_varlen)
@@ -315,38 +247,14 @@ def test_the_gather_adds_up_in_float32():
     rows = torch.zeros(2, 1, 8, dtype=torch.bfloat16, requires_grad=True)
     index = torch.tensor([0] * 300 + [1])
     gradient = torch.ones(301, 1, 8, dtype=torch.bfloat16)
-    (ours,) = torch.autograd.grad(tree_cuda._Gather.apply(rows, index), rows, gradient)
+    (ours,) = torch.autograd.grad(varlen._Gather.apply(rows, index), rows, gradient)
     assert ours[:, 0, 0].tolist() == [300.0, 1.0]
     exact = torch.randn(64, 3, 8, dtype=torch.float64, requires_grad=True)
     index = torch.randint(0, 64, (500,), generator=torch.Generator().manual_seed(0))
     upstream = torch.randn(500, 3, 8, dtype=torch.float64)
-    (ours,) = torch.autograd.grad(tree_cuda._Gather.apply(exact, index), exact, upstream)
+    (ours,) = torch.autograd.grad(varlen._Gather.apply(exact, index), exact, upstream)
     (theirs,) = torch.autograd.grad(exact.index_select(0, index), exact, upstream)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
-def test_old_gpus_and_broken_packages_take_flex(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    assert tree_cuda.varlen_call(torch.float16, 64, None, (7, 5)) is None, "a T4 has no FlashAttention kernel"
-    assert tree_cuda.varlen_call(torch.float16, 64, None, (8, 6)) is not None
-    monkeypatch.setattr(tree_cuda, "find_spec", lambda name: name)
-
-    def broken(name: str) -> Any:
-        raise ImportError("undefined symbol: _ZN3c10")
-
-    monkeypatch.setattr(tree_cuda, "import_module", broken)
-    assert tree_cuda._flash_attention("flash_attn") == (None, True)
-    assert "flash_attn is installed and cannot be used: undefined symbol" in caplog.text
-
-
-def test_version_3_is_for_hopper_alone(monkeypatch: pytest.MonkeyPatch):
-    three = (lambda *_: None, True)
-    monkeypatch.setattr(
-        tree_cuda, "_flash_attention", lambda name: three if name == "flash_attn_interface" else (None, True)
-    )
-    choose = tree_cuda.varlen_call.__wrapped__
-    assert choose(torch.bfloat16, 128, None, (9, 0)) is three[0]
-    assert choose(torch.bfloat16, 128, None, (10, 0)) is not three[0]
-    assert choose(torch.bfloat16, 128, None, (8, 0)) is not three[0]
 
 
 @pytest.mark.parametrize(
@@ -376,10 +284,10 @@ def test_a_kernel_that_is_none_or_cannot_be_is_refused(monkeypatch: pytest.Monke
     layout = random_layout(0)
     monkeypatch.setenv(tree_cuda.KERNEL_VARIABLE, "varlan")
     with pytest.raises(ModelError, match=r"'varlan' is no kernel(.|\n)*write varlen, flex, dense or auto"):
-        choose_kernel(layout, None, torch.bfloat16, 64, None)
+        choose_kernel(layout, None, torch.bfloat16, 64, None, CPU)
     monkeypatch.setenv(tree_cuda.KERNEL_VARIABLE, "varlen")
     with pytest.raises(ModelError, match=r"no varlen kernel takes float32, heads of 64 numbers(.|\n)*bfloat16"):
-        choose_kernel(layout, None, torch.float32, 64, None)
+        choose_kernel(layout, None, torch.float32, 64, None, torch.device("meta"))
 
 
 def test_what_a_plan_says():
@@ -394,7 +302,7 @@ def test_what_a_plan_says():
 def test_the_next_row_is_prepared_like_the_one_before(as_on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch):
     """Its plans, positions and choice are there before its first layer asks, and the layers then make nothing."""
     made: list[VarlenPlan] = []
-    monkeypatch.setattr(tree_cuda, "to_tensors", lambda plan, device: made.append(plan) or to_tensors(plan, device))
+    monkeypatch.setattr(varlen, "to_tensors", lambda plan, device: made.append(plan) or to_tensors(plan, device))
     model = tree_model(make_model("qwen3"), restricted=True)
     first, second = (layout_pack(*texts) for texts in ([[1, 2, 3], [1, 2, 4]], [[*range(1, 30)], [*range(1, 20), 5]]))
     forward(model, first)
@@ -439,6 +347,74 @@ def test_rewards_read_a_pass_later_are_the_same_in_the_same_order():
     assert events == ["begun", "read"] * len(at_once)
     assert read(1) == at_once
     assert events == ["begun", *["begun", "read"] * (len(at_once) - 1), "read"]
+
+
+THAT_WAIT = {"gemma2, sliding and soft-capped", "mixtral", "qwen3_moe"}
+"""FlexAttention has no meta function; upstream's plain code for experts reads back how many tokens each one gets."""
+
+
+@pytest.mark.parametrize("mode", ["training", "recomputing", "scoring"])
+@pytest.mark.parametrize(
+    "name", [name for name in ARCHITECTURES if not name.startswith(("gemma2", "mixtral", "qwen3_moe"))]
+)
+def test_no_forward_or_backward_pass_waits_for_the_device(name: str, mode: str, monkeypatch: pytest.MonkeyPatch):
+    """On the meta device nothing can be read back, so whatever would make the host wait for a GPU raises here.
+
+    The kernel is torch's own, by its meta function.
+    """
+    monkeypatch.setitem(tree_attention._KERNELS, "meta", tree_cuda.cuda_attention)
+    monkeypatch.setattr(
+        tree_cuda, "varlen_call", lambda *given: next(call for _, call in candidates(*given[:3], (8, 0)))
+    )
+    monkeypatch.setattr(reward_head.torch, "autocast", lambda *_, **__: nullcontext())
+    model = tree_model(install_reward_forward(make_model(name).bfloat16()), restricted=True).to("meta")
+    if mode == "recomputing":
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train(mode != "scoring")
+    pairs = pairs_of_one_step()
+    packs = [pack for budget in (10**9, 300) for pack in pack_pairs(pairs, budget, min_shared=4)]
+    before = None
+    for pack in packs:
+        if before is not None:
+            pack.layout.prepare_like(before)
+        before = pack.layout
+        with torch.inference_mode(mode == "scoring"):
+            rewards = model(**tree_attention.to_model_inputs(pack, "meta")).logits
+        assert rewards.shape == (len(pack.reward_positions), 1)
+        assert pack.layout.kernels == {"varlen"}
+        if mode != "scoring":
+            chosen, rejected = rewards.squeeze(-1).chunk(2)
+            (-torch.nn.functional.logsigmoid(chosen - rejected).mean()).backward()
+    if mode != "scoring":
+        assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_rows_of_any_length_are_compiled_four_times(monkeypatch: pytest.MonkeyPatch):
+    """FlexAttention through dynamo itself, with a backend that counts: a window or none, one block or several."""
+    graphs: list[Any] = []
+
+    def counting(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    dynamo = torch._dynamo.config
+    monkeypatch.setattr(dynamo, "recompile_limit", dynamo.recompile_limit)  # put back afterwards
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    monkeypatch.setattr(flex, "_compiled_flex", cache(flex._compiled_flex.__wrapped__))
+    torch._dynamo.reset()
+    after = []
+    for seed, length in enumerate((90, 300, 127, 128, 129, 600, 256, 500, 40, 384, 71, 433)):
+        draw = np.random.default_rng(seed)
+        texts = [draw.integers(0, 9, length // 3).tolist() for _ in range(3)]
+        layout = layout_of(*texts, min_shared=1)
+        query, key, value = (part.detach().float() for part in random_qkv(len(layout), torch.float64, 4, 2))
+        for window in (None, 17):
+            ours = flex_tree_attention(query, key, value, layout, 0.3, window, None, compiled=True)
+            dense = dense_tree_attention(query, key, value, layout, 0.3, window=window)
+            torch.testing.assert_close(ours, dense, rtol=1e-5, atol=1e-5)
+        after.append(len(graphs))
+    torch._dynamo.reset()
+    assert after == [2, *[4] * 11]
 
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")

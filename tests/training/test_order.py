@@ -17,7 +17,7 @@ from conftest import WORDS, make_pairs, make_tokenizer
 from rewardsmith.data.prepare import prepare
 from rewardsmith.errors import SpecError
 from rewardsmith.modeling.layouts import PairIds
-from rewardsmith.modeling.token_tree import pack_pairs
+from rewardsmith.modeling.tree.token_tree import pack_pairs
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec, load_spec
 from rewardsmith.training.plan import StepSampler, make_plan, order_pairs, refuse_data_parallel

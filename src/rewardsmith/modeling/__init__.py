@@ -15,5 +15,5 @@ exports.py          checkpoints for other programs
 averaging.py        weight averages, and of whom
 paths.py            every way from a text to its reward; faults.py: what misleads others, by the files alone
 shapes.py           parameters and matrices counted, for a plan
-token_tree.py       texts as trees; tree_attention.py, tree_calls.py, tree_cuda.py: how a model attends to them
+tree/               texts that begin alike as one row, and how a model attends to it
 """

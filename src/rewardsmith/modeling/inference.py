@@ -23,7 +23,7 @@ from rewardsmith.allocation import keep_freed_memory
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.layouts import Layout, Part, send_inputs
 from rewardsmith.modeling.reward_head import Ids, find_head_owner, reads_one_token
-from rewardsmith.modeling.token_tree import TreeLayout
+from rewardsmith.modeling.tree.token_tree import TreeLayout
 from rewardsmith.protocols import Progress
 
 Keep = Callable[[Sequence[int], NDArray[np.float64]], None]

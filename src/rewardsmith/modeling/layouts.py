@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,13 +56,16 @@ from rewardsmith.modeling.reward_head import (
     batches_by_length,
     find_head_owner,
     install_reward_forward,
+    layout_instead_of_mask,
     pad_right,
     reads_one_token,
     restrict_last_layer,
     send,
 )
-from rewardsmith.modeling.token_tree import Pack, pack_pairs, pack_sequences
-from rewardsmith.modeling.tree_attention import TREE_ATTENTION, to_model_inputs
+from rewardsmith.modeling.tree.attention import TREE_ATTENTION, to_model_inputs
+from rewardsmith.modeling.tree.token_tree import Pack, pack_pairs, pack_sequences
+
+_LOG = logging.getLogger(__name__)
 
 SHARING_LAYERS = ("full_attention", "sliding_attention")
 
@@ -80,29 +84,34 @@ def supports_tree(config_or_model: Any) -> str | None:
     return reason or _module_reason(_on_meta(config_or_model))
 
 
-def tree_matches_padded(model: Any) -> bool:
+def tree_matches_padded(model: Any, *, autocast: bool = False) -> bool:
     """Whether `model` gives the same rewards over trees as transformers' plain attention gives for each text alone.
 
-    Computes a few short random sequences, on the model's own device and dtype: a sequence-classification decoder, with
-    or without adapters. The model is left as it was.
+    Computes a few short random sequences, on the model's own device and dtype. The model is left as it was.
+
+    Args:
+        model: a sequence-classification decoder, with or without adapters.
+        autocast: compute in bfloat16 as a training with float32 weights does: another kernel than theirs.
     """
     owner = find_head_owner(model)
     decoder = getattr(owner, owner.base_model_prefix)
     embedding = decoder.get_input_embeddings().weight
     # Of the largest difference of hidden states, relative to their largest value; the wider one is below float32.
-    tolerance = 1e-4 if torch.finfo(embedding.dtype).eps < 1e-6 else 5e-2
+    tolerance = 1e-4 if torch.finfo(embedding.dtype).eps < 1e-6 and not autocast else 5e-2
     texts = _probe(embedding.shape[0])
     regimes = find_regimes(owner) or Regimes()
-    with torch.no_grad(), _evaluating(decoder), _attending(decoder, "eager"):
+    lower = torch.autocast(embedding.device.type, torch.bfloat16, enabled=autocast)
+    with torch.no_grad(), lower, _evaluating(decoder), _attending(decoder, "eager"):
         alone = [_last_state(decoder, ids, regimes) for ids in texts]
-    with torch.no_grad(), _evaluating(decoder), _attending(decoder, TREE_ATTENTION):
+    with torch.no_grad(), lower, _evaluating(decoder), _attending(decoder, TREE_ATTENTION):
         for key in {regimes.key(len(ids)) for ids in texts}:
             members = [index for index, ids in enumerate(texts) if regimes.key(len(ids)) == key]
             (pack,) = pack_sequences([texts[index] for index in members], budget=1 << 20)
             inputs = to_model_inputs(pack, embedding.device)
             reads = inputs.pop("reward_positions")
             regimes.forget()
-            together = decoder(**inputs, use_cache=False).last_hidden_state[0, reads]
+            mask = layout_instead_of_mask(inputs["input_ids"])
+            together = decoder(**inputs, attention_mask=mask, use_cache=False).last_hidden_state[0, reads]
             expected = torch.stack([alone[members[index]] for index in pack.members])
             # Not by `rewardsmith.statistics`: scoring and training rows of trees need torch and transformers only.
             apart = (together.float() - expected.float()).abs().max()
@@ -306,8 +315,10 @@ def send_inputs(inputs: Mapping[str, Any], device: torch.device | str) -> dict[s
     return {name: send(value, device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
 
 
-def choose_layout(name: str, model: Any, pad_token_id: int) -> Layout:
+def choose_layout(name: str, model: Any, pad_token_id: int, *, autocast: bool = False) -> Layout:
     """The layout called `name`, with `model` made ready for it; `auto` takes trees where the model can share prefixes.
+
+    With `autocast` that is proved in bfloat16 (`tree_matches_padded`).
 
     Raises:
         ModelError: `tree` was asked for and the model cannot.
@@ -315,8 +326,14 @@ def choose_layout(name: str, model: Any, pad_token_id: int) -> Layout:
     if name == "padded":
         return PaddedBatches(pad_token_id)
     reason = supports_tree(model)
-    if reason is None and not tree_matches_padded(model):
+    if reason is None and not tree_matches_padded(model, autocast=autocast):
         reason = "its rewards over trees differ from those of each text alone"
+        if name == "auto":
+            _LOG.warning(
+                "padded batches are used, which take longer: %s is of a kind that shares prefixes, but %s",
+                type(model).__name__,
+                reason,
+            )
     if reason is None:
         owner = find_head_owner(model)
         owner.set_attn_implementation(TREE_ATTENTION)

@@ -49,7 +49,7 @@ from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
 from rewardsmith.modeling.cpu_matmul import use_faster_products
 from rewardsmith.modeling.regimes import ATTRIBUTE, Regimes, find_regimes, reads_padding
-from rewardsmith.modeling.token_tree import TreeLayout
+from rewardsmith.modeling.tree.token_tree import TreeLayout
 
 _POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
 
@@ -160,10 +160,13 @@ def _reward_forward(
     decoder = getattr(self, str(self.base_model_prefix))
     if position_ids is None and input_ids is not None and attention_mask is not None and reward_positions is None:
         position_ids = _positions_beside_left_padding(self, input_ids, attention_mask)
+    # One row that is read at several places has no padding; a layout says who attends to whom.
+    mask = attention_mask if reward_positions is None else None
+    if kwargs.get("tree_layout") is not None:
+        mask = layout_instead_of_mask(input_ids, inputs_embeds)
     hidden_BTD = decoder(
         input_ids=input_ids,
-        # One row of trees has no padding: its layout says who attends to whom.
-        attention_mask=attention_mask if reward_positions is None else None,
+        attention_mask=mask,
         position_ids=position_ids,
         inputs_embeds=inputs_embeds,
         # No text is continued, so keys and values of earlier layers would be kept for nothing.
@@ -176,6 +179,16 @@ def _reward_forward(
     with torch.autocast(hidden_RD.device.type, enabled=False):
         rewards_R1 = head(hidden_RD.to(next(head.parameters()).dtype))
     return SequenceClassifierOutputWithPast(logits=rewards_R1)
+
+
+def layout_instead_of_mask(*inputs: Tensor | None) -> Tensor:
+    """What a row of trees brings for a mask: four dimensions, which transformers hands on to attention as they are.
+
+    Only for calls with a `tree_layout`: other attention would read it as "everyone sees everything". Without a mask
+    transformers would look through the positions for packed texts, and wait for the device to tell.
+    """
+    device = next(one.device for one in inputs if one is not None)
+    return torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)
 
 
 def _positions_beside_left_padding(model: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> Tensor | None:

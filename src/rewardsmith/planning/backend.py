@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 
 from rewardsmith.modeling.shapes import ModelShape, Size
-from rewardsmith.modeling.tree_cuda import planned_kernel
+from rewardsmith.modeling.tree.cuda import planned_kernel
 from rewardsmith.planning.hardware import GIB, Machine
 from rewardsmith.planning.memory import (
     Adapter,

@@ -69,14 +69,14 @@ from rewardsmith.modeling.loading import choose_device, load_base
 from rewardsmith.modeling.regimes import Regimes, regimes_of
 from rewardsmith.modeling.shapes import Size
 from rewardsmith.modeling.stored import quiet_upstream
-from rewardsmith.modeling.token_tree import TreeLayout
+from rewardsmith.modeling.tree.token_tree import TreeLayout
 from rewardsmith.modeling.weights import check_saved
 from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.records.checks import Finding
 from rewardsmith.records.files import write_json, write_text
 from rewardsmith.records.training import MonitorRecord, StepMetrics, TrainRecord
 from rewardsmith.rendering import Renderer
-from rewardsmith.spec import Spec
+from rewardsmith.spec import QloraAdapter, Spec
 from rewardsmith.threads import in_words
 from rewardsmith.training.metrics import MarginMonitor, StepLog, step_metrics
 from rewardsmith.training.pace import THREADS_FILE, Pace, settle_threads
@@ -543,7 +543,7 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
     log = StepLog(job.folder)
     arguments = _arguments(job, plan)
     model = load_base(job.spec, job.base, job.renderer.tokenizer, seed=plan.seed)
-    layout = choose_layout(job.spec.training.layout, model, job.renderer.record.pad_token_id)
+    layout = _choose_layout(job, plan, model, arguments)
     main = arguments.should_save
     # Every process asks its monitor whether to stop, so all of them must have seen the same steps.
     ((resumable, seen),) = broadcast_object_list([_restart(job, log) if main else None])
@@ -577,6 +577,16 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
         _finish(job, trainer, record, weights)
     trainer.accelerator.wait_for_everyone()
     return record, plan.steps
+
+
+def _choose_layout(job: TrainJob, plan: TrainingPlan, model: Any, arguments: RewardConfig) -> Layout:
+    """On a GPU the model goes there first, so that what is proved is the kernel and the type that train."""
+    # Quantised bases are there already; shares of weights go there by FSDP.
+    on_gpu = plan.device == "cuda" and not job.sharded
+    if on_gpu and not isinstance(job.spec.adapter, QloraAdapter):
+        model.to(arguments.device)
+    pad_token_id = job.renderer.record.pad_token_id
+    return choose_layout(job.spec.training.layout, model, pad_token_id, autocast=on_gpu and plan.bf16)
 
 
 def _restart(job: TrainJob, log: StepLog) -> tuple[Resumable, list[StepMetrics]]:

@@ -13,9 +13,9 @@ that is set to this implementation keeps working everywhere else.
 
 Which kernel runs:
 
-    calls       CPU: the calls of `tree_calls`, merged by log-sum-exp (`tree_kernel`)
-    varlen      CUDA, half precision: one variable-length call over gathered paths (`tree_cuda`)
-    flex        CUDA, what varlen does not take: FlexAttention with a block mask made from the layout (`tree_cuda`)
+    calls       CPU: those of `calls`, merged by log-sum-exp
+    varlen      CUDA, half precision: one variable-length call over gathered paths (`varlen`)
+    flex        CUDA, what varlen does not take: FlexAttention with a block mask made from the layout (`flex`)
     dense       elsewhere, and for what those two cannot do (dropout, soft-capping on the CPU, unequal head widths):
                 one boolean mask over the row; the reference that tests compare with
 
@@ -38,9 +38,9 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.reward_head import reads_rewards_only, reward_rows, send
-from rewardsmith.modeling.token_tree import Pack, TreeLayout
-from rewardsmith.modeling.tree_calls import plan_calls, plan_reward_calls, planned_attention
-from rewardsmith.modeling.tree_cuda import cuda_attention, forced_kernel
+from rewardsmith.modeling.tree.calls import plan_calls, plan_reward_calls, planned_attention
+from rewardsmith.modeling.tree.cuda import cuda_attention, forced_kernel
+from rewardsmith.modeling.tree.token_tree import Pack, TreeLayout
 
 TREE_ATTENTION = "rewardsmith_tree"
 
@@ -187,9 +187,7 @@ def _masked(
         scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scale / softcap)
         # Not -inf: a row of padding may see nothing at all, and NaN there would reach the others through the values.
         weights = (
-            scores.masked_fill(~allowed, torch.finfo(torch.float32).min)
-            .softmax(-1, dtype=torch.float32)
-            .to(value.dtype)
+            scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).softmax(-1, dtype=torch.float32).to(value.dtype)
         )
         out = functional.dropout(weights, dropout) @ value
     return out.transpose(1, 2).contiguous()

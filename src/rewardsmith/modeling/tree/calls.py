@@ -46,7 +46,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rewardsmith.modeling.token_tree import Node, TreeLayout
+from rewardsmith.modeling.tree.token_tree import Node, TreeLayout
 
 BLOCK = 128
 SPAN = 256
