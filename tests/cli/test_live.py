@@ -76,6 +76,18 @@ def test_plain_lines_show_micro_batches_of_a_long_step_and_the_time_left() -> No
     ]
 
 
+def test_an_end_that_is_told_again_is_one_line_and_the_next_end_another() -> None:
+    out = io.StringIO()
+    with Live(Console(file=out, force_terminal=False, width=100), Clock()) as live:
+        for done in (256, 900, 900, 900, 100, 900):
+            live.progress("reading pairs", done, 900)
+    assert out.getvalue().splitlines() == [
+        "  reading pairs: 256/900",
+        "  reading pairs: 900/900",
+        "  reading pairs: 900/900",
+    ]
+
+
 def test_a_stage_that_begins_takes_the_bars_of_the_one_before_away() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=160, color_system=None, legacy_windows=False)

@@ -161,6 +161,7 @@ class Live:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
+        self._told: dict[str, str] = {}
         self._learned = ""
         self._left: float | None = None
 
@@ -228,12 +229,13 @@ class Live:
             self._bars.update(self._tasks[label], completed=done if share is None else share, total=total, **known)
             return
         now = self._clock()
-        first = label not in self._last_line
-        if first or done == total or now - self._last_line[label] >= _QUIET_SECONDS:
+        more = [info, f"{_clock_time(left)} left" if left is not None and done < total else ""]
+        line = f"  {label}: {done:,}/{total:,}" + "".join(f"  {word}" for word in more if word)
+        ends = done == total and line != self._told.get(label)  # a file is read before its last rows are rendered
+        self._told[label] = line
+        if ends or now - self._last_line.get(label, -math.inf) >= _QUIET_SECONDS:
             self._last_line[label] = now
-            more = [info, f"{_clock_time(left)} left" if left is not None and done < total else ""]
-            said = "".join(f"  {word}" for word in more if word)
-            self.console.print(f"  {label}: {done:,}/{total:,}{said}", highlight=False, soft_wrap=True)
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def _clear(self) -> None:
         if self._bars is not None:
