@@ -82,11 +82,29 @@ def test_it_opens_from_disk_and_asks_nobody(shown: Watched) -> None:
     assert shown.page.locator("h1").text_content() == "planted"
 
 
+BREAKS = (999, 1199, 1399)
+"""Widths at which style.css has a layout's last pixel; the next layout is at its narrowest one pixel on."""
+
+
 def test_it_is_as_wide_as_the_screen(browser: Any, run: Path) -> None:
     with watched(browser, (run / "report.html").as_uri()) as found:
-        for width in (390, 900, 1400):
-            found.page.set_viewport_size({"width": width, "height": 900})
-            assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert wider(found.page) == {}
+
+
+def test_the_page_of_a_watch_is_as_wide_as_the_screen(browser: Any, stream: Path) -> None:
+    with served(stream) as address, watched(browser, address) as found:
+        assert wider(found.page) == {}
+
+
+def wider(page: Any) -> dict[int, int]:
+    """Widths of the screen at which the page is wider than it, and how wide the page is there."""
+    found = {}
+    for width in (*range(320, 1500, 20), *BREAKS):
+        page.set_viewport_size({"width": width, "height": 900})
+        shown = page.evaluate("document.documentElement.scrollWidth")
+        if shown > width:
+            found[width] = shown
+    return found
 
 
 def test_the_worst_mistakes_come_first(shown: Watched) -> None:
