@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rewardsmith.attacking.asking import Asking
-from rewardsmith.attacking.budget import COMPOSED, FEWEST, Parts, make_plan
+from rewardsmith.attacking.asking import COMPOSED, FEWEST, Asking, Parts, make_plan
 from rewardsmith.attacking.results import attack
 from rewardsmith.attacking.search import Findings, Settings, search
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow

@@ -21,9 +21,8 @@ from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.metrics import Metrics
 from rewardsmith.serving.models import Models, ServedModel
 from rewardsmith.serving.queue import MicroBatcher, QueueSettings, prefix_blocks
-from rewardsmith.serving.server import RewardServer, State, bind, reward_app
+from rewardsmith.serving.server import Bounds, RewardServer, State, bind, reward_app
 from rewardsmith.serving.stream import RewardStream
-from rewardsmith.serving.wire import Bounds
 from rewardsmith.types import Conversation, Message
 
 WAIT = 30

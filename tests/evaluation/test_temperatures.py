@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rewardsmith.bradley_terry import fit_temperature
-from rewardsmith.evaluation.temperatures import by_subset, in_use
+from rewardsmith.evaluation.calibration import by_subset, in_use
 
 
 def planted(rng: np.random.Generator, n: int, temperature: float) -> np.ndarray:

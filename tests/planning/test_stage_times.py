@@ -9,10 +9,9 @@ import pytest
 
 from rewardsmith.modeling.shapes import ModelShape, shape_of
 from rewardsmith.pipeline.label_noise import ONE_IN
-from rewardsmith.planning import stage_times as module
+from rewardsmith.planning import time as module
 from rewardsmith.planning.hardware import cpu_machine
-from rewardsmith.planning.stage_times import OPEN_SECONDS, stage_times
-from rewardsmith.planning.time import UTILISATION, Lengths
+from rewardsmith.planning.time import OPEN_SECONDS, UTILISATION, Lengths, stage_times
 from rewardsmith.records.plan import StageTime, TimePlan
 from rewardsmith.samples.base_model import embedded_config
 from rewardsmith.spec import Spec

@@ -28,7 +28,7 @@ from rewardsmith.errors import ModelError, UserError
 from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.serving.limits import Limits
 from rewardsmith.serving.logs import Unhurried, log, server_log
-from rewardsmith.serving.wire import Bounds
+from rewardsmith.serving.server import Bounds
 
 SCORE = {"texts": ["AB"]}
 HOST = b"Host: localhost\r\n"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewardsmith.statistics import change_point, evidence_below, mean_sequence
-from rewardsmith.statistics.sequential import FRACTIONS
+from rewardsmith.statistics.intervals import FRACTIONS
 
 T = 9
 PATHS = np.array(list(itertools.product((0.0, 1.0), repeat=T)))

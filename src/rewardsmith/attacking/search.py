@@ -28,8 +28,7 @@ from itertools import combinations
 
 import numpy as np
 
-from rewardsmith.attacking.asking import Asking
-from rewardsmith.attacking.budget import COMPOSED, PROBED, SPARE, Parts, Plan, make_plan
+from rewardsmith.attacking.asking import COMPOSED, PROBED, SPARE, Asking, Parts, Plan, make_plan
 from rewardsmith.attacking.edits import Action, actions_of, compose, draw_path, padded
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow

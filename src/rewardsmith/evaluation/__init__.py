@@ -10,11 +10,10 @@ results.py       scores, intervals, baselines → results.json, rows.jsonl; the 
 subsets.py       what is known of each subset, and weighted means over them
 distribution.py  how rewards are distributed, within prompts too, and the length-only scorer
 analysis.py      all that stands beside the scores, in one record; what picking by reward would gain
-calibration.py   a temperature and a calibration error
+calibration.py   a temperature, of all pairs or of a subset that carries its own, and a calibration error
 diagnosis.py     what kind of model the rewards of one benchmark show
 controls.py      where theory puts trainings on changed data, and whether they are there
 causes.py        the same of a whole run, with what the data check foretold → diagnosis.json
-temperatures.py  a temperature for each subset that carries one
 comparison.py    models compared on shared rows, and what may be said of it
 learning_curve.py    the slope of a score per doubling of the data, and what it says
 judged.py        a judge on a benchmark, and what is found out about the judge itself

@@ -5,7 +5,8 @@
 
 What a request goes through, in order:
 
-wire.py      bytes → requests, within bounds: heads, requests sent ahead, trailers, clients that do not read
+server.py    uvicorn, signals, drain; bytes → requests, within bounds: heads, requests sent ahead, trailers, clients
+             that do not read
 gate.py      who may ask (tokens, host names), the body with its limits, disconnects, errors as JSON, one log line
 routes.py    the table of paths, and the OpenAPI document of it; a dialect reads the request
 models.py    the model that it names; reload by name
@@ -17,7 +18,6 @@ limits.py    what is accepted, reading a body within it, and every refusal
 metrics.py   Prometheus
 logs.py      JSON lines without texts
 stream.py    JSON lines with texts and their rewards, where asked for: what `watch` reads
-server.py    uvicorn, signals, drain
 ray_serve.py the same on several machines: fronts that speak HTTP, replicas that hold the models, the way between them
 
 The layers below the web (queue, limits) know no HTTP and are tested without sockets.

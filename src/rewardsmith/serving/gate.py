@@ -4,7 +4,7 @@
 
 A plain ASGI callable, without a web framework: everything here has to happen before a framework would begin (a body
 may not be read before the token is known, nor parsed before it is counted and decompressed), and what a framework would
-still do is a table of a dozen paths. What comes before a request is known to be one is `wire.py`'s.
+still do is a table of a dozen paths. What comes before a request is known to be one is `server.py`'s.
 """
 
 from __future__ import annotations

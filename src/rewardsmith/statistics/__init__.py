@@ -2,11 +2,11 @@
 
 In: row results, sums per independent unit, votes, counts, or a series in time. Out: intervals, p-values, a trend.
 
-    intervals.py     one score: Wilson's interval, also at the effective size that a bootstrap over groups shows
+    intervals.py     one score: Wilson's interval, also at the effective size that a bootstrap over groups shows;
+                     a stream that is looked at after every value: e-values, where it changed, confidence sequences
     paired.py        two or many scores on the same units: differences, McNemar's test, Holm, which may be the best;
                      repeated labels: how often two agree, and what accuracy that leaves to a model;
                      one number, two kinds: how well it tells them apart; a noisy series of training steps
-    sequential.py    a stream that is looked at after every value: e-values, where it changed, confidence sequences
 
     rows that are independent, results in [0, 1]    wilson_interval, binomial_p_value
     rows in groups, ratios of sums                  bootstrap_sums → your statistic → score_interval, score_p_value
@@ -26,8 +26,11 @@ from rewardsmith.statistics.intervals import (
     binomial_p_value,
     bootstrap_means,
     bootstrap_sums,
+    change_point,
+    evidence_below,
     grouped_sums,
     holm,
+    mean_sequence,
     percentile_interval,
     score_interval,
     score_p_value,
@@ -51,7 +54,6 @@ from rewardsmith.statistics.paired import (
     weighted_difference,
     within,
 )
-from rewardsmith.statistics.sequential import change_point, evidence_below, mean_sequence
 
 __all__ = [
     "CONFIDENCE",

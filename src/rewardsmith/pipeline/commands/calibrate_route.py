@@ -29,10 +29,9 @@ from numpy.typing import NDArray
 from rewardsmith.data.files import check_file, read_rows, sha256_of
 from rewardsmith.errors import DataError, SpecError, UserError
 from rewardsmith.evaluation import BenchmarkRows, find_benchmark
-from rewardsmith.evaluation.calibration import calibrate, folds_of
+from rewardsmith.evaluation.calibration import by_subset, calibrate, folds_of, in_use
 from rewardsmith.evaluation.contract import EvalRow
 from rewardsmith.evaluation.distribution import prompts_of
-from rewardsmith.evaluation.temperatures import by_subset, in_use
 from rewardsmith.judging import load_prompts
 from rewardsmith.pipeline.commands.judge import build_judge
 from rewardsmith.pipeline.commands.route import (

@@ -38,7 +38,7 @@ from rewardsmith.data.files import read_rows, sha256_of
 from rewardsmith.data.forms import Strings
 from rewardsmith.data.responses import Responses, read_responses
 from rewardsmith.errors import DataError, RunDirectoryError, SpecError
-from rewardsmith.evaluation.temperatures import in_use
+from rewardsmith.evaluation.calibration import in_use
 from rewardsmith.judging import load_prompts
 from rewardsmith.pipeline.commands.judge import build_judge
 from rewardsmith.pipeline.commands.route import (
