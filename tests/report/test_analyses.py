@@ -6,18 +6,24 @@ from pathlib import Path
 import pytest
 from report_records import build_run
 
-from rewardsmith.records.evaluation import BestOfNCurve, BestOfNPoint, Calibration, OodRecord, OodRow, ReliabilityPoint
+from rewardsmith.records.evaluation import (
+    BenchmarkResult,
+    BestOfNCurve,
+    BestOfNPoint,
+    Calibration,
+    OodRecord,
+    OodRow,
+    ReliabilityPoint,
+)
+from rewardsmith.report.blocks import Block
 from rewardsmith.report.html import write_report
 from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import RunRecords, read_run
 from rewardsmith.report.sections.analyses import (
-    Picking,
-    Reliability,
-    analyses,
+    analysis_blocks,
     picking_plot,
     reliability_plot,
     reward_plot,
-    skill_strip,
 )
 from rewardsmith.report.view import view
 
@@ -27,7 +33,11 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> RunRecords:
     return read_run(build_run(tmp_path_factory.mktemp("run")))
 
 
-def curve(gold: list[float], turns_down_at: int | None = None) -> Picking:
+def shown(results: dict[str, BenchmarkResult], ood: OodRecord | None = None) -> dict[str, Block]:
+    return {block.title: block for block in analysis_blocks(results, ood)}
+
+
+def curve(gold: list[float], turns_down_at: int | None = None) -> BestOfNCurve:
     points = tuple(
         BestOfNPoint(
             n=n,
@@ -42,32 +52,35 @@ def curve(gold: list[float], turns_down_at: int | None = None) -> Picking:
         for n, value in enumerate(gold, start=1)
     )
     peak = 1 + gold.index(max(gold))
-    found = BestOfNCurve(answers=len(gold), rows=9, prompts=9, points=points, peak_n=peak, turns_down_at=turns_down_at)
-    return Picking("t", found, "", "good")
+    return BestOfNCurve(answers=len(gold), rows=9, prompts=9, points=points, peak_n=peak, turns_down_at=turns_down_at)
 
 
-def test_the_view_holds_the_recorded_numbers(records: RunRecords) -> None:
-    found = analyses(records.benchmarks, records.ood)
+def test_the_blocks_hold_the_recorded_numbers(records: RunRecords) -> None:
+    found = shown(records.benchmarks, records.ood)
     result = records.benchmarks["rewardbench2"]
-    assert [row.title for row in found.spreads] == ["six.jsonl", "Held-out pairs"]
-    assert found.spreads[0].std_median.value == result.rewards.within_prompt.std_median
-    assert found.lengths[0].pearson.value == result.analysis.length.pearson
-    assert found.lengths[0].longer_wrong.n.value == result.analysis.length.longer_wrong.n
-    assert found.lengths[0].untrended.value == result.analysis.length.calibrated.average
-    assert [one.title for one in found.reliabilities] == ["Held-out pairs"]
-    assert found.pickings[0].curve == result.analysis.best_of_n
-    assert [row.kind for row in found.skills] == ["own pairs", "domain of them", "domain of them", "benchmark"]
+    spreads = found["Spread within a prompt"].grids[0].rows
+    assert [row[0] for row in spreads] == ["six.jsonl", "Held-out pairs"]
+    assert spreads[0][2].value == result.rewards.within_prompt.std_median
+    length, recorded = found["Length"].grids[0].rows[0], result.analysis.length
+    assert length[1].value.value == recorded.pearson
+    assert length[3].note[2].value == recorded.longer_wrong.n
+    assert length[6].value == recorded.calibrated.average
+    assert [title for title in found if title.startswith("Calibration")] == ["Calibration: Held-out pairs"]
+    picked = found["Best of n: six.jsonl"].grids[0].rows
+    assert [row[1].value for row in picked] == [point.gold for point in result.analysis.best_of_n.points]
+    skills = found["Skill side by side"].grids[0].rows
+    assert [row[1] for row in skills] == ["own pairs", "domain of them", "domain of them", "benchmark"]
 
 
 def test_nothing_recorded_is_nothing_shown(records: RunRecords, tmp_path: Path) -> None:
-    assert analyses({}, None) is None
+    assert analysis_blocks({}, None) == ()
     bare = {
         key: result.model_copy(
             update={"analysis": None, "rewards": result.rewards.model_copy(update={"within_prompt": None})}
         )
         for key, result in records.benchmarks.items()
     }
-    assert analyses(bare, OodRecord(notable=0.1, rows=records.ood.rows[:1])) is None
+    assert analysis_blocks(bare, OodRecord(notable=0.1, rows=records.ood.rows[:1])) == ()
     page = write_report(build_run_without_evaluation(tmp_path)).read_text(encoding="utf-8")
     assert "Beside the scores" in page
 
@@ -82,24 +95,26 @@ def build_run_without_evaluation(folder: Path) -> Path:
 def test_both_pages_show_the_same_numbers(tmp_path: Path) -> None:
     run = build_run(tmp_path)
     records = read_run(run)
-    found = analyses(records.benchmarks, records.ood)
+    found = shown(records.benchmarks, records.ood)
     page, summary = write_report(run).read_text(encoding="utf-8"), (run / "summary.md").read_text(encoding="utf-8")
-    numbers = [number for row in found.lengths for number in (row.pearson, row.spearman, row.raw, row.untrended)]
-    numbers += [number for row in found.skills for number in (row.skill, row.low, row.high)]
-    numbers += [number for row in found.spreads for number in (row.std_median, row.within)]
+    lengths, skills, spreads = (
+        found[title].grids[0].rows for title in ("Length", "Skill side by side", "Spread within a prompt")
+    )
+    numbers = [number for row in lengths for number in (row[1].value, row[2], row[5], row[6])]
+    numbers += [number for row in skills for number in (row[3], row[4].low, row[4].high)]
+    numbers += [number for row in spreads for number in (row[2], row[5])]
     part = summary.split("## Beside the scores")[1].split("## Data")[0]
     for number in numbers:
         assert f'<data value="{number.value}">{number}</data>' in page
         assert number.text in part
-    for one in found.reliabilities:
-        for label, value in one.facts:
-            assert label in part
-            assert value in page
+    for label, value in found["Calibration: Held-out pairs"].facts:
+        assert label in part
+        assert value in page
 
 
 def test_a_reliability_plot_puts_bins_where_they_belong() -> None:
     points = (ReliabilityPoint(n=20, confidence=0.75, accuracy=0.7, low=0.5, high=0.9),)
-    drawn = str(reliability_plot(Reliability("t", points, (), "", "")))
+    drawn = str(reliability_plot(points))
     # x: 46 + 0.5 · 272; y: 176 - (0.7 - 0.4) / 0.6 · 166
     assert '<circle cx="182" cy="93" r="4" class="end">' in drawn
     assert "75 stated 70 right" in drawn
@@ -127,21 +142,21 @@ def test_readings_of_skills() -> None:
     far = OodRow(title="far", skill=0.1, gap=0.7, gap_ci=(0.5, 0.9), flag="distribution_specific", text="why", **shared)
     near = OodRow(title="near", skill=0.75, gap=0.05, gap_ci=(0.01, 0.09), **shared)
     same = OodRow(title="same", skill=0.8, gap=0.0, gap_ci=(-0.1, 0.1), **shared)
-    found = analyses({}, OodRecord(notable=0.1, rows=(own, far, near, same))).skills
-    assert [(row.state, row.reading) for row in found] == [
+    found = shown({}, OodRecord(notable=0.1, rows=(own, far, near, same)))["Skill side by side"].grids[0].rows
+    assert [(row[-1].state, row[-1].text) for row in found] == [
         ("open", ""),
         ("bad", "why"),
         ("good", "differs, by less than is flagged"),
         ("good", "close to the held-out pairs"),
     ]
-    assert 'class="dot bad"' in str(skill_strip(found[1]))
+    assert 'class="dot bad"' in str(found[1][5])
 
 
 def test_notes_of_calibration_are_shown(records: RunRecords) -> None:
     result = records.benchmarks["held_out"]
     note = Calibration(n=3, prompts=3, ece_raw=0.1, brier_raw=0.2, note="No pair is ordered wrongly.")
     changed = result.model_copy(update={"analysis": result.analysis.model_copy(update={"calibration": note})})
-    found = analyses({"held_out": changed}, None).reliabilities[0]
-    assert (found.note, found.points) == ("No pair is ordered wrongly.", ())
+    found = shown({"held_out": changed})["Calibration: Held-out pairs"]
+    assert ([str(one) for one in found.lines], found.figures, found.grids) == (["No pair is ordered wrongly."], (), ())
     assert found.facts[0] == ("pairs", "3")
     assert render_markdown(view(RunRecords(benchmarks={"held_out": changed}))).count("No pair is ordered wrongly.") == 1

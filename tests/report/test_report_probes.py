@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from probe_world import Planted, noise, oracle, rows
 from report_records import HOSTILE, build_run
@@ -12,7 +13,7 @@ from rewardsmith.records.files import write_json
 from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.report.html import write_report
 from rewardsmith.report.markdown import section_lines
-from rewardsmith.report.sections.probes import probe_strip, probe_table, probes_section
+from rewardsmith.report.sections.probes import probe_strip, probes_section
 from rewardsmith.report.sections.rows import RowTexts
 from rewardsmith.spec.evaluation import ProbeGatesSpec
 
@@ -22,23 +23,26 @@ def record(reward: object = None) -> ProbesRecord:
     return gate_probes(found, ProbeGatesSpec())
 
 
+def table(found: ProbesRecord) -> tuple[Any, ...]:
+    """The section's table: verdict, title with what is wanted, responses, share that goes the wrong way …"""
+    return probes_section(found).blocks[0].grids[0].rows
+
+
 def test_what_fails_stands_first_then_what_goes_wrong_more_often() -> None:
-    table = probe_table(record())
-    assert table is not None
+    rows = table(record())
     order = ["FAIL", "PASS", "NO DATA"]
-    places = [order.index(row.verdict) for row in table.rows]
+    places = [order.index(str(row[0])) for row in rows]
     assert places == sorted(places)
-    failed = [row.wrong.value for row in table.rows if row.verdict == "FAIL"]
+    failed = [row[3].value for row in rows if str(row[0]) == "FAIL"]
     assert failed == sorted(failed, reverse=True)
-    assert probe_table(None) is None
+    assert probes_section(None) is None
 
 
 def test_the_drawing_says_its_numbers() -> None:
-    table = probe_table(record(oracle))
-    assert table is not None
-    cut = next(row for row in table.rows if row.code == "cut_off")
-    assert 'aria-label="Cut off in the middle: 0.0 per cent go the wrong way' in probe_strip(cut)
-    assert (cut.state, cut.wanted) == ("good", "should fall")
+    found = record(oracle)
+    assert 'aria-label="Cut off in the middle: 0.0 per cent go the wrong way' in probe_strip(found.probes["cut_off"])
+    (cut,) = (row for row in table(found) if str(row[1]).startswith("Cut off in the middle"))
+    assert (cut[0].state, cut[1].words) == ("good", "should fall")
 
 
 def test_a_constant_is_named_on_both_pages(tmp_path: Path) -> None:
@@ -72,7 +76,6 @@ def test_a_run_without_probes_has_no_such_section(tmp_path: Path) -> None:
 
 
 def test_markdown_has_every_probe() -> None:
-    table = probe_table(record())
-    assert table is not None
-    lines = "\n".join(section_lines(probes_section(record())))
-    assert all(row.title in lines for row in table.rows)
+    found = record()
+    lines = "\n".join(section_lines(probes_section(found)))
+    assert all(result.title in lines for result in found.probes.values())

@@ -4,15 +4,14 @@
     analysis_blocks(results, ood)  → its blocks
     result_sections(results)       → with the scores: what `evaluate` found
 
-In: `results.json` of each benchmark (`rewards`, `analysis`) and `ood.json`. Out: rows and figures with numbers as they
-are read; None where no result holds any of it.
+In: `results.json` of each benchmark (`rewards`, `analysis`) and `ood.json`. Out: blocks; none where no result holds any
+of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -48,128 +47,6 @@ _KINDS = {"held_out": "own pairs", "domain": "domain of them", "pairs": "other p
 _FLAGS: dict[str, State] = {"": "good", "distribution_specific": "bad", "benchmark_specific": "warn"}
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Rewards among the answers of one prompt, and what was flagged about all rewards of a benchmark."""
-
-    title: str
-    prompts: Number
-    std_median: Number
-    std_mean: Number
-    std_all: Number
-    within: Number
-    flat: Number
-    flags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Accuracy over some pairs, in per cent."""
-
-    n: Number
-    accuracy: Number
-    low: Number
-    high: Number
-
-
-@dataclass(frozen=True, slots=True)
-class Length:
-    """How far one benchmark's rewards follow length. `raw` and `untrended` are averages in per cent."""
-
-    title: str
-    pearson: Number
-    pearson_low: Number
-    pearson_high: Number
-    spearman: Number
-    longer_wrong: Share
-    longer_right: Share
-    raw: Number
-    untrended: Number
-
-
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """One benchmark's calibration: facts to read and points to draw."""
-
-    title: str
-    points: tuple[ReliabilityPoint, ...]
-    facts: tuple[tuple[str, str], ...]
-    note: str
-    method: str
-
-
-@dataclass(frozen=True, slots=True)
-class Picking:
-    """Best-of-n on one benchmark: the recorded curve, drawn and in words."""
-
-    title: str
-    curve: BestOfNCurve
-    text: str
-    state: State
-
-
-@dataclass(frozen=True, slots=True)
-class Skill:
-    """One set of rows on the common scale."""
-
-    title: str
-    kind: str
-    n: Number
-    skill: Number
-    low: Number
-    high: Number
-    gap: Number
-    gap_low: Number
-    gap_high: Number
-    state: State
-    reading: str
-
-
-@dataclass(frozen=True, slots=True)
-class Analyses:
-    """All of it; a part without anything to show is empty."""
-
-    spreads: tuple[Spread, ...]
-    lengths: tuple[Length, ...]
-    length_method: str
-    reliabilities: tuple[Reliability, ...]
-    pickings: tuple[Picking, ...]
-    skills: tuple[Skill, ...]
-    small_skills: tuple[Skill, ...] = ()
-    small_title: str = ""
-    ceilings: tuple[tuple[str, LabelAgreement], ...] = ()
-
-
-def analyses(results: Mapping[str, BenchmarkResult], ood: OodRecord | None) -> Analyses | None:
-    """What the report shows beside the scores."""
-    domains = pool_skills(ood.rows if ood else ())
-    found = Analyses(
-        spreads=tuple(_spreads(results)),
-        lengths=tuple(_lengths(results)),
-        length_method=_length_method(results),
-        reliabilities=tuple(
-            _reliability(title_of(result), result.analysis.calibration)
-            for result in results.values()
-            if result.analysis and result.analysis.calibration
-        ),
-        pickings=tuple(
-            _picking(title_of(result), result.analysis.best_of_n)
-            for result in results.values()
-            if result.analysis and result.analysis.best_of_n
-        ),
-        skills=tuple(map(_skill, domains.shown.values())) if ood and len(ood.rows) > 1 else (),
-        small_skills=tuple(map(_skill, domains.small.values())),
-        small_title=domains.title,
-        ceilings=tuple(
-            (title_of(result), result.analysis.label_agreement)
-            for result in results.values()
-            if result.analysis and result.analysis.label_agreement
-        ),
-    )
-    shown = (found.spreads, found.lengths, found.reliabilities, found.pickings, found.skills, found.ceilings)
-    return found if any(shown) else None
-
-
 def result_sections(
     results: Mapping[str, BenchmarkResult], check: CheckRecord | None = None, *, all_subsets: bool = False
 ) -> tuple[Section, ...]:
@@ -200,20 +77,20 @@ def analyses_section(results: Mapping[str, BenchmarkResult], ood: OodRecord | No
 
 def analysis_blocks(results: Mapping[str, BenchmarkResult], ood: OodRecord | None = None) -> tuple[Block, ...]:
     """A block for each part that some result has."""
-    found = analyses(results, ood)
-    if found is None:
-        return ()
+    analysed = [(title_of(result), result.analysis) for result in results.values() if result.analysis]
     return (
-        *((_skill_block(found),) if found.skills else ()),
-        *((_spread_block(found.spreads),) if found.spreads else ()),
-        *((_length_block(found.lengths, found.length_method),) if found.lengths else ()),
-        *map(_reliability_block, found.reliabilities),
-        *map(_picking_block, found.pickings),
-        *(_ceiling_block(title, agreement) for title, agreement in found.ceilings),
+        *_skill_blocks(ood),
+        *_spread_blocks(results),
+        *_length_blocks(results),
+        *(_reliability_block(title, one.calibration) for title, one in analysed if one.calibration),
+        *(_picking_block(title, one.best_of_n) for title, one in analysed if one.best_of_n),
+        *(_ceiling_block(title, one.label_agreement) for title, one in analysed if one.label_agreement),
     )
 
 
-def _skill_block(found: Analyses) -> Block:
+def _skill_blocks(ood: OodRecord | None) -> Iterator[Block]:
+    if ood is None or len(ood.rows) < 2:
+        return
     columns = (
         Column("Rows of", "name"),
         Column("Kind", "words"),
@@ -224,40 +101,68 @@ def _skill_block(found: Analyses) -> Block:
         Column("Gap"),
         Column("Reading", "words"),
     )
-    rows = tuple(map(_skill_cells, found.skills))
-    small = tuple(map(_skill_cells, found.small_skills))
+    domains = pool_skills(ood.rows)
+    rows = tuple(map(_skill_cells, domains.shown.values()))
+    small = tuple(map(_skill_cells, domains.small.values()))
     caption = "Skill on the held-out pairs, other domains and benchmarks, with the gap to the held-out pairs"
-    return Block(
+    yield Block(
         "Skill side by side",
         note="Skill puts scores on one scale: 0 is chance, 1 is perfect. Far less skill elsewhere than on the run’s "
         "own pairs is fitting to their distribution; far more on a benchmark may be fitting to it. Gap: skill on the "
         "held-out pairs minus this one.",
         grids=(
-            Grid(caption, columns, rows, note=pooled_note(found.small_title, "ood.json"), titled=False, look="scores"),
-            *small_grid(found.small_title, "Skill on the subsets under ten rows", columns, small, look="scores"),
+            Grid(caption, columns, rows, note=pooled_note(domains.title, "ood.json"), titled=False, look="scores"),
+            *small_grid(domains.title, "Skill on the subsets under ten rows", columns, small, look="scores"),
         ),
         source="ood.json",
     )
 
 
-def _skill_cells(row: Skill) -> tuple[Cell, ...]:
+def _skill_cells(row: OodRow) -> tuple[Cell, ...]:
     return (
-        row.title,
-        row.kind,
-        row.n,
-        row.skill,
-        Span(row.low, row.high),
+        _skill_title(row),
+        _KINDS[row.kind],
+        count(row.n),
+        decimal(row.skill),
+        _span(row.skill_ci),
         skill_strip(row),
-        _beside(row.gap, row.gap_low, row.gap_high),
-        Sign(row.state, row.reading),
+        _beside(decimal(row.gap), _span(row.gap_ci)),
+        Sign(_skill_state(row), _skill_reading(row)),
     )
 
 
-def _beside(value: Number, low: Number, high: Number, *more: Number | str) -> Cell:
-    return value if low.value is None else Noted(value, (Span(low, high), *more))
+def _skill_title(row: OodRow) -> str:
+    return "Held-out pairs" if row.kind == "held_out" else visible(row.title, 80)
 
 
-def _spread_block(spreads: Sequence[Spread]) -> Block:
+def _skill_state(row: OodRow) -> State:
+    return _FLAGS[row.flag] if row.gap is not None else "open"
+
+
+def _skill_reading(row: OodRow) -> str:
+    if row.text or row.gap is None:
+        return visible(row.text, 400)
+    differs = row.gap_ci is not None and not row.gap_ci[0] <= 0 <= row.gap_ci[1]
+    return "differs, by less than is flagged" if differs else "close to the held-out pairs"
+
+
+def _span(interval: tuple[float, float] | None) -> Span:
+    low, high = interval or (None, None)
+    return Span(decimal(low), decimal(high))
+
+
+def _beside(value: Number, interval: Span, *more: Number | str) -> Cell:
+    return value if interval.low.value is None else Noted(value, (interval, *more))
+
+
+def _spread_blocks(results: Mapping[str, BenchmarkResult]) -> Iterator[Block]:
+    spreads = [
+        (title_of(result), result.rewards, result.rewards.within_prompt)
+        for result in results.values()
+        if result.rewards.within_prompt is not None
+    ]
+    if not spreads:
+        return
     columns = (
         Column("Rewards of", "name"),
         Column("Prompts"),
@@ -268,17 +173,35 @@ def _spread_block(spreads: Sequence[Spread]) -> Block:
         Column("Flat prompts, %"),
     )
     rows = tuple(
-        (row.title, row.prompts, row.std_median, row.std_mean, row.std_all, row.within, row.flat) for row in spreads
+        (
+            title,
+            count(within.prompts),
+            significant(within.std_median),
+            significant(within.std_mean),
+            significant(rewards.std),
+            percent(within.variance_share),
+            percent(within.flat_share),
+        )
+        for title, rewards, within in spreads
     )
-    return Block(
+    yield Block(
         "Spread within a prompt",
         note="A policy compares answers to the same prompt: what differs only between prompts teaches it nothing.",
         grids=(Grid("Spread of rewards among the answers of one prompt, per benchmark", columns, rows, titled=False),),
-        lines=tuple(Sign("warn", f"{row.title}: {flag}") for row in spreads for flag in row.flags),
+        lines=tuple(
+            Sign("warn", f"{title}: {visible(flag.text)}") for title, rewards, _ in spreads for flag in rewards.flags
+        ),
     )
 
 
-def _length_block(lengths: Sequence[Length], method: str) -> Block:
+def _length_blocks(results: Mapping[str, BenchmarkResult]) -> Iterator[Block]:
+    found = [
+        (title_of(result), result.average, result.analysis.length)
+        for result in results.values()
+        if result.analysis and result.analysis.length
+    ]
+    if not found:
+        return
     columns = (
         Column("Rewards of", "name"),
         Column("Correlation"),
@@ -290,20 +213,20 @@ def _length_block(lengths: Sequence[Length], method: str) -> Block:
     )
     rows = tuple(
         (
-            row.title,
-            _beside(row.pearson, row.pearson_low, row.pearson_high),
-            row.spearman,
-            *(
-                _beside(share.accuracy, share.low, share.high, ", ", share.n, " pairs")
-                for share in (row.longer_wrong, row.longer_right)
-            ),
-            row.raw,
-            row.untrended,
+            title,
+            _beside(decimal(length.pearson), _span(length.pearson_ci)),
+            decimal(length.spearman),
+            _share_cell(length.longer_wrong),
+            _share_cell(length.longer_right),
+            percent(average),
+            percent(length.calibrated.average if length.calibrated else None),
         )
-        for row in lengths
+        for title, average, length in found
     )
+    # How the trend was taken out is the same in every benchmark.
+    method = next((visible(length.calibrated.method) for _, _, length in found if length.calibrated), "")
     told = f"Without trend: {method}. For comparison only: rewards stay raw, and no gate reads this." if method else ""
-    return Block(
+    yield Block(
         "Length",
         note="Correlation of reward and length among the answers of one prompt: 1 is a model that only measures "
         "length. Such a model is never right where the longer response is the wrong one, and always where it is the "
@@ -314,7 +237,12 @@ def _length_block(lengths: Sequence[Length], method: str) -> Block:
     )
 
 
-def _reliability_block(found: Reliability) -> Block:
+def _share_cell(share: PairShare) -> Cell:
+    interval = Span(percent(share.ci_low), percent(share.ci_high))
+    return _beside(percent(share.accuracy), interval, ", ", count(share.n), " pairs")
+
+
+def _reliability_block(title: str, found: Calibration) -> Block:
     columns = (Column("Stated, %"), Column("Right, %"), Column("95 % interval"), Column("Pairs"))
     rows = tuple(
         (
@@ -331,17 +259,19 @@ def _reliability_block(found: Reliability) -> Block:
     )
     points = Grid("Stated and right", columns, rows, folded="The numbers", titled=False, drawn=True)
     return Block(
-        f"Calibration: {found.title}",
+        f"Calibration: {title}",
         note="P(chosen is preferred) = sigmoid(margin / temperature).",
-        figures=(Figure("Reliability", caption, reliability_plot(found)),) if found.points else (),
-        facts=found.facts,
+        figures=(Figure("Reliability", caption, reliability_plot(found.points)),) if found.points else (),
+        facts=tuple(_calibration_facts(found)),
         grids=(points,) if found.points else (),
-        lines=((Sign("warn", found.note),) if found.note else ()),
-        details=(Block("How this was counted", texts=(found.method,)),) if found.method else (),
+        lines=((Sign("warn", visible(found.note)),) if found.note else ()),
+        details=(Block("How this was counted", texts=(capitalised(visible(found.method, 400)),)),)
+        if found.method
+        else (),
     )
 
 
-def _picking_block(found: Picking) -> Block:
+def _picking_block(title: str, found: BestOfNCurve) -> Block:
     columns = (
         Column("n"),
         Column("Gold", strong=True),
@@ -361,14 +291,17 @@ def _picking_block(found: Picking) -> Block:
             significant(point.reward),
             decimal(point.kl_bound),
         )
-        for point in found.curve.points
+        for point in found.points
     )
-    left_out = f"; {plural(found.curve.left_out, 'row')} with fewer answers or a missing reward left out"
-    method = visible(found.curve.method, 400) + (left_out if found.curve.left_out else "")
+    left_out = f"; {plural(found.left_out, 'row')} with fewer answers or a missing reward left out"
+    method = visible(found.method, 400) + (left_out if found.left_out else "")
+    state: State = "bad" if found.turns_down_at is not None else "good"
+    if found.turns_down_at is None and found.peak_n < found.points[-1].n:
+        state = "warn"
     return Block(
-        f"Best of n: {found.title}",
-        reading=found.text,
-        state=found.state,
+        f"Best of n: {title}",
+        reading=visible(found.text, 400),
+        state=state,
         note="The answer with the highest reward among n drawn ones, exactly over all ways to draw. Gold quality is 1 "
         "for a chosen answer, 0 for a rejected one.",
         figures=(
@@ -394,102 +327,23 @@ def _ceiling_block(title: str, agreement: LabelAgreement) -> Block:
     )
 
 
-def _spreads(results: Mapping[str, BenchmarkResult]) -> Iterator[Spread]:
-    for result in results.values():
-        within = result.rewards.within_prompt
-        if within is not None:
-            yield Spread(
-                title=title_of(result),
-                prompts=count(within.prompts),
-                std_median=significant(within.std_median),
-                std_mean=significant(within.std_mean),
-                std_all=significant(result.rewards.std),
-                within=percent(within.variance_share),
-                flat=percent(within.flat_share),
-                flags=tuple(visible(flag.text) for flag in result.rewards.flags),
-            )
-
-
-def _lengths(results: Mapping[str, BenchmarkResult]) -> Iterator[Length]:
-    for result in results.values():
-        length = result.analysis.length if result.analysis else None
-        if length is not None:
-            low, high = length.pearson_ci or (None, None)
-            yield Length(
-                title=title_of(result),
-                pearson=decimal(length.pearson),
-                pearson_low=decimal(low),
-                pearson_high=decimal(high),
-                spearman=decimal(length.spearman),
-                longer_wrong=_share(length.longer_wrong),
-                longer_right=_share(length.longer_right),
-                raw=percent(result.average),
-                untrended=percent(length.calibrated.average if length.calibrated else None),
-            )
-
-
-def _length_method(results: Mapping[str, BenchmarkResult]) -> str:
-    """How the trend was taken out; the same in every benchmark."""
-    for result in results.values():
-        if result.analysis and result.analysis.length and result.analysis.length.calibrated:
-            return visible(result.analysis.length.calibrated.method)
-    return ""
-
-
-def _share(share: PairShare) -> Share:
-    return Share(count(share.n), percent(share.accuracy), percent(share.ci_low), percent(share.ci_high))
-
-
-def _reliability(title: str, found: Calibration) -> Reliability:
-    facts = [("pairs", count(found.n).text)]
+def _calibration_facts(found: Calibration) -> Iterator[tuple[str, str]]:
+    yield "pairs", count(found.n).text
     if found.temperature is not None:
-        facts.append(("temperature", _with_interval(found.temperature, found.temperature_ci)))
+        yield "temperature", _with_interval(found.temperature, found.temperature_ci)
     if found.ece is not None:
-        facts += [
-            ("ECE, noise taken out", _with_interval(found.ece_debiased, found.ece_ci)),
-            ("ECE, plain", significant(found.ece).text),
-            ("ECE of a calibrated model", significant(found.ece_if_calibrated).text),
-            ("Brier score", significant(found.brier).text),
-        ]
-    facts += [
-        ("ECE at temperature 1", significant(found.ece_raw).text),
-        ("Brier score at temperature 1", significant(found.brier_raw).text),
-    ]
-    return Reliability(title, found.points, tuple(facts), visible(found.note), capitalised(visible(found.method, 400)))
+        yield "ECE, noise taken out", _with_interval(found.ece_debiased, found.ece_ci)
+        yield "ECE, plain", significant(found.ece).text
+        yield "ECE of a calibrated model", significant(found.ece_if_calibrated).text
+        yield "Brier score", significant(found.brier).text
+    yield "ECE at temperature 1", significant(found.ece_raw).text
+    yield "Brier score at temperature 1", significant(found.brier_raw).text
 
 
 def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
     if interval is None:
         return significant(value).text
     return f"{significant(value)} ({significant(interval[0])} to {significant(interval[1])})"
-
-
-def _picking(title: str, curve: BestOfNCurve) -> Picking:
-    state: State = "bad" if curve.turns_down_at is not None else "good"
-    if curve.turns_down_at is None and curve.peak_n < curve.points[-1].n:
-        state = "warn"
-    return Picking(title, curve, visible(curve.text, 400), state)
-
-
-def _skill(row: OodRow) -> Skill:
-    low, high = row.skill_ci or (None, None)
-    gap_low, gap_high = row.gap_ci or (None, None)
-    reading = row.text or ("close to the held-out pairs" if row.gap is not None else "")
-    if not row.text and row.gap is not None and row.gap_ci is not None and not row.gap_ci[0] <= 0 <= row.gap_ci[1]:
-        reading = "differs, by less than is flagged"
-    return Skill(
-        title="Held-out pairs" if row.kind == "held_out" else visible(row.title, 80),
-        kind=_KINDS[row.kind],
-        n=count(row.n),
-        skill=decimal(row.skill),
-        low=decimal(low),
-        high=decimal(high),
-        gap=decimal(row.gap),
-        gap_low=decimal(gap_low),
-        gap_high=decimal(gap_high),
-        state=_FLAGS[row.flag] if row.gap is not None else "open",
-        reading=visible(reading, 400),
-    )
 
 
 _STRIP = 300.0
@@ -499,28 +353,26 @@ _SKILLS = Scale(-0.25, 1.0, 10.0, _STRIP - 10.0)
 _LOG_FROM = 32
 
 
-def reliability_plot(found: Reliability) -> Markup:
+def reliability_plot(points: Sequence[ReliabilityPoint]) -> Markup:
     """Bins as dots with their intervals; on the dashed diagonal a stated confidence is what happens."""
-    lowest = min((point.low for point in found.points), default=0.5)
+    lowest = min((point.low for point in points), default=0.5)
     x = Scale(0.5, 1.0, _PLOT_LEFT, _PLOT_RIGHT)
     y = Scale(max(0.0, min(0.4, math.floor(10 * lowest) / 10)), 1.0, _PLOT_BOTTOM, _PLOT_TOP)
     parts = [*_frame(x, y, [0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "stated", per_cent=True)]
     parts.append(line(x(0.5), y(0.5), x(1.0), y(1.0), "chance"))
-    for point in found.points:
+    for point in points:
         at = x.clamped(point.confidence)
         parts.append(line(at, y(point.low), at, y(point.high), "spread"))
         parts.append(element("circle", cx=at, cy=y(point.accuracy), r=4, class_="end"))
-    spoken = ", ".join(
-        f"{100 * point.confidence:.0f} stated {100 * point.accuracy:.0f} right" for point in found.points
-    )
+    spoken = ", ".join(f"{100 * point.confidence:.0f} stated {100 * point.accuracy:.0f} right" for point in points)
     return drawing(
         _PLOT_WIDTH, _PLOT_HEIGHT, f"Stated confidence and share of pairs ordered rightly, per cent: {spoken}", *parts
     )
 
 
-def picking_plot(found: Picking) -> Markup:
+def picking_plot(found: BestOfNCurve) -> Markup:
     """Gold quality of the picked answer, its interval as a band, between any answer and the best one."""
-    points = found.curve.points
+    points = found.points
     steps = [point.n for point in points]
     bounds = [value for point in points for value in (point.gold_low, point.gold_high, point.oracle, point.random)]
     x, y = _steps_scale(steps), Scale(min(bounds), max(bounds), _PLOT_BOTTOM, _PLOT_TOP)
@@ -534,16 +386,16 @@ def picking_plot(found: Picking) -> Markup:
     gold = [point.gold for point in points]
     parts.append(curve(xs, gold, y, "smooth"))
     parts += end_label(xs[-1], gold[-1], y, _PLOT_RIGHT + 6, [y(points[-1].oracle), y(points[-1].random)])
-    if found.curve.turns_down_at is not None:
-        turn = x(_place(found.curve.turns_down_at, steps))
+    if found.turns_down_at is not None:
+        turn = x(_place(found.turns_down_at, steps))
         parts.append(line(turn, _PLOT_TOP, turn, _PLOT_BOTTOM, "chance"))
     spoken = ", ".join(f"{point.gold:.3f} at {point.n}" for point in points)
     return drawing(_PLOT_WIDTH, _PLOT_HEIGHT, f"Gold quality of the picked answer over n: {spoken}", *parts)
 
 
-def reward_plot(found: Picking) -> Markup:
+def reward_plot(found: BestOfNCurve) -> Markup:
     """Reward of the picked answer: it rises whatever the gold quality does."""
-    points = found.curve.points
+    points = found.points
     steps, rewards = [point.n for point in points], [point.reward for point in points]
     x, y = _steps_scale(steps), Scale(min(rewards), max(rewards), _PLOT_BOTTOM, _PLOT_TOP)
     xs = [x(_place(n, steps)) for n in steps]
@@ -560,18 +412,18 @@ def skill_axis() -> Markup:
     return drawing(_STRIP, 16, "", *ticks, class_="chart strip")
 
 
-def skill_strip(row: Skill) -> Markup:
+def skill_strip(row: OodRow) -> Markup:
     """Dot and whisker; 0 is guessing, 1 is perfect."""
     parts = [element("rect", x=_SKILLS(0), y=9, width=_SKILLS(1) - _SKILLS(0), height=10, rx=2, class_="rail")]
     parts += [line(_SKILLS(skill), 5, _SKILLS(skill), 23, "grid") for skill in (0.25, 0.5, 0.75, 1.0)]
     parts.append(line(_SKILLS(0), 2, _SKILLS(0), 26, "chance"))
-    if row.low.value is not None and row.high.value is not None:
-        left, right = _SKILLS.clamped(row.low.value), _SKILLS.clamped(row.high.value)
+    state, interval = _skill_state(row), _span(row.skill_ci)
+    if row.skill_ci is not None:
+        left, right = map(_SKILLS.clamped, row.skill_ci)
         width = max(right - left, 1)
-        parts.append(element("rect", x=left, y=11, width=width, height=6, rx=3, class_=f"whisker {row.state}"))
-    if row.skill.value is not None:
-        parts.append(element("circle", cx=_SKILLS.clamped(row.skill.value), cy=14, r=5, class_=f"dot {row.state}"))
-    label = f"{row.title}: skill {row.skill}, interval {row.low} to {row.high}"
+        parts.append(element("rect", x=left, y=11, width=width, height=6, rx=3, class_=f"whisker {state}"))
+    parts.append(element("circle", cx=_SKILLS.clamped(row.skill), cy=14, r=5, class_=f"dot {state}"))
+    label = f"{_skill_title(row)}: skill {decimal(row.skill)}, interval {interval.low} to {interval.high}"
     return drawing(_STRIP, 28, label, *parts, class_="chart strip")
 
 

@@ -8,17 +8,15 @@ In: `probes.json`. What fails stands first, then what goes the wrong way more of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
 from markupsafe import Markup
 
 from rewardsmith.records.evaluation import reasons_in_words
-from rewardsmith.records.probes import PolicySamplesRecord, ProbeExample, ProbeResult, ProbesRecord
+from rewardsmith.records.probes import PolicySamplesRecord, ProbeResult, ProbesRecord
 from rewardsmith.records.run import GateOutcome
 from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section, Sign, Span
 from rewardsmith.report.formatting import (
-    Number,
     State,
     count,
     percent,
@@ -40,56 +38,6 @@ WANTED = {"surface": "should not rise", "destroyed": "should fall"}
 """What the reward should do, by the kind of a probe."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeRow:
-    """One probe; `wrong` is a share in per cent, shifts are in reward standard deviations."""
-
-    code: str
-    title: str
-    wanted: str
-    verdict: str
-    state: State
-    n: Number
-    missing: int
-    wrong: Number
-    low: Number
-    high: Number
-    shift: Number
-    shift_low: Number
-    shift_high: Number
-    meaning: str
-    why: str
-    message: str
-    examples: tuple[ProbeExample, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeTable:
-    """All probes of a run. `note` says what a reader must know before the numbers; empty where there is nothing."""
-
-    title: str
-    source: str
-    drawn: str
-    protocol: str
-    note: str
-    rows: tuple[ProbeRow, ...]
-
-
-def probe_table(record: ProbesRecord | None) -> ProbeTable | None:
-    """What the report shows of `probes.json`; None where it is not there."""
-    if record is None:
-        return None
-    return ProbeTable(
-        title=visible(record.title, 80),
-        source=visible(record.dataset.source),
-        drawn=f"{plural(record.drawn, 'response')} of {plural(record.rows, 'row')}, "
-        f"{plural(record.prompts, 'prompt')}; reward standard deviation {significant(record.reward_std)}",
-        protocol=visible(record.protocol, 2000),
-        note=_note(record),
-        rows=tuple(_row(name, result) for name, result in by_harm(record).items()),
-    )
-
-
 def by_harm(record: ProbesRecord) -> dict[str, ProbeResult]:
     """Probes that fail first, then by the share that goes the wrong way; those without enough data last."""
 
@@ -100,38 +48,12 @@ def by_harm(record: ProbesRecord) -> dict[str, ProbeResult]:
     return dict(sorted(record.probes.items(), key=harm))
 
 
-def _note(record: ProbesRecord) -> str:
-    if record.constant:
-        return "Every response gets the same reward, edited or not: the model is a constant."
-    return "Every unedited response gets the same reward, so that shifts have no unit." if record.flat else ""
+def _state(result: ProbeResult) -> State:
+    return _STATES.get(result.verdict or "", "open")
 
 
-def _row(name: str, result: ProbeResult) -> ProbeRow:
-    return ProbeRow(
-        code=visible(name, 60),
-        title=visible(result.title, 60),
-        wanted=WANTED[result.kind],
-        verdict=(result.verdict or "not judged").replace("_", " "),
-        state=_STATES.get(result.verdict or "", "open"),
-        n=count(result.n),
-        missing=result.n_missing,
-        wrong=percent(result.wrong),
-        low=percent(result.wrong_low),
-        high=percent(result.wrong_high),
-        shift=signed(result.shift, 2),
-        shift_low=signed(result.shift_low, 2),
-        shift_high=signed(result.shift_high, 2),
-        meaning=visible(result.meaning),
-        why=visible(result.why),
-        message=visible(result.message, 400),
-        examples=tuple(_example(one) for one in result.examples),
-    )
-
-
-def _example(one: ProbeExample) -> ProbeExample:
-    """The example with its untrusted texts made visible."""
-    shown = {name: visible(getattr(one, name), 480) for name in ("id", "subset", "prompt", "original", "edited")}
-    return one.model_copy(update=shown)
+def _title(result: ProbeResult) -> str:
+    return visible(result.title, 60)
 
 
 def probe_axis() -> Markup:
@@ -140,17 +62,18 @@ def probe_axis() -> Markup:
     return drawing(_WIDTH, 16, "", *ticks, class_="chart strip")
 
 
-def probe_strip(row: ProbeRow) -> Markup:
+def probe_strip(result: ProbeResult) -> Markup:
     """Share that goes the wrong way, dot and whisker from 0 to 100 per cent; a guessing model's 50 is dashed."""
     parts = [line(_SHARES(share), 5, _SHARES(share), 23, "grid") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     parts.append(line(_SHARES(_CHANCE), 2, _SHARES(_CHANCE), 26, "chance"))
-    low, high, share = row.low.value, row.high.value, row.wrong.value
+    low, high, share = result.wrong_low, result.wrong_high, result.wrong
     if low is not None and high is not None and share is not None:
         left, right = _SHARES.clamped(low), _SHARES.clamped(high)
         width = max(right - left, 1)
-        parts.append(element("rect", x=left, y=11, width=width, height=6, rx=3, class_=f"whisker {row.state}"))
-        parts.append(element("circle", cx=_SHARES.clamped(share), cy=14, r=5, class_=f"dot {row.state}"))
-    label = f"{row.title}: {row.wrong} per cent go the wrong way, interval {row.low} to {row.high}"
+        parts.append(element("rect", x=left, y=11, width=width, height=6, rx=3, class_=f"whisker {_state(result)}"))
+        parts.append(element("circle", cx=_SHARES.clamped(share), cy=14, r=5, class_=f"dot {_state(result)}"))
+    interval = f"{percent(low)} to {percent(high)}"
+    label = f"{_title(result)}: {percent(share)} per cent go the wrong way, interval {interval}"
     return drawing(_WIDTH, 28, label, *parts, class_="chart strip")
 
 
@@ -160,26 +83,36 @@ def probes_section(record: ProbesRecord | None, outcomes: Sequence[GateOutcome] 
     Args:
         outcomes: of the gates on them, where there are gates; the verdict is about these.
     """
-    table = probe_table(record)
-    if table is None or record is None:
+    if record is None:
         return None
-    failed = [row for row in table.rows if row.state == "bad"]
+    probes = by_harm(record).values()
+    failed = [result for result in probes if _state(result) == "bad"]
+    drawn = (
+        f"{plural(record.drawn, 'response')} of {plural(record.rows, 'row')}, "
+        f"{plural(record.prompts, 'prompt')}; reward standard deviation {significant(record.reward_std)}"
+    )
     return Section(
         "probes",
         "Bias probes",
         (
             Block(
                 "",
-                note=f"{table.title} (`{table.source}`): {table.drawn}.",
-                grids=(_probe_grid(table),),
+                note=f"{visible(record.title, 80)} (`{visible(record.dataset.source)}`): {drawn}.",
+                grids=(_probe_grid(probes),),
                 lines=(
-                    *_notes(record, table.note),
-                    *(Sign("bad", f"{row.title}. {row.message} {row.why}") for row in failed),
+                    *_notes(record),
+                    *(
+                        Sign("bad", f"{_title(result)}. {visible(result.message, 400)} {visible(result.why)}")
+                        for result in failed
+                    ),
                 ),
                 details=(
-                    Block("What each edit does", facts=tuple((row.title, row.meaning) for row in table.rows)),
-                    *(_examples(row) for row in failed if row.examples),
-                    Block("How this was counted", texts=(table.protocol,)),
+                    Block(
+                        "What each edit does",
+                        facts=tuple((_title(result), visible(result.meaning)) for result in probes),
+                    ),
+                    *(_examples(result) for result in failed if result.examples),
+                    Block("How this was counted", texts=(visible(record.protocol, 2000),)),
                 ),
             ),
         ),
@@ -190,7 +123,7 @@ def probes_section(record: ProbesRecord | None, outcomes: Sequence[GateOutcome] 
     )
 
 
-def _probe_grid(table: ProbeTable) -> Grid:
+def _probe_grid(probes: Iterable[ProbeResult]) -> Grid:
     columns = (
         Column("Verdict", "badge"),
         Column("Edit", "name"),
@@ -203,16 +136,16 @@ def _probe_grid(table: ProbeTable) -> Grid:
     )
     rows = tuple(
         (
-            Sign(row.state, row.verdict),
-            Noted(row.title, (row.wanted,)),
-            Noted(row.n, (f"{row.missing:,} missing",)) if row.missing else row.n,
-            row.wrong,
-            Span(row.low, row.high),
-            probe_strip(row),
-            row.shift,
-            Span(row.shift_low, row.shift_high),
+            Sign(_state(result), (result.verdict or "not judged").replace("_", " ")),
+            Noted(_title(result), (WANTED[result.kind],)),
+            Noted(count(result.n), (f"{result.n_missing:,} missing",)) if result.n_missing else count(result.n),
+            percent(result.wrong),
+            Span(percent(result.wrong_low), percent(result.wrong_high)),
+            probe_strip(result),
+            signed(result.shift, 2),
+            Span(signed(result.shift_low, 2), signed(result.shift_high, 2)),
         )
-        for row in table.rows
+        for result in probes
     )
     caption = (
         "Bias probes: share of rewards that go the wrong way, in per cent, and mean shift in reward standard deviations"
@@ -220,16 +153,18 @@ def _probe_grid(table: ProbeTable) -> Grid:
     return Grid(caption, columns, rows, titled=False, look="scores")
 
 
-def _notes(record: ProbesRecord, note: str) -> Iterator[Sign]:
-    if note:
-        yield Sign("bad", note)
+def _notes(record: ProbesRecord) -> Iterator[Sign]:
+    if record.constant:
+        yield Sign("bad", "Every response gets the same reward, edited or not: the model is a constant.")
+    elif record.flat:
+        yield Sign("bad", "Every unedited response gets the same reward, so that shifts have no unit.")
     if record.missing:
         total = sum(record.missing.values())
         why = visible(reasons_in_words(record.missing))
         yield Sign("warn", f"{total:,} of {record.asked:,} rewards are missing: {why}")
 
 
-def _examples(row: ProbeRow) -> Block:
+def _examples(result: ProbeResult) -> Block:
     columns = (
         Column("Row", "code"),
         Column("Prompt", "words"),
@@ -239,11 +174,19 @@ def _examples(row: ProbeRow) -> Block:
         Column("Edited: reward"),
     )
     rows = tuple(
-        (one.id, one.prompt, one.original, one.edited, significant(one.reward), significant(one.reward_edited))
-        for one in row.examples
+        (
+            visible(one.id, 480),
+            visible(one.prompt, 480),
+            visible(one.original, 480),
+            visible(one.edited, 480),
+            significant(one.reward),
+            significant(one.reward_edited),
+        )
+        for one in result.examples
     )
-    caption = f"Responses whose reward went furthest the wrong way: {row.title}"
-    return Block(f"{row.title}: the worst examples", grids=(Grid(caption, columns, rows, titled=False, look="plain"),))
+    caption = f"Responses whose reward went furthest the wrong way: {_title(result)}"
+    title = f"{_title(result)}: the worst examples"
+    return Block(title, grids=(Grid(caption, columns, rows, titled=False, look="plain"),))
 
 
 def policy_section(record: PolicySamplesRecord) -> Section:
