@@ -17,7 +17,7 @@ from rewardsmith.report.formatting import Number
 from rewardsmith.report.html import render_html
 from rewardsmith.report.markdown import block_lines
 from rewardsmith.report.reading import RunRecords
-from rewardsmith.report.sections.data import SECTIONS, by_harm, finding_view, interval_in_words, share_in_words
+from rewardsmith.report.sections.data import SECTIONS, by_harm, finding_block, interval_in_words, share_in_words
 from rewardsmith.report.sections.data_texts import length_histogram, tokens_block
 from rewardsmith.report.sections.training import noise_block, noise_plot
 from rewardsmith.report.view import view
@@ -173,13 +173,12 @@ def test_small_shares_are_not_written_as_none() -> None:
 
 def test_a_finding_shows_what_was_measured() -> None:
     example = ExampleRow(file="a\x1b[31m.jsonl", row=3, id="\u202e", detail="<script>")
-    shown = finding_view(
+    shown = finding_block(
         finding("warning", 3, 100, summary="longer wins in 61 %", ci_low=0.01, ci_high=0.08, examples=(example,))
     )
-    assert shown.summary == "Longer wins in 61 %."
-    assert shown.interval == "1.0 to 8.0"
-    assert shown.examples[0].place == "a\\u001b[31m.jsonl:3"
-    assert shown.examples[0].id == "\\u202e"
+    assert shown.texts[0] == "Longer wins in 61 %."
+    assert "95 % interval 1.0 to 8.0" in shown.aside
+    assert shown.grids[0].rows[0][:2] == ("a\\u001b[31m.jsonl:3", "\\u202e")
 
 
 def test_numbers_of_a_block_are_the_records_numbers() -> None:

@@ -18,7 +18,7 @@ from rewardsmith.report.reading import RowRewards, RunRecords, read_run
 from rewardsmith.report.sections.checklist import checklist
 from rewardsmith.report.sections.component_map import component_map
 from rewardsmith.report.sections.scores import reward_table, score_table
-from rewardsmith.report.sections.training import MAX_POINTS, training_curves, training_view, trend_in_words
+from rewardsmith.report.sections.training import MAX_POINTS, training_curves, training_section, trend_in_words
 from rewardsmith.report.sections.verdict import run_verdict
 from rewardsmith.report.view import provenance_section, view
 
@@ -154,7 +154,7 @@ def test_benchmarks_stand_in_the_spec_s_order_with_held_out_last(records: RunRec
 
 
 def test_a_sound_run_has_one_violated_constraint_the_planted_missing_rewards(records: RunRecords) -> None:
-    found = {one.rule: one.evidence for one in checklist(records)}
+    found = checklist(records)
     assert [rule for rule, evidence in found.items() if evidence.word != "verified"] == ["Every response has a reward"]
     assert found["EOS is the last token"].found == "3,940 of 3,940 texts end in <|im_end|> (id 2)"
     assert found["Base no larger than the policy"].found == "base 4.21M, policy 8M"
@@ -185,25 +185,25 @@ def test_a_planted_fault_is_a_violated_constraint(
         check = check.model_copy(update=change)
     else:
         check = check.model_copy(update={part: getattr(check, part).model_copy(update=change)})
-    found = {one.rule: one.evidence for one in checklist(replace(records, check=check, train=train))}
+    found = checklist(replace(records, check=check, train=train))
     assert found[rule].word == "violated"
 
 
 def test_a_pickled_weight_beside_safetensors_is_violated(records: RunRecords) -> None:
     files = {**records.files, "pytorch_model.bin": 10}
-    found = {one.rule: one.evidence for one in checklist(replace(records, files=files))}
+    found = checklist(replace(records, files=files))
     assert found["Weights are safetensors"].word == "violated"
 
 
 def test_without_records_nothing_is_verified_but_what_the_spec_says(records: RunRecords) -> None:
-    found = {one.rule: one.evidence.word for one in checklist(RunRecords(spec=records.spec))}
+    found = {rule: evidence.word for rule, evidence in checklist(RunRecords(spec=records.spec)).items()}
     assert {rule for rule, word in found.items() if word == "verified"} == {
         "No remote code",
         "Bradley-Terry loss",
         "target_margin never reaches the loss",
         "No normalisation",
     }
-    assert {one.evidence.word for one in checklist(RunRecords())} == {"not verified"}
+    assert {one.word for one in checklist(RunRecords()).values()} == {"not verified"}
 
 
 # component map
@@ -359,7 +359,7 @@ def test_a_view_of_nothing_and_of_hostile_names_is_whole(tmp_path: Path) -> None
 
 def test_forward_passes_are_counted_by_kernel_where_the_record_says() -> None:
     older = train_record()
-    facts = dict(training_view(older, ()).facts)
+    facts = dict(training_section(older, ()).blocks[0].facts)
     assert not {"Attention", "Optimizer"} & facts.keys()
     newer = older.model_copy(
         update={
@@ -368,7 +368,7 @@ def test_forward_passes_are_counted_by_kernel_where_the_record_says() -> None:
             "kernels": {"flex": 3, "varlen": 1200},
         }
     )
-    facts = dict(training_view(newer, ()).facts)
+    facts = dict(training_section(newer, ()).blocks[0].facts)
     assert facts["Optimizer"] == "adamw_torch_fused"
     assert facts["Attention"] == "forward passes of at most 23,936 tokens by kernel: flex 3, varlen 1,200"
 

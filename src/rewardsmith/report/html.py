@@ -54,8 +54,8 @@ from rewardsmith.report.markdown import render_markdown
 from rewardsmith.report.reading import read_run, read_steps, without_texts
 from rewardsmith.report.sections.rows import RowTexts
 from rewardsmith.report.sections.scores import ScoreRow, score_table
-from rewardsmith.report.sections.training import epoch_charts, training_view
-from rewardsmith.report.sections.verdict import gate_rows
+from rewardsmith.report.sections.training import epoch_charts, training_curves
+from rewardsmith.report.sections.verdict import in_order, outcome_message, outcome_state
 from rewardsmith.report.view import Report, view
 
 
@@ -305,8 +305,7 @@ def live_charts(run_dir: Path) -> dict[str, str]:
     Raises:
         RunDirectoryError: metrics.jsonl cannot be read.
     """
-    training = training_view(None, read_steps(run_dir), suspects=False)
-    charts = epoch_charts(training) if training else ()
+    charts = epoch_charts(training_curves(read_steps(run_dir)), None)
     return {chart.title: _document(str(chart.drawing)) for chart in charts}
 
 
@@ -336,8 +335,11 @@ def verdict_html(passed: bool, gates: GatesRecord, results: Mapping[str, Benchma
     """The verdict, what speaks against it, and every benchmark."""
     colour = _COLOURS["good" if passed else "bad"]
     word = Markup('<span style="color:{}">{}</span>').format(colour, "PASS" if passed else "FAIL")
-    against = [row for row in gate_rows(gates) if row.verdict != "PASS"]
-    reasons = [Markup('<li style="color:{}">{}</li>').format(_COLOURS[row.state], row.message) for row in against]
+    reasons = [
+        Markup('<li style="color:{}">{}</li>').format(_COLOURS[outcome_state(outcome)], outcome_message(outcome))
+        for outcome in in_order(gates)
+        if outcome.verdict != "PASS"
+    ]
     listed = Markup("<ul>{}</ul>").format(Markup().join(reasons)) if reasons else Markup()
     return _TITLE.format(word, "") + listed + Markup().join(scores_html(result) for result in results.values())
 

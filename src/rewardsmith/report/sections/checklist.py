@@ -1,6 +1,6 @@
 """The constraints of the method, each with what was verified in this run and how.
 
-    checklist(records) → one `Constraint` a rule
+    checklist(records) → rule → its `Evidence`
 
 A constraint is verified only by something that was recorded: a count, a file, a value in the resolved spec. "Not
 verified" means that the record which would tell is not there. `_CONSTRAINTS` is the registry: adding one means one
@@ -42,14 +42,6 @@ class Evidence:
         return {"good": "verified", "bad": "violated", "warn": "to read", "open": "not verified"}[self.state]
 
 
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """One line of the checklist."""
-
-    rule: str
-    evidence: Evidence
-
-
 def constraints_section(records: RunRecords) -> Section:
     """The checklist as a table."""
     columns = (
@@ -60,12 +52,12 @@ def constraints_section(records: RunRecords) -> Section:
     )
     rows = tuple(
         (
-            visible(one.rule, 200),
-            Sign(one.evidence.state, one.evidence.word),
-            visible(one.evidence.found, 400),
-            visible(one.evidence.how, 400),
+            visible(rule, 200),
+            Sign(evidence.state, evidence.word),
+            visible(evidence.found, 400),
+            visible(evidence.how, 400),
         )
-        for one in checklist(records)
+        for rule, evidence in checklist(records).items()
     )
     caption = "Constraints with what was verified and how"
     return Section(
@@ -76,9 +68,9 @@ def constraints_section(records: RunRecords) -> Section:
     )
 
 
-def checklist(records: RunRecords) -> tuple[Constraint, ...]:
+def checklist(records: RunRecords) -> dict[str, Evidence]:
     """All constraints, in the order of the layers."""
-    return tuple(Constraint(rule, verify(records)) for rule, verify in _CONSTRAINTS.items())
+    return {rule: verify(records) for rule, verify in _CONSTRAINTS.items()}
 
 
 def _unknown(what: str) -> Evidence:

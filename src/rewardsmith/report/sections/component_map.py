@@ -198,7 +198,7 @@ def _verdict_on(boundary: Boundary) -> Sign:
 
 def component_map(records: RunRecords) -> tuple[Stage, ...]:
     """All stages with their contract, what this run did, and what was verified where they end."""
-    found = {one.rule: one.evidence for one in checklist(records)}
+    found = checklist(records)
     return tuple(
         Stage(key, contract, _PROGRESS[key](records), _boundary(key, found)) for key, contract in CONTRACTS.items()
     )

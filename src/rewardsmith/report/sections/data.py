@@ -1,7 +1,7 @@
 """What the data contract found, ready to be shown: findings by harm, sources, rejected rows, measured sections.
 
     data_section(check, rejected) → Section
-    finding_block(finding_view(finding)) → Block          also for findings of training
+    finding_block(finding) → Block                        also for findings of training
 
 The sections of check.json as blocks, in the order of the page.
 
@@ -31,7 +31,6 @@ In: the sections `overlap` and `contamination` of check.json. Files, ids and sub
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, get_args
 
 from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount
@@ -69,7 +68,6 @@ from rewardsmith.report.blocks import (
 )
 from rewardsmith.report.formatting import (
     MISSING,
-    Number,
     State,
     capitalised,
     count,
@@ -453,32 +451,7 @@ EXAMPLES_SHOWN = 5
 _ORDER = get_args(Severity)
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """Where something was seen."""
-
-    place: str
-    id: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class FindingView:
-    """One finding of the data contract or of training."""
-
-    code: str
-    severity: str
-    state: State
-    title: str
-    count: Number
-    share: str
-    interval: str
-    size: str
-    summary: str
-    meaning: str
-    why: str
-    fix: str
-    examples: tuple[Example, ...]
+_SEVERITIES: dict[str, State] = {"error": "bad", "warning": "warn", "note": "open"}
 
 
 def data_section(
@@ -493,7 +466,7 @@ def data_section(
     """
     if check is None:
         return Section("data", "Data", absent=("The data contract", "check.json"))
-    findings = tuple(finding_view(finding) for finding in by_harm(check.findings))
+    findings = by_harm(check.findings)
     failed = f"The data contract does not hold: failed on {', '.join(map(visible, check.failed_on))}."
     decided = Sign("good", "The data contract holds.") if check.passed else Sign("bad", failed)
     return Section(
@@ -537,7 +510,7 @@ def _sources(sources: Sequence[SourceCount]) -> Grid:
     return Grid("Sources", columns, rows)
 
 
-def _findings(findings: Sequence[FindingView]) -> Grid:
+def _findings(findings: Sequence[Finding]) -> Grid:
     columns = (
         Column("Severity", "badge"),
         Column("Finding", "name"),
@@ -547,7 +520,14 @@ def _findings(findings: Sequence[FindingView]) -> Grid:
         Column("95 % interval"),
     )
     rows = tuple(
-        (Sign(found.state, found.severity), found.title, found.code, found.count, found.share, found.interval)
+        (
+            _severity(found),
+            visible(found.title),
+            visible(found.code, 60),
+            count(found.count),
+            share_in_words(found),
+            interval_in_words(found),
+        )
         for found in findings
     )
     return Grid("Findings, the most harmful first", columns, rows, titled=False)
@@ -599,38 +579,28 @@ def _rules(check: CheckRecord) -> tuple[tuple[str, str], ...]:
     )
 
 
-def finding_block(found: FindingView) -> Block:
+def _severity(finding: Finding) -> Sign:
+    return Sign(_SEVERITIES[finding.severity], finding.severity)
+
+
+def finding_block(finding: Finding) -> Block:
     """A finding with what was measured, what it means, the fix, and the first rows that show it."""
-    interval = f", 95 % interval {found.interval}" if found.interval else ""
+    size = f"{finding.count:,} of {finding.of:,}" + (f" ({share_in_words(finding)} %)" if finding.of else "")
+    interval = interval_in_words(finding)
     columns = (Column("Row", "code"), Column("Id", "code"), Column("Found", "words"))
-    rows = tuple((one.place, one.id, one.detail) for one in found.examples)
-    caption = f"Rows that show: {found.title}"
+    rows = tuple(map(_example, finding.examples[:EXAMPLES_SHOWN]))
+    title = visible(finding.title)
+    caption = f"Rows that show: {title}"
     return Block(
-        found.title,
-        badge=Sign(found.state, found.severity),
-        aside=f"{found.size}{interval} `{found.code}`",
-        texts=(*((found.summary,) if found.summary else ()), f"{found.meaning} {found.why}", f"Fix: {found.fix}"),
+        title,
+        badge=_severity(finding),
+        aside=f"{size}{f', 95 % interval {interval}' if interval else ''} `{visible(finding.code, 60)}`",
+        texts=(
+            *((sentence(visible(finding.summary, 600)),) if finding.summary else ()),
+            f"{sentence(finding.meaning)} {sentence(finding.why)}",
+            f"Fix: {sentence(finding.fix)}",
+        ),
         grids=(Grid(caption, columns, rows, folded=plural(len(rows), "example row"), titled=False),) if rows else (),
-    )
-
-
-def finding_view(finding: Finding) -> FindingView:
-    """A finding as sentences with its first examples."""
-    states: dict[str, State] = {"error": "bad", "warning": "warn", "note": "open"}
-    return FindingView(
-        code=visible(finding.code, 60),
-        severity=finding.severity,
-        state=states[finding.severity],
-        title=visible(finding.title),
-        size=f"{finding.count:,} of {finding.of:,}" + (f" ({share_in_words(finding)} %)" if finding.of else ""),
-        count=count(finding.count),
-        share=share_in_words(finding),
-        interval=interval_in_words(finding),
-        summary=sentence(visible(finding.summary, 600)) if finding.summary else "",
-        meaning=sentence(finding.meaning),
-        why=sentence(finding.why),
-        fix=sentence(finding.fix),
-        examples=tuple(_example(example) for example in finding.examples[:EXAMPLES_SHOWN]),
     )
 
 
@@ -658,9 +628,9 @@ def interval_in_words(finding: Finding) -> str:
     return f"{percent(finding.ci_low)} to {percent(finding.ci_high)}"
 
 
-def _example(example: ExampleRow) -> Example:
+def _example(example: ExampleRow) -> tuple[Cell, ...]:
     place = visible(example.file, 120) + (f":{example.row}" if example.row else "")
-    return Example(place, visible(example.id, 80), visible(example.detail))
+    return place, visible(example.id, 80), visible(example.detail)
 
 
 def counts_in_words(record: CheckRecord) -> str:

@@ -46,7 +46,6 @@ from rewardsmith.records.training import (
     SeedSpread,
     StepMetrics,
     SuspectLabel,
-    SuspectPair,
     TrainRecord,
 )
 from rewardsmith.report.blocks import (
@@ -65,7 +64,6 @@ from rewardsmith.report.blocks import (
     rate_grid,
 )
 from rewardsmith.report.formatting import (
-    Number,
     State,
     count,
     decimal,
@@ -79,7 +77,7 @@ from rewardsmith.report.formatting import (
     visible,
 )
 from rewardsmith.report.reading import Step
-from rewardsmith.report.sections.data import FindingView, finding_block, finding_view
+from rewardsmith.report.sections.data import finding_block
 from rewardsmith.report.sections.verdict import sentence
 from rewardsmith.report.svg import (
     LineChart,
@@ -200,65 +198,40 @@ def _mean_rows(rows: Floats) -> Floats:
     return np.asarray(np.divide(sums, counts, out=np.full(len(rows), np.nan), where=counts > 0), dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class SuspectView:
-    """A training pair that the model ranked against its label."""
-
-    id: str
-    source: str
-    subset: str
-    step: Number
-    margin: Number
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingView:
-    """The epoch. `record` parts are None while training runs or after it was killed."""
-
-    curves: Curves | None
-    monitor: MonitorRecord | None
-    trend: str
-    verdict: str
-    advice: str
-    facts: tuple[tuple[str, str], ...]
-    findings: tuple[FindingView, ...]
-    suspects: tuple[SuspectView, ...]
-
-
 def training_section(train: TrainRecord | None, steps: Sequence[Step], *, suspects: bool = True) -> Section:
     """The epoch: the margin's trend, curves, facts, what was found. `suspects`: also those of the margin monitor."""
-    training = training_view(train, steps, suspects=suspects)
-    if training is None:
+    curves = training_curves(steps)
+    if train is None and curves is None:
         return Section("training", "Training", absent=("Training", "train/summary.json"))
     files = ("train/metrics.jsonl", "train/summary.json")
     return Section(
         "training",
         "Training",
-        tuple(_training_blocks(training)),
+        tuple(_training_blocks(train, curves, suspects=suspects)),
         lead="" if train else "Training has not ended: these are its steps so far.",
         notes=() if train else ("Training has not ended.",),
         sources=files if train else files[:1],
     )
 
 
-def _training_blocks(training: TrainingView) -> Iterator[Block]:
-    monitor, curves = training.monitor, training.curves
+def _training_blocks(train: TrainRecord | None, curves: Curves | None, *, suspects: bool) -> Iterator[Block]:
+    monitor = train.monitor if train else None
     state: State = "open" if monitor is None or monitor.trend.direction == "too short" else "good"
     if monitor is not None and (monitor.stopped or monitor.advice):
         state = "bad" if monitor.stopped else "warn"
     drawn = f"{how_drawn(curves)} Dashed in the margin’s chart: its trend." if curves else ""
     yield Block(
         "",
-        reading=f"{training.verdict.capitalize()}. {training.trend}" if training.trend else "",
+        reading=f"{monitor.verdict.capitalize()}. {trend_in_words(monitor)}" if monitor else "",
         state=state,
         note=drawn,
-        texts=(training.advice,) if training.advice else (),
-        figures=epoch_charts(training),
-        facts=training.facts,
+        texts=(sentence(monitor.advice),) if monitor and monitor.advice else (),
+        figures=epoch_charts(curves, monitor),
+        facts=_facts(train) if train else (),
         grids=(_curve_grid(curves),) if curves else (),
     )
-    yield from (finding_block(found) for found in training.findings)
-    if training.suspects:
+    yield from map(finding_block, train.findings if train else ())
+    if suspects and monitor and monitor.suspects:
         columns = (
             Column("Pair", "code"),
             Column("Source", "words"),
@@ -266,7 +239,16 @@ def _training_blocks(training: TrainingView) -> Iterator[Block]:
             Column("Step"),
             Column("Margin"),
         )
-        rows = tuple((pair.id, pair.source, pair.subset, pair.step, pair.margin) for pair in training.suspects)
+        rows = tuple(
+            (
+                visible(pair.id, 80),
+                visible(pair.source, 120),
+                visible(pair.subset, 80),
+                count(pair.step),
+                decimal(pair.margin),
+            )
+            for pair in monitor.suspects
+        )
         caption = "Training pairs that the model ranked most confidently against their label"
         yield Block(
             "Suspected pairs",
@@ -291,37 +273,20 @@ def _curve_grid(curves: Curves) -> Grid:
     return Grid("Curves of the epoch", columns, rows, folded="The numbers", titled=False, drawn=True)
 
 
-def training_view(train: TrainRecord | None, steps: Sequence[Step], *, suspects: bool = True) -> TrainingView | None:
-    """What is known of the epoch; None where no step was recorded. `suspects`: also those of the margin monitor."""
-    curves = training_curves(steps)
-    if train is None:
-        return TrainingView(curves, None, "", "", "", (), (), ()) if curves else None
-    monitor = train.monitor
+def _facts(train: TrainRecord) -> tuple[tuple[str, str], ...]:
     resumed = f"step {train.resumed_from_step:,}" if train.resumed_from_step else "no"
-    return TrainingView(
-        curves=curves,
-        monitor=monitor,
-        trend=trend_in_words(monitor),
-        verdict=monitor.verdict,
-        advice=sentence(monitor.advice) if monitor.advice else "",
-        facts=(
-            ("Base model", f"{visible(train.base_model, 80)} ({parameters(train.base_parameters)} parameters)"),
-            ("Trained parameters", f"{parameters(train.trainable_parameters)}, adapter {visible(train.adapter, 40)}"),
-            ("Backend", f"{visible(train.backend, 40)}, {visible(train.layout, 40)} layout"),
-            (
-                "Device",
-                f"{visible(train.device, 60)}, {train.dtype}, {plural(train.processes, 'process', 'processes')}",
-            ),
-            *_passes(train),
-            ("Steps", f"{train.steps:,} of {plural(train.pairs_per_step, 'pair')}"),
-            ("Prompts a step", f"{significant(train.prompts_per_step)}"),
-            ("Peak memory", f"{significant(train.peak_memory / 2**30)} GiB"),
-            ("Time", f"{duration(train.seconds)}, {significant(train.pairs_per_second)} pairs per second"),
-            ("Loss", f"{significant(train.first_loss)} → {significant(train.last_loss)}"),
-            ("Resumed", resumed),
-        ),
-        findings=tuple(finding_view(finding) for finding in train.findings),
-        suspects=tuple(_suspect(pair) for pair in monitor.suspects if suspects),
+    return (
+        ("Base model", f"{visible(train.base_model, 80)} ({parameters(train.base_parameters)} parameters)"),
+        ("Trained parameters", f"{parameters(train.trainable_parameters)}, adapter {visible(train.adapter, 40)}"),
+        ("Backend", f"{visible(train.backend, 40)}, {visible(train.layout, 40)} layout"),
+        ("Device", f"{visible(train.device, 60)}, {train.dtype}, {plural(train.processes, 'process', 'processes')}"),
+        *_passes(train),
+        ("Steps", f"{train.steps:,} of {plural(train.pairs_per_step, 'pair')}"),
+        ("Prompts a step", f"{significant(train.prompts_per_step)}"),
+        ("Peak memory", f"{significant(train.peak_memory / 2**30)} GiB"),
+        ("Time", f"{duration(train.seconds)}, {significant(train.pairs_per_second)} pairs per second"),
+        ("Loss", f"{significant(train.first_loss)} → {significant(train.last_loss)}"),
+        ("Resumed", resumed),
     )
 
 
@@ -335,16 +300,6 @@ def _passes(train: TrainRecord) -> tuple[tuple[str, str], ...]:
         most = f" of at most {train.tokens_per_micro_batch:,} tokens" if train.tokens_per_micro_batch else ""
         facts.append(("Attention", f"forward passes{most} by kernel: {counted}"))
     return tuple(facts)
-
-
-def _suspect(pair: SuspectPair) -> SuspectView:
-    return SuspectView(
-        visible(pair.id, 80),
-        visible(pair.source, 120),
-        visible(pair.subset, 80),
-        count(pair.step),
-        decimal(pair.margin),
-    )
 
 
 SUSPECTS_SHOWN = 50
@@ -620,24 +575,22 @@ PLOTS = (
 )
 
 
-def epoch_charts(training: TrainingView) -> tuple[Figure, ...]:
+def epoch_charts(curves: Curves | None, monitor: MonitorRecord | None) -> tuple[Figure, ...]:
     """All curves with at least one finite value."""
-    curves = training.curves
     if curves is None:
         return ()
     return tuple(
-        Figure(plot.title, plot.caption, line_chart(_chart(plot, curves, training)), name=plot.title)
+        Figure(plot.title, plot.caption, line_chart(_chart(plot, curves, monitor)), name=plot.title)
         for plot in PLOTS
         if np.isfinite(curves.series[plot.field]).any()
     )
 
 
-def _chart(plot: Plot, curves: Curves, training: TrainingView) -> LineChart:
+def _chart(plot: Plot, curves: Curves, monitor: MonitorRecord | None) -> LineChart:
     raw = curves.series[plot.field].tolist()
     smooth = curves.smooth[plot.field].tolist() if plot.smoothed else raw
     steps = curves.steps.tolist()
     first, last = significant(curves.first(plot.field)), significant(curves.last(plot.field))
-    monitor = training.monitor
     is_margin = plot.field == "margin_mean" and monitor is not None and monitor.trend.direction != "too short"
     return LineChart(
         label=f"{plot.title} over {curves.last_step} steps: from {first} to {last}",

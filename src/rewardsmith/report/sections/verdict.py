@@ -25,7 +25,7 @@ from typing import Literal
 from rewardsmith.records.checks import Finding
 from rewardsmith.records.run import GateOutcome, GatesRecord
 from rewardsmith.records.watch import Outcome, WatchRecord
-from rewardsmith.report.blocks import Block, Column, Grid, Noted, Section, Sign
+from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section, Sign
 from rewardsmith.report.formatting import Number, State, capitalised, percent, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
 from rewardsmith.report.sections.controls import outside_in_words
@@ -61,22 +61,14 @@ _ADVICE: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """One sentence of the verdict."""
-
-    state: State
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class RunVerdict:
     """What a reader sees first; `kind` says what kind of model this is, one paragraph a cause."""
 
     word: Word
     headline: str
-    reasons: tuple[Reason, ...]
+    reasons: tuple[Sign, ...]
     next_steps: tuple[str, ...]
-    kind: tuple[Reason, ...] = ()
+    kind: tuple[Sign, ...] = ()
 
     @property
     def state(self) -> State:
@@ -92,8 +84,8 @@ def run_verdict(records: RunRecords) -> RunVerdict:
     reasons = [*_data_reasons(records), *_training_reasons(records), *_gate_reasons(records), *_absent(records)]
     shown = reasons[:REASONS_SHOWN]
     if len(reasons) > len(shown):
-        shown.append(Reason("open", f"{plural(len(reasons) - len(shown), 'more reason')} below."))
-    kind = tuple(Reason("warn", text) for text in diagnosis_sentences(records.diagnosis))
+        shown.append(Sign("open", f"{plural(len(reasons) - len(shown), 'more reason')} below."))
+    kind = tuple(Sign("warn", text) for text in diagnosis_sentences(records.diagnosis))
     headline = " ".join(part for part in (_kind_of(records), _HEADLINES[word]) if part)
     return RunVerdict(word, headline, tuple(shown), tuple(_next_steps(records, word)), kind)
 
@@ -115,7 +107,7 @@ def watch_verdict(record: WatchRecord) -> RunVerdict:
         steps.append("Have answers audited: `--judge SPEC`, or by people with `--audit-file FILE`.")
     if record.audit.down_since is not None:
         steps.append("Bring the judge back: nothing is known without its answers.")
-    return RunVerdict(word, _HEADLINES[word], (Reason(_state(word), sentence(record.verdict)),), tuple(steps))
+    return RunVerdict(word, _HEADLINES[word], (Sign(_state(word), sentence(record.verdict)),), tuple(steps))
 
 
 def _state(word: Word) -> State:
@@ -156,16 +148,14 @@ def _word(records: RunRecords) -> Word:
     return "JUDGED" if records.judges and not (records.manifest or check or train) else "UNFINISHED"
 
 
-def _data_reasons(records: RunRecords) -> Iterator[Reason]:
+def _data_reasons(records: RunRecords) -> Iterator[Sign]:
     if not records.check or records.check.passed:
         return
     decisive = _decisive_findings(records)
     for finding in decisive:
-        yield Reason("bad", sentence(f"{finding.title}: {finding.count:,} of {finding.of:,}"))
+        yield Sign("bad", sentence(f"{finding.title}: {finding.count:,} of {finding.of:,}"))
     if not decisive:
-        yield Reason(
-            "bad", sentence(f"The data contract failed on {', '.join(records.check.failed_on) or 'a finding'}")
-        )
+        yield Sign("bad", sentence(f"The data contract failed on {', '.join(records.check.failed_on) or 'a finding'}"))
 
 
 def _decisive_findings(records: RunRecords) -> list[Finding]:
@@ -177,48 +167,48 @@ def _decisive_findings(records: RunRecords) -> list[Finding]:
     )
 
 
-def _training_reasons(records: RunRecords) -> Iterator[Reason]:
+def _training_reasons(records: RunRecords) -> Iterator[Sign]:
     monitor = records.train.monitor if records.train else None
     if monitor and monitor.stopped:
-        yield Reason(
+        yield Sign(
             "bad", f"The margin monitor saw a {monitor.verdict} after {plural(monitor.steps, 'step')} and stopped."
         )
 
 
-def _gate_reasons(records: RunRecords) -> Iterator[Reason]:
+def _gate_reasons(records: RunRecords) -> Iterator[Sign]:
     if not records.gates:
         return
     gates = [outcome for outcome in records.gates.outcomes if outcome.kind == "gate"]
     for outcome in failing(records, "gate"):
-        yield Reason("bad", _outcome_sentence(outcome))
+        yield Sign("bad", _outcome_sentence(outcome))
     if gates and not failing(records, "gate"):
-        yield Reason("good", f"All {plural(len(gates), 'gate')} pass." if len(gates) > 1 else "The one gate passes.")
+        yield Sign("good", f"All {plural(len(gates), 'gate')} pass." if len(gates) > 1 else "The one gate passes.")
     for outcome in failing(records, "warning"):
-        yield Reason("warn", _outcome_sentence(outcome))
+        yield Sign("warn", _outcome_sentence(outcome))
     for text in outside_in_words(records.controls):
-        yield Reason("warn", sentence(text))
+        yield Sign("warn", sentence(text))
 
 
-def _message(outcome: GateOutcome) -> str:
+def outcome_message(outcome: GateOutcome) -> str:
     """The record's message as a sentence; a subset that it begins with keeps its name as it is."""
     text, name = sentence(outcome.message), visible(outcome.subset)
     return name + text[len(name) :] if name and visible(outcome.message).startswith(f"{name} ") else text
 
 
 def _outcome_sentence(outcome: GateOutcome) -> str:
-    text = _message(outcome)
+    text = outcome_message(outcome)
     place = visible(outcome.benchmark, 80)
     return f"{place}: {text}" if place and place not in text else text
 
 
-def _absent(records: RunRecords) -> Iterator[Reason]:
+def _absent(records: RunRecords) -> Iterator[Sign]:
     if _word(records) == "JUDGED":
         return
     if records.steps and not records.train:
-        yield Reason("open", f"Training has not ended: {plural(len(records.steps), 'step')} so far.")
+        yield Sign("open", f"Training has not ended: {plural(len(records.steps), 'step')} so far.")
     absent = [stage for stage in missing_stages(records) if stage != "train" or not records.steps]
     if absent:
-        yield Reason("open", f"Not run: {', '.join(absent)}.")
+        yield Sign("open", f"Not run: {', '.join(absent)}.")
 
 
 def _next_steps(records: RunRecords, word: Word) -> Iterator[str]:
@@ -275,21 +265,6 @@ _GATE_NAMES = {
 _SCORES = ("baseline", "minimum", "length", "probe", "attack")
 
 
-@dataclass(frozen=True, slots=True)
-class GateRow:
-    """One gate or warning."""
-
-    kind: str
-    rule: str
-    subset: str
-    benchmark: str
-    value: Number
-    threshold: Number
-    verdict: str
-    state: State
-    message: str
-
-
 def gates_section(gates: GatesRecord | None) -> Section:
     """Every gate and warning with what it asked and what it found."""
     columns = (
@@ -302,16 +277,14 @@ def gates_section(gates: GatesRecord | None) -> Section:
     )
     rows = tuple(
         (
-            Sign(row.state, row.verdict),
-            Noted(row.rule, ("warning",)) if row.kind == "warning" else row.rule,
-            Noted(row.subset, (row.benchmark,))
-            if row.subset and row.benchmark
-            else row.subset or row.benchmark or "training",
-            row.value,
-            row.threshold,
-            row.message,
+            Sign(outcome_state(outcome), outcome.verdict.replace("_", " ")),
+            _rule(outcome),
+            _place(outcome),
+            _number(outcome, outcome.value),
+            _number(outcome, outcome.threshold),
+            outcome_message(outcome),
         )
-        for row in gate_rows(gates)
+        for outcome in in_order(gates)
     )
     caption = "Gates and warnings with value, threshold and verdict"
     return Section(
@@ -333,29 +306,31 @@ def gates_verdict(outcomes: Iterable[GateOutcome]) -> Sign:
     return Sign("good" if word == "PASS" else "bad", f"{word}, {passing} of {len(verdicts)} gates pass")
 
 
-def gate_rows(gates: GatesRecord | None) -> tuple[GateRow, ...]:
+def in_order(gates: GatesRecord | None) -> list[GateOutcome]:
     """All outcomes: gates before warnings; within each, what does not pass first."""
     outcomes = gates.outcomes if gates else ()
-    return tuple(
-        _gate(outcome)
-        for outcome in sorted(outcomes, key=lambda outcome: (outcome.kind != "gate", outcome.verdict == "PASS"))
-    )
+    return sorted(outcomes, key=lambda outcome: (outcome.kind != "gate", outcome.verdict == "PASS"))
 
 
-def _gate(outcome: GateOutcome) -> GateRow:
-    states: dict[str, State] = {"PASS": "good", "FAIL": "bad" if outcome.kind == "gate" else "warn"}
-    number = _share if outcome.name in _SCORES else significant
-    return GateRow(
-        kind=outcome.kind,
-        rule=_GATE_NAMES.get(outcome.name, visible(outcome.name, 60)),
-        subset=visible(outcome.subset, 80),
-        benchmark=visible(outcome.benchmark, 80),
-        value=number(outcome.value),
-        threshold=number(outcome.threshold),
-        verdict=outcome.verdict.replace("_", " "),
-        state=states.get(outcome.verdict, "bad" if outcome.kind == "gate" else "warn"),
-        message=_message(outcome),
-    )
+def outcome_state(outcome: GateOutcome) -> State:
+    """What to think of it: a warning that does not pass is no failure, and missing data never passes."""
+    if outcome.verdict == "PASS":
+        return "good"
+    return "bad" if outcome.kind == "gate" else "warn"
+
+
+def _rule(outcome: GateOutcome) -> Cell:
+    name = _GATE_NAMES.get(outcome.name, visible(outcome.name, 60))
+    return Noted(name, ("warning",)) if outcome.kind == "warning" else name
+
+
+def _place(outcome: GateOutcome) -> Cell:
+    subset, benchmark = visible(outcome.subset, 80), visible(outcome.benchmark, 80)
+    return Noted(subset, (benchmark,)) if subset and benchmark else subset or benchmark or "training"
+
+
+def _number(outcome: GateOutcome, value: float | None) -> Number:
+    return _share(value) if outcome.name in _SCORES else significant(value)
 
 
 def _share(value: float | None) -> Number:
