@@ -37,7 +37,8 @@ class Setup:
         steps: optimizer steps over all pairs; the learning rate rises over the first `warmup_steps` of them.
         order: in which ours takes the pairs; a peer has orders of its own.
         precision: the autocast type; `weights` is the type of the weights.
-        adapter: none, or lora: rank 16 on all linear maps of a frozen base.
+        adapter: none, lora (rank 16 on all linear maps of a frozen base), or of ours alone qlora.
+        layout: of ours; a peer is padded.
         micro_batch: pairs of a pass of the peer, 0 for a whole step at once; ours cuts steps by tokens.
         checkpointing: whether ours recomputes activations; of a peer its kind says so.
     """
@@ -53,6 +54,7 @@ class Setup:
     precision: str = "float32"
     weights: str = "float32"
     adapter: str = "none"
+    layout: str = "auto"
     micro_batch: int = 0
     checkpointing: bool = False
     threads: int = 2
@@ -155,6 +157,7 @@ def train_ours(setup: Setup, pairs: Path, folder: Path) -> Trained:
         "training": {
             "pairs_per_step": setup.pairs_per_step,
             "order": setup.order,
+            "layout": setup.layout,
             "learning_rate": setup.learning_rate,
             "warmup": setup.warmup_steps / setup.steps,
             "gradient_checkpointing": setup.checkpointing,

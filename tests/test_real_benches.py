@@ -137,3 +137,37 @@ def test_the_models_of_both_trainers_are_compared_row_by_row(bench: Any, tmp_pat
     words = bench("real_decoder").trl_scores(argparse.Namespace(out=tmp_path, seed=0))
     assert "On 4 held-out pairs TRL's model is right on 50.0 %, ours on 75.0 %: +25.0 (" in words
     assert "by more than 1.2e+00." in words
+
+
+def test_losses_on_a_gpu_are_held_against_the_reference_step_by_step(bench: Any) -> None:
+    module = bench("gpu_runs")
+
+    def run(losses: list[float], **more: Any) -> dict[str, Any]:
+        fields = {"kernels": {"varlen": 2}, "layout": "tree", "tokens": 9, "seconds": 1.0, "pairs_per_second": 2.0}
+        return {"losses": losses, "machine": "here", "memory": 2**30, "parameters": 10**6, "monitor": "learning"} | (
+            fields | more
+        )
+
+    runs = {
+        module.REFERENCE: run([0.7, 0.6], kernels={}, layout="padded"),
+        "bfloat16, trees": run([0.75, 0.59]),
+        "LoRA": run([0.1, 0.1]),
+        "QLoRA": {"failed": "no bitsandbytes"},
+    }
+    setting = {"pairs": 16, "pairs_per_step": 8, "max_length": 9, "seed": 0, "data": "d", "base": "b"}
+    lines = {line.split(" | ")[0].lstrip("| "): line for line in module.page(setting, runs).splitlines() if "|" in line}
+    # |0.75 − 0.7| = 0.05, |0.59 − 0.6| = 0.01, on the mean 0.03.
+    assert lines["bfloat16, trees"].split(" | ")[1:8] == [
+        "0.7500",
+        "0.5900",
+        "5.0e-02",
+        "3.0e-02",
+        "2.00",
+        "1.0",
+        "learning",
+    ]
+    assert lines["bfloat16, trees"].endswith("| tree 2 varlen |")
+    assert lines["LoRA"].split(" | ")[3:5] == ["", ""], "an adapter trains other weights"
+    assert lines["QLoRA"].endswith("| no bitsandbytes |")
+    assert lines["bfloat16, padded"].endswith("| not run |")
+    assert len({line.count("|") for line in lines.values()}) == 1
