@@ -40,8 +40,8 @@ from rewardsmith.records.checks import RejectedRow
 from rewardsmith.records.files import to_json
 from rewardsmith.types import Conversation, Message, PreferencePair
 
-_FLUSH = 1 << 20
-_BLOCK = 1 << 22
+_FLUSH = 1 << 20  # bytes that wait in memory before they are written
+_BLOCK = 1 << 22  # bytes of neighbouring rows that are read at a time
 
 
 class Spool(Sequence[bytes]):

@@ -71,7 +71,7 @@ def _tojson(value: Any, **options: Any) -> str:
 _HEAD = re.compile(r"(^|\.)(score|classifier|v_head|value_head|regression_head)\b(?!.*\blora_)")
 _EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")
 _REWARD_CLASSES = ("ForSequenceClassification", "RewardModel", "LLMForSequenceRegression")
-_LARGEST_HEADER = 100_000_000
+_LARGEST_HEADER = 100_000_000  # bytes; safetensors' own reader refuses more
 
 
 def is_checkpoint(folder: Path) -> bool:

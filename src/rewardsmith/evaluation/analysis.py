@@ -271,7 +271,7 @@ PLACES = 400
 
 _BLOCK = 64
 _FAR, _NEAR = 0.999, 0.001  # statsmodels and R treat these shares of the bandwidth as 1 and 0
-_ROBUST_REACH = 6.0
+_ROBUST_REACH = 6.0  # medians of the residuals, beyond which a point has no weight (Cleveland 1979)
 
 
 def local_linear(place: ArrayLike, value: ArrayLike, *, share: float = 1.0, rounds: int = 3) -> _Floats:

@@ -46,8 +46,8 @@ from rewardsmith.types import Conversation, Message
 
 RECORD = "rewardsmith.json"
 _LOG = logging.getLogger(__name__)
-FLOAT32_TOLERANCE = 1e-4
-BFLOAT16_TOLERANCE = 0.03
+FLOAT32_TOLERANCE = 1e-4  # of a reward
+BFLOAT16_TOLERANCE = 0.03  # standard deviations of held-out rewards; ranks have to stay as well
 
 _GOLDEN_TURNS: tuple[tuple[str, ...], ...] = (
     ("What is the capital of France?", "Paris."),

@@ -47,7 +47,7 @@ from rewardsmith.serving.queue import Answer, BatchReport, MicroBatcher, Observe
 from rewardsmith.serving.server import DRAIN_SECONDS, State, reward_app
 from rewardsmith.types import Conversation
 
-_SICK_BATCHES = 20
+_SICK_BATCHES = 20  # in a row without any reward, before Ray is told to replace the replica
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,10 +283,10 @@ def _in_order(groups: Any, outcomes: list[list[Outcome]]) -> list[Outcome]:
 
 APPLICATION = "rewardsmith"
 
-_CALLS = 256
-_TARGET_CALLS = 16.0
-_FRONT_CPUS = 0.05
-_DRAIN_STEP = 0.05
+_CALLS = 256  # that a replica has at a time
+_TARGET_CALLS = 16.0  # of a replica, on average: with more, Ray starts another one
+_FRONT_CPUS = 0.05  # that Ray reserves for a front, which waits more than it computes
+_DRAIN_STEP = 0.05  # seconds between two looks at what still runs
 _PATH_TO_ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 
 

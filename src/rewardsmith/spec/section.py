@@ -19,7 +19,7 @@ Keys = tuple[str | int, ...]
 """Where a field stands: the keys and list indices that lead to it."""
 
 
-_LARGEST = 2**53
+_LARGEST = 2**53  # beyond, whole numbers are rounded by whoever reads JSON's as float64
 
 
 class Refusal(ValueError):  # noqa: N818 - a rule's answer, as its users read it

@@ -32,7 +32,7 @@ from rewardsmith.records.watch import WatchAuditItem, WatchKept
 from rewardsmith.types import Comparison, Conversation, Message
 from rewardsmith.watching.streams import Answer
 
-POOL = 4
+POOL = 4  # answers of which the best paid one stands for its side
 LONGEST = 20_000
 """Characters of a text that are kept; what is beyond is cut off."""
 

@@ -37,8 +37,8 @@ from rewardsmith.training.plan import TrainingPlan
 
 Value = str | int | float | bool | tuple[float, ...]
 
-DOTTED_SINCE = (0, 10, 2)
-OLDEST = (0, 9, 0)
+DOTTED_SINCE = (0, 10, 2)  # which renamed every flag
+OLDEST = (0, 9, 0)  # whose flags are those of 0.9.5, the oldest that was read
 
 
 class Names(NamedTuple):
