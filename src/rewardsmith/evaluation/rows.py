@@ -30,7 +30,7 @@ from typing import Any
 
 from rewardsmith.data.files import FORMATS, hub_revision, read_hub, read_rows, sha256_of
 from rewardsmith.errors import BenchmarkError
-from rewardsmith.evaluation.contract import EvalRow
+from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.rendering.messages import RowFault, read_messages
 from rewardsmith.spec import SourceSpec
@@ -220,16 +220,25 @@ def distinct_id(subset: str, name: str, seen: Counter[tuple[str, str]]) -> str:
     return found if found == name else distinct_id(subset, found, seen)
 
 
-def is_published(
-    table: Table, rows: Sequence[EvalRow], hub_ids: Collection[str], sizes: Mapping[str, int], sha256: str = ""
-) -> bool:
-    """Whether these are the published rows in full.
+def published(
+    table: Table,
+    rows: tuple[EvalRow, ...],
+    title: str,
+    hub_ids: Collection[str],
+    sizes: Mapping[str, int],
+    sha256: str = "",
+) -> BenchmarkRows:
+    """The rows of a table; under the benchmark's own title, and `official`, where they are the published ones in full.
 
     They are where they come from the hub under a published id at a known revision and every subset has its published
     size, or where the files are the published ones to the byte (`sha256`; empty where that is not known).
     """
-    if sha256 and table.dataset.sha256 == sha256:
-        return True
+    official = _is_published(table, rows, hub_ids, sizes) or (bool(sha256) and table.dataset.sha256 == sha256)
+    dataset = table.dataset.model_copy(update={"official": official})
+    return BenchmarkRows(rows=rows, dataset=dataset, title=title if official else table.title)
+
+
+def _is_published(table: Table, rows: Sequence[EvalRow], hub_ids: Collection[str], sizes: Mapping[str, int]) -> bool:
     from_hub = table.hub and table.dataset.source in hub_ids and bool(table.dataset.revision)
     return from_hub and Counter(row.subset for row in rows) == dict(sizes)
 

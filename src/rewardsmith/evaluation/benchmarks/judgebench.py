@@ -18,6 +18,7 @@ the responses does not matter to it (`--single_game`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -70,11 +71,9 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     table = read_table(source, revision, split=SPLIT, pattern=FILES)
     rows = tuple(_row(row) for row in table.rows)
     fields.check_keys(rows, "pair_id")
-    official = fields.is_published(table, rows, [HUB_ID], PUBLISHED_ROWS, PUBLISHED_SHA256)
-    dataset = table.dataset.model_copy(update={"official": official})
     models = sorted({model for row in rows if (model := row.facts.get("model"))})
     note = f"The pairs of {' and '.join(models)} are taken together." if len(models) > 1 else ""
-    return BenchmarkRows(rows=rows, dataset=dataset, title="JudgeBench" if official else table.title, note=note)
+    return replace(fields.published(table, rows, "JudgeBench", [HUB_ID], PUBLISHED_ROWS, PUBLISHED_SHA256), note=note)
 
 
 def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:

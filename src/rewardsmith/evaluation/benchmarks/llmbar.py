@@ -72,9 +72,7 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     table = read_table(source, revision, pattern=FILES)
     rows = _rows(table)
     fields.check_keys(rows)
-    official = fields.is_published(table, rows, (), PUBLISHED_ROWS, PUBLISHED_SHA256)
-    dataset = table.dataset.model_copy(update={"official": official})
-    return BenchmarkRows(rows=rows, dataset=dataset, title="LLMBar" if official else table.title)
+    return fields.published(table, rows, "LLMBar", (), PUBLISHED_ROWS, PUBLISHED_SHA256)
 
 
 def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:

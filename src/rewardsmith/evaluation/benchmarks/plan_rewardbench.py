@@ -80,9 +80,7 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     table = read_table(source, revision, split=SPLIT, pattern="**/*.jsonl")
     seen: Counter[tuple[str, str]] = Counter()
     rows = tuple(_row(row, seen) for row in table.rows)
-    official = fields.is_published(table, rows, [HUB_ID], PUBLISHED_ROWS)
-    dataset = table.dataset.model_copy(update={"official": official})
-    return BenchmarkRows(rows=rows, dataset=dataset, title="Plan-RewardBench" if official else table.title)
+    return fields.published(table, rows, "Plan-RewardBench", [HUB_ID], PUBLISHED_ROWS)
 
 
 def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:

@@ -220,9 +220,7 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     table = read_table(source, revision)
     rows = tuple(_row(row) for row in table.rows)
     _check_keys(rows)
-    official = fields.is_published(table, rows, [HUB_ID], PUBLISHED_ROWS)
-    dataset = table.dataset.model_copy(update={"official": official})
-    return BenchmarkRows(rows=rows, dataset=dataset, title="RewardBench 2" if official else table.title)
+    return fields.published(table, rows, "RewardBench 2", [HUB_ID], PUBLISHED_ROWS)
 
 
 def tally_of_subset(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:

@@ -76,9 +76,7 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     table = read_table(source, revision, split=SPLIT, pattern=FILES)
     rows = tuple(_row(row) for row in table.rows)
     fields.check_keys(rows)
-    official = fields.is_published(table, rows, [HUB_ID], PUBLISHED_ROWS)
-    dataset = table.dataset.model_copy(update={"official": official})
-    return BenchmarkRows(rows=rows, dataset=dataset, title="RM-Bench" if official else table.title)
+    return fields.published(table, rows, "RM-Bench", [HUB_ID], PUBLISHED_ROWS)
 
 
 def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
