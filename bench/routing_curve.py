@@ -146,7 +146,7 @@ def real_section(
     band = predict(
         trial, margins.tolist(), temperature, interval, [one.limit for one in points], judge_accuracy=judge, seed=1
     )
-    worth = weigh(
+    verdict, statement = weigh(
         points,
         mean_advantage(trial, seed=1, resamples=RESAMPLES),
         gain_of_everything(trial, seed=1, resamples=RESAMPLES),
@@ -154,7 +154,7 @@ def real_section(
     lines = [
         f"Reward model {score(trial.model)}, judge simulated at {100 * judge:.0f} %: {score(trial.judge)}.",
         f"The curve {'stays within' if holds(band, points) else 'LEAVES'} the band that its calibration predicts.",
-        f"{worth.verdict}: {worth.statement}",
+        f"{verdict}: {statement}",
     ]
     body = "\n".join(f"- {line}" for line in lines)
     return f"## Real pairs, judge of {100 * judge:.0f} %\n\n{said}\n\n{body}\n\n{table(points, band)}"

@@ -7,13 +7,18 @@ import pytest
 
 from rewardsmith.evaluation import find_benchmark, pair_rows
 from rewardsmith.evaluation.contract import Floats
-from rewardsmith.evaluation.learning_curve import FLAT, Slope, loss_per_doubling, read_curve, score_per_doubling
+from rewardsmith.evaluation.learning_curve import FLAT, loss_per_doubling, read_curve, score_per_doubling
 from rewardsmith.evaluation.results import score_rows
 from rewardsmith.records.evaluation import DatasetInfo
+from rewardsmith.records.training import CurveSlope
 from rewardsmith.statistics import Difference
 from rewardsmith.types import Message, PreferencePair
 
 PAIRS = find_benchmark("pairs")
+
+
+def slope(per_doubling: float, low: float, high: float) -> CurveSlope:
+    return CurveSlope(per_doubling=per_doubling, low=low, high=high)
 
 
 def rows(count: int, per_prompt: int = 1) -> tuple:
@@ -131,14 +136,14 @@ def test_models_of_equal_skill_are_seldom_called_a_trend() -> None:
 @pytest.mark.parametrize(
     ("score", "verdict", "words"),
     [
-        (Slope(0.023, 0.011, 0.034), "more data", "More data helps: each doubling"),
-        (Slope(-0.02, -0.03, -0.01), "falling", "More data hurts"),
-        (Slope(0.001, -0.004, 0.007), "flat", "less than 1 point a doubling"),
-        (Slope(0.01, -0.02, 0.04), "undecided", "neither more data nor a bigger base follows"),
+        (slope(0.023, 0.011, 0.034), "more data", "More data helps: each doubling"),
+        (slope(-0.02, -0.03, -0.01), "falling", "More data hurts"),
+        (slope(0.001, -0.004, 0.007), "flat", "less than 1 point a doubling"),
+        (slope(0.01, -0.02, 0.04), "undecided", "neither more data nor a bigger base follows"),
     ],
 )
-def test_the_verdict_claims_nothing_where_the_interval_holds_0(score: Slope, verdict: str, words: str) -> None:
-    found, statement = read_curve(score, Slope(-0.05, -0.08, -0.02), 1200, "held-out accuracy")
+def test_the_verdict_claims_nothing_where_the_interval_holds_0(score: CurveSlope, verdict: str, words: str) -> None:
+    found, statement = read_curve(score, slope(-0.05, -0.08, -0.02), 1200, "held-out accuracy")
     assert found == verdict
     assert words in statement
     assert f"{100 * score.low:+.1f} to {100 * score.high:+.1f}" in statement

@@ -24,7 +24,7 @@ def record() -> RoutingRecord:
     points = curve(trial, SHARES[::4], seed=1, resamples=200)
     fitted = fit_limit(trial, Target("share", 0.25))
     advantage = mean_advantage(trial, seed=1, resamples=200)
-    worth = weigh(points, advantage, gain_of_everything(trial, seed=1, resamples=200))
+    verdict, statement = weigh(points, advantage, gain_of_everything(trial, seed=1, resamples=200))
     return RoutingRecord(
         model="runs/x/model",
         identity="abc",
@@ -42,8 +42,8 @@ def record() -> RoutingRecord:
         everything=accuracy(trial.routed, trial.units, 1, 200),
         points=points,
         advantage=advantage,
-        verdict=worth.verdict,
-        statement=worth.statement,
+        verdict=verdict,
+        statement=statement,
     )
 
 

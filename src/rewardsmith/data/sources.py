@@ -109,11 +109,8 @@ class Pairs:
     rejected: list[RejectedRow]
 
 
-@dataclass(frozen=True, slots=True)
-class Mixed:
-    """Which rows of a source a mixture takes, by their place among the rows."""
-
-    chosen: NDArray[np.bool_]
+Mixed = NDArray[np.bool_]
+"""Which rows of a source a mixture takes, by their place among the rows."""
 
 
 def read_source(source: SourceSpec, *, role: Role, strings: Strings, seed: int, embedded: Embedded) -> Pairs:
@@ -274,7 +271,7 @@ def _mix(intake: Intake, rows: Iterable[NumberedRow], mixed: Mixed | None) -> It
         yield from rows
         return
     for place, numbered in enumerate(rows):
-        if mixed.chosen[place]:
+        if mixed[place]:
             yield numbered
         else:
             intake.read += 1
@@ -328,7 +325,7 @@ def mixture(
             # The source that is smallest for its weight is taken whole, the others in proportion to it.
             most = source.rows if source.weight is None else max(1, round(source.weight * min(weighed)))
             taken = _fitting(ranked, sizes, most or len(found))
-        mixed.append(Mixed(np.isin(prompt_of_row.reshape(-1), taken)))
+        mixed.append(np.isin(prompt_of_row.reshape(-1), taken))
     return mixed
 
 

@@ -56,6 +56,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.bradley_terry import preference_probability
+from rewardsmith.records.training import NoiseBand
 from rewardsmith.statistics import Interval, weighted_interval, wilson_interval
 
 Floats = NDArray[np.float64]
@@ -222,19 +223,6 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """A tenth of the pairs, by confidence. Shares of labels against the model's choice: what a calibrated model would
-    see on right labels (`doubt`), what was seen, with Wilson's interval, and what the estimate expects."""
-
-    n: int
-    doubt: float
-    contradicted: float
-    low: float
-    high: float
-    expected: float
-
-
-@dataclass(frozen=True, slots=True)
 class NoiseEstimate:
     """The outcome. P pairs in the order of training.
 
@@ -253,7 +241,7 @@ class NoiseEstimate:
     right: Floats
     probability: Floats
     last_slope: Floats
-    bands: tuple[Band, ...]
+    bands: tuple[NoiseBand, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +395,7 @@ def _together(shares: Sequence[Share]) -> Share:
     return Share(whole, mean, max(0.0, interval.low), min(1.0, interval.high))
 
 
-def _bands(right_P: Floats, share_P: Floats) -> tuple[Band, ...]:
+def _bands(right_P: Floats, share_P: Floats) -> tuple[NoiseBand, ...]:
     doubt_P = np.minimum(right_P, 1 - right_P)
     against_P = (right_P < 0.5) + 0.5 * (right_P == 0.5)
     bands = []
@@ -418,7 +406,14 @@ def _bands(right_P: Floats, share_P: Floats) -> tuple[Band, ...]:
         interval = wilson_interval(total, len(part))
         expected = float(np.mean(share_P[part] + (1 - 2 * share_P[part]) * doubt_P[part]))
         bands.append(
-            Band(len(part), float(doubt_P[part].mean()), total / len(part), interval.low, interval.high, expected)
+            NoiseBand(
+                n=len(part),
+                doubt=float(doubt_P[part].mean()),
+                contradicted=total / len(part),
+                ci_low=interval.low,
+                ci_high=interval.high,
+                expected=expected,
+            )
         )
     return tuple(bands)
 

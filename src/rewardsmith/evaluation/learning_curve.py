@@ -12,7 +12,6 @@ training run; `training.seeds` shows how large that is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,21 +19,13 @@ import numpy as np
 from rewardsmith import bradley_terry, statistics
 from rewardsmith.evaluation.contract import Benchmark, EvalRow, Floats, Rewards, Tally, pair_margins, unit_numbers
 from rewardsmith.evaluation.subsets import average_parts, resample_together, seed_of, tally_models
+from rewardsmith.records.training import CurveSlope
 from rewardsmith.statistics import Difference, weighted_difference
 
 FLAT = 0.01
 """A doubling that surely brings less than this much of a score is called flat: one point of a hundred."""
 
 CurveConclusion = Literal["more data", "flat", "falling", "undecided"]
-
-
-@dataclass(frozen=True, slots=True)
-class Slope:
-    """Change of a number with each doubling of the training pairs, with its 95 % interval."""
-
-    per_doubling: float
-    low: float
-    high: float
 
 
 def score_per_doubling(
@@ -45,8 +36,8 @@ def score_per_doubling(
     *,
     seed: int,
     resamples: int = statistics.RESAMPLES,
-) -> Slope:
-    """Slope of the benchmark's average, by least squares on log2 of the pairs.
+) -> CurveSlope:
+    """CurveSlope of the benchmark's average, by least squares on log2 of the pairs.
 
     Args:
         benchmark: the rule.
@@ -70,8 +61,8 @@ def score_per_doubling(
 
 def loss_per_doubling(
     rows: Sequence[EvalRow], rewards: Sequence[Rewards], pairs: Sequence[int], *, seed: int
-) -> Slope | None:
-    """Slope of the mean Bradley-Terry loss of pairs, in nats; None where no pair has its rewards from every model.
+) -> CurveSlope | None:
+    """CurveSlope of the mean Bradley-Terry loss of pairs, in nats; None where no pair has its rewards from every model.
 
     Raises:
         ValueError: all models have the same number of pairs.
@@ -85,10 +76,10 @@ def loss_per_doubling(
     units = np.array(unit_numbers(rows))[there_N]
     samples = statistics.bootstrap_means(losses_N, units, seed=seed)
     interval = statistics.percentile_interval(samples)
-    return Slope(float(losses_N.mean()), interval.low, interval.high)
+    return CurveSlope(per_doubling=float(losses_N.mean()), low=interval.low, high=interval.high)
 
 
-def read_curve(score: Slope, loss: Slope | None, pairs: int, name: str) -> tuple[CurveConclusion, str]:
+def read_curve(score: CurveSlope, loss: CurveSlope | None, pairs: int, name: str) -> tuple[CurveConclusion, str]:
     """What the curve says about collecting more data, in words; nothing is claimed where the interval holds 0.
 
     Args:
@@ -134,6 +125,6 @@ def _rise(tallies: Sequence[Tally], weights_P: Floats, seed: int, resamples: int
     return Difference.of(estimate, weights_P @ resample_together(tallies, seed, resamples), len(tallies[0].units))
 
 
-def _scaled(rise: Difference, span: float) -> Slope:
+def _scaled(rise: Difference, span: float) -> CurveSlope:
     interval = rise.interval()
-    return Slope(rise.estimate / span, interval.low / span, interval.high / span)
+    return CurveSlope(per_doubling=rise.estimate / span, low=interval.low / span, high=interval.high / span)

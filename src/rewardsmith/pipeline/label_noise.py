@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from rewardsmith.data.checks import TokenizedPair
 from rewardsmith.evaluation import label_noise
-from rewardsmith.evaluation.label_noise import POOLED, Band, NoiseEstimate
+from rewardsmith.evaluation.label_noise import POOLED, NoiseEstimate
 from rewardsmith.modeling.checkpoint import RECORD
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.scorers import checkpoint_scorer, note_reuse
-from rewardsmith.records.training import LabelNoiseRecord, NoiseBand, NoiseShare, SuspectLabel
+from rewardsmith.records.training import LabelNoiseRecord, NoiseShare, SuspectLabel
 from rewardsmith.training.metrics import StepLog
 
 NOISE_FILE = "label_noise.json"
@@ -78,7 +78,7 @@ def look_at_labels(job: Job, fingerprint: str) -> LabelNoiseRecord:
         rescored=int(np.isfinite(final).sum()),
         verdict=verdict,
         statement=statement,
-        bands=tuple(map(_band, estimate.bands)),
+        bands=estimate.bands,
         groups=_groups(estimate, groups),
         suspects=tuple(_suspect(rows, epoch, estimate, final, place) for place in ranked.tolist()),
     )
@@ -122,17 +122,6 @@ def _ask_again(job: Job, rows: Sequence[TokenizedPair]) -> Floats:
     rewards = scorer.score_ids(texts, job.progress("scoring suspected pairs"))
     note_reuse(scorer, job.events)
     return np.asarray(rewards[::2] - rewards[1::2])
-
-
-def _band(band: Band) -> NoiseBand:
-    return NoiseBand(
-        n=band.n,
-        doubt=band.doubt,
-        contradicted=band.contradicted,
-        ci_low=band.low,
-        ci_high=band.high,
-        expected=band.expected,
-    )
 
 
 def _groups(estimate: NoiseEstimate, groups: Sequence[Group]) -> tuple[NoiseShare, ...]:

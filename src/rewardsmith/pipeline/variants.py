@@ -39,7 +39,7 @@ from rewardsmith.errors import MarginStop, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows
 from rewardsmith.evaluation.causes import DIAGNOSIS_FILE
 from rewardsmith.evaluation.contract import Rewards
-from rewardsmith.evaluation.learning_curve import Slope, loss_per_doubling, read_curve, score_per_doubling
+from rewardsmith.evaluation.learning_curve import loss_per_doubling, read_curve, score_per_doubling
 from rewardsmith.evaluation.subsets import AVERAGE
 from rewardsmith.pipeline import stages
 from rewardsmith.pipeline.checking import check
@@ -294,14 +294,14 @@ def _record(job: Job, fractions: Sequence[float], outcomes: Sequence[VariantOutc
         fingerprint=_evaluated(job),
         points=tuple(_point(fraction, outcome) for fraction, outcome in zip(fractions, outcomes, strict=True)),
         basis=basis,
-        slopes={key: _as_record(slope) for key, slope in slopes.items()},
-        loss_slope=_as_record(loss) if loss else None,
+        slopes=slopes,
+        loss_slope=loss,
         verdict=verdict,
         statement=statement,
     )
 
 
-def _slope(job: Job, key: str, kind: Benchmark, rows: BenchmarkRows, used: Sequence[VariantOutcome]) -> Slope:
+def _slope(job: Job, key: str, kind: Benchmark, rows: BenchmarkRows, used: Sequence[VariantOutcome]) -> CurveSlope:
     return score_per_doubling(
         kind,
         rows.rows,
@@ -331,7 +331,3 @@ def _point(fraction: float, outcome: VariantOutcome) -> CurvePoint:
         loss=held_out.metrics.get("loss") if held_out else None,
         stopped=outcome.stopped,
     )
-
-
-def _as_record(slope: Slope) -> CurveSlope:
-    return CurveSlope(per_doubling=slope.per_doubling, low=slope.low, high=slope.high)

@@ -44,7 +44,7 @@ quantile of the largest deviation anywhere on the curve.
 
 Whether routing on a reward model's doubt beats random escalation at equal cost, in words. Pure.
 
-    found = weigh(points, advantage, gain)       # .verdict, .statement
+    verdict, statement = weigh(points, advantage, gain)
 
 *worth it*: over budgets of 5 to 50 % routing is surely better than asking the judge at random as often.
 *not worth it*: it is surely less than half a point better.
@@ -53,7 +53,7 @@ Whether routing on a reward model's doubt beats random escalation at equal cost,
 
 Whether the judge itself is worth its cost, whatever is escalated. Pure.
 
-    found = judge_worth(model, judge, gain, pairs=500, calls=1000)       # .pays, .statement
+    pays, statement = judge_worth(model, judge, gain, pairs=500, calls=1000)
 
 It is not where it is surely no better than the reward model, and where it may be a coin or worse and is surely below
 60 %, on pairs on which it does not surely beat the reward model either.
@@ -414,16 +414,8 @@ SMALLEST = 0.005
 MOST_OF_THE_GAIN = 0.95
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The verdict, and the sentence for people."""
-
-    verdict: Worth
-    statement: str
-
-
-def weigh(points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScore) -> Answer:
-    """Whether to route.
+def weigh(points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScore) -> tuple[Worth, str]:
+    """Whether to route: the verdict, and the sentence for people.
 
     Args:
         points: of the curve.
@@ -431,7 +423,7 @@ def weigh(points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScor
         gain: `curve.gain_of_everything`.
     """
     verdict = _verdict(advantage, gain)
-    return Answer(verdict, _OPENINGS[verdict] + " " + _numbers(verdict, points, advantage, gain))
+    return verdict, f"{_OPENINGS[verdict]} {_numbers(verdict, points, advantage, gain)}"
 
 
 def _verdict(advantage: RoutedScore, gain: RoutedScore) -> Worth:
@@ -471,14 +463,6 @@ USEFUL = 0.6
 """A judge that may be a coin and is surely below this is not worth asking; too few pairs do not say so."""
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeWorth:
-    """Whether the judge pays: True where it is surely better than the model, None where the pairs do not say."""
-
-    pays: bool | None
-    statement: str
-
-
 def judge_worth(
     model: RoutedScore,
     judge: RoutedScore,
@@ -488,8 +472,9 @@ def judge_worth(
     calls: int,
     cached: int = 0,
     money: str = "",
-) -> JudgeWorth:
-    """Whether this judge is worth its cost, with the numbers behind it.
+) -> tuple[bool | None, str]:
+    """Whether this judge pays, and the numbers behind it: True where it is surely better than the model, None where the
+    pairs do not say.
 
     Args:
         model: accuracy of the reward model alone, on the pairs that the judge was asked about.
@@ -508,12 +493,12 @@ def judge_worth(
         f"{_asked(calls, cached)}{f' and {money}' if money else ''}"
     )
     if pays is None:
-        return JudgeWorth(None, f"These pairs do not say whether this judge is worth its cost: {numbers}.")
+        return None, f"These pairs do not say whether this judge is worth its cost: {numbers}."
     if pays:
-        return JudgeWorth(True, f"This judge is better than the reward model: {numbers}.")
+        return True, f"This judge is better than the reward model: {numbers}."
     worse = " It is worse than a coin: a missing verdict counts as wrong."
     why = "" if not poor else worse if judge.high < COIN else " It cannot be told from a coin."
-    return JudgeWorth(False, f"This judge is not worth its cost: {numbers}.{why}")
+    return False, f"This judge is not worth its cost: {numbers}.{why}"
 
 
 def _asked(calls: int, cached: int) -> str:

@@ -414,7 +414,7 @@ def _record(
     points = curve(trial, SHARES, seed=seed, resamples=resamples)
     advantage = mean_advantage(trial, seed=seed, resamples=resamples)
     gain = gain_of_everything(trial, seed=seed, resamples=resamples)
-    worth = weigh(points, advantage, gain)
+    verdict, statement = weigh(points, advantage, gain)
     points, holds = _with_prediction(points, trial, model, evidence.margins, seed)
     checked = None if abstention else cross_fit(trial, target, seed=seed, resamples=resamples)
 
@@ -423,7 +423,7 @@ def _record(
 
     judge = _judge(spec, options, evidence.verdicts)
     model_only, judge_only = score(trial.model), score(trial.judge)
-    pays = judge_worth(
+    judge_pays, judge_statement = judge_worth(
         model_only,
         judge_only,
         gain,
@@ -464,10 +464,10 @@ def _record(
         points=points,
         advantage=advantage,
         within_prediction=holds,
-        verdict=worth.verdict,
-        statement=worth.statement + _calibration_in_words(holds),
-        judge_pays=pays.pays,
-        judge_statement=pays.statement,
+        verdict=verdict,
+        statement=statement + _calibration_in_words(holds),
+        judge_pays=judge_pays,
+        judge_statement=judge_statement,
         method=METHOD.format(units=len(np.unique(units))),
     )
 
