@@ -261,11 +261,6 @@ def prompt(row: TableRow, field: str = "prompt") -> Conversation:
     return tuple(_message(row, f"{field}[{place}]", turn) for place, turn in enumerate(value))
 
 
-def plain_text(conversation: Conversation) -> Conversation:
-    """The same turns as plain text, for a model that was trained without a chat template (`data.strings: text`)."""
-    return tuple(Message("text", message.text) for message in conversation)
-
-
 def prompt_group(conversation: Conversation) -> str:
     """A short name that rows of the same prompt share: they were not drawn independently.
 

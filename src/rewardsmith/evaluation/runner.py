@@ -56,7 +56,7 @@ from rewardsmith.data.files import LONGEST_FILE
 from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import EvalRow, Floats, Rewards, published_order
 from rewardsmith.evaluation.results import Evaluation, Reasons
-from rewardsmith.evaluation.rows import TableRow, read_table
+from rewardsmith.evaluation.rows import TableRow, bad, missing_or, read_table
 from rewardsmith.protocols import Explaining, Progress, Scorer
 from rewardsmith.records.bounded import inflated, parse_json
 from rewardsmith.records.evaluation import LARGEST_REWARD, RESULTS_FILE, ROWS_FILE
@@ -384,13 +384,13 @@ def read_offline(source: str, rows: Sequence[EvalRow]) -> OfflineRewards:
         key = _row_key(read, by_id)
         if key in found:
             problem = f"{_named(key)} stands twice: first in {found[key].where}"
-            raise _bad(read.row, read.key_fields[1], problem, "keep one of the two rows")
+            raise bad(read.row, read.key_fields[1], problem, "keep one of the two rows")
         if key not in wanted:
             if read.others_allowed:
                 others += 1
                 continue
             problem, fix = f"{_named(key)} is not a row of the benchmark", "remove it, or correct subset and id"
-            raise _bad(read.row, read.key_fields[1], problem, fix)
+            raise bad(read.row, read.key_fields[1], problem, fix)
         found[key] = read.row
         rewards[key], reasons[key] = _rewards(read, wanted[key])
         scripts[read.script] += 1
@@ -426,15 +426,15 @@ def _row_key(read: RewardLine, by_id: dict[str, list[Key]]) -> Key:
     line, (subset, row_id) = read.row, read.key
     subset_field, id_field = read.key_fields
     if isinstance(row_id, bool) or not isinstance(row_id, str | int):
-        raise _bad(line, id_field, _missing_or(line, id_field, "a string"), "write the benchmark's subset and id")
+        raise bad(line, id_field, missing_or(line, id_field, "a string"), "write the benchmark's subset and id")
     if isinstance(subset, str) and subset:
         return subset, str(row_id)
     keys = by_id.get(str(row_id), [])
     if not read.script or len(keys) > 1:
-        problem = _missing_or(line, subset_field, "a string")
+        problem = missing_or(line, subset_field, "a string")
         if read.script and subset_field not in line.fields:
             problem = f"is missing, and the id {row_id} stands in several subsets: {', '.join(key[0] for key in keys)}"
-        raise _bad(line, subset_field, problem, "write the benchmark's subset and id")
+        raise bad(line, subset_field, problem, "write the benchmark's subset and id")
     return keys[0] if keys else ("", str(row_id))
 
 
@@ -442,14 +442,14 @@ def _rewards(read: RewardLine, row: EvalRow) -> tuple[Floats, dict[int, str]]:
     """The row's rewards in the order of its responses, and why some are missing."""
     values, field = read.rewards, read.places[0]
     if not isinstance(values, list):
-        raise _bad(read.row, field, _missing_or(read.row, field, "a list"), "write [chosen, rejected, ...]")
+        raise bad(read.row, field, missing_or(read.row, field, "a list"), "write [chosen, rejected, ...]")
     if len(values) != len(row.responses):
         problem = f"has {len(values)} rewards, but the row has {len(row.responses)} responses"
-        raise _bad(read.row, field, problem, "give one reward a response, chosen first")
+        raise bad(read.row, field, problem, "give one reward a response, chosen first")
     if read.count is not None and read.count[1] != len(row.chosen):
         name, count = read.count
         problem = f"is {reprlib.repr(count)}, but the row has {len(row.chosen)} chosen responses"
-        raise _bad(read.row, name, problem, "use the rewards of these very rows")
+        raise bad(read.row, name, problem, "use the rewards of these very rows")
     order = published_order(row) if read.as_published else range(len(values))
     _check_texts(read, row, order)
     found = [_number(read, place, values[place]) for place in order]
@@ -471,7 +471,7 @@ def _check_texts(read: RewardLine, row: EvalRow, order: Sequence[int]) -> None:
     own = ["".join(message.content for message in response) for response in row.responses]
     if any(own) and told != own:
         problem = f"the texts are not those of {_named(row.key)}: the rewards belong to other responses"
-        raise _bad(read.row, read.key_fields[1], problem, "use the rewards of these very rows")
+        raise bad(read.row, read.key_fields[1], problem, "use the rewards of these very rows")
 
 
 def _number(read: RewardLine, place: int, value: object) -> tuple[float, str]:
@@ -482,17 +482,9 @@ def _number(read: RewardLine, place: int, value: object) -> tuple[float, str]:
         return math.nan, "nan: the script saved NaN" if math.isnan(value) else f"not_finite: the script saved {value}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_REWARD:
         problem = f"is {reprlib.repr(value)}, not a finite number that float32 can hold"
-        raise _bad(read.row, read.place(place), problem, "write a number, or null where no reward could be computed")
+        raise bad(read.row, read.place(place), problem, "write a number, or null where no reward could be computed")
     return float(value), ""
 
 
 def _named(key: Key) -> str:
     return f"{key[0]} / {key[1]}"
-
-
-def _missing_or(line: TableRow, field: str, wanted: str) -> str:
-    return f"is {reprlib.repr(line.fields[field])}, not {wanted}" if field in line.fields else "is missing"
-
-
-def _bad(line: TableRow, field: str, problem: str, fix: str) -> BenchmarkError:
-    return BenchmarkError(problem, where=f"{line.where}, field {field!r}", fix=fix)

@@ -22,10 +22,10 @@ from rewardsmith import evaluation, samples
 from rewardsmith.errors import RenderingError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.evaluation.contract import Rewards
-from rewardsmith.evaluation.rows import plain_text
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.rendering import Rendered
+from rewardsmith.rendering.messages import plain_text
 from rewardsmith.spec import BenchmarkSpec
 from rewardsmith.spec.evaluation import RenderingProtocol
 from rewardsmith.types import Conversation, PreferencePair

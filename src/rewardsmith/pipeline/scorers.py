@@ -38,6 +38,7 @@ from rewardsmith.modeling.loading import choose_device
 from rewardsmith.pipeline.events import Events
 from rewardsmith.protocols import Scorer
 from rewardsmith.rendering import REASONS, Rendered
+from rewardsmith.rendering.messages import plain_text
 from rewardsmith.scoring import CachedScorer, CheckpointScorer, open_scorer
 from rewardsmith.scoring.cached import model_identity
 from rewardsmith.scoring.connection import parse_address
@@ -58,7 +59,7 @@ from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Scored, Unsc
 from rewardsmith.serving.models import NAME
 from rewardsmith.serving.queue import prefix_blocks
 from rewardsmith.spec import Spec
-from rewardsmith.types import Conversation, Message
+from rewardsmith.types import Conversation
 
 
 def checkpoint_scorer(spec: Spec, model: str | Path, events: Events, *, cache: bool = True) -> CheckpointScorer:
@@ -123,7 +124,7 @@ class CheckpointEngine:
 
     def prepare(self, conversations: Sequence[Conversation]) -> list[Prepared | Unscorable]:
         """Token ids as in training; a model without a chat template reads messages as plain text."""
-        wanted = [one if self._conversational else _as_text(one) for one in conversations]
+        wanted = [one if self._conversational else plain_text(one) for one in conversations]
         return [self._prepared(rendered) for rendered in self._render(wanted)]
 
     def score(self, batch: Sequence[Prepared]) -> Scored:
@@ -203,10 +204,6 @@ def describe(scorer: LocalScorer) -> ModelInfo:
         reward_std=record.reward_std if record else None,
         temperature=calibration.get("temperature"),
     )
-
-
-def _as_text(conversation: Conversation) -> Conversation:
-    return tuple(Message("text", turn.text) for turn in conversation)
 
 
 def _guess(conversation: Conversation) -> int:

@@ -143,6 +143,11 @@ def read_messages(value: Any, where: str) -> Conversation:
     return _PLAIN.read(value, where)
 
 
+def plain_text(conversation: Conversation) -> Conversation:
+    """The same turns as plain text, for a model that was trained without a chat template (`data.strings: text`)."""
+    return tuple(Message("text", message.text) for message in conversation)
+
+
 def read_text(value: Any, where: str) -> str:
     """Text that is present and valid Unicode (blank text is another check's matter).
 

@@ -35,11 +35,12 @@ from rewardsmith.modeling.checkpoint import load_rendering
 from rewardsmith.protocols import Progress
 from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import REASONS, Renderer
+from rewardsmith.rendering.messages import plain_text
 from rewardsmith.scoring.connection import TOKEN_VARIABLE, Connection, parse_address
 from rewardsmith.scoring.engines import Engine, Item, find_engine, is_finite, pair_of
 from rewardsmith.scoring.ensemble import Scale
 from rewardsmith.scoring.local import NO_REWARD
-from rewardsmith.types import Conversation, Message, tools_of
+from rewardsmith.types import Conversation, tools_of
 
 __all__ = ["TOKEN_VARIABLE", "RemoteModel", "RemoteScorer", "is_url"]
 
@@ -214,7 +215,7 @@ class RemoteScorer:
     def _rendered(self, engine: Engine, conversations: Sequence[Conversation]) -> list[Item | None]:
         """What an engine is sent of each conversation; None, and the reason kept, where there is nothing to send."""
         renderer = self.renderer
-        asked = conversations if renderer.record.conversational else [_as_text(one) for one in conversations]
+        asked = conversations if renderer.record.conversational else [plain_text(one) for one in conversations]
         items: list[Item | None] = []
         for conversation, shown, rendered in zip(conversations, asked, renderer.render_many(asked), strict=True):
             if rendered.ids is None:
@@ -300,10 +301,6 @@ def _request(conversations: list[Conversation]) -> dict[str, Any]:
     else:
         body["conversations"] = [_chat(one) for one in conversations]
     return body
-
-
-def _as_text(conversation: Conversation) -> Conversation:
-    return tuple(Message("text", turn.text) for turn in conversation)
 
 
 def _chat(conversation: Conversation) -> Any:

@@ -17,6 +17,7 @@ from rewardsmith.data.columns import column_of, parsed
 from rewardsmith.data.forms.comparison import Ballots, is_order
 from rewardsmith.data.forms.form import Basis, number_of
 from rewardsmith.data.forms.transcripts import style_of
+from rewardsmith.data.forms.wordings import words_of
 from rewardsmith.errors import DataError
 from rewardsmith.spec import SourceSpec
 from rewardsmith.spec.forms import Rankings, same
@@ -156,7 +157,7 @@ def _verdicts(rows: Rows, name: str, *, mapped: bool) -> list[str]:
         return []
     said = sorted({same(value) for value in known})
     ties = [text for text in said if text.startswith("tie")]
-    named = bool(_words(name) & _VERDICT_WORDS)
+    named = bool(words_of(name) & _VERDICT_WORDS)
     if ties and len(said) <= 6:
         return ["tie", *(text for text in said if text not in ties)]
     if not named:
@@ -173,7 +174,7 @@ def _verdicts(rows: Rows, name: str, *, mapped: bool) -> list[str]:
 def _rated(values: Sequence[Any], name: str) -> list[str]:
     """Lists of two numbers, of which some are equal: by them those rows are ties."""
     pairs = [value for value in values if len(value) == 2 and all(number_of(n) is not None for n in value)]
-    if len(pairs) < len(values) or not _words(name) & _SCORE_WORDS:
+    if len(pairs) < len(values) or not words_of(name) & _SCORE_WORDS:
         return []
     equal = sum(number_of(a) == number_of(b) for a, b in pairs)
     return ["tie", f"equal in {equal} of the first {len(values)} rows"] if equal else []
@@ -196,7 +197,7 @@ def _score_pairs(rows: Rows, unread: Sequence[str], basis: Basis) -> list[tuple[
             for row in rows
             if (mine := number_of(row.get(name))) is not None and (theirs := number_of(row.get(other))) is not None
         ]
-        if _words(name) & (_SCORE_WORDS | _VERDICT_WORDS) and any(gap < 0 for gap in gaps):
+        if words_of(name) & (_SCORE_WORDS | _VERDICT_WORDS) and any(gap < 0 for gap in gaps):
             found.append((name, other))
     return found
 
@@ -302,8 +303,3 @@ def _refuse_lists(rows: Rows, basis: Basis, where: str) -> None:
             fix="if these are the turns of a conversation: form: {kind: pair, by_turn: true}; otherwise name one text, "
             "for example columns: {chosen: 'chosen[0]'}",
         )
-
-
-def _words(name: str) -> set[str]:
-    """The words of a column's name: `betterAnswer`, `better_response_id`."""
-    return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}

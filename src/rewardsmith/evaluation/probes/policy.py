@@ -33,11 +33,12 @@ from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.analysis import best_of_n_curve, pick_probabilities
 from rewardsmith.evaluation.contract import Floats, Rewards
 from rewardsmith.evaluation.distribution import FLAT
-from rewardsmith.evaluation.rows import TableRow, bad, plain_text, prompt, read_table, texts
+from rewardsmith.evaluation.rows import TableRow, bad, prompt, read_table, texts
 from rewardsmith.evaluation.runner import score_once, why_missing
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import DatasetInfo, reason_code
 from rewardsmith.records.probes import PolicyLabels, PolicySamplesRecord
+from rewardsmith.rendering.messages import plain_text
 from rewardsmith.types import Conversation, Message
 
 COMPLETIONS = ("completions", "responses")

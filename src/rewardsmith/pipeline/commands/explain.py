@@ -21,14 +21,13 @@ from rewardsmith.data.forms import read_pair
 from rewardsmith.data.responses import formed_conversations, tooled
 from rewardsmith.data.sources import named_source, open_reader
 from rewardsmith.errors import DataError
-from rewardsmith.evaluation.rows import plain_text
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.reward_head import reads_one_token
 from rewardsmith.records.bounded import parse_json, read_bounded
 from rewardsmith.records.checkpoint import ExplainedText, ExplainedToken, ExplainRecord
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer
 from rewardsmith.rendering.encoding import encode, shared_prefix
-from rewardsmith.rendering.messages import RowFault, read_messages, read_text
+from rewardsmith.rendering.messages import RowFault, plain_text, read_messages, read_text
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.scoring.local import running_rewards
 from rewardsmith.spec import SourceSpec
