@@ -105,6 +105,14 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU has instructions for bfloat16; false for a CPU.
+
+    torch says that older GPUs (T4, V100) support it too, since it can emulate them: slower than float32.
+    """
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def cpu_threads() -> int:
     """Threads that compute one operation on the CPU."""
     return torch.get_num_threads()

@@ -246,7 +246,8 @@ def _numerics(spec: Spec, numbers: TrainingPlan, machine: Machine, adapter: Adap
 
 def planned_numbers(spec: Spec, lengths: Lengths, machine: Machine) -> TrainingPlan:
     """The training section resolved for that machine, as training itself does it."""
-    return make_plan(spec, pairs=lengths.pairs or 1, device=machine.kind, bf16_supported=machine.kind == "cuda")
+    able = machine.kind == "cuda" and machine.bfloat16
+    return make_plan(spec, pairs=lengths.pairs or 1, device=machine.kind, bf16_supported=able)
 
 
 def model_record(spec: Spec, shape: ModelShape, setup: TrainingSetup, policy: Size, machine: Machine) -> PlannedModel:

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 
 from rewardsmith.errors import SpecError
+from rewardsmith.modeling.loading import multiplies_bfloat16
 from rewardsmith.records.plan import PlannedMachine
 from rewardsmith.spec import HardwareSpec
 from rewardsmith.spec.section import nearest
@@ -70,7 +71,7 @@ CORE_BANDWIDTH = 10e9
 
 
 class Machine(PlannedMachine):
-    """The plan's record of a machine, and what only the planner reads: `host_memory`, and what was assumed of it."""
+    """The plan's record of a machine, and what only the planner reads: the fields that the record leaves out."""
 
     node_link: float = NODE_LINK
     """Bytes a second between nodes, a device."""
@@ -78,6 +79,8 @@ class Machine(PlannedMachine):
     """Dollars a device and hour; null where it is not known."""
     host_memory: float | None = Field(None, exclude=True)
     """Bytes of the host's own memory; null where it is not known."""
+    bfloat16: bool = Field(True, exclude=True)
+    """Whether a GPU has instructions for it."""
     assumptions: tuple[str, ...] = Field((), exclude=True)
     """What was assumed of it, in words."""
 
@@ -203,8 +206,12 @@ def detect_machine() -> Machine:
     found = torch.cuda.get_device_properties(0)
     known = min(ACCELERATORS, key=lambda name: abs(ACCELERATORS[name].memory_gib * GIB - found.total_memory))
     machine = accelerator_machine(known, devices_per_node=torch.cuda.device_count())
-    note = f"{found.name}: speed and price of {known}, memory as found"
-    return machine.but(name=found.name, memory=float(found.total_memory), host_memory=host, assumptions=(note,))
+    notes = [f"{found.name}: speed and price of {known}, memory as found"]
+    able = multiplies_bfloat16(torch.device("cuda"))
+    if not able:
+        notes.append(f"{found.name} has no instructions for bfloat16: precision auto is float32, several times slower")
+    memory = float(found.total_memory)
+    return machine.but(name=found.name, memory=memory, host_memory=host, bfloat16=able, assumptions=tuple(notes))
 
 
 def host_memory() -> float:

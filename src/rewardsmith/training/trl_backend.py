@@ -65,7 +65,7 @@ from rewardsmith.errors import MarginStop, ModelError
 from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.cpu_matmul import lacks_instructions
 from rewardsmith.modeling.layouts import Layout, PairIds, Part, choose_layout, send_inputs
-from rewardsmith.modeling.loading import choose_device, load_base
+from rewardsmith.modeling.loading import choose_device, load_base, multiplies_bfloat16
 from rewardsmith.modeling.reward_head import Regimes, regimes_of
 from rewardsmith.modeling.shapes import Size
 from rewardsmith.modeling.stored import quiet_upstream
@@ -535,7 +535,7 @@ def _train(job: TrainJob) -> tuple[TrainRecord, int]:
         job.spec,
         pairs=len(job.pairs),
         device=device.type,
-        bf16_supported=_supports_bf16(device),
+        bf16_supported=multiplies_bfloat16(device),
         auto_tokens=job.auto_tokens,
     )
     if job.watch is not None:
@@ -602,10 +602,6 @@ def _restart(job: TrainJob, log: StepLog) -> tuple[Resumable, list[StepMetrics]]
         job.note(f"warning: damaged, not resumed: {'; '.join(found.damaged)}. {goes_on[0].upper()}{goes_on[1:]}")
     remove_all_but(job.folder, keep=found.checkpoint)
     return found, log.cut_to(at)
-
-
-def _supports_bf16(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def _arguments(job: TrainJob, plan: TrainingPlan) -> RewardConfig:
