@@ -87,7 +87,7 @@ def tooled(row: Mapping[str, Any], conversations: tuple[Conversation, ...]) -> t
     Raises:
         RowFault: the tools are none, or stand beside text that no template renders.
     """
-    tools = _TURNS.read_tools(row.get("tools"), "tools")
+    tools = _TURNS.read_tools(row.get("tools"))
     if tools and any(one[0].role == "text" for one in conversations):
         raise RowFault("not_text", "tools stand beside plain text, which no template renders")
     return tuple(one if one[0].role == TOOLS else with_tools(one, tools) for one in conversations)

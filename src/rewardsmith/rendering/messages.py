@@ -2,7 +2,7 @@
 
     turns = Turns()                                # or Turns(roles={"narrator": "system"}, ignored={"mood"})
     turns.read(row["chosen"], "chosen")            # Conversation, or RowFault
-    turns.read_tools(row["tools"], "tools")        # the list that chat templates take
+    turns.read_tools(row["tools"])                 # the list that chat templates take
 
 `{"role", "content"}`, ShareGPT's `{"from", "value"}`; roles by their known names or the spec's map; content as text or
 as a list of text parts; calls as OpenAI writes them, as its older `function_call`, and as ShareGPT's turn of that name.
@@ -83,19 +83,19 @@ class Turns:
             raise RowFault("missing_field", f"{where} is an empty list")
         return tuple(self._message(turn, f"{where}[{index}]") for index, turn in enumerate(turns))
 
-    def read_tools(self, value: Any, where: str) -> list[Any]:
+    def read_tools(self, value: Any) -> list[Any]:
         """The tools of a row: a list, or its JSON text. [] where there are none.
 
         Raises:
             RowFault: it is neither.
         """
-        tools = _json(value, where) if isinstance(value, str) and value.strip() else value
+        tools = _json(value, "tools") if isinstance(value, str) and value.strip() else value
         tools = [tools] if isinstance(tools, dict) else tools
         if not tools:
             return []
         if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-            raise RowFault("not_text", f"{where} is {shown(value)}, no list of tools")
-        check_text(json.dumps(tools, ensure_ascii=False), where)
+            raise RowFault("not_text", f"tools is {shown(value)}, no list of tools")
+        check_text(json.dumps(tools, ensure_ascii=False), "tools")
         return tools
 
     def _message(self, turn: Any, where: str) -> Message:

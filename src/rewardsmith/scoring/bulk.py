@@ -23,6 +23,7 @@ from rewardsmith.protocols import Explaining, Scorer
 from rewardsmith.scoring.local import NO_REWARD
 from rewardsmith.types import Conversation
 
+FAILED = "model_failed"
 WINDOW_CONVERSATIONS = 4096
 WINDOW_CHARACTERS = 8 * 2**20
 
@@ -98,13 +99,13 @@ def write_window(scorer: Scorer, window: Sequence[BulkRow]) -> ScoredWindow:
     return _written(every, nulls)
 
 
-def refuse_window(window: Sequence[BulkRow], reason: str, detail: str) -> ScoredWindow:
-    """The window without any reward, for one reason; rows that had a reason of their own keep it."""
+def refuse_window(window: Sequence[BulkRow], detail: str) -> ScoredWindow:
+    """The window without any reward, because the model failed; rows that had a reason of their own keep it."""
     every = [
-        (row, np.full(len(row.conversations), np.nan), row.reason or reason, row.detail if row.reason else detail)
+        (row, np.full(len(row.conversations), np.nan), row.reason or FAILED, row.detail if row.reason else detail)
         for row in window
     ]
-    return _written(every, Counter({reason: sum(len(row.conversations) for row in window if not row.reason)}))
+    return _written(every, Counter({FAILED: sum(len(row.conversations) for row in window if not row.reason)}))
 
 
 def join_windows(parts: Sequence[ScoredWindow]) -> ScoredWindow:

@@ -252,7 +252,7 @@ def _conversation(prompt: Any, completion: Any, tools: Any, where: str) -> Conve
 
 def _tools(value: Any, where: str) -> list[Any]:
     try:
-        return _TURNS.read_tools(value, "tools")
+        return _TURNS.read_tools(value)
     except RowFault as fault:
         raise DataError(fault.detail, where=where, fix="give a list of tools, as chat templates take it") from fault
 

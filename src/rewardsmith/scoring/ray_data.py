@@ -46,7 +46,6 @@ Opening = Callable[[Callable[[str], None]], tuple[Scorer, str]]
 TRIES = 2
 """How often a window, and each half of it, may fail before it is parted."""
 
-FAILED = "model_failed"
 """The reason of a row that fails alone."""
 
 _READER_CPUS = 0.05
@@ -257,7 +256,7 @@ class _Worker:
                 ray.get(self._attempts.end.remote(*part))
                 return scored
         if len(window) == 1:
-            return refuse_window(window, FAILED, why)
+            return refuse_window(window, why)
         middle = len(window) // 2
         halves = (self._score(index, window[:middle], start), self._score(index, window[middle:], start + middle))
         return join_windows(halves)

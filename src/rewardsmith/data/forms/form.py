@@ -126,7 +126,7 @@ class Basis:
         """Prompt and sides of two answers that were read before; raises as `parts` does."""
         parts = _chat_parts(given, *sides, names)
         if "tools" in self.looks:
-            tools = self.turns.read_tools(self.look("tools", row), "tools")
+            tools = self.turns.read_tools(self.look("tools", row))
             return with_tools(parts[0], tools), parts[1], parts[2]
         return parts
 
@@ -181,7 +181,7 @@ class Basis:
         asked = () if stated is None else self._asked(stated)
         turns = self._with_more(row, asked) if self._has_more else asked
         if tools and "tools" in self.looks:
-            return with_tools(turns, self.turns.read_tools(self.look("tools", row), "tools"))
+            return with_tools(turns, self.turns.read_tools(self.look("tools", row)))
         return turns
 
     @property
@@ -197,7 +197,7 @@ class Basis:
             if messages := read_serialised(text, "prompt"):
                 return self.turns.read(messages, "prompt")
             if self.style:
-                return read_transcript(text, self.style, "prompt", is_open=True)
+                return read_transcript(text, self.style)
             return (Message("user", text),)
         return self.turns.read(stated, "prompt")
 
@@ -221,7 +221,7 @@ class Basis:
 
     def _with_more(self, row: Row, asked: Conversation) -> Conversation:
         system = self.look("system", row)
-        before = [*self._earlier(self.look("history", row), "history")]
+        before = [*self._earlier(self.look("history", row))]
         context, behind = parsed(self.look("context", row)), self.look("input", row)
         if isinstance(context, list | dict) and context:
             before += self.turns.read(context, "context")
@@ -241,18 +241,18 @@ class Basis:
             return turns
         return (said, *turns)
 
-    def _earlier(self, value: Any, where: str) -> Conversation:
+    def _earlier(self, value: Any) -> Conversation:
         """Earlier turns: messages, or pairs of a question and its answer."""
         value = parsed(value)
         if value is None or value == "" or value == []:
             return ()
         if isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value):
             return tuple(
-                Message(role, read_text(text, f"{where}[{index}]"))
+                Message(role, read_text(text, f"history[{index}]"))
                 for index, item in enumerate(value)
                 for role, text in zip(("user", "assistant"), item, strict=True)
             )
-        return self.turns.read(value, where)
+        return self.turns.read(value, "history")
 
     def _by_turn(self, row: Row, stated: Any, values: tuple[Any, Any], names: tuple[str, str]) -> Parts:
         questions = _texts(stated, "prompt")

@@ -1,7 +1,7 @@
 """Texts that hold whole conversations: transcripts with marked turns, and messages that were serialised into text.
 
     style_of(text)                          # "human_assistant": how the turns of a text are marked, "" for not at all
-    read_transcript(text, style, "prompt")  # Conversation, or RowFault with the place
+    read_transcript(text, style)            # the turns of a prompt, or RowFault with the place
     read_answers(texts, style, names)       # the same of several answers to one prompt
     read_serialised(text, "chosen")         # messages that JSON, Python or numpy wrote as text; None for other text
     prompt_end(chosen, rejected)            # where the prompt of two plain texts ends
@@ -101,23 +101,21 @@ def style_of(text: str) -> str:
     return ""
 
 
-def read_transcript(text: str, style: str, where: str, *, is_open: bool = False) -> Conversation:
-    """The turns of a transcript.
+def read_transcript(text: str, style: str) -> Conversation:
+    """The turns of a prompt, which ends with the user's turn, or with the marker of the answer and nothing after it.
 
     Args:
         text: begins with a marker.
         style: of `STYLES`.
-        where: names the field in a fault.
-        is_open: a prompt: it ends with the user's turn, or with the marker of the answer and nothing after it.
 
     Raises:
         RowFault: it does not begin with a turn, or the turns do not alternate.
     """
     marks = STYLES[style]
-    begun = _led(_after_first(check_text(text, where)), marks)
-    if is_open and marks.first and not marks.opening.match(begun):
+    begun = _led(_after_first(check_text(text, "prompt")), marks)
+    if marks.first and not marks.opening.match(begun):
         begun = marks.first + begun
-    return _turns(begun, marks, where, style, is_open=is_open)[0]
+    return _turns(begun, marks, "prompt", style, is_open=True)[0]
 
 
 def read_answers(texts: Sequence[str], style: str, names: Sequence[str]) -> list[Conversation]:

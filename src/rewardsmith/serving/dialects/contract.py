@@ -217,7 +217,7 @@ def read_turns(turns: list[ChatMessage], where: str, tools: JsonObjects | None =
 
 def _with_tools(turns: Conversation, tools: JsonObjects | None) -> Conversation:
     try:
-        return with_tools(turns, _TURNS.read_tools(tools, "tools"))
+        return with_tools(turns, _TURNS.read_tools(tools))
     except RowFault as fault:
         raise _unreadable("tools", fault.code, _FAULTS["not_unicode"]) from None
 
