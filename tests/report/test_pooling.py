@@ -17,7 +17,7 @@ from rewardsmith.report.blocks import Section
 from rewardsmith.report.markdown import section_page
 from rewardsmith.report.pooling import pool_differences, pool_rewards, pool_scores, pool_skills
 from rewardsmith.report.reading import RowRewards
-from rewardsmith.report.sections.scores import reward_table, score_table, scores_section
+from rewardsmith.report.sections.scores import reward_rows, reward_scale, score_table, scores_section
 from rewardsmith.report.terminal import print_sections
 
 # name → rows, score of the rows
@@ -120,12 +120,12 @@ def test_names_stand_folded_on_the_page_and_on_demand_on_a_terminal() -> None:
 
 def test_rewards_of_pooled_subsets_stand_together() -> None:
     rows = {name: RowRewards((1.0,), (float(place),)) for place, name in enumerate(SIZES)}
-    found = reward_table("x", result(), rows)
-    assert found is not None
-    assert [row.name for row in found.rows] == ["All rewards", "chat", "safety", "other (3 subsets)"]
-    assert found.rows[-1].n.value == 6
-    assert found.rows[-1].histogram is not None
-    assert found.rows[-1].histogram.medians == (1.0, 2.0)  # of 1, 2, 3: maths, code, rare
+    found = reward_rows(result(), rows, reward_scale(result()))
+    assert list(found) == ["All rewards", "chat", "safety", "other (3 subsets)"]
+    summary, drawn = found["other (3 subsets)"]
+    assert summary.n == 6
+    assert drawn is not None
+    assert drawn.medians == (1.0, 2.0)  # of 1, 2, 3: maths, code, rare
     other = pool_rewards(result()).shown["other (3 subsets)"]
     assert (other.mean, other.std) == (0.0, 1.0)
 

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from report_records import HOSTILE, SUBSETS, build_run, check_record, manifest, metrics, train_record
 
 from rewardsmith.records.checks import Finding
+from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.run import GatesRecord
 from rewardsmith.records.training import MonitorRecord, TrendTest
 from rewardsmith.report import formatting
 from rewardsmith.report.reading import RowRewards, RunRecords, read_run
 from rewardsmith.report.sections.checklist import checklist
 from rewardsmith.report.sections.component_map import component_map
-from rewardsmith.report.sections.scores import reward_table, score_table
+from rewardsmith.report.sections.scores import Histogram, reward_rows, reward_scale, score_table
 from rewardsmith.report.sections.training import MAX_POINTS, training_curves, training_section, trend_in_words
 from rewardsmith.report.sections.verdict import run_verdict
 from rewardsmith.report.view import provenance_section, view
@@ -278,26 +279,28 @@ def replace_direction(trend: TrendTest, direction: str) -> TrendTest:
 # rewards
 
 
+def drawn(result: BenchmarkResult, rows: dict[str, RowRewards]) -> dict[str, Histogram | None]:
+    return {name: found for name, (_, found) in reward_rows(result, rows, reward_scale(result)).items()}
+
+
 def test_rewards_are_split_into_chosen_and_rejected_over_the_whole_range(records: RunRecords) -> None:
-    rows = records.rewards["rewardbench2"]
-    table = reward_table("rewardbench2", records.benchmarks["rewardbench2"], rows)
-    ties = next(row for row in table.rows if row.name == "Ties").histogram
+    rows, result = records.rewards["rewardbench2"], records.benchmarks["rewardbench2"]
+    found = drawn(result, rows)
+    ties = found["Ties"]
     assert sum(ties.chosen) == pytest.approx(1)
     assert sum(ties.rejected) == pytest.approx(1)
     assert ties.medians[0] == pytest.approx(np.median(rows["Ties"].chosen))
-    assert (ties.edges[0], ties.edges[-1]) == (table.low, table.high)
-    assert table.rows[0].name == "All rewards"
+    assert (ties.edges[0], ties.edges[-1]) == (result.rewards.min, result.rewards.max)
+    assert next(iter(found)) == "All rewards"
 
 
 def test_without_rows_the_recorded_histogram_is_shown_and_equal_rewards_do_not_break_it(records: RunRecords) -> None:
     result = records.benchmarks["held_out"]
-    table = reward_table("held_out", result, {})
-    assert not table.split
-    assert sum(table.rows[0].histogram.whole) == pytest.approx(1)
+    assert sum(drawn(result, {})["All rewards"].whole) == pytest.approx(1)
     equal = result.rewards.model_copy(update={"min": 1.0, "max": 1.0, "std": 0.0, "histogram": (200,), "quantiles": {}})
-    flat = reward_table("x", result.model_copy(update={"rewards": equal, "rewards_by_subset": {}}), {})
-    assert flat.rows[0].histogram.whole == (1.0,)
-    assert reward_table("x", result, {"a": RowRewards((), ())}).rows[0].histogram is None
+    flat = drawn(result.model_copy(update={"rewards": equal, "rewards_by_subset": {}}), {})
+    assert flat["All rewards"].whole == (1.0,)
+    assert drawn(result, {"a": RowRewards((), ())})["All rewards"] is None
 
 
 # numbers and texts

@@ -386,71 +386,54 @@ class Histogram:
     medians: tuple[float | None, float | None] = (None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class RewardRow:
-    """One subset's rewards."""
-
-    name: str
-    n: Number
-    mean: Number
-    std: Number
-    low: Number
-    high: Number
-    distinct: Number
-    quantiles: Mapping[str, float]
-    histogram: Histogram | None
-
-
-@dataclass(frozen=True, slots=True)
-class RewardTable:
-    """One benchmark's rewards. `low` to `high` is the common scale: the whole range of recorded rewards."""
-
-    key: str
-    title: str
-    low: float
-    high: float
-    split: bool
-    rows: tuple[RewardRow, ...]
-
-
 def rewards_section(results: Mapping[str, BenchmarkResult], rows: Mapping[str, Mapping[str, RowRewards]]) -> Section:
     """The rewards of each benchmark: how they are spread, chosen beside rejected.
 
     Args:
         rows: by benchmark and subset, as in `rows.jsonl`; what is not there is shown undivided.
     """
-    tables = [reward_table(key, result, rows.get(key, {})) for key, result in results.items()]
+    blocks = tuple(
+        _reward_block(key, result, rows.get(key, {}), scale)
+        for key, result in results.items()
+        if (scale := reward_scale(result)) is not None
+    )
     return Section(
         "rewards",
         "Rewards",
-        tuple(_reward_block(table) for table in tables if table),
+        blocks,
         lead="Raw rewards, never normalised. A policy follows differences: where chosen and rejected lie on top of "
         "each other, it learns nothing.",
-        absent=None if any(tables) else ("Evaluation", "eval/BENCHMARK/results.json"),
+        absent=None if blocks else ("Evaluation", "eval/BENCHMARK/results.json"),
     )
 
 
-def _reward_block(table: RewardTable) -> Block:
+def _reward_block(key: str, result: BenchmarkResult, rows: Mapping[str, RowRewards], scale: Scale) -> Block:
     columns = (
         Column("Subset", "name"),
         Column("Rewards"),
         Column("Mean"),
         Column("Std"),
-        Column("Distribution", "draw", reward_axis(table)),
+        Column("Distribution", "draw", reward_axis(scale)),
         Column("Lowest"),
         Column("Highest"),
         Column("Distinct"),
     )
-    rows = tuple(
-        (row.name, row.n, row.mean, row.std, reward_strip(row, table), row.low, row.high, row.distinct)
-        for row in table.rows
-    )
-    caption = f"{table.title}: distribution of raw rewards per subset"
-    legend = _SPLIT_KEYS if table.split else _WHOLE_KEYS
+    digits = _digits(scale.low, scale.high)
+    cells = []
+    for name, (summary, histogram) in reward_rows(result, rows, scale).items():
+        shown, n, distinct = visible(name, 80), count(summary.n), count(summary.distinct)
+        mean, std = decimal(summary.mean, digits), decimal(summary.std, digits)
+        low, high = decimal(summary.min, digits), decimal(summary.max, digits)
+        label = f"{shown}: rewards from {low} to {high}, mean {mean}, standard deviation {std}"
+        strip = reward_strip(label, histogram, summary.quantiles, scale, split=bool(rows))
+        cells.append((shown, n, mean, std, strip, low, high, distinct))
+    title = title_of(result)
+    caption = f"{title}: distribution of raw rewards per subset"
+    legend = _SPLIT_KEYS if rows else _WHOLE_KEYS
     return Block(
-        title=table.title,
-        grids=(Grid(caption, columns, rows, titled=False, legend=legend, look="rewards"),),
-        source=f"eval/{table.key}/results.json",
+        title=title,
+        grids=(Grid(caption, columns, tuple(cells), titled=False, legend=legend, look="rewards"),),
+        source=f"eval/{key}/results.json",
     )
 
 
@@ -477,46 +460,31 @@ _WHOLE_KEYS = (
 )
 
 
-def reward_table(key: str, result: BenchmarkResult, rows: Mapping[str, RowRewards]) -> RewardTable | None:
-    """What the report shows of one benchmark's rewards; None where no reward was computed."""
-    whole = result.rewards
-    if whole.min is None or whole.max is None:
-        return None
-    everything = _together(list(rows.values()))
+def reward_scale(result: BenchmarkResult) -> Scale | None:
+    """The common scale of a benchmark's rewards: their whole range. None where no reward was computed."""
+    low, high = result.rewards.min, result.rewards.max
+    return None if low is None or high is None else Scale(low, high, 10.0, _STRIP - 10.0)
+
+
+def reward_rows(
+    result: BenchmarkResult, rows: Mapping[str, RowRewards], scale: Scale
+) -> dict[str, tuple[RewardSummary, Histogram | None]]:
+    """All rewards, then those of each subset (small ones of the user's own data as one), each with what is drawn."""
     pooled = pool_rewards(result)
-    summaries = {ALL: whole, **(pooled.shown if len(result.rewards_by_subset) > 1 else {})}
+    summaries = {ALL: result.rewards, **(pooled.shown if len(result.rewards_by_subset) > 1 else {})}
     few = _together([part for name, part in rows.items() if name in pooled.small])
-    parts = {**rows, ALL: everything, **{name: few for name in pooled.shown if name not in rows}} if rows else {}
-    low, high = whole.min, whole.max
-    return RewardTable(
-        key=key,
-        title=title_of(result),
-        low=low,
-        high=high,
-        split=bool(rows),
-        rows=tuple(_row(name, summary, parts.get(name), (low, high)) for name, summary in summaries.items()),
-    )
+    others = {name: few for name in pooled.shown if name not in rows}
+    parts = {**rows, ALL: _together(list(rows.values())), **others} if rows else {}
+    return {
+        name: (summary, _split(parts[name], scale.low, scale.high) if name in parts else _recorded(summary))
+        for name, summary in summaries.items()
+    }
 
 
 def _together(parts: Sequence[RowRewards]) -> RowRewards:
     return RowRewards(
         tuple(reward for part in parts for reward in part.chosen),
         tuple(reward for part in parts for reward in part.rejected),
-    )
-
-
-def _row(name: str, summary: RewardSummary, rewards: RowRewards | None, scale: tuple[float, float]) -> RewardRow:
-    digits = _digits(*scale)
-    return RewardRow(
-        name=visible(name, 80),
-        n=count(summary.n),
-        mean=decimal(summary.mean, digits),
-        std=decimal(summary.std, digits),
-        low=decimal(summary.min, digits),
-        high=decimal(summary.max, digits),
-        distinct=count(summary.distinct),
-        quantiles=summary.quantiles,
-        histogram=_split(rewards, *scale) if rewards else _recorded(summary),
     )
 
 
@@ -607,27 +575,26 @@ def baseline_key(index: int) -> Markup:
     )
 
 
-def reward_axis(table: RewardTable) -> Markup:
+def reward_axis(x: Scale) -> Markup:
     """The rewards over a column of reward strips."""
-    x = _reward_scale(table)
     ticks = nice_ticks(x.low, x.high) if x.high > x.low else [x.low]
     return drawing(
         _STRIP, 16, "", *(text(x(tick), 12, tick_label(tick), anchor="middle") for tick in ticks), class_="chart strip"
     )
 
 
-def reward_strip(row: RewardRow, table: RewardTable) -> Markup:
+def reward_strip(
+    label: str, histogram: Histogram | None, quantiles: Mapping[str, float], x: Scale, *, split: bool
+) -> Markup:
     """Chosen rewards above the line and rejected below, a stroke at each median.
 
-    Where they were not recorded apart: all rewards, with a line from the 5th to the 95th percentile and a dot at the
-    median.
+    Where they were not recorded apart (no `split`): all rewards, with a line from the 5th to the 95th percentile and a
+    dot at the median.
     """
-    x = _reward_scale(table)
     parts = [line(x(tick), 0, x(tick), 56, "grid") for tick in nice_ticks(x.low, x.high) if x.high > x.low]
-    if row.histogram:
-        parts += _bars(row.histogram, x)
-    parts += _medians(row.histogram, x) if row.histogram and table.split else _spread(row.quantiles, x)
-    label = f"{row.name}: rewards from {row.low} to {row.high}, mean {row.mean}, standard deviation {row.std}"
+    if histogram:
+        parts += _bars(histogram, x)
+    parts += _medians(histogram, x) if histogram and split else _spread(quantiles, x)
     return drawing(_STRIP, 56, label, *parts, class_="chart strip")
 
 
@@ -648,10 +615,6 @@ def _spread(quantiles: Mapping[str, float], x: Scale) -> list[Markup]:
         line(x.clamped(quantiles["p05"]), 28, x.clamped(quantiles["p95"]), 28, "spread"),
         element("circle", cx=x.clamped(quantiles["p50"]), cy=28, r=3, class_="median"),
     ]
-
-
-def _reward_scale(table: RewardTable) -> Scale:
-    return Scale(table.low, table.high, 10.0, _STRIP - 10.0)
 
 
 def _bars(histogram: Histogram, x: Scale) -> list[Markup]:
