@@ -138,13 +138,11 @@ def mcnemar_p_value(gained: int, lost: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """`best` is the place of the highest score (the first of equal ones).
+    """`probabilities` are the shares of resamples in which each score is the highest, equal ones sharing.
 
-    `probabilities` are the shares of resamples in which each score is the highest, equal ones sharing; `candidates`
-    says which cannot be told from the best.
+    `candidates` says which cannot be told from the best.
     """
 
-    best: int
     probabilities: tuple[float, ...]
     candidates: tuple[bool, ...]
 
@@ -168,7 +166,7 @@ def rank_scores(scores: ArrayLike, samples: ArrayLike, errors: ArrayLike) -> Ran
     top_MB = samples_MB >= samples_MB.max(axis=0) - 1e-12
     probabilities = (top_MB / top_MB.sum(axis=0)).mean(axis=1)
     candidates = tuple(_may_be_best(place, scores_M, samples_MB, errors_MM) for place in range(len(scores_M)))
-    return Ranking(int(scores_M.argmax()), tuple(probabilities.tolist()), candidates)
+    return Ranking(tuple(probabilities.tolist()), candidates)
 
 
 def _may_be_best(place: int, scores_M: Floats, samples_MB: Floats, errors_MM: Floats) -> bool:
@@ -280,7 +278,7 @@ class Trend:
     """What a trend test found in a series of `n` values.
 
     `slope` is the change per step (Theil-Sen) with its interval `slope_low` to `slope_high`; `p_value` is two-sided;
-    `points` is the number of values that were tested, each the mean of `block` steps; `method` says it in words.
+    `method` says in words what was tested.
     """
 
     direction: Literal["rising", "falling", "flat", "too short"]
@@ -289,8 +287,6 @@ class Trend:
     slope_high: float
     p_value: float
     n: int
-    points: int
-    block: int
     method: str
 
 
@@ -327,7 +323,7 @@ def trend_test(values: ArrayLike, *, alpha: float = 0.05, max_points: int = TREN
     means = f", means of {block} steps" if block > 1 else ""
     method = f"Mann-Kendall, Hamed-Rao correction, Theil-Sen slope{means}"
     if len(points) < 8:
-        return Trend("too short", 0.0, 0.0, 0.0, 1.0, len(series), len(points), block, method)
+        return Trend("too short", 0.0, 0.0, 0.0, 1.0, len(series), method)
     earlier, later = np.triu_indices(len(points), k=1)
     rises = points[later] - points[earlier]
     slopes = np.sort(rises / ((later - earlier) * block))
@@ -340,7 +336,7 @@ def trend_test(values: ArrayLike, *, alpha: float = 0.05, max_points: int = TREN
     direction: Literal["rising", "falling", "flat"] = "flat"
     if p_value < alpha:
         direction = "rising" if balance > 0 else "falling"
-    return Trend(direction, slope, low, high, p_value, len(series), len(points), block, method)
+    return Trend(direction, slope, low, high, p_value, len(series), method)
 
 
 def _kendall_variance(points: Floats) -> float:

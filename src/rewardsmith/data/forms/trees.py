@@ -56,16 +56,6 @@ class _OnDisk:
         return unpacked(self._spool[place])  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, slots=True)
-class Siblings:
-    """The ranked replies to one message: their places, what was compared, and the pairs."""
-
-    parent: int
-    places: Sequence[int]
-    compared: Compared
-    pairs: Sequence[PreferencePair]
-
-
 @dataclass(slots=True)
 class _Forest:
     """Messages by their places, in the order in which they came."""
@@ -174,9 +164,9 @@ class _Forest:
         return tuple(self._message(self.rows[place]) for place in places)
 
     def compare(
-        self, parent: int, replies: Sequence[int], given: Conversation, pair: Callable[..., PreferencePair]
-    ) -> Siblings:
-        """The pairs of ranked siblings; `pair(better, worse, parts, gap)` names each."""
+        self, replies: Sequence[int], given: Conversation, pair: Callable[..., PreferencePair]
+    ) -> tuple[Compared, list[PreferencePair]]:
+        """What was compared of ranked siblings, and the pairs; `pair(better, worse, parts, gap)` names each."""
         sides = [self.conversation([place]) for place in replies]
         answers = [Answer(side[0].content, self.scores[place]) for side, place in zip(sides, replies, strict=True)]
         found = compared(answers, self.form)
@@ -184,7 +174,7 @@ class _Forest:
             pair(replies[better], replies[worse], (given, sides[better], sides[worse]), gap)
             for better, worse, gap in found.pairs
         ]
-        return Siblings(parent, replies, found, pairs)
+        return found, pairs
 
 
 _ABOVE = "a message above it: "
@@ -248,16 +238,15 @@ class TreeReader:
                 why |= dict.fromkeys(replies, reason)
                 continue
             path = forest.path(parent, parents)
-            done = forest.compare(parent, replies, forest.conversation(path), self._pair)
-            in_pairs = {replies[place] for better, worse, _ in done.compared.pairs for place in (better, worse)}
+            found, pairs = forest.compare(replies, forest.conversation(path), self._pair)
+            in_pairs = {replies[place] for better, worse, _ in found.pairs for place in (better, worse)}
             for place in (*in_pairs, *(path if in_pairs else ())):
                 used[place] = True
             rest = RowFault("tie", "no other reply to its parent is better or worse by enough")
-            if done.compared.capped:
+            if found.capped:
                 rest = RowFault("no_comparison", f"its pairs are over the cap of {self.form.max_pairs}")
             why |= {place: rest for place in replies if place not in in_pairs}
-            found = done.compared
-            yield Group(self._numbers[replies[0]], Formed(done.pairs, found.ties, found.capped, found.made), 0, ())
+            yield Group(self._numbers[replies[0]], Formed(pairs, found.ties, found.capped, found.made), 0, ())
         yield from self._accounts(used, why)
 
     def _alone(self, parent: int, replies: Sequence[int]) -> RowFault | None:
@@ -316,12 +305,12 @@ class NestedReader:
             return self.basis.pair(row, number, parts, margin=gap, suffix=f":{better}-{worse}", form=_WRITTEN)
 
         done = [
-            forest.compare(parent, replies, forest.conversation(forest.path(parent, parents)), pair)
+            forest.compare(replies, forest.conversation(forest.path(parent, parents)), pair)
             for parent, replies in forest.siblings(parents, forest.faults(parents))
             if len(replies) > 1 and forest.roles[parent] == "user"
         ]
-        pairs = [one for siblings in done for one in siblings.pairs]
-        ties, capped, made = (sum(getattr(one.compared, name) for one in done) for name in ("ties", "capped", "made"))
+        pairs = [pair for _, formed in done for pair in formed]
+        ties, capped, made = (sum(getattr(found, name) for found, _ in done) for name in ("ties", "capped", "made"))
         if not pairs:
             if ties:
                 raise Tie(f"all {ties} comparisons of the tree are ties", ties)

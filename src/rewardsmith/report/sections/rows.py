@@ -237,11 +237,6 @@ class Payload:
     rows: int
     with_text: int
 
-    @property
-    def bytes(self) -> int:
-        """What it weighs in the page."""
-        return len(self.index) + sum(map(len, self.texts))
-
 
 @dataclass(slots=True)
 class _Texts:
