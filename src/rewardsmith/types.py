@@ -186,7 +186,6 @@ class Choice:
 
     best: int | None
     missing: Missing = ""
-    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +194,6 @@ class Rating:
 
     value: float | None
     missing: Missing = ""
-    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)

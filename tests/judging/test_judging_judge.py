@@ -162,11 +162,12 @@ def test_the_best_of_several_is_found_wherever_it_stands() -> None:
     assert judge.order("unexpected", 4) == judge.order("unexpected", 4)
 
 
-def test_a_rating_is_a_number_with_its_usage() -> None:
+def test_a_rating_is_a_number_and_one_that_cannot_be_read_is_asked_for_twice() -> None:
     conversation = (*ASKED, Message("assistant", "good"))
-    assert asyncio.run(judge_of(Ruled(says("7"))).rate(conversation)) == Rating(7.0, usage=Usage(1, 0, 10, 1))
-    missing = asyncio.run(judge_of(Ruled(says("70"))).rate(conversation))
-    assert missing == Rating(None, "unparsed", Usage(2, 0, 20, 2))
+    for said, rating, calls in (("7", Rating(7.0), 1), ("70", Rating(None, "unparsed"), 2)):
+        line = Ruled(says(said))
+        assert asyncio.run(judge_of(line).rate(conversation)) == rating
+        assert len(line.bodies) == calls
 
 
 def test_the_request_is_exactly_what_was_asked_for() -> None:

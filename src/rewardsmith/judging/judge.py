@@ -267,7 +267,7 @@ class LanguageModelJudge:
         orders = self._pair_orders(comparison)
         questions = [pairwise_question(prompt, comparison.prompt, pair[a], pair[b]) for a, b in orders]
         readings = await self._all(questions, read_labels)
-        usage = _total([reading for order in readings for reading in order])
+        usage = sum((reading.usage for order in readings for reading in order), Usage())
         values = []
         for order, of_order in zip(orders, readings, strict=True):
             shares = [reading.value for reading in of_order if reading.value is not None]
@@ -303,18 +303,18 @@ class LanguageModelJudge:
                     {place: reading.value[label] for place, label in zip(places, question.labels, strict=True)}
                 )
         if not shares:
-            return Choice(None, _reason(readings), _total(readings))
-        return Choice(best_answer(shares, order, self.spec.combine), usage=_total(readings))
+            return Choice(None, _reason(readings))
+        return Choice(best_answer(shares, order, self.spec.combine))
 
     async def _rate(self, conversation: Conversation) -> Rating:
         question = rating_question(self.prompts["rating"], conversation)
         [readings] = await self._all([question], read_rating)
         values = [reading.value for reading in readings if reading.value is not None]
         if not values:
-            return Rating(None, _reason(readings), _total(readings))
+            return Rating(None, _reason(readings))
         for value in values:
             self.tally.rated(value)
-        return Rating(rating(values, self.spec.combine), usage=_total(readings))
+        return Rating(rating(values, self.spec.combine))
 
     async def _all(self, questions: Sequence[Question], read: Read[T]) -> list[list[Reading[T]]]:
         """For each question a reading of each sample, all asked at once."""
@@ -389,10 +389,6 @@ def _reason(readings: Sequence[Reading[T]]) -> Missing:
     reasons = {reading.missing for reading in readings}
     order: tuple[Missing, ...] = ("budget", "deadline", "failed", "unparsed")
     return next(reason for reason in order if reason in reasons)
-
-
-def _total(readings: Sequence[Reading[T]]) -> Usage:
-    return sum((reading.usage for reading in readings), Usage())
 
 
 def _digest(conversation: Conversation) -> str:
