@@ -218,6 +218,10 @@ def _attempts() -> Any:
             """The last attempt at these rows ended well. It may be made again: when the worker dies of others."""
             self._begun[window][start, stop] = 0
 
+        def forget(self, window: int) -> None:
+            """A window is done."""
+            self._begun.pop(window, None)
+
     return ray.remote(Attempts).options(num_cpus=0).remote()
 
 
