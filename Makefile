@@ -18,7 +18,7 @@ OPENRLHF_PIP := $(OPENRLHF)/bin/python -m pip -qq --disable-pip-version-check
 # One thread per test worker: two workers that each start a thread per core get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-architectures test-openrlhf test-vllm real-weights real fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
+.PHONY: help venv demo test test-slow test-browser test-trackers test-transformers test-bounds test-architectures test-openrlhf test-vllm real-weights real fuzz-files fuzz-http test-wheel check format docs screenshots bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -88,6 +88,26 @@ $(TRANSFORMERS)/.installed: $(STAMP) tests/transformers_versions/versions.txt
 
 test-transformers: $(TRANSFORMERS)/.installed  ## Checkpoints that we write, loaded by transformers 4.51 to the pinned one; two minutes
 	@$(TEST_ENV) $(BIN)/python -m pytest -q tests/transformers_versions/every_version.py
+
+# torch is the pinned one: TORCH=2.7.0 takes the lowest too, which on Linux is a CUDA build of several GB.
+BOUNDS ?= .venv-bounds
+TORCH  ?= $(shell sed -n 's/^torch==//p' constraints.txt)
+EXTRAS := judge serve tensorboard trackio
+TOOLS  := fastapi|hypothesis|pytest|pytest-xdist|schemathesis
+$(BOUNDS)/.installed: $(STAMP)
+	@echo "Making $(BOUNDS) (a few minutes the first time) ..."
+	@test -x $(BOUNDS)/bin/python || $(PYTHON) -m venv $(BOUNDS)
+	@$(BOUNDS)/bin/python -m pip install -qq --disable-pip-version-check uv torch==$(TORCH)
+	@{ grep -E '^($(TOOLS))==' constraints.txt; echo torch==$(TORCH); } > $(BOUNDS)/tools.txt
+	@$(BOUNDS)/bin/uv pip compile -q --no-annotate --no-header --resolution lowest-direct $(EXTRAS:%=--extra %) \
+	  pyproject.toml $(BOUNDS)/tools.txt > $(BOUNDS)/lowest.txt
+	@$(BIN)/python tools/lowest.py $(EXTRAS) < $(BOUNDS)/lowest.txt
+	@$(BOUNDS)/bin/uv pip install -q --python $(BOUNDS)/bin/python -c $(BOUNDS)/lowest.txt -r $(BOUNDS)/tools.txt \
+	  -e '.[judge,serve,tensorboard,trackio]'
+	@touch $@
+
+test-bounds: $(BOUNDS)/.installed  ## The tests of every room with the lowest versions that pyproject.toml allows; as long as `make test`
+	@$(TEST_ENV) $(BOUNDS)/bin/python -m pytest -q -n $(WORKERS) -m "not slow and not browser" tests/*/
 
 # OpenRLHF's pins conflict with ours, so it has an environment of its own. setuptools 81 dropped what DeepSpeed builds with.
 $(OPENRLHF)/.installed: tests/openrlhf/requirements.txt
@@ -190,5 +210,5 @@ bench:  ## Say which command makes which table of bench/results; runs none of th
 	@grep -hE '^    python bench/' $(filter-out bench/trl_peer.py,$(wildcard bench/*.py))
 
 clean:  ## Remove the virtual environment and the caches; runs/ stays
-	rm -rf $(VENV) .venv-trackers $(TRANSFORMERS) .venv-wheel $(OPENRLHF) $(VLLM) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-trackers $(BOUNDS) $(TRANSFORMERS) .venv-wheel $(OPENRLHF) $(VLLM) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

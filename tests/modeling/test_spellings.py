@@ -151,8 +151,13 @@ def saved(folder: Path, kind: str) -> dict[str, Any]:
 def test_what_version_4_has_to_read_stands_beside_it(kind: str, tmp_path: Path) -> None:
     before = saved(tmp_path, kind)
     after = both_spellings(before)
-    assert {name: after[name] for name in after.keys() - before.keys() - {"torch_dtype"}} == KINDS[kind][2]
-    assert {name: after[name] for name in before} == before
+    wanted = KINDS[kind][2]
+    assert {name: after[name] for name in wanted} == wanted
+    # Transformers 5.10 writes some of them itself, Phi's share with the default in place of what it was told.
+    assert after.keys() - before.keys() - {"torch_dtype"} <= wanted.keys()
+    assert {name: after[name] for name in before.keys() - wanted.keys()} == {
+        name: before[name] for name in before.keys() - wanted.keys()
+    }
     assert both_spellings(after) == after
     assert list(gaps(after)) == []
 

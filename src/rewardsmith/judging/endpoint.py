@@ -128,15 +128,12 @@ class Endpoint:
                 headers = {"Idempotency-Key": idempotency_key}
                 content = await self._sdk.post(_PATH, cast_to=str, body=body, options={"headers": headers})
         except _TooLong as long:
-            # It was answered, so it is paid: an empty reply without counts is charged at the worst.
-            if long.status == 200:
-                return Reply("", -1, -1)
-            raise CallFailed(
-                Failure(f"answers {long.status}, and more than {MOST_BYTES >> 20} MiB", paid=True, again=False)
-            ) from None
+            return _cut_off(long)
         except (TimeoutError, sdk.APITimeoutError):
             raise CallFailed(Failure(f"no answer within {seconds:g} s", paid=True, again=True)) from None
         except sdk.APIConnectionError as error:
+            if isinstance(error.__cause__, _TooLong):  # openai 2 takes whatever is raised while it reads for a break
+                return _cut_off(error.__cause__)
             raise CallFailed(self._unreached(error)) from None
         except sdk.APIStatusError as error:
             raise CallFailed(self._refused(error)) from None
@@ -194,6 +191,19 @@ class _TooLong(Exception):  # noqa: N818 - caught above
     def __init__(self, status: int) -> None:
         self.status = status
         super().__init__(status)
+
+
+def _cut_off(long: _TooLong) -> Reply:
+    """It was answered, so it is paid: an empty reply without counts is charged at the worst.
+
+    Raises:
+        CallFailed: what was answered is an error.
+    """
+    if long.status == 200:
+        return Reply("", -1, -1)
+    raise CallFailed(
+        Failure(f"answers {long.status}, and more than {MOST_BYTES >> 20} MiB", paid=True, again=False)
+    ) from None
 
 
 async def _bounded(response: Any) -> None:
