@@ -69,7 +69,7 @@ def test_only_these_modules_need_an_extra_to_be_imported(trees: dict[str, ast.Mo
     need = {name for name, found in wanted.items() if {address.partition(".")[0] for address in found} & OPTIONAL}
     while more := {name for name, found in wanted.items() if found & need} - need:
         need |= more
-    serving = {"gate", "metrics", "ray_serve", "routes", "server", "wire"}
+    serving = {"gate", "metrics", "ray_serve", "routes", "server"}
     assert need == {f"rewardsmith.serving.{name}" for name in serving} | {
         "rewardsmith.scoring.ray_data",
         "rewardsmith.training.ray_train",
