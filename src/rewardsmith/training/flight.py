@@ -254,7 +254,7 @@ class _Trial:
 
     def _failed(self, doing: str, said: str) -> ModelError:
         return ModelError(
-            f"flight check: the {doing} fails on two pairs: {said}. Nothing was trained",
+            f"flight check: the {doing} fails on two pairs: {said.rstrip('.')}. Nothing was trained",
             where=self._where(),
             fix="choose another base, or another adapter.kind",
         )
