@@ -40,10 +40,28 @@ def spec_in(world: World, folder: str = "new") -> Spec:
     return load_spec(world.folder / folder / "spec.yaml")
 
 
-def test_without_answers_it_is_every_default(world: World) -> None:
-    assert world("init", "new").code == 0
-    assert spec_in(world) == Spec()
-    assert (world.folder / "new" / "spec.yaml").read_text().startswith(starter_spec())
+def test_without_answers_all_is_embedded_and_trained_as_the_quickstart_is(world: World) -> None:
+    """With the default learning rate the embedded base stays at chance; all else is the default."""
+    done = world("init", "new")
+    assert done.code == 0
+    assert "the embedded base is small: training.learning_rate is 0.0015" in done.out
+    quickstart = load_spec(Path(__file__).parents[2] / "examples" / "quickstart.yaml").training
+    stated = {
+        name: getattr(quickstart, name) for name in ("pairs_per_step", "learning_rate", "schedule", "warmup", "order")
+    }
+    assert spec_in(world) == Spec(training=stated)
+    assert (world.folder / "new" / "spec.yaml").read_text().startswith(starter_spec(training=stated))
+
+
+def test_of_another_base_the_defaults_are_left(world: World) -> None:
+    assert world("init", "new", "--base", str(world.base)).code == 0
+    assert spec_in(world).training == Spec().training
+
+
+def test_the_embedded_base_takes_pairs_of_ones_own_in_any_order(world: World, ratings: str) -> None:
+    assert world("init", "new", "--data", ratings, "--columns", "annotator=who").code == 0
+    training = spec_in(world).training
+    assert (training.order, training.learning_rate) == ("shuffled", 1.5e-3)
 
 
 def test_a_column_that_nothing_reads_is_named(world: World, ratings: str) -> None:

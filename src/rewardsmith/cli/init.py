@@ -40,6 +40,10 @@ _NEXT: dict[Framework, str] = {
 }
 """How the framework takes the rewards, once there is a model."""
 
+_OF_EMBEDDED: dict[str, Any] = {"pairs_per_step": 16, "learning_rate": 1.5e-3, "schedule": "linear", "warmup": 0.05}
+"""Training of the embedded base, as examples/quickstart.yaml has it: with the default rate, which is for pretrained
+models of billions of parameters, it stays at chance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -92,6 +96,8 @@ def init(
     source, said = _source(_data(data), _stated(columns or []), label, asks=asks)
     text = written(Answers(base, data, policy, runs_on, used_by, source))
     write_text(path, text)  # last of all: what cannot be used leaves no file behind
+    if base == _EMBEDDED:
+        said.append(f"the embedded base is small: training.learning_rate is {_OF_EMBEDDED['learning_rate']:g}")
     for line in said:
         say(f"  {line}")
     say(f"{path}\n  next: rewardsmith check {path}\n  then: rewardsmith run {path}")
@@ -102,7 +108,11 @@ def written(answers: Answers) -> str:
     from rewardsmith.spec.tree import starter_spec
 
     choices: dict[str, Any] = {"name": _name(answers.data)}
-    if answers.base != _EMBEDDED:
+    if answers.base == _EMBEDDED:
+        # The four pairs of an embedded block, whose answers change places, meet in one step.
+        order = {"order": "as_given"} if answers.data == _EMBEDDED else {}
+        choices["training"] = _OF_EMBEDDED | order
+    else:
         choices["base_model"] = {"id": answers.base}
     if answers.data != _EMBEDDED:
         choices["data"] = {"train": [answers.source]}
