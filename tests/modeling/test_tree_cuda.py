@@ -353,6 +353,7 @@ THAT_WAIT = {"gemma2, sliding and soft-capped", "mixtral", "qwen3_moe"}
 """FlexAttention has no meta function; upstream's plain code for experts reads back how many tokens each one gets."""
 
 
+@pytest.mark.skipif(not [*candidates(torch.bfloat16, 8, None, (8, 0))], reason="this torch has no varlen kernel")
 @pytest.mark.parametrize("mode", ["training", "recomputing", "scoring"])
 @pytest.mark.parametrize(
     "name", [name for name in ARCHITECTURES if not name.startswith(("gemma2", "mixtral", "qwen3_moe"))]
