@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -419,7 +420,9 @@ def process(folder: Path, *options: str, stderr: Any = None, before: str = "") -
     command = [sys.executable, str(target), "--serve", *options]
     with file.open("wb") as stream:
         run = ["sh", "-c", f'{before} exec "$@"', "sh", *command]
-        found = subprocess.Popen(run, stderr=stderr or stream)
+        # As under nohup the tests may run, which a child would inherit.
+        hearing = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+        found = subprocess.Popen(run, stderr=stderr or stream, preexec_fn=hearing)
     try:
         if stderr is None:
             yield listening(file, found), found
