@@ -22,7 +22,8 @@ import torch
 from common import device_machine
 from rewardsmith.attacking.results import attack
 from rewardsmith.attacking.search import Settings
-from rewardsmith.pipeline.probing import CPU_TOKENS, load_rows
+from rewardsmith.pipeline.attacking import CPU_TOKENS
+from rewardsmith.pipeline.probing import load_rows
 from rewardsmith.protocols import Progress
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.types import Conversation

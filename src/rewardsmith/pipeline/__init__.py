@@ -7,7 +7,8 @@ context.py       what the stages of one job share; what a result depends on, has
 directory.py     the run directory: lock, owner, manifest
 evaluating.py    one benchmark, one scorer, the spec's gates
 label_noise.py   suspected labels, from the margins of the epoch
-probing.py       bias probes, rewards on a policy's own samples, the price of a hack: commands and stages
+probing.py       bias probes, and rewards on a policy's own samples
+attacking.py     the price of a hack: a command and a stage
 variants.py      one more training of a run's spec: other seeds, `run --learning-curve`
 scorers.py       a checkpoint, an ensemble or a server to score with
 cluster.py       the Ray cluster that trains, scores or serves
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 from rewardsmith import lazy_names
 
 if TYPE_CHECKING:
+    from rewardsmith.pipeline.attacking import attack_job
     from rewardsmith.pipeline.checking import check_job, fix_job, sample_job, shown_job
     from rewardsmith.pipeline.commands.compare import compare_job
     from rewardsmith.pipeline.commands.explain import explain_job
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from rewardsmith.pipeline.commands.report import report_job
     from rewardsmith.pipeline.events import Events, Silent
     from rewardsmith.pipeline.job import Outcome, evaluate_job, run_job, train_job
-    from rewardsmith.pipeline.probing import attack_job, policy_job, probe_job
+    from rewardsmith.pipeline.probing import policy_job, probe_job
     from rewardsmith.pipeline.variants import parse_fractions
 
 __all__ = [
@@ -61,7 +63,7 @@ _HOMES = {
     "Events": "events",
     "Outcome": "job",
     "Silent": "events",
-    "attack_job": "probing",
+    "attack_job": "attacking",
     "check_job": "checking",
     "compare_job": "commands.compare",
     "evaluate_job": "job",

@@ -35,7 +35,7 @@ from rewardsmith.evaluation.probes import gate_probes
 from rewardsmith.modeling.checkpoint import RECORD, read_checkpoint_record, refuse_second_epoch
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
-from rewardsmith.pipeline import probing
+from rewardsmith.pipeline import attacking, probing
 from rewardsmith.pipeline.checking import staged
 from rewardsmith.pipeline.cluster import ray_cluster
 from rewardsmith.pipeline.commands.plan import copies_fit, tokens_here, trained_by
@@ -345,7 +345,7 @@ def attack(job: Job, checked: CheckRecord) -> AttackRecord | None:
         UserError: the rows, the phrases or the language model that the spec names cannot be used.
     """
     path, wanted = job.run.path / ATTACK_FILE, job.spec.evaluation.attack
-    journal = job.run.path / probing.JOURNAL_FILE
+    journal = job.run.path / attacking.JOURNAL_FILE
     if not wanted.pairs or (wanted.data == HELD_OUT and not checked.held_out_pairs):
         path.unlink(missing_ok=True)
         journal.unlink(missing_ok=True)
@@ -353,7 +353,7 @@ def attack(job: Job, checked: CheckRecord) -> AttackRecord | None:
     fingerprint = attack_fingerprint(job)
 
     def work() -> AttackRecord:
-        record = probing.attack_run(job, journal, fingerprint)
+        record = attacking.attack_run(job, journal, fingerprint)
         write_json(path, record)
         journal.unlink(missing_ok=True)
         return record
