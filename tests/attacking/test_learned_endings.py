@@ -205,7 +205,7 @@ def said(word: str, number: int) -> Conversation:
 def test_the_gradient_is_that_of_a_small_step(local: LocalScorer) -> None:
     import torch
 
-    from rewardsmith.modeling.inference import token_gradients
+    from rewardsmith.modeling.token_gradients import token_gradients
 
     (rendered,) = local.render([said("the", 1)])
     ids, place = rendered.ids, 3

@@ -20,7 +20,8 @@ from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, PairIds, choose_layout
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.modeling.paths import alone
-from rewardsmith.modeling.reward_head import find_regimes, install_reward_forward, regimes_of
+from rewardsmith.modeling.regimes import find_regimes, regimes_of
+from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.pipeline.commands.verify import verify_job
 from rewardsmith.pipeline.events import Silent
 from rewardsmith.spec import Spec

@@ -37,7 +37,7 @@ def score_per_doubling(
     seed: int,
     resamples: int = statistics.RESAMPLES,
 ) -> CurveSlope:
-    """CurveSlope of the benchmark's average, by least squares on log2 of the pairs.
+    """Slope of the benchmark's average, by least squares on log2 of the pairs.
 
     Args:
         benchmark: the rule.
@@ -62,7 +62,7 @@ def score_per_doubling(
 def loss_per_doubling(
     rows: Sequence[EvalRow], rewards: Sequence[Rewards], pairs: Sequence[int], *, seed: int
 ) -> CurveSlope | None:
-    """CurveSlope of the mean Bradley-Terry loss of pairs, in nats; None where no pair has its rewards from every model.
+    """Slope of the mean Bradley-Terry loss of pairs, in nats; None where no pair has its rewards from every model.
 
     Raises:
         ValueError: all models have the same number of pairs.

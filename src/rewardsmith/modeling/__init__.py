@@ -5,9 +5,11 @@ weights.py          every weight from the files, or a refusal, and what is in me
 matching.py         names and shapes in the files ↔ those of a model; stored.py: what the files hold, by their headers
 spellings.py        names and settings that transformers 4 and 5 write differently
 trainable.py        no dropout, no float16, adapters where they belong
-reward_head.py      where the reward is read; models whose reward depends on neighbours: each text its own regime
+reward_head.py      where the reward is read
 cpu_matmul.py       products of linear layers, where torch has slow ones: oneDNN, or widened to float32
-inference.py        token ids → rewards, and which tokens would lift one; layouts.py: how ids become batches
+inference.py        token ids → rewards; layouts.py: how ids become batches
+token_gradients.py  which tokens would lift a reward, to first order
+regimes.py          models whose reward depends on neighbours: each text its own regime
 checkpoint.py       `rewardsmith.json` and its golden rewards
 exports.py          checkpoints for other programs
 averaging.py        weight averages, and of whom

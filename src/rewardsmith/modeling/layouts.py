@@ -50,17 +50,15 @@ from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from rewardsmith.errors import DataError, ModelError
+from rewardsmith.modeling.regimes import Regimes, find_regimes, regimes_of
 from rewardsmith.modeling.reward_head import (
     Ids,
-    Regimes,
     batches_by_length,
     find_head_owner,
-    find_regimes,
     install_reward_forward,
     layout_instead_of_mask,
     pad_right,
     reads_one_token,
-    regimes_of,
     restrict_last_layer,
     send,
 )

@@ -39,14 +39,8 @@ from rewardsmith.modeling.faults import config_faults
 from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, choose_layout
 from rewardsmith.modeling.loading import load_config
-from rewardsmith.modeling.reward_head import (
-    Ids,
-    batches_by_length,
-    find_head_owner,
-    pad_right,
-    reads_one_token,
-    regimes_of,
-)
+from rewardsmith.modeling.regimes import regimes_of
+from rewardsmith.modeling.reward_head import Ids, batches_by_length, find_head_owner, pad_right, reads_one_token
 from rewardsmith.records.checkpoint import FileFinding, PathName
 from rewardsmith.rendering import load_tokenizer
 from rewardsmith.rendering.encoding import encode
@@ -243,7 +237,7 @@ def config_findings(opened: Checkpoint) -> list[FileFinding]:
 
 
 def _neighbour_findings(opened: Checkpoint) -> list[FileFinding]:
-    """Where other programs let the texts of a batch decide about each other. Ours part the batch (`Regimes`)."""
+    """Where other programs let the texts of a batch decide about each other. Ours part the batch (`regimes.py`)."""
     regimes = regimes_of(opened.model)
     if regimes is None:
         return []

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rewardsmith.modeling.checkpoint import BFLOAT16_TOLERANCE, Checkpoint
 from rewardsmith.modeling.layouts import supports_tree
 from rewardsmith.modeling.paths import alone
-from rewardsmith.modeling.reward_head import regimes_of
+from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.rendering import Ids
 from rewardsmith.rendering.encoding import encode
 from rewardsmith.scoring.local import one_pass

@@ -33,9 +33,11 @@ from numpy.typing import NDArray
 
 from rewardsmith.errors import RenderingError
 from rewardsmith.modeling.checkpoint import Checkpoint, open_checkpoint
-from rewardsmith.modeling.inference import Keep, compute_rewards, token_gradients
+from rewardsmith.modeling.inference import Keep, compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, choose_layout, supports_tree
-from rewardsmith.modeling.reward_head import position_limit, reads_one_token, regimes_of
+from rewardsmith.modeling.regimes import regimes_of
+from rewardsmith.modeling.reward_head import position_limit, reads_one_token
+from rewardsmith.modeling.token_gradients import token_gradients
 from rewardsmith.protocols import Progress
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer, UpstreamRenderer
 from rewardsmith.types import Conversation

@@ -66,7 +66,7 @@ from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.cpu_matmul import lacks_instructions
 from rewardsmith.modeling.layouts import Layout, PairIds, Part, choose_layout, send_inputs
 from rewardsmith.modeling.loading import choose_device, load_base, multiplies_bfloat16
-from rewardsmith.modeling.reward_head import Regimes, regimes_of
+from rewardsmith.modeling.regimes import Regimes, regimes_of
 from rewardsmith.modeling.shapes import Size
 from rewardsmith.modeling.stored import quiet_upstream
 from rewardsmith.modeling.tree.token_tree import TreeLayout

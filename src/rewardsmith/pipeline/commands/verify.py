@@ -36,7 +36,7 @@ from rewardsmith.modeling.checkpoint import (
 )
 from rewardsmith.modeling.loading import choose_device
 from rewardsmith.modeling.paths import WAYS, Verified, Way, alone, config_findings
-from rewardsmith.modeling.reward_head import regimes_of
+from rewardsmith.modeling.regimes import regimes_of
 from rewardsmith.modeling.stored import listed
 from rewardsmith.modeling.weights import Compared
 from rewardsmith.pipeline.events import Events
