@@ -154,7 +154,7 @@ def test_a_missing_package_is_one_line_with_the_command_before_any_work(
 ) -> None:
     there = importlib.util.find_spec
     hidden = lambda module, *rest: None if module == TRACKERS[name].module else there(module, *rest)  # noqa: E731
-    monkeypatch.setattr("rewardsmith.training.trackers.find_spec", hidden)
+    monkeypatch.setattr("rewardsmith.packages.find_spec", hidden)
     done = world("run", world.write_spec(report_to=[name]))
     assert done.code == 2
     assert f"pip install 'rewardsmith[{name}]'" in done.err

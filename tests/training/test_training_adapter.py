@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import peft
@@ -14,6 +18,7 @@ from test_training_resume import make_job
 
 from conftest import make_pairs
 from rewardsmith.errors import ModelError
+from rewardsmith.modeling import loading
 from rewardsmith.modeling.checkpoint import open_checkpoint
 from rewardsmith.modeling.loading import load_base
 from rewardsmith.rendering import load_renderer
@@ -112,3 +117,41 @@ def test_qlora_without_a_gpu_is_refused(tiny_base: Path) -> None:
     with pytest.raises(ModelError, match="QLoRA needs a CUDA device") as caught:
         load_base(spec, tiny_base, load_renderer(str(tiny_base), max_length=64).tokenizer, seed=0)
     assert caught.value.where == "adapter.kind"
+
+
+def test_qlora_without_bitsandbytes_names_the_extra(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of that name is not the package; the GPU is there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.syspath_prepend(str(tiny_base.parent))
+    if importlib.util.find_spec("bitsandbytes") is None:
+        (tiny_base.parent / "bitsandbytes").mkdir()
+        importlib.invalidate_caches()
+    else:
+        monkeypatch.setattr(loading, "is_installed", lambda package: package != "bitsandbytes")
+    spec = Spec.model_validate({"adapter": {"kind": "qlora"}})
+    with pytest.raises(ModelError, match="bitsandbytes, which is not installed") as caught:
+        load_base(spec, tiny_base, load_renderer(str(tiny_base), max_length=64).tokenizer, seed=0)
+    assert (caught.value.where, caught.value.fix) == ("adapter.kind", "pip install 'rewardsmith[qlora]'")
+
+
+@pytest.mark.parametrize(
+    ("device", "sharded", "kind", "moved", "autocast"),
+    [
+        ("cuda", False, "none", True, True),
+        ("cuda", False, "lora", True, True),
+        ("cuda", False, "qlora", False, True),  # it is there already
+        ("cuda", True, "none", False, False),  # FSDP moves the shares
+        ("cpu", False, "none", False, False),
+    ],
+)
+def test_on_a_gpu_the_layout_is_proved_there_in_the_type_that_trains(
+    device: str, sharded: bool, kind: str, moved: bool, autocast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(trl_backend, "choose_layout", lambda *given, **how: seen.append((given, how)) or "layout")
+    model = SimpleNamespace(to=lambda where: seen.append(where))
+    spec = Spec.model_validate({"adapter": {"kind": kind}})
+    job = SimpleNamespace(spec=spec, sharded=sharded, renderer=SimpleNamespace(record=SimpleNamespace(pad_token_id=7)))
+    plan, arguments = SimpleNamespace(device=device, bf16=True), SimpleNamespace(device="its own GPU")
+    assert trl_backend._choose_layout(job, plan, model, arguments) == "layout"
+    assert seen == [*(["its own GPU"] if moved else []), (("auto", model, 7), {"autocast": autocast})]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from rewardsmith.modeling.weights import (
     load_adapter,
     load_classifier,
 )
+from rewardsmith.packages import is_installed
 from rewardsmith.records.bounded import refuse_odd_files
 from rewardsmith.rendering import load_tokenizer
 from rewardsmith.spec import LoraAdapter, QloraAdapter, Spec
@@ -260,7 +260,7 @@ def _four_bits(adapter: QloraAdapter) -> Any:
         raise ModelError(
             "QLoRA needs a CUDA device", where="adapter.kind", fix="write lora, or run on a machine with a GPU"
         )
-    if find_spec("bitsandbytes") is None:
+    if not is_installed("bitsandbytes"):
         raise ModelError(
             "QLoRA needs the package bitsandbytes, which is not installed",
             where="adapter.kind",

@@ -9,7 +9,6 @@ started. A process that called `ray.init` itself keeps its connection.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import os
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rewardsmith.errors import UserError
+from rewardsmith.packages import is_installed
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 
@@ -129,8 +129,7 @@ def require_ray() -> None:
     Raises:
         UserError: it is not installed.
     """
-    found = importlib.util.find_spec("ray")
-    if found is None or found.origin is None:  # a folder of that name, as Ray makes in /tmp, is no package
+    if not is_installed("ray"):
         raise UserError("the package ray is not installed", fix="pip install 'rewardsmith[ray]'")
 
 

@@ -34,11 +34,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from rewardsmith.errors import SpecError
+from rewardsmith.packages import is_installed
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.records.run import GatesRecord
@@ -324,8 +324,7 @@ def require_trackers(names: Iterable[str]) -> None:
         if name not in TRACKERS:
             raise SpecError(f"there is no tracker {name!r}", where="report_to", fix=nearest(name, TRACKERS))
         kind = TRACKERS[name]
-        found = find_spec(kind.module)
-        if found is None or found.origin is None:  # a folder of that name, as wandb makes where it runs, is no package
+        if not is_installed(kind.module):
             raise SpecError(
                 f"{name} needs the package {kind.module}, which is not installed",
                 where="report_to",
