@@ -36,7 +36,7 @@ def on_workers(world: World) -> str:
 @pytest.mark.parametrize("command", ["score", "serve", "run"])
 def test_without_ray_one_line_says_what_to_install(command: str, world: World, monkeypatch: Any) -> None:
     model = make_checkpoint(world.folder / "model", world.base)
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(cluster, "is_installed", lambda package: False)
     arguments = {
         "score": ["--model", str(model), "--input", "train.jsonl", "--output", "o.jsonl", "--engine", "ray"],
         "serve": ["--model", str(model), "--port", "0", "--engine", "ray"],

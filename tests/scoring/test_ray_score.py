@@ -198,7 +198,7 @@ def test_a_worker_leaves_a_part_of_a_cpu_free_and_has_the_threads_of_its_share()
 
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(cluster, "is_installed", lambda package: False)
     with pytest.raises(UserError, match="the package ray is not installed") as found, ray_cluster():
         pass
     assert found.value.fix == "pip install 'rewardsmith[ray]'"

@@ -40,12 +40,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from rewardsmith.errors import DataError, RenderingError, first_line
 from rewardsmith.hub import ask_hub
+from rewardsmith.packages import is_installed
 from rewardsmith.records.bounded import BeyondLimitError, read_bounded, refuse_odd_files
 from rewardsmith.records.checks import RenderingRecord
 from rewardsmith.rendering.encoding import Encoder, Ids, cut_prompt, encode, excess, too_long
@@ -591,7 +591,7 @@ def _why_not(error: Exception, folder: Path) -> tuple[str, str]:
             found = [path for path in sorted(folder.glob(pattern)) if folder.is_dir()]
             if pattern == "*.model" and found and _is_tiktoken(found[0]):
                 module = package = "tiktoken"
-            if found and not _is_installed(module):
+            if found and not is_installed(module):
                 return (
                     f"{found[0].name} is read by the package {package}, which is not installed",
                     f"pip install {package}, or put the model's tokenizer.json beside it",
@@ -617,13 +617,6 @@ def _config_fault(folder: Path) -> str:
     except Exception as error:  # what a broken file raises depends on the field that is broken
         return first_line(error)
     return ""
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package around it
-        return False
 
 
 def _is_tiktoken(path: Path) -> bool:
