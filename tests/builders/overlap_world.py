@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.checks import TokenizedPair, pair_keys
+from rewardsmith.data.store import TokenizedPair, pair_keys
 from rewardsmith.data.surveys.survey import BenchmarkPrompt, Setting, Table
 from rewardsmith.records.checks import SourceCount
 from rewardsmith.types import Conversation, Message, PreferencePair

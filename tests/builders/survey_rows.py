@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rewardsmith.data.checks import TokenizedPair, pair_keys
-from rewardsmith.data.store import Rejections
+from rewardsmith.data.store import Rejections, TokenizedPair, pair_keys
 from rewardsmith.data.surveys.survey import Setting, Surveyed, Table
 from rewardsmith.records.checks import SourceCount
 from rewardsmith.spec import Spec

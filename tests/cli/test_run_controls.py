@@ -11,7 +11,7 @@ import pytest
 from cli_world import World
 
 from conftest import make_pairs
-from rewardsmith.data.checks import TokenizedPair, pair_keys
+from rewardsmith.data.store import TokenizedPair, pair_keys
 from rewardsmith.evaluation import pair_rows
 from rewardsmith.pipeline.controls import NO_PROMPT, changed_pairs, changed_rows
 from rewardsmith.records.controls import ControlsRecord

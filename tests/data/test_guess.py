@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from rewardsmith.data.forms.recognise import recognise
+from rewardsmith.data.forms.recognise import look, recognise, unread_columns
 from rewardsmith.data.forms.wordings import guess_columns
-from rewardsmith.data.guess import first_pair, look, unread_columns
-from rewardsmith.data.sources import read_source
+from rewardsmith.data.sources import first_pair, read_source
 from rewardsmith.errors import DataError
 from rewardsmith.spec import SourceSpec
 from rewardsmith.spec.forms import same

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from rendering_tokenizers import chatml, plain
 
-from rewardsmith.data.checks import TokenizedPair, data_fingerprint
 from rewardsmith.data.files import sha256_of
 from rewardsmith.data.lengths import summarize_tokens
 from rewardsmith.data.prepare import prepare
 from rewardsmith.data.sources import _draw, source_digests
+from rewardsmith.data.store import TokenizedPair, data_fingerprint
 from rewardsmith.errors import DataError, RenderingError, SpecError
 from rewardsmith.records.files import to_json
 from rewardsmith.rendering import Renderer

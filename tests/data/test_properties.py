@@ -13,10 +13,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rendering_tokenizers import chatml
 
-from rewardsmith.data.checks import pair_keys
 from rewardsmith.data.prepare import prepare
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.sources import read_source
+from rewardsmith.data.store import pair_keys
 from rewardsmith.errors import RewardsmithError
 from rewardsmith.records.files import to_json
 from rewardsmith.rendering import Renderer

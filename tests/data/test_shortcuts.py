@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from rewardsmith.data.checks import TokenizedPair, pair_keys
 from rewardsmith.data.registry import CHECKS
 from rewardsmith.data.shortcuts.findings import Shortcuts
+from rewardsmith.data.store import TokenizedPair, pair_keys
 from rewardsmith.data.surveys.survey import Setting, Surveyed, Table
 from rewardsmith.records.checks import SourceCount
 from rewardsmith.records.texts import LoneRule, ShortcutsRecord

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.data.checks import TokenizedPair, pair_keys
 from rewardsmith.data.shortcuts.features import (
     FEATURES,
     join,
@@ -17,6 +16,7 @@ from rewardsmith.data.shortcuts.features import (
     read_text,
     response_tokens,
 )
+from rewardsmith.data.store import TokenizedPair, pair_keys
 from rewardsmith.types import Message, PreferencePair
 
 

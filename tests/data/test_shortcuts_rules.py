@@ -10,7 +10,6 @@ from scipy import optimize, stats
 from scipy.sparse import csr_matrix
 
 from rewardsmith import statistics
-from rewardsmith.data.shortcuts.findings_table import bag, compare_bags, length_rule, log_odds, word_rules
 from rewardsmith.data.shortcuts.rules import (
     at_equal_length,
     edge,
@@ -22,6 +21,7 @@ from rewardsmith.data.shortcuts.rules import (
     simultaneous,
     tally,
 )
+from rewardsmith.data.shortcuts.tables import bag, compare_bags, length_rule, log_odds, word_rules
 from rewardsmith.records.texts import Estimate
 from rewardsmith.statistics import Interval
 

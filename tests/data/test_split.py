@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.data.checks import TokenizedPair, data_fingerprint, pair_keys
 from rewardsmith.data.prepare import hold_out
+from rewardsmith.data.store import TokenizedPair, data_fingerprint, pair_keys
 from rewardsmith.types import Message, PreferencePair
 
 IDS = np.array([1], dtype=np.int32)

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardsmith.data.checks import TokenizedPair, pair_keys
-from rewardsmith.data.store import Rejections, RowStore, Spool
+from rewardsmith.data.store import Rejections, RowStore, Spool, TokenizedPair, pair_keys
 from rewardsmith.errors import DataError
 from rewardsmith.records.checks import RejectedRow
 from rewardsmith.types import Message, PreferencePair

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from overlap_world import edited, prefixed, reordered, row, rows_of, setting, surveyed, table, text
 
-from rewardsmith.data.checks import TokenizedPair
 from rewardsmith.data.prepare import hold_out
+from rewardsmith.data.store import TokenizedPair
 from rewardsmith.data.surveys.near_duplicates import NearDuplicates
 from rewardsmith.records.data import OverlapRecord
 from rewardsmith.samples.generator import DEFAULT_SIZES, preference_pairs

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from overlap_world import asks, edited, row, setting, surveyed, text
 
-from rewardsmith.data.checks import TokenizedPair
+from rewardsmith.data.store import TokenizedPair
 from rewardsmith.data.surveys.near_duplicates import NearDuplicates
 from rewardsmith.types import Conversation
 

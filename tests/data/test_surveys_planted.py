@@ -16,9 +16,10 @@ from survey_rows import codes_of, rows_of, survey
 from rewardsmith.data.columns import find_columns
 from rewardsmith.data.forms import read_pair
 from rewardsmith.data.registry import CHECKS
-from rewardsmith.data.surveys.balance import Balance, Notes
+from rewardsmith.data.surveys.balance import Balance
 from rewardsmith.data.surveys.labels import Labels
 from rewardsmith.data.surveys.private import Private
+from rewardsmith.data.surveys.survey import Notes
 from rewardsmith.samples.generator import preference_pairs
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/train"

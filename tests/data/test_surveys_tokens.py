@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from conftest import make_pairs
-from rewardsmith.data.checks import TokenizedPair, pair_keys
 from rewardsmith.data.lengths import LeftOut, TokenColumns, TokenNumbers, histogram, length_policy, token_waste
+from rewardsmith.data.store import TokenizedPair, pair_keys
 from rewardsmith.data.surveys import tokens
 from rewardsmith.data.surveys.survey import Setting, Table
 from rewardsmith.data.surveys.tokens import Tokens, any_of

@@ -9,11 +9,10 @@ import pytest
 from tool_templates import tool_tokenizer
 
 from conftest import CHATML, make_tokenizer
-from rewardsmith.data.checks import pair_keys
 from rewardsmith.data.columns import find_columns
 from rewardsmith.data.forms import read_pair
 from rewardsmith.data.prepare import prepare
-from rewardsmith.data.store import _pack, _unpack
+from rewardsmith.data.store import _pack, _unpack, pair_keys
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Message, PreferencePair, tools_of, with_tools

@@ -20,7 +20,7 @@ from rewardsmith.cli.terminal import say
 from rewardsmith.errors import DataError, SpecError, UserError
 
 if TYPE_CHECKING:
-    from rewardsmith.data.guess import Seen
+    from rewardsmith.data.forms.recognise import Seen
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Framework = Literal["trl", "openrlhf", "verl", "slime", "llama-factory", "best-of-n", "other"]
@@ -211,7 +211,7 @@ def _source(
         return {}, []
     if not _is_file(data):
         return _of_hub(data, stated, label)
-    from rewardsmith.data.guess import look
+    from rewardsmith.data.forms.recognise import look
 
     seen = look(data)
     source = {"path": data, **_reading(data, seen, stated, label, asks=asks)}
@@ -272,7 +272,8 @@ def _chosen_label(choices: Any, label: str | None) -> dict[str, Any]:
 
 def _said(source: dict[str, Any], seen: Seen, stated: dict[str, str | None]) -> list[str]:
     """What was recognised, which columns are which, and the first row as it will be read."""
-    from rewardsmith.data.guess import first_pair, unread_columns
+    from rewardsmith.data.forms.recognise import unread_columns
+    from rewardsmith.data.sources import first_pair
     from rewardsmith.spec import SourceSpec
 
     found, spec = seen.found, SourceSpec.model_validate(source)

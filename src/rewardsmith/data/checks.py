@@ -1,41 +1,23 @@
-"""The checks of one row: what they see of it, the digests that say which texts are equal, a function for each fault.
+"""The checks of one row: a code, a severity and an explanation each, and the function that finds the fault.
 
-The rows that the checks see, and the digests that say which texts are equal.
+    check.pair(pair)       the detail of the fault, or "" where there is none; a function is given by where it looks:
 
-keys = pair_keys(pair)           # of prompt, chosen and rejected: 16 bytes each
-words = halves(digests)          # digests as numbers, for sorting and for np.unique
+    pair    a pair as read       a row with the fault is left out
+    tokens  a tokenized pair     a row with the fault is left out
+    note    a kept pair          the row stays, and the finding counts it
 
-Checks of one row: a function each, with its explanation. `rewardsmith.data.registry` lists them.
+A check without a function explains a fault that is found elsewhere: by what reads a row (`forms`,
+`rendering.messages`), by the renderer, or by a survey. `registry` lists all checks in the order in which they are
+tried; what shows only in the data as a whole is a survey (`surveys`).
 
-What shows only in the whole is a survey (`rewardsmith.data.surveys`).
-
-What a check is: a code, a severity, an explanation, and where it looks.
-
-    pair    a pair as read:    the detail of the fault, or "" → the row is left out
-    tokens  a tokenized pair:  the detail of the fault, or "" → the row is left out
-    note    a kept pair:       the detail of the fault, or "" → the row stays, the finding counts it
-
-A check without a function describes a fault that the reader (`forms`, `messages`), the renderer or a survey (of the set
-as a whole) finds.
-
-Checks of one row as read: is it a preference pair at all? A row that fails is left out.
-
-Most of these faults are found by the reader (`forms`, `messages`); here they get their explanation.
-
-Checks of what stands inside the texts of a row: stray characters and invisible differences.
-
-A text with NUL is binary data or a wrong encoding, and programs cut it there: the row is left out. All other rows stay:
-their texts can be read, and whether a stray character or a difference in layout matters is for the owner to say.
-
-Checks of one row as token ids, with the tokenizer, template and limit of the training. A row that fails is left out.
-
-The faults of a single text are found by the renderer; here they get their explanation.
+In order: is the row a preference pair at all; what stands inside its texts; and its token ids, with the tokenizer,
+template and limit of the training. NUL is binary data or a wrong encoding, and programs cut a text there, so such a
+row is left out. Other stray characters and differences in layout are noted: whether they matter is for the owner to
+say.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Callable
@@ -46,71 +28,10 @@ from os.path import commonprefix
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rewardsmith.data.store import TokenizedPair
 from rewardsmith.records.checks import Severity
-from rewardsmith.rendering import Ids
 from rewardsmith.types import Conversation, PreferencePair, tools_of
-
-Keys = tuple[bytes, bytes, bytes]
-"""Digests of prompt, chosen and rejected. A missing prompt counts as one of its own for every two responses."""
-
-DIGEST = 16
-"""Bytes of a digest."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizedPair:
-    """A pair that was kept, as token ids (shape (T,), int32), with its place.
-
-    `file` as written in the spec, `row` 1-based; `cut` counts prompt tokens that the length policy took away.
-    """
-
-    pair: PreferencePair
-    chosen_ids: Ids
-    rejected_ids: Ids
-    file: str
-    row: int
-    keys: Keys
-    cut: int = 0
-
-
-def pair_keys(pair: PreferencePair) -> Keys:
-    """Digests of the three texts; equal exactly where roles and contents are."""
-    chosen, rejected = digest_of(pair.chosen), digest_of(pair.rejected)
-    if pair.prompt:
-        return digest_of(pair.prompt), chosen, rejected
-    both = b"".join(sorted((chosen, rejected)))  # whichever was preferred
-    return hashlib.blake2b(both, digest_size=DIGEST).digest(), chosen, rejected
-
-
-def data_fingerprint(keys: NDArray[np.void]) -> str:
-    """SHA-256 over the sorted digests of the pairs, shape (P, 3): the same texts in any order give the same value."""
-    return hashlib.sha256(np.sort(whole(keys)).tobytes()).hexdigest()
-
-
-def whole(keys: NDArray[np.void]) -> NDArray[np.void]:
-    """The three digests of each pair as one value, shape (P, 3) → (P,): equal exactly where all texts are."""
-    return np.ascontiguousarray(keys).view(f"V{3 * DIGEST}").reshape(-1)
-
-
-def halves(digests: NDArray[np.void]) -> NDArray[np.uint64]:
-    """Digests as two numbers each, shape (N,) → (N, 2). One half tells ten million texts apart well enough to group."""
-    return np.ascontiguousarray(digests).view(np.uint64).reshape(-1, 2)
-
-
-def digest_of(conversation: Conversation) -> bytes:
-    """16 bytes, equal exactly where all messages are."""
-    digest = hashlib.blake2b(digest_size=DIGEST)
-    for message in conversation:
-        content = message.content.encode()
-        # The length keeps the end of one message from being read as the beginning of the next.
-        digest.update(f"{message.role} {len(content)} ".encode())
-        digest.update(content)
-        if not message.is_plain:  # plain turns keep the digests that earlier versions gave them
-            digest.update(json.dumps(message.as_dict(), ensure_ascii=False).encode())
-    return digest.digest()
-
 
 Population = Literal["read", "kept", "train", "held_out", "sources"]
 
@@ -134,56 +55,7 @@ class Check:
     of: Population = "read"
 
 
-def _blank(pair: PreferencePair) -> str:
-    """Blank responses and blank user turns; an empty system message says nothing and harms nothing."""
-    for field in ("prompt", "chosen", "rejected"):
-        for message in getattr(pair, field):
-            says_nothing = not (message.content.strip() or message.tool_calls)
-            if says_nothing and message.role not in ("system", "tool"):  # a tool may have nothing to answer
-                return f"{field}: the {message.role} message is {message.content!r}"
-    return ""
-
-
-def _role_order(pair: PreferencePair) -> str:
-    if pair.prompt and pair.prompt[-1].role == "assistant":
-        return "the prompt ends with an assistant turn"
-    for field in ("chosen", "rejected"):
-        fault = _disorder(pair.prompt, getattr(pair, field))
-        if fault:
-            return f"{field}: {fault}"
-    return ""
-
-
-def _disorder(prompt: Conversation, response: Conversation) -> str:
-    roles = [message.role for message in tools_of(prompt)[1] + response]
-    # A plain text has no turns that could be out of order.
-    if set(roles) == {"text"}:
-        return ""
-    if response[0].role != "assistant" or response[-1].role != "assistant":
-        return f"the response begins with {response[0].role} and ends with {response[-1].role}"
-    if "system" in roles[1:]:
-        return "a system message stands after another message"
-    if "user" not in roles:
-        return "there is no user turn"
-    # One assistant turn may call several tools, whose answers follow each other.
-    twice = next((role for role, after in pairwise(roles) if role == after != "tool"), "")
-    return f"two {twice} turns in succession" if twice else ""
-
-
-def _repeats_prompt(pair: PreferencePair) -> str:
-    asked = pair.prompt[-1].content.strip() if pair.prompt else ""
-    sides = (pair.chosen[0].content, pair.rejected[0].content)
-    if pair.chosen[0].role != "text" and asked and all(side.lstrip().startswith(asked) for side in sides):
-        return f"both begin with {asked[:40]!r}"
-    return ""
-
-
-def _identical(pair: PreferencePair) -> str:
-    return "chosen and rejected are the same text" if pair.chosen == pair.rejected else ""
-
-
 _WRITE_IT = "correct the rows in the file, or leave them out"
-
 BAD_LINE = Check(
     code="bad_line",
     severity="warning",
@@ -199,15 +71,6 @@ MISSING_FIELD = Check(
     meaning="The prompt, the chosen or the rejected response is absent, null or an empty list.",
     why="Without both responses there is no preference to learn.",
     fix=_WRITE_IT,
-)
-EMPTY_TEXT = Check(
-    code="empty_text",
-    severity="warning",
-    title="Empty text",
-    meaning="A response or a user turn has no visible character.",
-    why="The model would learn from failed generations that saying nothing is bad, or good, whatever was asked.",
-    fix=_WRITE_IT,
-    pair=_blank,
 )
 NOT_TEXT = Check(
     code="not_text",
@@ -297,25 +160,6 @@ SERIALISED = Check(
     why="The model would be trained on brackets and quotes instead of a conversation.",
     fix="write the messages as JSON",
 )
-PROMPT_REPEATED = Check(
-    code="prompt_repeated",
-    severity="note",
-    title="Answers that begin with the prompt",
-    meaning="Both answers begin with the text of the prompt.",
-    why="If that is how the file was written, the model sees the question twice.",
-    fix="look at the rows; form: {kind: pair, repeated: true} takes it off of all of them",
-    note=_repeats_prompt,
-    of="kept",
-)
-ROLE_ORDER = Check(
-    code="role_order",
-    severity="warning",
-    title="Wrong order of roles",
-    meaning="The turns do not go system, user, assistant, user and so on, with the response as the last turn.",
-    why="The reward would be read after something that is not an answer to the prompt.",
-    fix="check how the file was cut into prompt and response; a prompt ends with the user's turn",
-    pair=_role_order,
-)
 MISSING_PROMPT = Check(
     code="missing_prompt",
     severity="warning",
@@ -332,6 +176,74 @@ PROMPT_DIFFERS = Check(
     why="A preference between answers to different questions is no preference between answers.",
     fix=_WRITE_IT,
 )
+
+
+def _blank(pair: PreferencePair) -> str:
+    """Blank responses and blank user turns; an empty system message says nothing and harms nothing."""
+    for field in ("prompt", "chosen", "rejected"):
+        for message in getattr(pair, field):
+            says_nothing = not (message.content.strip() or message.tool_calls)
+            if says_nothing and message.role not in ("system", "tool"):  # a tool may have nothing to answer
+                return f"{field}: the {message.role} message is {message.content!r}"
+    return ""
+
+
+def _role_order(pair: PreferencePair) -> str:
+    if pair.prompt and pair.prompt[-1].role == "assistant":
+        return "the prompt ends with an assistant turn"
+    for field in ("chosen", "rejected"):
+        fault = _disorder(pair.prompt, getattr(pair, field))
+        if fault:
+            return f"{field}: {fault}"
+    return ""
+
+
+def _disorder(prompt: Conversation, response: Conversation) -> str:
+    roles = [message.role for message in tools_of(prompt)[1] + response]
+    # A plain text has no turns that could be out of order.
+    if set(roles) == {"text"}:
+        return ""
+    if response[0].role != "assistant" or response[-1].role != "assistant":
+        return f"the response begins with {response[0].role} and ends with {response[-1].role}"
+    if "system" in roles[1:]:
+        return "a system message stands after another message"
+    if "user" not in roles:
+        return "there is no user turn"
+    # One assistant turn may call several tools, whose answers follow each other.
+    twice = next((role for role, after in pairwise(roles) if role == after != "tool"), "")
+    return f"two {twice} turns in succession" if twice else ""
+
+
+def _identical(pair: PreferencePair) -> str:
+    return "chosen and rejected are the same text" if pair.chosen == pair.rejected else ""
+
+
+def _repeats_prompt(pair: PreferencePair) -> str:
+    asked = pair.prompt[-1].content.strip() if pair.prompt else ""
+    sides = (pair.chosen[0].content, pair.rejected[0].content)
+    if pair.chosen[0].role != "text" and asked and all(side.lstrip().startswith(asked) for side in sides):
+        return f"both begin with {asked[:40]!r}"
+    return ""
+
+
+EMPTY_TEXT = Check(
+    code="empty_text",
+    severity="warning",
+    title="Empty text",
+    meaning="A response or a user turn has no visible character.",
+    why="The model would learn from failed generations that saying nothing is bad, or good, whatever was asked.",
+    fix=_WRITE_IT,
+    pair=_blank,
+)
+ROLE_ORDER = Check(
+    code="role_order",
+    severity="warning",
+    title="Wrong order of roles",
+    meaning="The turns do not go system, user, assistant, user and so on, with the response as the last turn.",
+    why="The reward would be read after something that is not an answer to the prompt.",
+    fix="check how the file was cut into prompt and response; a prompt ends with the user's turn",
+    pair=_role_order,
+)
 IDENTICAL_PAIR = Check(
     code="identical_pair",
     severity="warning",
@@ -341,8 +253,16 @@ IDENTICAL_PAIR = Check(
     fix=_WRITE_IT,
     pair=_identical,
 )
-
-
+PROMPT_REPEATED = Check(
+    code="prompt_repeated",
+    severity="note",
+    title="Answers that begin with the prompt",
+    meaning="Both answers begin with the text of the prompt.",
+    why="If that is how the file was written, the model sees the question twice.",
+    fix="look at the rows; form: {kind: pair, repeated: true} takes it off of all of them",
+    note=_repeats_prompt,
+    of="kept",
+)
 _CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r")
 _CONTROL = re.compile(f"[{re.escape(_CONTROLS.decode())}]")
 _RUNS = re.compile("[^\x00-\x7f]+")
@@ -442,7 +362,6 @@ def _folded(text: str) -> str:
 
 
 _AGAIN = "write the file again from its source, reading it in its right encoding; ftfy.fix_text fixes single texts"
-
 NUL_CHARACTER = Check(
     code="nul_character",
     severity="warning",
@@ -502,7 +421,6 @@ def _identical_tokens(row: TokenizedPair) -> str:
 
 _SPECIAL = "remove special tokens from the texts, or use a base whose template does not write them there"
 _TEMPLATE = "fix the template or name another under base_model.chat_template; or correct the rows"
-
 IDENTICAL_TOKENS = Check(
     code="identical_after_truncation",
     severity="warning",

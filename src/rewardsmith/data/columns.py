@@ -1,26 +1,17 @@
-"""How values are found in a row: paths into columns, and which column holds what. Used by every form.
+"""How values are found in a row: which column of a source is which, and paths into what a column holds.
 
-Where something stands in a row: a column's name, or a path into what the column holds.
-
-    look = path_of("question.full_text", names)
-    look(row)                    # None where nothing stands there
-
-`a.b` goes into an object, `a[0]` and `a[-1]` into a list, `a[:-1]` is a list without its last item, `a[*].b` takes
-every item of a list and gives a list, and `a|b` is the first that is there. A column that is called exactly so comes
-first: Argilla writes columns with dots (`preference.responses`). Text that holds JSON is read on the way, because CSV
-and Parquet files store objects so.
-
-Finds out which column of a source is which, from the names that its first rows have and the spec's column map.
-
-    columns = find_columns(names, spec_map, where="pairs.jsonl")
+    columns = find_columns(names, spec_map, where="pairs.jsonl")      # names: the columns that the first rows have
     columns.prompt                # None: the prompt is implicit, the messages that both sides begin with
+    look = path_of("question.full_text", names)
+    look(row)                     # None where nothing stands there
 
-Known without a map: our own names, TRL's, OpenRLHF's (`input` for the prompt) and Argilla's (`chosen-model`,
-`chosen-rating`). `target_margin` is read from `target_margin`, `margin`, or the difference of a pair of columns that
-are called alike but for `chosen` and `rejected` and hold scores, or ranks (then the lower one is better); it never
-reaches the loss. Who labelled and which models answered is for the checks only.
+A path: `a.b` goes into an object, `a[0]` and `a[-1]` into a list, `a[:-1]` is a list without its last item, `a[*].b`
+takes every item of a list and gives a list, and `a|b` is the first that is there. A column that is called exactly so
+comes first: Argilla writes columns with dots (`preference.responses`). Text that holds JSON is read on the way, because
+CSV and Parquet files store objects so.
 
-A name in the map may be a path (`path_of`), or null: nothing holds it, whatever a column is called.
+Columns known without a map: our own names, TRL's, OpenRLHF's (`input` for the prompt) and Argilla's (`chosen-model`,
+`chosen-rating`). A name in the map may be a path, or null: nothing holds it, whatever a column is called.
 """
 
 from __future__ import annotations
@@ -171,6 +162,10 @@ def find_columns(
     names: Collection[str], mapped: Mapping[str, str | None], *, where: str, sides: bool = True
 ) -> Columns:
     """Columns of a source.
+
+    `target_margin` is read from `target_margin`, `margin`, or the difference of a pair of columns that are called alike
+    but for `chosen` and `rejected` and hold scores, or ranks (then the lower one is better); it never reaches the loss.
+    Who labelled and which models answered is for the checks only.
 
     Args:
         names: the names that its first rows have.

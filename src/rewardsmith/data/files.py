@@ -1,19 +1,17 @@
-"""Reads the rows of one data file, whatever its format, and says exactly where a file is broken.
+"""Reads the rows of one data file or hub data set, and says exactly where a file is broken.
 
     for number, row in read_rows(Path("pairs.jsonl.gz")):      # number: 1-based line (JSONL) or record
         row["chosen"]
+    for number, row in read_hub(source): …
 
-A file that cannot be read raises DataError with file, line and fix. What the rows mean is `forms`' business.
-
-One reader per file format: bytes in, numbered rows out; the first thing that breaks a format raises DataError.
+What the rows mean is the business of `forms`. A file that cannot be read raises DataError with file, line and fix, as
+does a data set that the hub does not give. One reader for each format, in FORMATS:
 
 JSONL   one object a line; blank lines do not count as rows but keep their line numbers. With a list of bad lines, a
         line that cannot be read joins it instead
 JSON    one list of objects; a file of objects one a line is read as JSONL
 CSV     with a header; a cell that holds a JSON list of messages is read as one
-Parquet in batches
-
-Reads a preference data set from the Hugging Face hub (or its cache), and says in one sentence why it cannot.
+Parquet in batches, whose size is bounded before they are decoded
 
 `datasets` is loaded here and nowhere else.
 """
@@ -52,27 +50,154 @@ from rewardsmith.spec import SourceSpec
 BadLines = list[tuple[int, str]] | None
 """Takes number and fault of the lines that cannot be read; None: such a line raises."""
 
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Position:
+    """How far reading has come in a file: `share` from 0 to 1."""
+
+    share: float = 0.0
+
+
+def read_rows(path: Path, *, bad_lines: BadLines = None, position: Position | None = None) -> Iterator[tuple[int, Row]]:
+    """Number and content of every row, in file order.
+
+    Args:
+        path: the file.
+        bad_lines: takes number and fault of each line of JSON that cannot be read; without it such a line raises.
+        position: kept up to date while reading.
+
+    Raises:
+        DataError: the file is missing, is no regular file, has an unknown suffix, or is broken (with the line).
+    """
+    where = str(path)
+    check_file(path)
+    zipped = path.suffix == ".gz"
+    suffix = path.with_suffix("").suffix if zipped else path.suffix
+    if suffix not in FORMATS:
+        raise DataError(
+            f"the suffix {suffix or 'of the file (it has none)'} names no format that can be read",
+            where=where,
+            fix=f"name a file that ends in one of {', '.join(FORMATS)}, or in one of these and .gz",
+        )
+    number = 0
+    try:
+        with path.open("rb") as raw:
+            size = max(1, path.stat().st_size)
+            handle = inflated(raw, size) if zipped else raw
+            for number, row in FORMATS[suffix](handle, where, bad_lines):
+                if position is not None:
+                    # Of the bytes on disk: what a compressed file expands to is not known before its end.
+                    position.share = raw.tell() / size
+                yield number, row
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(
+            f"the gzip file is damaged or cut off: {error}",
+            where=f"{where}: after line {number}" if number else where,
+            fix="copy or download the file again",
+        ) from error
+    except BeyondLimitError as error:
+        raise DataError(
+            f"the gzip file {error}",
+            where=f"{where}: after line {number}" if number else where,
+            fix="gunzip it, if it is yours, and name the file that comes out",
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"cannot be read: {error.strerror or error}", where=where, fix="check the path and its permissions"
+        ) from error
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is not a regular, readable path.
+
+    Raises:
+        DataError: missing file, directory, pipe, device, or a path that cannot be followed.
+    """
+    where = str(path)
+    try:
+        if path.is_dir():
+            raise DataError("is a directory", where=where, fix="name the file in it; several files are several sources")
+        path.stat()
+    except FileNotFoundError as error:
+        raise DataError(
+            "there is no such file", where=where, fix=f"correct the path; relative paths start at {Path.cwd()}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read: {error}", where=where, fix="check the path and its permissions") from error
+    if odd := odd_kind(path):
+        raise DataError(f"is {odd}, no regular file", where=where, fix="write the rows to a file first")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    check_file(path)
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"cannot be read: {error.strerror or error}", where=str(path), fix="check the path and its permissions"
+        ) from error
+
+
+def read_hub(source: SourceSpec) -> Iterator[tuple[int, Row]]:
+    """Rows of a hub data set, numbered from 1.
+
+    Raises:
+        DataError: the data set, its configuration, split or revision is not there, or the hub cannot be reached.
+    """
+    from datasets import load_dataset
+
+    _ask(source)
+    try:
+        dataset = load_dataset(source.id, name=source.name, split=source.split, revision=source.revision)
+    except Exception as error:  # what the hub client raises depends on how it fails
+        raise DataError(
+            f"the data set cannot be loaded: {_first_sentence(error)}",
+            where=f"hub data set {source.id}",
+            fix="check id, name, split and revision, and that this machine reaches the hub "
+            "(or has the data set in its cache); a downloaded file works as path: offline",
+        ) from error
+    yield from enumerate(dataset, start=1)
+
+
+def hub_revision(source: SourceSpec) -> str:
+    """The commit that a hub id stands for now; what the spec says where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    _ask(source)
+    try:
+        return HfApi().dataset_info(source.id or "", revision=source.revision).sha or ""
+    except Exception:  # offline: the cache was used, and only the spec knows a revision
+        return source.revision or ""
+
+
+def _ask(source: SourceSpec) -> None:
+    name = source.id or ""
+    ask_hub(name, error=DataError, where=f"hub data set {name}", kind="dataset", revision=source.revision)
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
 _BOM = b"\xef\xbb\xbf"
+
 LONGEST_ROW = 16 * MIB
 """Bytes: two responses of a million tokens. A hostile row costs up to 30 times its size in memory."""
 
 LONGEST_FILE = 1024 * MIB
 """Bytes of a JSON list, which is held in memory whole."""
 
-_BATCH = 1024 * MIB
-"""Bytes that a batch of a Parquet file may come to, were each of its cells as large as its column."""
 
-_EXPANDED = 64 * MIB
-"""Bytes that a batch of a Parquet file may come to, were each of its cells the longest of the column's dictionary."""
-
-_WIDTHS = {"BOOLEAN": 1, "INT64": 8, "DOUBLE": 8, "BYTE_ARRAY": 32}
-"""Bytes that reading an item of a list takes, 4 for others; of a text what is beside its letters."""
-
-_DELTAS = frozenset(("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"))
-"""Encodings of texts that pyarrow does not read as codes."""
-
-
-def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, Row]]:
     """Rows of a JSONL file, numbered by line."""
     # A bounded readline: a file without line ends would else be read into memory as one row.
     for number, raw in enumerate(iter(lambda: handle.readline(LONGEST_ROW), b""), start=1):
@@ -90,10 +215,16 @@ def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iter
             yield number, row
 
 
-def _line(raw: bytes, line: bytes, where: str) -> dict[str, Any]:
+def _line(raw: bytes, line: bytes, where: str) -> Row:
     if len(raw) >= LONGEST_ROW and not raw.endswith(b"\n"):
         raise _too_long("line", where)
     return _object(_parse(_decode(line, where), where), where)
+
+
+def _finish_line(handle: BinaryIO, raw: bytes) -> None:
+    """Step over the rest of a line that was too long."""
+    while raw and not raw.endswith(b"\n"):
+        raw = handle.readline(LONGEST_ROW)
 
 
 def _too_long(what: str, where: str) -> DataError:
@@ -104,13 +235,7 @@ def _too_long(what: str, where: str) -> DataError:
     )
 
 
-def _finish_line(handle: BinaryIO, raw: bytes) -> None:
-    """Step over the rest of a line that was too long."""
-    while raw and not raw.endswith(b"\n"):
-        raw = handle.readline(LONGEST_ROW)
-
-
-def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, Row]]:
     """Rows of a JSON file: the elements of its list, or its lines."""
     content = handle.read(LONGEST_FILE + 1).removeprefix(_BOM)
     if len(content) >= LONGEST_FILE:
@@ -134,7 +259,60 @@ def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Itera
         yield number, _object(row, f"{where}: row {number}")
 
 
-def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def _decode(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error, where) from error
+
+
+def _not_utf8(error: UnicodeDecodeError, where: str) -> DataError:
+    return DataError(
+        f"is not UTF-8: {error.reason} (byte 0x{error.object[error.start]:02x})",
+        where=where,
+        fix="convert the file, for example: iconv -f latin1 -t utf-8",
+    )
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return parse_json(text, unique=True)
+    except RepeatedNameError as error:
+        raise DataError(
+            f"an object has {str(error)!r} twice: which of the two counts is not said",
+            where=where,
+            fix="delete one of the two, or step over this line: --skip-bad-lines",
+        ) from error
+    except json.JSONDecodeError as error:
+        near = text[max(0, error.pos - 20) : error.pos + 20]
+        column = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise DataError(
+            f"broken JSON at {column}: {error.msg}, near {near!r}",
+            where=where,
+            fix="correct or delete this line (each is one whole JSON object), or step over it: --skip-bad-lines",
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"JSON beyond a limit: {error}",
+            where=where,
+            fix="correct or delete this line, or step over it: --skip-bad-lines",
+        ) from error
+
+
+def _object(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        raise DataError(
+            f"is {_kind(value)}, not an object", where=where, fix='write {"prompt": …, "chosen": …, "rejected": …}'
+        )
+    return value
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, Row]]:
     """Rows of a CSV file, numbered from 1 after the header."""
     csv.field_size_limit(LONGEST_ROW)  # texts are longer than the default of 128 KiB
     lines = _Lines(handle, where)
@@ -164,16 +342,6 @@ def read_csv(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple
         raise _not_utf8(error, f"{where}:{reader.line_num + 1}") from error
 
 
-def _refuse_repeated(names: Sequence[str], where: str) -> None:
-    twice = [name for place, name in enumerate(names) if name.strip() and name in names[:place]]
-    if twice:
-        raise DataError(
-            f"has the column {twice[0]!r} twice: which of the two counts is not said",
-            where=where,
-            fix="rename one of the two columns",
-        )
-
-
 class _Lines:
     """Lines of a CSV file; `row` counts the bytes since it was last set to 0."""
 
@@ -191,7 +359,40 @@ class _Lines:
             yield line
 
 
-def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def _cell(value: str | None) -> Any:
+    """A CSV cell; JSON where it holds a list of messages."""
+    if value is None or not value.lstrip().startswith("[{"):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError:
+        return value
+
+
+def _refuse_repeated(names: Sequence[str], where: str) -> None:
+    twice = [name for place, name in enumerate(names) if name.strip() and name in names[:place]]
+    if twice:
+        raise DataError(
+            f"has the column {twice[0]!r} twice: which of the two counts is not said",
+            where=where,
+            fix="rename one of the two columns",
+        )
+
+
+_BATCH = 1024 * MIB
+"""Bytes that a batch of a Parquet file may come to, were each of its cells as large as its column."""
+
+_EXPANDED = 64 * MIB
+"""Bytes that a batch of a Parquet file may come to, were each of its cells the longest of the column's dictionary."""
+
+_WIDTHS = {"BOOLEAN": 1, "INT64": 8, "DOUBLE": 8, "BYTE_ARRAY": 32}
+"""Bytes that reading an item of a list takes, 4 for others; of a text what is beside its letters."""
+
+_DELTAS = frozenset(("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"))
+"""Encodings of texts that pyarrow does not read as codes."""
+
+
+def read_parquet(handle: BinaryIO, where: str, _: BadLines = None) -> Iterator[tuple[int, Row]]:
     """Rows of a Parquet file, numbered from 1."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -351,7 +552,7 @@ def _leaf(cells: Any) -> tuple[NDArray[np.int64], Any]:
     return first, cells
 
 
-def _rows_of(batch: Any, where: str, before: int) -> Iterator[dict[str, Any]]:
+def _rows_of(batch: Any, where: str, before: int) -> Iterator[Row]:
     """The rows of a batch; a large one row by row, each within the limit."""
     import pyarrow as pa
 
@@ -368,71 +569,6 @@ def _rows_of(batch: Any, where: str, before: int) -> Iterator[dict[str, Any]]:
         yield from row.to_pylist()
 
 
-def _decode(raw: bytes, where: str) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(error, where) from error
-
-
-def _not_utf8(error: UnicodeDecodeError, where: str) -> DataError:
-    return DataError(
-        f"is not UTF-8: {error.reason} (byte 0x{error.object[error.start]:02x})",
-        where=where,
-        fix="convert the file, for example: iconv -f latin1 -t utf-8",
-    )
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return parse_json(text, unique=True)
-    except RepeatedNameError as error:
-        raise DataError(
-            f"an object has {str(error)!r} twice: which of the two counts is not said",
-            where=where,
-            fix="delete one of the two, or step over this line: --skip-bad-lines",
-        ) from error
-    except json.JSONDecodeError as error:
-        near = text[max(0, error.pos - 20) : error.pos + 20]
-        column = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise DataError(
-            f"broken JSON at {column}: {error.msg}, near {near!r}",
-            where=where,
-            fix="correct or delete this line (each is one whole JSON object), or step over it: --skip-bad-lines",
-        ) from error
-    except ValueError as error:
-        raise DataError(
-            f"JSON beyond a limit: {error}",
-            where=where,
-            fix="correct or delete this line, or step over it: --skip-bad-lines",
-        ) from error
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(
-            f"is {_kind(value)}, not an object", where=where, fix='write {"prompt": …, "chosen": …, "rejected": …}'
-        )
-    return value
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def _cell(value: str | None) -> Any:
-    """A CSV cell; JSON where it holds a list of messages."""
-    if value is None or not value.lstrip().startswith("[{"):
-        return value
-    try:
-        return parse_json(value)
-    except ValueError:
-        return value
-
-
-Row = dict[str, Any]
-
 FORMATS: dict[str, Callable[[BinaryIO, str, BadLines], Iterator[tuple[int, Row]]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
@@ -441,138 +577,3 @@ FORMATS: dict[str, Callable[[BinaryIO, str, BadLines], Iterator[tuple[int, Row]]
     ".parquet": read_parquet,
 }
 """Readers by file suffix; `.gz` may follow any of them."""
-
-
-@dataclass(slots=True)
-class Position:
-    """How far reading has come in a file: `share` from 0 to 1."""
-
-    share: float = 0.0
-
-
-def read_rows(path: Path, *, bad_lines: BadLines = None, position: Position | None = None) -> Iterator[tuple[int, Row]]:
-    """Number and content of every row, in file order.
-
-    Args:
-        path: the file.
-        bad_lines: takes number and fault of each line of JSON that cannot be read; without it such a line raises.
-        position: kept up to date while reading.
-
-    Raises:
-        DataError: the file is missing, is no regular file, has an unknown suffix, or is broken (with the line).
-    """
-    where = str(path)
-    check_file(path)
-    zipped = path.suffix == ".gz"
-    suffix = path.with_suffix("").suffix if zipped else path.suffix
-    if suffix not in FORMATS:
-        raise DataError(
-            f"the suffix {suffix or 'of the file (it has none)'} names no format that can be read",
-            where=where,
-            fix=f"name a file that ends in one of {', '.join(FORMATS)}, or in one of these and .gz",
-        )
-    number = 0
-    try:
-        with path.open("rb") as raw:
-            size = max(1, path.stat().st_size)
-            handle = inflated(raw, size) if zipped else raw
-            for number, row in FORMATS[suffix](handle, where, bad_lines):
-                if position is not None:
-                    # Of the bytes on disk: what a compressed file expands to is not known before its end.
-                    position.share = raw.tell() / size
-                yield number, row
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"the gzip file is damaged or cut off: {error}",
-            where=f"{where}: after line {number}" if number else where,
-            fix="copy or download the file again",
-        ) from error
-    except BeyondLimitError as error:
-        raise DataError(
-            f"the gzip file {error}",
-            where=f"{where}: after line {number}" if number else where,
-            fix="gunzip it, if it is yours, and name the file that comes out",
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror or error}", where=where, fix="check the path and its permissions"
-        ) from error
-
-
-def check_file(path: Path) -> None:
-    """Refuse what is not a regular, readable path.
-
-    Raises:
-        DataError: missing file, directory, pipe, device, or a path that cannot be followed.
-    """
-    where = str(path)
-    try:
-        if path.is_dir():
-            raise DataError("is a directory", where=where, fix="name the file in it; several files are several sources")
-        path.stat()
-    except FileNotFoundError as error:
-        raise DataError(
-            "there is no such file", where=where, fix=f"correct the path; relative paths start at {Path.cwd()}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read: {error}", where=where, fix="check the path and its permissions") from error
-    if odd := odd_kind(path):
-        raise DataError(f"is {odd}, no regular file", where=where, fix="write the rows to a file first")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    check_file(path)
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror or error}", where=str(path), fix="check the path and its permissions"
-        ) from error
-
-
-def read_hub(source: SourceSpec) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a hub data set, numbered from 1.
-
-    Raises:
-        DataError: the data set, its configuration, split or revision is not there, or the hub cannot be reached.
-    """
-    from datasets import load_dataset
-
-    _ask(source)
-    try:
-        dataset = load_dataset(source.id, name=source.name, split=source.split, revision=source.revision)
-    except Exception as error:  # what the hub client raises depends on how it fails
-        raise DataError(
-            f"the data set cannot be loaded: {_first_sentence(error)}",
-            where=f"hub data set {source.id}",
-            fix="check id, name, split and revision, and that this machine reaches the hub "
-            "(or has the data set in its cache); a downloaded file works as path: offline",
-        ) from error
-    yield from enumerate(dataset, start=1)
-
-
-def hub_revision(source: SourceSpec) -> str:
-    """The commit that a hub id stands for now; what the spec says where the hub cannot be asked."""
-    from huggingface_hub import HfApi
-
-    _ask(source)
-    try:
-        return HfApi().dataset_info(source.id or "", revision=source.revision).sha or ""
-    except Exception:  # offline: the cache was used, and only the spec knows a revision
-        return source.revision or ""
-
-
-def _ask(source: SourceSpec) -> None:
-    name = source.id or ""
-    ask_hub(name, error=DataError, where=f"hub data set {name}", kind="dataset", revision=source.revision)
-
-
-def _first_sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -19,7 +19,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import TokenizedPair
+from rewardsmith.data.store import TokenizedPair
 from rewardsmith.records.texts import LengthBin, LengthPolicy, LimitEffect, TextEnd, TokenSummary, TokenWaste
 from rewardsmith.rendering.encoding import shared_prefix
 from rewardsmith.statistics import wilson_interval
@@ -216,7 +216,7 @@ def length_policy(numbers: TokenNumbers, left_out: LeftOut) -> LengthPolicy:
         cut_tokens=int(numbers.cut.sum()),
         prompt_tokens=int(shared_P.sum() + numbers.cut.sum()),
         differing=int((lengths_P2 - shared_P[:, None]).sum()),
-        # `rendering.length.cut_prompt` cuts nothing behind the shared tokens.
+        # `rendering.encoding.cut_prompt` cuts nothing behind the shared tokens.
         differing_lost=0,
         limits=tuple(_effect(limit, whole_P2, shared_P + numbers.cut, longest) for limit in limits),
     )

@@ -5,317 +5,39 @@
     prepared.held_out       # PreferencePair: what evaluation scores
     prepared.rejected       # every row that was left out, with its reason
     prepared.record         # check.json; read = kept + rejected
+    half = take_share(prepared, spec, renderer, 0.5, fingerprint="…")      # a point of a learning curve
 
-The order of work: read, check the form, render, check the tokens, keep on disk, show to the surveys; all of it in one
-pass over chunks of rows. Then hold out, and hear what the surveys found. Memory does not grow with the texts.
-
-How far the reading of all sources has come.
-
-A share of the training prompts with all their pairs: the points of a learning curve.
-
-half = take_share(prepared, spec, renderer, 0.5, fingerprint="…")
-
-Shares are nested: prompts are ranked once by the spec's seed, and a smaller share is the beginning of a larger one.
-Held-out pairs stay as they are.
-
-Holds out a share of the prompts: equal prompts are never parted, and the order of the rows decides nothing.
-
-is_held_out = hold_out(keys[:, 0], fraction=0.05, seed=17)
-
-The pairs of one source as token ids, chunk by chunk, with the checks of their tokens.
-
-with RenderAhead(renderer) as ahead:
-    for rows in tokenized(intake, ahead): …      # lists of TokenizedPair
-
-From what checks and surveys saw to findings, and from findings to the verdict.
-
-findings = find_all(found, table, spec.data.severity)
-failed_on(findings, ("error", "duplicate_pair"))
+One pass over chunks of rows: read, check the form, render, check the tokens, keep on disk, show to the surveys. Then
+hold out, and ask the surveys what they found. Memory does not grow with the texts.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol, TypeVar, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import DIGEST, TokenizedPair, data_fingerprint, digest_of, pair_keys
 from rewardsmith.data.lengths import summarize_tokens
 from rewardsmith.data.minhash import Labels, merge
-from rewardsmith.data.registry import CHECKS, SURVEYS
-from rewardsmith.data.sources import Embedded, Intake, Mixed, Role, mixture, open_source
-from rewardsmith.data.store import Rejections, RowStore
+from rewardsmith.data.registry import CHECKS, SURVEYS, check_codes, failed_on, find_all
+from rewardsmith.data.sources import Embedded, Intake, Mixed, Role, mixture, open_source, sources_of
+from rewardsmith.data.store import DIGEST, Rejections, RowStore, TokenizedPair, data_fingerprint, digest_of, pair_keys
 from rewardsmith.data.surveys.leakage import PromptGroups
 from rewardsmith.data.surveys.survey import BenchmarkPrompt, Found, Places, Setting, Table
-from rewardsmith.errors import DataError, SpecError
+from rewardsmith.errors import DataError
 from rewardsmith.protocols import Progress
-from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount
+from rewardsmith.records.checks import CheckRecord, Finding, RejectedRow, SourceCount
 from rewardsmith.records.texts import TokenSummary
-from rewardsmith.rendering import RenderAhead, RenderedPair, Renderer
+from rewardsmith.rendering import RenderAhead, Renderer
 from rewardsmith.rendering.ahead import Later
 from rewardsmith.spec import SourceSpec, Spec
-from rewardsmith.statistics import wilson_interval
 from rewardsmith.types import PreferencePair
-
-
-class ReadingProgress:
-    """Progress over all sources: rows read, and how many there will be if the rest is like the beginning."""
-
-    def __init__(self, progress: Progress | None, sources: int) -> None:
-        self._progress = progress
-        self._sources = sources
-        self._finished = 0
-        self._read = 0
-
-    def tell(self, intake: Intake) -> None:
-        """A chunk is done."""
-        share = (self._finished + min(intake.position.share, 1.0)) / self._sources
-        read = self._read + intake.read
-        if self._progress is not None and share:
-            self._progress(read, max(read, round(read / share)))
-
-    def finish(self, intake: Intake) -> None:
-        """A source is done."""
-        self._finished += 1
-        self._read += intake.read
-        if self._progress is not None:
-            self._progress(self._read, round(self._read * self._sources / self._finished))
-
-
-def hold_out(
-    prompts: NDArray[np.void], *, fraction: float, seed: int, groups: NDArray[np.int64] | None = None
-) -> NDArray[np.bool_]:
-    """Which rows are held out, shape (P,).
-
-    Prompts are ranked by a hash of seed and prompt, and the first `fraction` of the distinct ones are held out: at
-    least one where there are two, never all. A group of prompts goes as a whole, in the rank of its first, and is
-    passed over where it would hold out more than `fraction`.
-
-    Args:
-        prompts: digest of each row's prompt, shape (P,).
-        fraction: share of the distinct prompts, 0 to 1.
-        seed: of the draw.
-        groups: number of the group that each row's prompt belongs to (near-duplicates, say), shape (P,).
-    """
-    if not len(prompts):
-        return np.zeros(0, dtype=np.bool_)
-    distinct, first, prompt_of_row = np.unique(prompts, return_index=True, return_inverse=True)
-    count = round(len(distinct) * fraction)
-    if fraction > 0:
-        count = min(max(count, 1), len(distinct) - 1)
-    group_of_prompt = np.arange(len(distinct)) if groups is None else groups[first]
-    chosen = _draw(group_of_prompt, [_rank(key.tobytes(), seed) for key in distinct], count)
-    return np.isin(group_of_prompt, chosen)[prompt_of_row.reshape(-1)]
-
-
-def _draw(group_of_prompt: NDArray[np.int64], ranks: list[bytes], count: int) -> list[int]:
-    """Groups in the order of their best prompt while they fit into `count` prompts; if none fits, the smallest."""
-    numbers, sizes = np.unique(group_of_prompt, return_counts=True)
-    size = dict(zip(numbers.tolist(), sizes.tolist(), strict=True))
-    ranked = dict.fromkeys(int(group_of_prompt[prompt]) for prompt in sorted(range(len(ranks)), key=ranks.__getitem__))
-    chosen, taken = [], 0
-    for group in ranked:
-        if taken + size[group] <= count:
-            chosen.append(group)
-            taken += size[group]
-    if not chosen and count and len(size) > 1:
-        return [min(ranked, key=size.__getitem__)]
-    return chosen
-
-
-def _rank(prompt_key: bytes, seed: int) -> bytes:
-    return hashlib.blake2b(prompt_key, digest_size=16, salt=seed.to_bytes(16, "little")).digest()
-
-
-_CHUNK = 512
-_BEGUN = 4  # chunks that are read and being rendered while the rows before them are looked at
-T = TypeVar("T")
-Chunk = list[tuple[int, PreferencePair]]
-
-
-def tokenized(intake: Intake, ahead: RenderAhead) -> Iterator[list[TokenizedPair]]:
-    """Rendered rows in order; what cannot be rendered or fails a check of its tokens joins the rejected rows.
-
-    Raises:
-        DataError: a row cannot be read; a text is too long under policy `error`.
-        RenderingError: conversational pairs, and the tokenizer has no chat template.
-    """
-    begun: deque[tuple[Chunk, Later]] = deque()
-    for chunk in _batched(intake.stream, _CHUNK):
-        places = [f"{intake.title}:{number}" for number, _ in chunk]
-        begun.append((chunk, ahead.render([pair for _, pair in chunk], places)))
-        if len(begun) > _BEGUN:
-            yield _rows(intake, *begun.popleft())
-    while begun:
-        yield _rows(intake, *begun.popleft())
-
-
-def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` values, the last one shorter (Python 3.12 has it in itertools)."""
-    rest = iter(values)
-    while batch := list(islice(rest, size)):
-        yield batch
-
-
-def _rows(intake: Intake, chunk: Chunk, rendered: Later) -> list[TokenizedPair]:
-    kept: list[TokenizedPair] = []
-    for (number, pair), result in zip(chunk, rendered(), strict=True):
-        row = _row(intake.title, number, pair, result)
-        code, detail = _fault(row) if row else (result.reason, result.detail)
-        if row is None or code:
-            intake.reject(number, pair.id, code, detail)
-        else:
-            kept.append(row)
-    return kept
-
-
-def _row(file: str, number: int, pair: PreferencePair, rendered: RenderedPair) -> TokenizedPair | None:
-    if rendered.chosen_ids is None or rendered.rejected_ids is None:
-        return None
-    return TokenizedPair(pair, rendered.chosen_ids, rendered.rejected_ids, file, number, pair_keys(pair), rendered.cut)
-
-
-def _fault(row: TokenizedPair) -> tuple[str, str]:
-    """The first check of its tokens that a row fails: code and detail, empty where it fails none."""
-    for check in CHECKS.values():
-        detail = check.tokens(row) if check.tokens else ""
-        if detail:
-            return check.code, detail
-    return "", ""
-
-
-_EXAMPLES = 5
-_ORDER = {severity: place for place, severity in enumerate(get_args(Severity))}
-
-
-def find_all(found: Iterable[Found], table: Table, severities: Mapping[str, Severity]) -> tuple[Finding, ...]:
-    """Every finding, worst severity first, then the largest share of what it looks at.
-
-    Args:
-        found: what the surveys found.
-        table: sizes, places and the rows that were left out.
-        severities: by code, where the spec says another than the check's own.
-    """
-    sizes = {
-        "read": sum(source.read for source in table.sources),
-        "kept": len(table.row),
-        "train": len(table.train),
-        "held_out": len(table.held_out),
-        "sources": len(table.sources),
-    }
-    findings = [*_left_out(table, sizes["read"]), *(_finding(one, table, sizes) for one in found)]
-    ranked = (
-        finding.model_copy(update={"severity": severities.get(finding.code, finding.severity)})
-        for finding in findings
-        if finding.count
-    )
-    return tuple(sorted(ranked, key=lambda finding: (_ORDER[finding.severity], -finding.count / max(1, finding.of))))
-
-
-def failed_on(findings: Sequence[Finding], fail_on: Sequence[str]) -> tuple[str, ...]:
-    """Codes of the findings that the spec does not tolerate: by their severity or by their code."""
-    return tuple(finding.code for finding in findings if {finding.code, finding.severity} & set(fail_on))
-
-
-def check_codes(fail_on: Sequence[str], severities: Mapping[str, Severity]) -> None:
-    """Refuse an entry of `fail_on` or `severity` that would never match.
-
-    Raises:
-        SpecError: the entry is neither a severity nor the code of a check.
-    """
-    for entry in fail_on:
-        if entry not in _ORDER and entry not in CHECKS:
-            raise SpecError(
-                f"{entry!r} is neither a severity nor the code of a check",
-                where="data.fail_on",
-                fix=f"write one of {', '.join(_ORDER)}, or of {', '.join(CHECKS)}",
-            )
-    for code in severities:
-        if code not in CHECKS:
-            raise SpecError(
-                f"{code!r} is not the code of a check", where="data.severity", fix=f"write one of {', '.join(CHECKS)}"
-            )
-
-
-def _left_out(table: Table, read: int) -> list[Finding]:
-    """The checks that left rows out: their counts, and their first rows."""
-    counts = table.rejected.by_reason()
-    examples: dict[str, list[ExampleRow]] = {code: [] for code in counts}
-    for row in table.rejected if counts else ():
-        if len(examples[row.reason]) < _EXAMPLES:
-            examples[row.reason].append(_example(row))
-        elif all(len(examples[code]) == min(_EXAMPLES, count) for code, count in counts.items()):
-            break
-    return [_described(code, count, read, examples=tuple(examples[code])) for code, count in counts.items()]
-
-
-def _finding(found: Found, table: Table, sizes: Mapping[str, int]) -> Finding:
-    examples = found.examples or tuple(
-        ExampleRow(
-            file=table.sources[table.source[place]].source,
-            row=int(table.row[place]),
-            id=table.pairs[place].id,
-            detail=found.detail(place),
-        )
-        for place in found.places[:_EXAMPLES].tolist()
-    )
-    count = len(found.places) if found.count is None else found.count
-    of = sizes[CHECKS[found.code].of] if found.of is None else found.of
-    return _described(found.code, count, of, examples=examples, summary=found.summary, severity=found.severity)
-
-
-def _described(
-    code: str,
-    count: int,
-    of: int,
-    *,
-    examples: tuple[ExampleRow, ...],
-    summary: str = "",
-    severity: Severity | None = None,
-) -> Finding:
-    check = CHECKS[code]
-    interval = wilson_interval(count, of) if of else None
-    return Finding(
-        code=code,
-        severity=severity or check.severity,
-        title=check.title,
-        meaning=check.meaning,
-        why=check.why,
-        fix=check.fix,
-        count=count,
-        of=of,
-        summary=summary,
-        ci_low=interval.low if interval else None,
-        ci_high=interval.high if interval else None,
-        examples=examples,
-    )
-
-
-def _example(row: RejectedRow) -> ExampleRow:
-    return ExampleRow(file=row.source, row=row.row, id=row.id, detail=row.detail)
-
-
-class Watcher(Protocol):
-    """Sees the kept rows as they pass."""
-
-    def see(self, rows: Sequence[TokenizedPair]) -> None:
-        """The next rows, in order."""
-        ...
-
-
-@runtime_checkable
-class Grouping(Protocol):
-    """Says which rows the split must not part."""
-
-    def groups(self) -> NDArray[np.int64]:
-        """The number of each row's group, shape (P,)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,10 +94,10 @@ def prepare(
     groups = PromptGroups() if split is None and not survey and not spec.data.held_out.sources else None
     watchers: list[Watcher] = [*surveys.values(), *([groups] if groups else [])]
     store, rejected, sources = RowStore(), Rejections(), list[SourceCount]()
-    reading = ReadingProgress(progress, len(_sources(spec)))
+    reading = ReadingProgress(progress, len(sources_of(spec.data)))
     mixed = _mixtures(spec, embedded or {}, sample)
     with RenderAhead(renderer) as ahead:
-        for (role, source), rows in zip(_sources(spec), mixed, strict=True):
+        for (role, source), rows in zip(sources_of(spec.data), mixed, strict=True):
             intake = open_source(
                 source,
                 role=role,
@@ -405,6 +127,39 @@ def prepare(
     return PreparedData(train, store.pairs(table.held_out), rejected, record, table, store.rows, found)
 
 
+class Watcher(Protocol):
+    """Sees the kept rows as they pass."""
+
+    def see(self, rows: Sequence[TokenizedPair]) -> None:
+        """The next rows, in order."""
+        ...
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """Says which rows the split must not part."""
+
+    def groups(self) -> NDArray[np.int64]:
+        """The number of each row's group, shape (P,)."""
+        ...
+
+
+def _mixtures(spec: Spec, embedded: Embedded, sample: int | None) -> list[Mixed | None]:
+    """The rows that each source's mixture takes; weights are relative to those of the same role."""
+    found: list[Mixed | None] = []
+    for role in ("train", "held_out"):
+        of_role = [source for its, source in sources_of(spec.data) if its == role]
+        found += mixture(
+            of_role,
+            strings=spec.data.strings,
+            seed=spec.seed,
+            embedded=embedded,
+            bad_lines=spec.data.bad_lines,
+            sample=sample,
+        )
+    return found
+
+
 def _take_in(
     intake: Intake,
     source: SourceSpec,
@@ -426,25 +181,28 @@ def _take_in(
     return _count(intake, source, len(store) - before)
 
 
-def _mixtures(spec: Spec, embedded: Embedded, sample: int | None) -> list[Mixed | None]:
-    """The rows that each source's mixture takes; weights are relative to those of the same role."""
-    found: list[Mixed | None] = []
-    for role in ("train", "held_out"):
-        of_role = [source for its, source in _sources(spec) if its == role]
-        found += mixture(
-            of_role,
-            strings=spec.data.strings,
-            seed=spec.seed,
-            embedded=embedded,
-            bad_lines=spec.data.bad_lines,
-            sample=sample,
-        )
-    return found
+class ReadingProgress:
+    """Progress over all sources: rows read, and how many there will be if the rest is like the beginning."""
 
+    def __init__(self, progress: Progress | None, sources: int) -> None:
+        self._progress = progress
+        self._sources = sources
+        self._finished = 0
+        self._read = 0
 
-def _sources(spec: Spec) -> list[tuple[Role, SourceSpec]]:
-    held_out: list[tuple[Role, SourceSpec]] = [("held_out", source) for source in spec.data.held_out.sources]
-    return [*(("train", source) for source in spec.data.train), *held_out]
+    def tell(self, intake: Intake) -> None:
+        """A chunk is done."""
+        share = (self._finished + min(intake.position.share, 1.0)) / self._sources
+        read = self._read + intake.read
+        if self._progress is not None and share:
+            self._progress(read, max(read, round(read / share)))
+
+    def finish(self, intake: Intake) -> None:
+        """A source is done."""
+        self._finished += 1
+        self._read += intake.read
+        if self._progress is not None:
+            self._progress(self._read, round(self._read * self._sources / self._finished))
 
 
 def _count(intake: Intake, source: SourceSpec, kept: int) -> SourceCount:
@@ -476,6 +234,53 @@ def _count(intake: Intake, source: SourceSpec, kept: int) -> SourceCount:
     )
 
 
+_CHUNK = 512
+_BEGUN = 4  # chunks that are read and being rendered while the rows before them are looked at
+Chunk = list[tuple[int, PreferencePair]]
+
+
+def tokenized(intake: Intake, ahead: RenderAhead) -> Iterator[list[TokenizedPair]]:
+    """Rendered rows in order; what cannot be rendered or fails a check of its tokens joins the rejected rows.
+
+    Raises:
+        DataError: a row cannot be read; a text is too long under policy `error`.
+        RenderingError: conversational pairs, and the tokenizer has no chat template.
+    """
+    begun: deque[tuple[Chunk, Later]] = deque()
+    while chunk := list(islice(intake.stream, _CHUNK)):
+        places = [f"{intake.title}:{number}" for number, _ in chunk]
+        begun.append((chunk, ahead.render([pair for _, pair in chunk], places)))
+        if len(begun) > _BEGUN:
+            yield _rows(intake, *begun.popleft())
+    while begun:
+        yield _rows(intake, *begun.popleft())
+
+
+def _rows(intake: Intake, chunk: Chunk, rendered: Later) -> list[TokenizedPair]:
+    kept: list[TokenizedPair] = []
+    for (number, pair), result in zip(chunk, rendered(), strict=True):
+        if result.chosen_ids is None or result.rejected_ids is None:
+            intake.reject(number, pair.id, result.reason, result.detail)
+            continue
+        keys = pair_keys(pair)
+        row = TokenizedPair(pair, result.chosen_ids, result.rejected_ids, intake.title, number, keys, result.cut)
+        code, detail = _fault(row)
+        if code:
+            intake.reject(number, pair.id, code, detail)
+        else:
+            kept.append(row)
+    return kept
+
+
+def _fault(row: TokenizedPair) -> tuple[str, str]:
+    """The first check of its tokens that a row fails: code and detail, empty where it fails none."""
+    for check in CHECKS.values():
+        detail = check.tokens(row) if check.tokens else ""
+        if detail:
+            return check.code, detail
+    return "", ""
+
+
 def _split(spec: Spec, store: RowStore, sources: Sequence[SourceCount], grouping: object | None) -> NDArray[np.bool_]:
     """Which rows are held out: those of held-out sources, or a share of the prompts. Near-duplicates stay together."""
     if spec.data.held_out.sources:
@@ -499,6 +304,51 @@ def _with_trees(store: RowStore, sources: Sequence[SourceCount], groups: Labels 
     roots = np.array([digest_of(pair.prompt[:1]) for pair in store.pairs(places)], dtype=f"V{DIGEST}")
     _, first, root_of_place = np.unique(roots, return_index=True, return_inverse=True)
     return merge(groups, places[first][root_of_place.reshape(-1)], places)
+
+
+def hold_out(
+    prompts: NDArray[np.void], *, fraction: float, seed: int, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.bool_]:
+    """Which rows are held out, shape (P,): equal prompts are never parted, and the order of the rows decides nothing.
+
+    Prompts are ranked by a hash of seed and prompt, and the first `fraction` of the distinct ones are held out: at
+    least one where there are two, never all. A group of prompts goes as a whole, in the rank of its first, and is
+    passed over where it would hold out more than `fraction`.
+
+    Args:
+        prompts: digest of each row's prompt, shape (P,).
+        fraction: share of the distinct prompts, 0 to 1.
+        seed: of the draw.
+        groups: number of the group that each row's prompt belongs to (near-duplicates, say), shape (P,).
+    """
+    if not len(prompts):
+        return np.zeros(0, dtype=np.bool_)
+    distinct, first, prompt_of_row = np.unique(prompts, return_index=True, return_inverse=True)
+    count = round(len(distinct) * fraction)
+    if fraction > 0:
+        count = min(max(count, 1), len(distinct) - 1)
+    group_of_prompt = np.arange(len(distinct)) if groups is None else groups[first]
+    chosen = _draw(group_of_prompt, [_rank(key.tobytes(), seed) for key in distinct], count)
+    return np.isin(group_of_prompt, chosen)[prompt_of_row.reshape(-1)]
+
+
+def _draw(group_of_prompt: NDArray[np.int64], ranks: list[bytes], count: int) -> list[int]:
+    """Groups in the order of their best prompt while they fit into `count` prompts; if none fits, the smallest."""
+    numbers, sizes = np.unique(group_of_prompt, return_counts=True)
+    size = dict(zip(numbers.tolist(), sizes.tolist(), strict=True))
+    ranked = dict.fromkeys(int(group_of_prompt[prompt]) for prompt in sorted(range(len(ranks)), key=ranks.__getitem__))
+    chosen, taken = [], 0
+    for group in ranked:
+        if taken + size[group] <= count:
+            chosen.append(group)
+            taken += size[group]
+    if not chosen and count and len(size) > 1:
+        return [min(ranked, key=size.__getitem__)]
+    return chosen
+
+
+def _rank(prompt_key: bytes, seed: int) -> bytes:
+    return hashlib.blake2b(prompt_key, digest_size=16, salt=seed.to_bytes(16, "little")).digest()
 
 
 def _table(store: RowStore, split: NDArray[np.bool_], sources: Sequence[SourceCount], rejected: Rejections) -> Table:
@@ -585,6 +435,9 @@ def take_share(
     prepared: PreparedData, spec: Spec, renderer: Renderer, share: float, *, fingerprint: str
 ) -> PreparedData:
     """The same data with the pairs of `share` of the training prompts, at least of one, in their order.
+
+    Shares are nested: prompts are ranked once by the spec's seed, and a smaller share is the beginning of a larger one.
+    Held-out pairs stay as they are.
 
     Args:
         prepared: all pairs.

@@ -3,6 +3,7 @@
 intake = open_source(source, role="train", strings="chat", seed=17, embedded={})
 for number, pair in intake.stream: …       # once; rows that are no pairs join intake.rejected
 read_source(…).pairs                       # the same as a list, for small files
+mixture(sources, …)                        # which rows each source's `rows`, `share` or `weight` takes
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import DIGEST, digest_of, pair_keys
 from rewardsmith.data.files import BadLines, Position, hub_revision, read_hub, read_rows, sha256_of
 from rewardsmith.data.forms import (
     COLLECTORS,
@@ -37,7 +37,7 @@ from rewardsmith.data.forms import (
 from rewardsmith.data.forms.doubts import looks_like_context, refuse_doubtful
 from rewardsmith.data.forms.recognise import recognise
 from rewardsmith.data.registry import CHECKS
-from rewardsmith.data.store import Rejections
+from rewardsmith.data.store import DIGEST, Rejections, digest_of, pair_keys
 from rewardsmith.errors import DataError
 from rewardsmith.records.checks import RejectedRow
 from rewardsmith.rendering.messages import RowFault
@@ -45,10 +45,10 @@ from rewardsmith.spec import DataSpec, SourceSpec, Spec, load_spec
 from rewardsmith.types import Message, PreferencePair
 
 Role = Literal["train", "held_out"]
-Embedded = Mapping[Literal["train", "held_out"], Path]
-NumberedRow = tuple[int, dict[str, Any]]
 
-_PEEK = 100  # a row may lack a column; a source lacks it when its first rows all do
+Embedded = Mapping[Literal["train", "held_out"], Path]
+
+NumberedRow = tuple[int, dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -98,6 +98,12 @@ class Intake:
         self.reject(row, row_id, fault.code, fault.detail)
 
 
+def sources_of(data: DataSpec) -> list[tuple[Role, SourceSpec]]:
+    """Every source of a spec with what its rows are for, those of training first."""
+    held_out: list[tuple[Role, SourceSpec]] = [("held_out", source) for source in data.held_out.sources]
+    return [*(("train", source) for source in data.train), *held_out]
+
+
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """A whole source in memory."""
@@ -109,10 +115,6 @@ class Pairs:
     rejected: list[RejectedRow]
 
 
-Mixed = NDArray[np.bool_]
-"""Which rows of a source a mixture takes, by their place among the rows."""
-
-
 def read_source(source: SourceSpec, *, role: Role, strings: Strings, seed: int, embedded: Embedded) -> Pairs:
     """All pairs of a source, for sets that fit into memory.
 
@@ -122,6 +124,10 @@ def read_source(source: SourceSpec, *, role: Role, strings: Strings, seed: int, 
     intake = open_source(source, role=role, strings=strings, seed=seed, embedded=embedded)
     pairs = list(intake.stream)
     return Pairs(intake.sha256, intake.revision, intake.read, pairs, list(intake.rejected))
+
+
+Mixed = NDArray[np.bool_]
+"""Which rows of a source a mixture takes, by their place among the rows."""
 
 
 def open_source(
@@ -169,6 +175,32 @@ def open_source(
     return intake
 
 
+def _path(source: SourceSpec, embedded: Embedded) -> Path | None:
+    """The source's file; None for the hub."""
+    if source.embedded is not None:
+        return embedded[source.embedded]
+    return None if source.path is None else Path(source.path)
+
+
+_PEEK = 100  # a row may lack a column; a source lacks it when its first rows all do
+
+
+def _opened(
+    source: SourceSpec, path: Path | None, skipped: BadLines, position: Position
+) -> tuple[Iterator[NumberedRow], list[str], list[dict[str, Any]]]:
+    """The rows of a source, the columns that its first rows have, and these rows."""
+    rows = read_hub(source) if path is None else read_rows(path, bad_lines=skipped, position=position)
+    first = list(itertools.islice(rows, _PEEK))
+    if not first:
+        unreadable = f"; none of its {len(skipped):,} lines can be read" if skipped else ""
+        raise DataError(
+            f"has no rows{unreadable}", where=source.title, fix="name a file with one pair a line, or another split"
+        )
+    names = list(dict.fromkeys(name for _, row in first for name in row))
+    # The rows that were looked at go back in front: the stream can be read once only.
+    return itertools.chain(first, rows), names, [row for _, row in first]
+
+
 def _reader(source: SourceSpec, names: Sequence[str], first: Sequence[dict[str, Any]], strings: Strings) -> Reader:
     """What reads a source; where a side is not there, the error says what the file looks like."""
     try:
@@ -186,20 +218,58 @@ def _reader(source: SourceSpec, names: Sequence[str], first: Sequence[dict[str, 
         ) from error
 
 
-def _opened(
-    source: SourceSpec, path: Path | None, skipped: BadLines, position: Position
-) -> tuple[Iterator[NumberedRow], list[str], list[dict[str, Any]]]:
-    """The rows of a source, the columns that its first rows have, and these rows."""
-    rows = read_hub(source) if path is None else read_rows(path, bad_lines=skipped, position=position)
-    first = list(itertools.islice(rows, _PEEK))
-    if not first:
-        unreadable = f"; none of its {len(skipped):,} lines can be read" if skipped else ""
-        raise DataError(
-            f"has no rows{unreadable}", where=source.title, fix="name a file with one pair a line, or another split"
-        )
-    names = list(dict.fromkeys(name for _, row in first for name in row))
-    # The rows that were looked at go back in front: the stream can be read once only.
-    return itertools.chain(first, rows), names, [row for _, row in first]
+def _drawn(
+    source: SourceSpec,
+    reader: Reader,
+    rows: Iterable[NumberedRow],
+    seed: int,
+    sample: int | None,
+    again: Callable[[], Iterable[NumberedRow]],
+) -> Iterator[NumberedRow]:
+    """At most as many rows as `limit` and `sample` say; of messages that are trees together, whole trees.
+
+    Args:
+        again: the same rows once more, to see which are of one tree before any is taken.
+    """
+    limit = min((n for n in (source.limit, sample) if n is not None), default=None)
+    if limit is None or not isinstance(reader, TreeReader) or (reader.tree is None and source.limit is None):
+        # A quick look at messages whose trees are not known is a look at all of them: a part would have no prompts.
+        return _draw(rows, None if isinstance(reader, TreeReader) else limit, f"{seed}:{source.title}")
+    keys = np.frombuffer(b"".join(reader.key(row) for _, row in again()), dtype=f"V{DIGEST}")
+    trees, tree_of_row, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    ranked = sorted(range(len(trees)), key=lambda tree: _rank(trees[tree].tobytes(), seed))
+    chosen = np.isin(tree_of_row.reshape(-1), _fitting(ranked, sizes, limit))
+    return (numbered for numbered, taken in zip(rows, chosen.tolist(), strict=True) if taken)
+
+
+def _draw(rows: Iterable[NumberedRow], limit: int | None, seed: str) -> Iterator[NumberedRow]:
+    """All rows, or `limit` of them drawn by `seed` in one pass (reservoir sampling), in the file's order."""
+    if limit is None:
+        yield from rows
+        return
+    draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    kept: list[NumberedRow] = []
+    for seen, row in enumerate(rows):
+        if seen < limit:
+            kept.append(row)
+        # Row `seen` enters with probability limit / (seen + 1), so that all rows are equally likely (algorithm R).
+        elif (place := draw.randint(0, seen)) < limit:
+            kept[place] = row
+    # Sampling replaces rows at any place of the sample, so that it has to be put in order again.
+    yield from sorted(kept, key=lambda numbered: numbered[0])
+
+
+def _mix(intake: Intake, rows: Iterable[NumberedRow], mixed: Mixed | None) -> Iterator[NumberedRow]:
+    """The rows that a mixture takes."""
+    if mixed is None:
+        yield from rows
+        return
+    for place, numbered in enumerate(rows):
+        if mixed[place]:
+            yield numbered
+        else:
+            intake.read += 1
+            intake.mixed_out += 1
 
 
 def _pairs(
@@ -265,19 +335,6 @@ def _fault(pair: PreferencePair) -> tuple[str, str]:
     return "", ""
 
 
-def _mix(intake: Intake, rows: Iterable[NumberedRow], mixed: Mixed | None) -> Iterator[NumberedRow]:
-    """The rows that a mixture takes."""
-    if mixed is None:
-        yield from rows
-        return
-    for place, numbered in enumerate(rows):
-        if mixed[place]:
-            yield numbered
-        else:
-            intake.read += 1
-            intake.mixed_out += 1
-
-
 def mixture(
     sources: Sequence[SourceSpec],
     *,
@@ -312,10 +369,7 @@ def mixture(
         if found is None:
             mixed.append(None)
             continue
-        digests, first, prompt_of_row, sizes = np.unique(
-            found, return_index=True, return_inverse=True, return_counts=True
-        )
-        del first
+        digests, prompt_of_row, sizes = np.unique(found, return_inverse=True, return_counts=True)
         # By hash and not by place: the same prompts are taken whatever the order of the rows.
         ranked = sorted(range(len(digests)), key=lambda prompt: _rank(digests[prompt].tobytes(), seed))
         if source.share is not None:
@@ -339,9 +393,9 @@ def _prompts(
 ) -> NDArray[np.void]:
     """A digest of each row's prompt; a row that is no pair is a prompt of its own."""
     skipped: BadLines = [] if bad_lines == "skip" else None
-    rows, names, _ = _opened(source, _path(source, embedded), skipped, Position())
-    reader = open_form(source, names, strings=strings, where=source.title)
     path = _path(source, embedded)
+    rows, names, _ = _opened(source, path, skipped, Position())
+    reader = open_form(source, names, strings=strings, where=source.title)
     found = bytearray()
     for number, row in _drawn(source, reader, rows, seed, sample, lambda: _opened(source, path, [], Position())[0]):
         found += _prompt_digest(reader, row, number)
@@ -373,6 +427,67 @@ def _fitting(ranked: Sequence[int], sizes: NDArray[np.int64], most: int) -> list
 
 def _rank(prompt: bytes, seed: int) -> bytes:
     return hashlib.blake2b(prompt, digest_size=16, salt=seed.to_bytes(16, "little"), person=b"mixture").digest()
+
+
+def first_pairs(spec: Spec, embedded: Embedded, count: int) -> list[tuple[str, int, PreferencePair]]:
+    """Source, row and content of the first `count` pairs of each source, before anything is rendered.
+
+    Raises:
+        DataError: as `open_source`.
+    """
+    found = []
+    for role, source in sources_of(spec.data):
+        intake = open_source(
+            source,
+            role=role,
+            strings=spec.data.strings,
+            seed=spec.seed,
+            embedded=embedded,
+            bad_lines=spec.data.bad_lines,
+        )
+        found += [(source.title, number, pair) for number, pair in itertools.islice(intake.stream, count)]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The first pair of a source with its row (None where the first rows hold none), and what became of these rows."""
+
+    row: int
+    pair: PreferencePair | None
+    read: int
+    rejected: dict[str, int]
+    example: str = ""
+
+
+def first_pair(source: SourceSpec) -> Shown:
+    """Read a source's beginning as `check` will.
+
+    Raises:
+        DataError: the file says something else than its form.
+    """
+    intake = open_source(source, role="train", strings="chat", seed=0, embedded={}, sample=None)
+    found = next(intake.stream, None)
+    reasons = Counter(row.reason for row in intake.rejected)
+    example = next((f"row {row.row}: {row.detail}" for row in intake.rejected if row.reason != "tie"), "")
+    number, pair = found if found is not None else (0, None)
+    return Shown(number, pair, intake.read, dict(reasons), example)
+
+
+def source_digests(data: DataSpec, embedded: Embedded) -> dict[str, str]:
+    """What decides the content of every source: the SHA-256 of its file, or its hub revision.
+
+    For fingerprints: cheap beside reading.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    digests = {}
+    for role, sources in (("train", data.train), ("held_out", data.held_out.sources)):
+        for index, source in enumerate(sources):
+            path = _path(source, embedded)
+            digests[f"{role}[{index}] {source.title}"] = hub_revision(source) if path is None else sha256_of(path)
+    return digests
 
 
 def named_source(name: str | Path) -> SourceSpec | None:
@@ -414,89 +529,3 @@ def open_reader(source: SourceSpec, strings: Strings) -> LoneReader:
         )
     refuse_doubtful(first, names, source, columns_read(source, names), reader.basis)
     return reader
-
-
-def first_pairs(spec: Spec, embedded: Embedded, count: int) -> list[tuple[str, int, PreferencePair]]:
-    """Source, row and content of the first `count` pairs of each source, before anything is rendered.
-
-    Raises:
-        DataError: as `open_source`; none of the rows of a source is a pair.
-    """
-    found = []
-    for role, sources in (("train", spec.data.train), ("held_out", spec.data.held_out.sources)):
-        for source in sources:
-            intake = open_source(
-                source,
-                role="train" if role == "train" else "held_out",
-                strings=spec.data.strings,
-                seed=spec.seed,
-                embedded=embedded,
-                bad_lines=spec.data.bad_lines,
-            )
-            pairs = list(itertools.islice(intake.stream, count))
-            found += [(source.title, number, pair) for number, pair in pairs]
-    return found
-
-
-def source_digests(data: DataSpec, embedded: Embedded) -> dict[str, str]:
-    """What decides the content of every source: the SHA-256 of its file, or its hub revision.
-
-    For fingerprints: cheap beside reading.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    digests = {}
-    for role, sources in (("train", data.train), ("held_out", data.held_out.sources)):
-        for index, source in enumerate(sources):
-            path = _path(source, embedded)
-            digests[f"{role}[{index}] {source.title}"] = hub_revision(source) if path is None else sha256_of(path)
-    return digests
-
-
-def _path(source: SourceSpec, embedded: Embedded) -> Path | None:
-    """The source's file; None for the hub."""
-    if source.embedded is not None:
-        return embedded[source.embedded]
-    return None if source.path is None else Path(source.path)
-
-
-def _drawn(
-    source: SourceSpec,
-    reader: Reader,
-    rows: Iterable[NumberedRow],
-    seed: int,
-    sample: int | None,
-    again: Callable[[], Iterable[NumberedRow]],
-) -> Iterator[NumberedRow]:
-    """At most as many rows as `limit` and `sample` say; of messages that are trees together, whole trees.
-
-    Args:
-        again: the same rows once more, to see which are of one tree before any is taken.
-    """
-    limit = min((n for n in (source.limit, sample) if n is not None), default=None)
-    if limit is None or not isinstance(reader, TreeReader) or (reader.tree is None and source.limit is None):
-        # A quick look at messages whose trees are not known is a look at all of them: a part would have no prompts.
-        return _draw(rows, None if isinstance(reader, TreeReader) else limit, f"{seed}:{source.title}")
-    keys = np.frombuffer(b"".join(reader.key(row) for _, row in again()), dtype=f"V{DIGEST}")
-    trees, tree_of_row, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    ranked = sorted(range(len(trees)), key=lambda tree: _rank(trees[tree].tobytes(), seed))
-    chosen = np.isin(tree_of_row.reshape(-1), _fitting(ranked, sizes, limit))
-    return (numbered for numbered, taken in zip(rows, chosen.tolist(), strict=True) if taken)
-
-
-def _draw(rows: Iterable[NumberedRow], limit: int | None, seed: str) -> Iterator[NumberedRow]:
-    """All rows, or `limit` of them drawn by `seed` in one pass (reservoir sampling), in the file's order."""
-    if limit is None:
-        yield from rows
-        return
-    draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    kept: list[NumberedRow] = []
-    for seen, row in enumerate(rows):
-        if seen < limit:
-            kept.append(row)
-        # Row `seen` enters with probability limit / (seen + 1), so that all rows are equally likely (algorithm R).
-        elif (place := draw.randint(0, seen)) < limit:
-            kept[place] = row
-    # Sampling replaces rows at any place of the sample, so that it has to be put in order again.
-    yield from sorted(kept, key=lambda numbered: numbered[0])

@@ -1,40 +1,19 @@
-"""Texts as hashed words: what every overlap of texts is counted on.
+"""Texts as hashed words, n-grams and shingles: what every overlap of texts is counted on.
 
     words = hash_words(["What is 7 + 5?", "what is  7 + 5"])
-    words.hashes         # 64 bits a word
-    words.digests()      # one number a text: equal for equal words and marks, whatever case, spacing and layout
+    words.hashes                          # 64 bits a word
+    words.digests()                       # one number a text: equal for equal words and marks, whatever the layout
+    grams = ngrams(words, 8)              # every n-gram with its text and place
+    sets = shingle_sets(words, 3)         # a text's distinct n-grams: 32 bits each
+    common = CommonShingles()             # which of them are boilerplate
+    common.count(sets, words.digests())   # a chunk of texts at a time
+    own = sets.only(~common.holds(sets.values))
 
 A word is a run of letters and digits, in lower case and Unicode form NFKC. Operators and symbols that carry meaning
 (`7 + 5` is not `7 - 5`, `C++` is not `C`) are words of their own, and so is each sign of a script that is written
 without spaces (Chinese, Japanese, Thai, ...). All other punctuation only separates. The digest of a text also counts
 the marks between its words ("Finish with a !" is not "Finish with a ?"), but not quotes, brackets, layout and its last
 mark.
-
-Everything is one pass of numpy over the code points of a block of texts: with base B and a random number v(c) for
-each character, the prefix sums P of v(c) * B**i modulo 2**64 give the hash of any word [s, e) as
-(P[e] - P[s]) * B**-s, the polynomial hash of Karp and Rabin 1987; a finaliser mixes its bits. No Python object is made
-for a word.
-
-Runs of words: n-grams in their order, and shingles, the set of a text's n-grams.
-
-    grams = ngrams(words, 8)              # every n-gram with its text and place
-    sets = shingle_sets(words, 3)         # 32 bits a shingle, each once per text
-
-The Jaccard similarity of two shingle sets (Broder 1997) falls to about s / (2 - s) with s = (1 - p)**n when a share p
-of the words is edited: 0.75 for one word in twenty and n = 3, 0.57 for one in ten. Moving a sentence costs two
-shingles at each seam.
-
-Which shingles are boilerplate: found while the texts pass by, in fixed memory.
-
-    common = CommonShingles()
-    common.count(sets)                    # distinct texts, a chunk at a time
-    own = sets.only(~common.holds(sets.values))
-
-An instruction that opens every prompt makes all prompts alike and says nothing about any of them. A shingle is common
-once it stands in more than `share` of the distinct texts seen so far, and in more than `least`; from then on it stays
-common. Counts live in a table of 2**22 cells, addressed by the top bits of a shingle (a count-min sketch of one row,
-Cormode and Muthukrishnan 2005): with 200 shingles a text, strangers add 0.005 % of the number of texts to a cell, a
-twentieth of the threshold, so a cell is above it only if one of its shingles is.
 """
 
 from __future__ import annotations
@@ -97,7 +76,12 @@ class Words:
 
 
 def hash_words(texts: Sequence[str]) -> Words:
-    """The words of texts, as hashes, in order."""
+    """The words of texts, as hashes, in order.
+
+    One pass of numpy over the code points of a block of texts: with base B and a random number v(c) for each character,
+    the prefix sums P of v(c) * B**i modulo 2**64 give the hash of any word [s, e) as (P[e] - P[s]) * B**-s, the
+    polynomial hash of Karp and Rabin 1987; a finaliser mixes its bits. No Python object is made for a word.
+    """
     parts = [_hash_block(block) for block in _blocks(texts)]
     if not parts:
         return Words(np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(1, np.int64))
@@ -291,14 +275,19 @@ class ShingleSets:
 
 
 def ngrams(words: Words, n: int) -> Ngrams:
-    """All n-grams of each text; a text of fewer words has none."""
+    """All n-grams of each text, in order; a text of fewer words has none."""
     starts_at = _ngram_starts(words, n)
     text = np.repeat(np.arange(len(words.starts) - 1), np.maximum(words.counts - n + 1, 0))
     return Ngrams(_hash_runs(words.hashes, n)[starts_at], text, starts_at - words.starts[text])
 
 
 def shingle_sets(words: Words, n: int) -> ShingleSets:
-    """The set of n-grams of each text; a text of fewer words has none."""
+    """The set of n-grams of each text; a text of fewer words has none.
+
+    The Jaccard similarity of two such sets (Broder 1997) falls to about s / (2 - s) with s = (1 - p)**n when a share p
+    of the words is edited: 0.75 for one word in twenty and n = 3, 0.57 for one in ten. Moving a sentence costs two
+    shingles at each seam.
+    """
     counts = np.maximum(words.counts - n + 1, 0)
     text = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
     hashes = _hash_runs(words.hashes, n)[_ngram_starts(words, n)]
@@ -341,7 +330,14 @@ SHARE = 0.001
 
 
 class CommonShingles:
-    """Counts in how many distinct texts each shingle stands."""
+    """Which shingles are boilerplate: found while the texts pass by, in fixed memory.
+
+    An instruction that opens every prompt makes all prompts alike and says nothing about any of them. A shingle is
+    common once it stands in more than SHARE of the distinct texts seen so far, and in more than LEAST; from then on it
+    stays common. Counts live in a table of 2**22 cells, addressed by the top bits of a shingle (a count-min sketch of
+    one row, Cormode and Muthukrishnan 2005): with 200 shingles a text, strangers add 0.005 % of the number of texts to
+    a cell, a twentieth of the threshold, so a cell is above it only if one of its shingles is.
+    """
 
     def __init__(self) -> None:
         self._texts = 0

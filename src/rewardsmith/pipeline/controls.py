@@ -16,8 +16,8 @@ from functools import cached_property
 import numpy as np
 
 from rewardsmith import evaluation
-from rewardsmith.data.checks import TokenizedPair
 from rewardsmith.data.prepare import PreparedData
+from rewardsmith.data.store import TokenizedPair
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, EvalRow
 from rewardsmith.evaluation.contract import Floats, pair_margins
 from rewardsmith.evaluation.controls import CHANGED, TOLERANCE, TRAINED, Measured, accuracy, place_controls

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import TokenizedPair
+from rewardsmith.data.store import TokenizedPair
 from rewardsmith.evaluation import label_noise
 from rewardsmith.evaluation.label_noise import POOLED, NoiseEstimate
 from rewardsmith.modeling.checkpoint import RECORD

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from rewardsmith.data.checks import DIGEST, digest_of
 from rewardsmith.data.columns import Look, path_of
 from rewardsmith.data.forms.form import Basis, Formed, Row, scored
 from rewardsmith.data.forms.lists import Answer, compared
-from rewardsmith.data.store import Spool
+from rewardsmith.data.store import DIGEST, Spool, digest_of
 from rewardsmith.rendering.messages import RowFault
 from rewardsmith.spec.forms import GroupedForm
 from rewardsmith.types import Conversation

@@ -1,6 +1,9 @@
 """Which form a file seems to be in, for someone who has not written a spec yet.
 
-    found = recognise(names, rows)
+    seen = look("ratings.csv")
+    seen.names, seen.found                       # its columns, and what its first rows were taken for
+    unread_columns(seen.names, source)           # ("where from",): what nothing will read
+    found = recognise(names, rows)               # the same of rows that were read already
     found.form, found.columns, found.ignore      # what the spec must say
     found.title, found.meaning, found.source     # what it was taken for, and from where its label's meaning is known
     found.problem                                # why it cannot be said: what the file looks like, and what would fit
@@ -11,11 +14,15 @@ which answer a verdict means (`labels: 0` beside answers A and B), nothing is gu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rewardsmith.data.columns import parsed
+from rewardsmith.data.files import read_rows
+from rewardsmith.data.forms import columns_read
 from rewardsmith.data.forms.comparison import Ballots
 from rewardsmith.data.forms.doubts import MOST, ONE_ORDER_FIX, one_order
 from rewardsmith.data.forms.form import number_of
@@ -33,7 +40,42 @@ from rewardsmith.data.forms.wordings import (
     voted_turns,
     words_of,
 )
+from rewardsmith.errors import DataError
+from rewardsmith.spec import SourceSpec
 from rewardsmith.spec.forms import Rankings
+
+_PEEK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The columns of a file, and what its first rows were taken for."""
+
+    names: tuple[str, ...]
+    found: Recognised
+
+
+def look(path: str | Path) -> Seen:
+    """The columns of a file's first rows, and what they seem to hold.
+
+    Raises:
+        DataError: the file cannot be read or has no rows.
+    """
+    rows = [row for _, row in itertools.islice(read_rows(Path(path)), _PEEK)]
+    if not rows:
+        raise DataError("has no rows", where=str(path), fix="name a file with one pair a line")
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    return Seen(names, recognise(names, rows))
+
+
+def unread_columns(names: Collection[str], source: SourceSpec) -> tuple[str, ...]:
+    """The columns of a file that nothing will read, and that are not left out knowingly.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    read = columns_read(source, names) | set(source.ignore)
+    return tuple(name for name in names if name not in read)
 
 
 def recognise(names: Collection[str], rows: Rows) -> Recognised:
@@ -170,6 +212,7 @@ _READ_WAYS = (
     "with verdict, strength, scores, one_hot, named, votes, rankings or probability (see docs/public_data.md); a score "
     "whose middle is not 0 has no form: write who won into a column first"
 )
+
 _RANKING = "with a ranking beside it (B>A>C, or a list of names, the best first): ranking: COLUMN, better: lower"
 
 

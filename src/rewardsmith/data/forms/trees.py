@@ -20,12 +20,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import DIGEST
 from rewardsmith.data.columns import Look, parsed, path_of
 from rewardsmith.data.forms.form import Basis, Formed, Row, Tie, label, scored
 from rewardsmith.data.forms.grouped import Group, packed, unpacked
 from rewardsmith.data.forms.lists import Answer, Compared, compared
-from rewardsmith.data.store import Spool
+from rewardsmith.data.store import DIGEST, Spool
 from rewardsmith.errors import DataError
 from rewardsmith.rendering.messages import RowFault, shown
 from rewardsmith.spec.forms import TreeForm, same

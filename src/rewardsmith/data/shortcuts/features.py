@@ -1,40 +1,18 @@
-"""A response as the features read it: as written, and as plain words. Both are UTF-8 bytes.
+"""The surface features of a response, and from pairs to numbers: which of the two has more of each.
 
-    reading = read_response(pair.chosen)
-    reading.raw      b"\nSure! I **can't** say."        as written, after a line break of its own
-    reading.said     {…}                                 how often it uses phrases of each kind (`phrases`)
-
-Bytes, because a million pairs pass: `bytes.translate`, `split` and `count` run at the speed of memory, whatever the
-text is in. Letters outside ASCII keep their case; a language that writes no spaces gives few, long words.
-
-Phrases that responses use whatever the question, by kind, and how often a list of words uses each kind.
-
-    count_phrases([b"i", b"think", b"so"])      → one count a kind, in the order of PHRASES
-
-English, as most preference data is. A list names the common phrases, not all of them: a kind that is rare on both sides
-decides few pairs, and what the lists do not name, `words` finds by itself.
-
-All kinds are counted in one pass over the words: each phrase is looked up by its longest word, which is the rarest.
-
-Features of layout and punctuation: how much of a mark a response has.
-
-Each function counts in `Reading.raw`, the UTF-8 text after a line break. They run twice on every pair: a longer string
-is searched for only where one of its bytes occurs, which is much faster to see.
-
-The surface features of a response, listed by code. To add one: a function in `layout` or a kind in `phrases`, and a
-line here.
-
-    FEATURES["bullets"].count(reading)     → how much of it the response has
-
-None of them says whether a response is right. "More of it is chosen" is a rule that a reward model can learn instead.
-
-From pairs to numbers: how long both responses are, and which of them has more of each feature.
-
-    measured = measure(rows)                   # TokenizedPairs → Measures; 64 bytes a pair and no text
+    FEATURES["bullets"].count(reading)     # how much of it a response has
+    measured = measure(rows)               # TokenizedPairs → Measures; 64 bytes a pair and no text
     whole = join([measured, …])
-    whole.more                                 # (P, F): 1 where chosen has more, -1 where rejected has, else 0
+    whole.more                             # (P, F): 1 where chosen has more, -1 where rejected has, else 0
 
-Everything that the survey says about lengths and features comes from these arrays, for any part of the data.
+A response is read once, as written and as plain words (`Reading`), and its phrases are counted by kind (PHRASES).
+FEATURES lists what is counted in a reading: marks of layout and punctuation, and kinds of phrases. To add one: a
+function or a kind, and a line in `_FORMAT` or `_WORDING`. None of them says whether a response is right; "more of it is
+chosen" is a rule that a reward model can learn instead.
+
+All that the survey says about lengths and features comes from these arrays, for any part of the data. A million pairs
+pass, so texts are read as UTF-8 bytes: `bytes.translate`, `split` and `count` run at the speed of memory, whatever the
+text is in. Letters outside ASCII keep their case; a language that writes no spaces gives few, long words.
 """
 
 from __future__ import annotations
@@ -48,10 +26,54 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import TokenizedPair
+from rewardsmith.data.store import TokenizedPair
 from rewardsmith.rendering import Ids
 from rewardsmith.rendering.encoding import shared_prefix
 from rewardsmith.types import Conversation
+
+_SYMBOLS = bytes(code for code in range(128) if not (chr(code).isalnum() or chr(code) == "'"))
+
+_PLAIN = bytes.maketrans(
+    string.ascii_uppercase.encode() + _SYMBOLS, string.ascii_lowercase.encode() + b" " * len(_SYMBOLS)
+)
+"""Each byte of a text as it stands in plain words: letters in lower case, symbols as spaces, the rest as it is."""
+
+_TYPESET_APOSTROPHE = "’".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One response. `raw` begins with a line break that the text does not have, so that every line follows one.
+
+    `said` counts phrases by kind, in the order of PHRASES.
+    """
+
+    raw: bytes
+    ascii: bool
+    said: list[int]
+    characters: int
+    words: int
+
+
+def read_response(response: Conversation) -> Reading:
+    """The texts of a response's messages, a line break between them."""
+    return read_text(response[0].text if len(response) == 1 else "\n".join(turn.text for turn in response))
+
+
+def read_text(text: str) -> Reading:
+    """A text; lone surrogates become question marks."""
+    raw = text.encode("utf-8", "replace")
+    words = plain_words(raw)
+    # As many bytes as characters: all of them are ASCII.
+    return Reading(b"\n" + raw, len(raw) == len(text), count_phrases(words), len(text), len(words))
+
+
+def plain_words(raw: bytes) -> list[bytes]:
+    """The words of a UTF-8 text: runs of letters, digits and apostrophes, in lower case."""
+    if not raw.isascii():
+        raw = raw.replace(_TYPESET_APOSTROPHE, b"'")
+    return raw.translate(_PLAIN).split()
+
 
 ANYWHERE = 10**9
 
@@ -63,6 +85,8 @@ class Kind(NamedTuple):
     within: int = ANYWHERE
 
 
+# Phrases that responses use whatever the question; English, as most preference data is. A kind names the common ones,
+# not all of them: a kind that is rare on both sides decides few pairs, and single words have rules of their own.
 PHRASES: dict[str, Kind] = {
     # A refusal comes first; a later "I cannot" is part of an answer.
     "refusal": Kind(
@@ -137,7 +161,10 @@ _ENTRIES = _index()
 
 
 def count_phrases(words: Sequence[bytes]) -> list[int]:
-    """How often each kind is used."""
+    """How often a text of these words uses phrases of each kind, in the order of PHRASES.
+
+    One pass over the words: each phrase is looked up by its longest word, which is the rarest.
+    """
     counts = [0] * len(PHRASES)
     for place in [place for place, word in enumerate(words) if word in _ENTRIES]:
         for kind, before, phrase, within in _ENTRIES[words[place]]:
@@ -147,51 +174,7 @@ def count_phrases(words: Sequence[bytes]) -> list[int]:
     return counts
 
 
-_SYMBOLS = bytes(code for code in range(128) if not (chr(code).isalnum() or chr(code) == "'"))
-_PLAIN = bytes.maketrans(
-    string.ascii_uppercase.encode() + _SYMBOLS, string.ascii_lowercase.encode() + b" " * len(_SYMBOLS)
-)
-"""Each byte of a text as it stands in plain words: letters in lower case, symbols as spaces, the rest as it is."""
-
-_TYPESET_APOSTROPHE = "’".encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One response. `raw` begins with a line break that the text does not have, so that every line follows one.
-
-    `said` counts phrases, in the order of `phrases.PHRASES`.
-    """
-
-    raw: bytes
-    ascii: bool
-    said: list[int]
-    characters: int
-    words: int
-
-
-def read_response(response: Conversation) -> Reading:
-    """The texts of a response's messages, a line break between them."""
-    return read_text(response[0].text if len(response) == 1 else "\n".join(turn.text for turn in response))
-
-
-def read_text(text: str) -> Reading:
-    """A text; lone surrogates become question marks."""
-    raw = text.encode("utf-8", "replace")
-    words = plain_words(raw)
-    # As many bytes as characters: all of them are ASCII.
-    return Reading(b"\n" + raw, len(raw) == len(text), count_phrases(words), len(text), len(words))
-
-
-def plain_words(raw: bytes) -> list[bytes]:
-    """The words of a UTF-8 text: runs of letters, digits and apostrophes, in lower case."""
-    if not raw.isascii():
-        raw = raw.replace(_TYPESET_APOSTROPHE, b"'")
-    return raw.translate(_PLAIN).split()
-
-
 Count = Callable[[Reading], int]
-
 _BULLET = re.compile(rb"\n[ \t]*(?:[-*+]|\xe2\x80\xa2)[ \t]")
 _NUMBERED = re.compile(rb"\n[ \t]*\d{1,3}[.)][ \t]")
 _HEADING = re.compile(rb"\n {0,3}#{1,6}[ \t]")
@@ -200,6 +183,7 @@ _YEAR = re.compile(rb"\)(?<=\D(?:1[89]|20)\d\d\))")
 # U+2600 to U+27BF are E2 98 80 to E2 9E BF in UTF-8.
 _DINGBATS = tuple(bytes([0xE2, third]) for third in range(0x98, 0x9F))
 _CLOSED = (*(bytes([byte]) for byte in b".!?:;)]}>\"'`*_|$"), *(mark.encode() for mark in "”’»。！？…）」"))
+
 _BY_CASE = bytes.maketrans(
     bytes(range(256)),
     bytes(65 if chr(code) in string.ascii_uppercase else 97 if chr(code).isalnum() else 32 for code in range(256)),
@@ -207,6 +191,8 @@ _BY_CASE = bytes.maketrans(
 """Each byte as "A" for a capital, "a" for another letter or a digit, or a space."""
 
 
+# Each counter searches `raw`, twice for every pair: a longer string is looked for only where one of its bytes occurs,
+# which is much faster to see.
 def marks(plain: str, *typeset: str) -> Count:
     """How often a string stands in the text, and its forms outside ASCII."""
     needle, others = plain.encode(), tuple(form.encode() for form in typeset)
@@ -386,8 +372,7 @@ FEATURES: dict[str, Feature] = {
     **{code: Feature(code, "format", meaning, count) for code, meaning, count in _FORMAT},
     **{code: Feature(code, "wording", meaning, _said(code)) for code, meaning in _WORDING},
 }
-"""By code, in the order in which `measures` keeps them."""
-
+"""By code, in the order in which `Measures` keeps them."""
 
 Signs = NDArray[np.int8]
 

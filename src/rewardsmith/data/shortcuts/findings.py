@@ -1,23 +1,14 @@
-"""The survey of shortcuts: measures while pairs pass, then sums up the record and says the findings in words.
-
-The whole of it: from what was measured, and a sample of texts, to the record.
-
-record = summarize(evidence, sample, seed=17)
-
-The graded rules of a record in words, for findings: what is chosen, how often, of how many.
-
-rules = length_rules(record)           # Weighed: grade, advantage, words
-summary(rules)                         # one sentence a rule, the first few
-
-What tells chosen from rejected without the prompt: length, layout, wording, single words, and all of them together.
+"""The survey of shortcuts: length, layout, wording, single words, and all of them together.
 
 Lengths and features are measured on every pair while it passes (about 80 bytes a pair are kept); words and classifiers
-look at a sample, read again at the end. Only training pairs count: they are what a model learns from.
+look at a sample, read again at the end. Only training pairs count: they are what a model learns from. At the end
+`summarize` makes the record, and the graded rules of it are said in words, the findings: what is chosen, how often, of
+how many pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -25,21 +16,8 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
-from rewardsmith.data.checks import Check, TokenizedPair, halves
+from rewardsmith.data.checks import Check
 from rewardsmith.data.shortcuts.features import FEATURES, UNITS, Measures, join, measure
-from rewardsmith.data.shortcuts.findings_table import (
-    MOST_GROUPS,
-    RULES,
-    Bags,
-    Evidence,
-    compare_bags,
-    feature_table,
-    grade_rules,
-    group_numbers,
-    group_table,
-    length_table,
-    word_rules,
-)
 from rewardsmith.data.shortcuts.rules import (
     BLIND,
     FOLDS,
@@ -53,24 +31,92 @@ from rewardsmith.data.shortcuts.rules import (
     length_features,
     simultaneous,
 )
+from rewardsmith.data.shortcuts.tables import (
+    MOST_GROUPS,
+    RULES,
+    Bags,
+    Evidence,
+    compare_bags,
+    feature_table,
+    grade_rules,
+    group_numbers,
+    group_table,
+    length_table,
+    word_rules,
+)
+from rewardsmith.data.store import TokenizedPair, halves
 from rewardsmith.data.surveys.survey import NOWHERE, Found, Places, Setting, Surveyed, Table
 from rewardsmith.records.texts import BlindModel, Grade, LoneRule, ShortcutsRecord, SourceAccuracy
 
+SAMPLED = 20_000
+"""Pairs whose words are read: an accuracy then has a standard error of at most 0.4 points."""
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """N of the evidence's P pairs, ascending; `texts()` reads their chosen responses, then their rejected ones."""
+LEAST_PAIRS = 100
+"""Fewer training pairs are an example or a quick look: the record has their rules, but no finding rests on them."""
 
-    pairs: Ints
-    texts: Callable[[], Iterable[str]]
+_MOST_NAMES = 4096
+"""Different (source, subset) that are told apart; a column of a million different names is no column of subsets."""
 
 
-def summarize(evidence: Evidence, sample: Sample, *, seed: int) -> ShortcutsRecord:
+class Shortcuts:
+    """Keeps numbers of every pair; at the end says which simple rules name the chosen response."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._seed = setting.spec.seed
+        self._parts: list[Measures] = []
+        self._groups: list[np.ndarray] = []
+        self._names: dict[tuple[str, str], int] = {}
+
+    def see(self, rows: Sequence[TokenizedPair]) -> None:
+        """Measure the next pairs."""
+        self._parts.append(measure(rows))
+        # `_MOST_NAMES` keeps these numbers within 16 bits.
+        self._groups.append(np.array([self._group(row) for row in rows], dtype=np.int16))
+
+    def finish(self, table: Table) -> Surveyed:
+        """The rules over the training pairs, and those that are too strong."""
+        train = table.train
+        if not train.size:
+            return Surveyed([])
+        measures, groups = join(self._parts).at(train), np.concatenate(self._groups)[train]
+        self._parts.clear()
+        evidence = Evidence(measures, _prompts(table, train), groups, list(self._names))
+        sample = self._sample(len(train))
+        record = summarize(evidence, sample, _texts(table, train[sample]), seed=self._seed)
+        return Surveyed(_found(record), record)
+
+    def _group(self, row: TokenizedPair) -> int:
+        name = (row.pair.source or row.file, row.pair.subset)
+        if name not in self._names and len(self._names) >= _MOST_NAMES:
+            name = ("(other)", "")
+        return self._names.setdefault(name, len(self._names))
+
+    def _sample(self, pairs: int) -> Ints:
+        """Numbers of training pairs drawn by the seed, ascending."""
+        if pairs <= SAMPLED:
+            return np.arange(pairs)
+        return np.sort(np.random.default_rng(self._seed).choice(pairs, SAMPLED, replace=False))
+
+
+def _texts(table: Table, places: Places) -> Iterator[str]:
+    """The chosen responses of rows, then their rejected ones."""
+    for side in ("chosen", "rejected"):
+        for place in places.tolist():
+            yield "\n".join(turn.text for turn in getattr(table.pairs[place], side))
+
+
+def _prompts(table: Table, train: Places) -> np.ndarray:
+    """Numbers of the training pairs' prompts, by half of their digests (64 bits tell ten million prompts apart)."""
+    return np.unique(halves(table.keys[train, 0])[:, 0], return_inverse=True)[1].reshape(-1)
+
+
+def summarize(evidence: Evidence, sample: Ints, texts: Iterable[str], *, seed: int) -> ShortcutsRecord:
     """Everything about at least one pair.
 
     Args:
         evidence: the training pairs.
-        sample: those whose words are read.
+        sample: those whose words are read, shape (N,), ascending.
+        texts: their chosen responses, then their rejected ones.
         seed: of the classifiers' folds.
     """
     compared = _compared(evidence)
@@ -79,16 +125,16 @@ def summarize(evidence: Evidence, sample: Sample, *, seed: int) -> ShortcutsReco
     whole = grade_rules(
         evidence.signs, evidence.length_bins, evidence.prompts, total=total, confidence=confidence, lengths=len(UNITS)
     )
-    prompts_N = evidence.prompts[sample.pairs]
-    bags = compare_bags(sample.texts(), len(sample.pairs))
+    prompts_N = evidence.prompts[sample]
+    bags = compare_bags(texts, len(sample))
     words, openings = word_rules(
-        bags, evidence.length_bins.at(sample.pairs), prompts_N, confidence=simultaneous(len(bags.words))
+        bags, evidence.length_bins.at(sample), prompts_N, confidence=simultaneous(len(bags.words))
     )
     models, left_out = _models(evidence, sample, bags, seed)
     return ShortcutsRecord(
         pairs=total,
         prompts=len(np.unique(evidence.prompts)),
-        sampled=len(sample.pairs),
+        sampled=len(sample),
         folds=FOLDS,
         rules_compared=compared,
         thresholds={"strong": STRONG, "weak": WEAK, "blind": BLIND, "least_share": LEAST_SHARE},
@@ -110,13 +156,13 @@ def _compared(evidence: Evidence) -> int:
     return len(RULES) * (1 + sources) + len(UNITS) * subsets
 
 
-def _models(evidence: Evidence, sample: Sample, bags: Bags, seed: int) -> tuple[tuple[BlindModel, ...], str]:
+def _models(evidence: Evidence, sample: Ints, bags: Bags, seed: int) -> tuple[tuple[BlindModel, ...], str]:
     """The classifiers, or why there are none."""
-    prompts_N = evidence.prompts[sample.pairs]
+    prompts_N = evidence.prompts[sample]
     prompts = len(np.unique(prompts_N))
     if prompts < LEAST_PROMPTS:
         return (), f"{prompts} prompts are too few: {LEAST_PROMPTS} are needed"
-    measures = evidence.measures.at(sample.pairs)
+    measures = evidence.measures.at(sample)
     lengths = length_features(measures.lengths)
     surface = np.concatenate([lengths, measures.more], axis=1)
     names, numbers = group_numbers(evidence, subsets=False)
@@ -127,13 +173,36 @@ def _models(evidence: Evidence, sample: Sample, bags: Bags, seed: int) -> tuple[
             "words": ("lengths, layout, words and openings", hstack([csr_matrix(surface), bags.signs]).tocsr()),
         },
         prompts_N,
-        [names[number][0] for number in numbers[sample.pairs]],
+        [names[number][0] for number in numbers[sample]],
         seed=seed,
     ), ""
 
 
-_TOLD = 4
-_QUOTED = 60
+def _found(record: ShortcutsRecord) -> list[Found]:
+    """A warning for each kind of strong rule, and one note for all kinds of weak ones."""
+    if record.pairs < LEAST_PAIRS:
+        return []
+    rules = {
+        "length_shortcut": length_rules(record),
+        "format_shortcut": feature_rules(record, "format"),
+        "lexical_shortcut": [*feature_rules(record, "wording"), *word_sentences(record)],
+        "prompt_blind_ceiling": blind_rules(record),
+    }
+    found = [_finding(code, _graded(listed, "strong")) for code, listed in rules.items()]
+    weak = [rule for listed in rules.values() for rule in _graded(listed, "weak")]
+    return [*found, _finding("weak_shortcuts", weak)]
+
+
+def _graded(rules: Sequence[Weighed], grade: Grade) -> list[Weighed]:
+    return sorted((rule for rule in rules if rule.grade == grade), key=lambda rule: -rule.advantage)
+
+
+def _finding(code: str, rules: Sequence[Weighed]) -> Found:
+    """Count and size are those of the strongest rule: the pairs that it gets right, of those that it decides."""
+    if not rules:
+        return Found(code, NOWHERE, count=0, of=0)
+    first = rules[0]
+    return Found(code, NOWHERE, summary=summary(rules), count=first.right, of=first.decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +272,9 @@ def _of_model(reads: str, part: SourceAccuracy) -> Weighed:
     return Weighed(part.grade, words, round(share.value * part.pairs), part.pairs)
 
 
+_TOLD = 4
+
+
 def summary(rules: Sequence[Weighed]) -> str:
     """The strongest rules, one sentence each."""
     told = "; ".join(rule.words for rule in rules[:_TOLD])
@@ -219,11 +291,6 @@ def _in_groups(record: ShortcutsRecord, codes: Sequence[str]) -> Iterator[list[W
         graded = [code for code in codes if group.grades.get(code)]
         if graded and group.pairs < record.pairs:
             yield [_weighed(group.rules[code], group.grades[code], *_named(code), place) for code in graded]
-
-
-def _quoted(text: str) -> str:
-    """Text from the data, as a message may show it: short, and nothing that a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text[:_QUOTED])
 
 
 def _strongest(rules: Sequence[Weighed]) -> Weighed:
@@ -251,102 +318,17 @@ def _weighed(rule: LoneRule, grade: Grade, more: str, less: str, place: str = ""
     return Weighed(grade, words, right, decided)
 
 
-SAMPLED = 20_000
-"""Pairs whose words are read: an accuracy then has a standard error of at most 0.4 points."""
-
-LEAST_PAIRS = 100
-"""Fewer training pairs are an example or a quick look: the record has their rules, but no finding rests on them."""
-
-_MOST_NAMES = 4096
-"""Different (source, subset) that are told apart; a column of a million different names is no column of subsets."""
+_QUOTED = 60
 
 
-class Shortcuts:
-    """Keeps numbers of every pair; at the end says which simple rules name the chosen response."""
-
-    def __init__(self, setting: Setting) -> None:
-        self._seed = setting.spec.seed
-        self._parts: list[Measures] = []
-        self._groups: list[np.ndarray] = []
-        self._names: dict[tuple[str, str], int] = {}
-
-    def see(self, rows: Sequence[TokenizedPair]) -> None:
-        """Measure the next pairs."""
-        self._parts.append(measure(rows))
-        # `_MOST_NAMES` keeps these numbers within 16 bits.
-        self._groups.append(np.array([self._group(row) for row in rows], dtype=np.int16))
-
-    def finish(self, table: Table) -> Surveyed:
-        """The rules over the training pairs, and those that are too strong."""
-        train = table.train
-        if not train.size:
-            return Surveyed([])
-        measures, groups = join(self._parts).at(train), np.concatenate(self._groups)[train]
-        self._parts.clear()
-        evidence = Evidence(measures, _prompts(table, train), groups, list(self._names))
-        record = summarize(evidence, self._sample(table, train), seed=self._seed)
-        return Surveyed(_found(record), record)
-
-    def _group(self, row: TokenizedPair) -> int:
-        name = (row.pair.source or row.file, row.pair.subset)
-        if name not in self._names and len(self._names) >= _MOST_NAMES:
-            name = ("(other)", "")
-        return self._names.setdefault(name, len(self._names))
-
-    def _sample(self, table: Table, train: Places) -> Sample:
-        """Pairs drawn by the seed."""
-        draw = np.random.default_rng(self._seed)
-        pairs = np.arange(len(train))
-        if len(train) > SAMPLED:
-            pairs = np.sort(draw.choice(len(train), SAMPLED, replace=False))
-
-        def texts() -> Iterator[str]:
-            for side in ("chosen", "rejected"):
-                for place in train[pairs].tolist():
-                    yield "\n".join(turn.text for turn in getattr(table.pairs[place], side))
-
-        return Sample(pairs, texts)
-
-
-def _prompts(table: Table, train: Places) -> np.ndarray:
-    """Numbers of the training pairs' prompts, by half of their digests (64 bits tell ten million prompts apart)."""
-    return np.unique(halves(table.keys[train, 0])[:, 0], return_inverse=True)[1].reshape(-1)
-
-
-_RULES = {
-    "length_shortcut": length_rules,
-    "format_shortcut": lambda record: feature_rules(record, "format"),
-    "lexical_shortcut": lambda record: (*feature_rules(record, "wording"), *word_sentences(record)),
-    "prompt_blind_ceiling": blind_rules,
-}
-
-
-def _found(record: ShortcutsRecord) -> list[Found]:
-    """A warning for each kind of strong rule, and one note for all kinds of weak ones."""
-    if record.pairs < LEAST_PAIRS:
-        return []
-    rules = {code: rules_of(record) for code, rules_of in _RULES.items()}
-    found = [_finding(code, _graded(listed, "strong")) for code, listed in rules.items()]
-    weak = [rule for listed in rules.values() for rule in _graded(listed, "weak")]
-    return [*found, _finding("weak_shortcuts", weak)]
-
-
-def _graded(rules: Sequence[Weighed], grade: Grade) -> list[Weighed]:
-    return sorted((rule for rule in rules if rule.grade == grade), key=lambda rule: -rule.advantage)
-
-
-def _finding(code: str, rules: Sequence[Weighed]) -> Found:
-    """Count and size are those of the strongest rule: the pairs that it gets right, of those that it decides."""
-    if not rules:
-        return Found(code, NOWHERE, count=0, of=0)
-    first = rules[0]
-    return Found(code, NOWHERE, summary=summary(rules), count=first.right, of=first.decided)
+def _quoted(text: str) -> str:
+    """Text from the data, as a message may show it: short, and nothing that a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text[:_QUOTED])
 
 
 _BALANCE = (
     "add pairs where it is the other way round, or leave out some where it is not; collect labels that do not show it"
 )
-
 LENGTH_SHORTCUT = Check(
     code="length_shortcut",
     severity="warning",

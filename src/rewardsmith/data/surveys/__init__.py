@@ -1,6 +1,6 @@
 """Surveys: what shows only in the data as a whole. `rewardsmith.data.registry` lists them.
 
-survey.py            what a survey is; rows that stay and show a fault of their own
+survey.py            what a survey is; `Notes`, which counts rows that show a fault of their own
 near_duplicates.py   prompts and pairs that nearly repeat
 leakage.py           held-out prompts in the training data
 contamination.py     benchmark prompts in the training data

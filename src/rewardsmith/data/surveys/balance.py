@@ -1,28 +1,12 @@
 """What the pairs are made of: sources, subsets, forms, languages, turns, prompts, annotators, models, repeated labels.
 
-Of each row the numbers of its names are remembered, 26 bytes in all; what only some data say (annotators, models) stays
-empty for the others.
+`Balance` remembers the numbers of each row's names, 26 bytes in all; what only some data say (annotators, models)
+stays empty for the others. It finds sources whose rows are written in several forms, prompts with very many pairs, and
+models that tell the label: where one model's answers are nearly always chosen, a reward model can learn its manner
+instead of what makes an answer good, and will prefer that manner in a policy's answers, which that model did not write.
 
-Which models wrote the responses, and how much of the label follows from that alone.
-
-Where one model's answers are nearly always chosen, a reward model can learn its manner instead of what makes an answer
-good, and will prefer that manner in a policy's answers, which that model did not write.
-
-Small numbers for names that rows carry (sources, subsets, annotators, models), four bytes a row.
-
-names = Names()
-names.see(["hh", "hh", ""])
-names.codes()                # [0, 0, -1]: no name is -1
-names.titles                 # ["hh"]
-
-In which languages the training prompts are: a sample, told by py3langid.
-
-py3langid (Barbaresi; after langid.py, Lui and Baldwin 2012) is naive Bayes over byte n-grams: 4.6 MB, numpy only, 139
-languages. Its probability is low on a line of code or a few words, which then count as "und".
-
-Sources of which more than half could not be used: probably not what the spec takes them for.
-
-Rows that stay in the data and show a fault of their own: every check with a `note` function, in one pass.
+`Sources` finds what could not be used: sources of which more than half was left out, which probably are not what the
+spec takes them for, and columns that look like context and are not read.
 """
 
 from __future__ import annotations
@@ -36,7 +20,8 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check, TokenizedPair
+from rewardsmith.data.checks import Check
+from rewardsmith.data.store import TokenizedPair
 from rewardsmith.data.surveys.private import find_private, suspected
 from rewardsmith.data.surveys.survey import (
     NOWHERE,
@@ -66,197 +51,12 @@ from rewardsmith.records.evaluation import LabelAgreement
 from rewardsmith.statistics import Agreement, effective_number, label_agreement, wilson_interval
 from rewardsmith.types import PreferencePair
 
-Codes = NDArray[np.int32]
-
-_LIMIT = 10_000  # distinct names; a column with more is no grouping, and its names would fill the memory
-_REST = "(others)"
-_SHOWN = 50
-
-
-class Names:
-    """Numbers names in the order in which they come; all beyond ten thousand share one number."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {"": -1}
-        self._codes = array("i")
-
-    def see(self, names: Iterable[str]) -> None:
-        """The names of the next rows."""
-        numbers = self._numbers
-        for name in names:
-            code = numbers.get(name)
-            if code is None:
-                name = name if len(numbers) <= _LIMIT else _REST
-                code = numbers.setdefault(name, len(numbers) - 1)
-            self._codes.append(code)
-
-    def codes(self) -> Codes:
-        """The number of every row's name, shape (P,)."""
-        return np.array(self._codes, dtype=np.int32)
-
-    @property
-    def titles(self) -> list[str]:
-        """Names by number."""
-        return [name for name in self._numbers if name]
-
-    def counts(self, is_held_out: NDArray[np.bool_]) -> NamedCounts | None:
-        """The most frequent names on both sides of the split; None where no row has one."""
-        codes, titles = self.codes(), self.titles
-        if not titles:
-            return None
-        train, held_out = (
-            np.bincount(codes[side & (codes >= 0)], minlength=len(titles)) for side in (~is_held_out, is_held_out)
-        )
-        order = np.argsort(-(train + held_out), kind="stable")[:_SHOWN]
-        return NamedCounts(
-            distinct=len(titles),
-            effective=effective_number(train),
-            most=tuple(
-                NamedCount(name=titles[code], train=int(train[code]), held_out=int(held_out[code])) for code in order
-            ),
-        )
-
-
-_NEARLY = 0.9  # chosen in nine of ten pairs or more, beyond chance
-_LEAST_SHARE = 0.05  # a model in fewer than one pair in twenty moves accuracy by less than 2.5 points
-_MODELS_SHOWN = 20
-
-
-def model_rates(chosen: Codes, rejected: Codes, prompts: Numbers, titles: list[str]) -> Models | None:
-    """How often each model's responses are chosen; None where no pair names two models.
-
-    Args:
-        chosen: the model of each training pair's chosen response, -1 where it is not known, shape (N,).
-        rejected: the same of the rejected response.
-        prompts: number of each pair's prompt: pairs of one prompt share answers, so that an interval counts prompts.
-        titles: the models' names by number.
-    """
-    known = (chosen >= 0) & (rejected >= 0) & (chosen != rejected)
-    if not known.any():
-        return None
-    chosen, rejected, prompts = chosen[known], rejected[known], prompts[known]
-    pairs_of = np.bincount(np.concatenate([chosen, rejected]))
-    rates = [
-        _rate(titles[model], chosen == model, rejected == model, prompts)
-        for model in np.argsort(-pairs_of, kind="stable")[:_MODELS_SHOWN].tolist()
-        if pairs_of[model]  # a model that has only answered itself meets no other
-    ]
-    right = _rule_accuracy(chosen, rejected)
-    units = len(np.unique(prompts))
-    interval = wilson_interval(right * units, units)
-    return Models(
-        pairs=len(chosen),
-        distinct=len(np.unique(np.concatenate([chosen, rejected]))),
-        rule_accuracy=right,
-        rule_ci=(interval.low, interval.high),
-        most=tuple(rates),
-    )
-
-
-def telling_models(
-    models: Models | None, chosen: Codes, rejected: Codes, titles: list[str], train: NDArray[np.int64]
-) -> Found:
-    """Models that are chosen, or rejected, in nine pairs of ten or more; `chosen` and `rejected` as for `train`."""
-    telling = [
-        rate
-        for rate in (models.most if models else ())
-        if (rate.ci_low >= _NEARLY or rate.ci_high <= 1 - _NEARLY) and rate.pairs >= _LEAST_SHARE * len(train)
-    ]
-    numbers = [titles.index(rate.model) for rate in telling]
-    shows = (np.isin(chosen, numbers) | np.isin(rejected, numbers)) & (chosen >= 0) & (rejected >= 0)
-    places = train[shows & (chosen != rejected)]
-
-    def named(place: int) -> str:
-        row = int(np.searchsorted(train, place))
-        return f"{titles[chosen[row]]!r} is preferred to {titles[rejected[row]]!r}"
-
-    return Found("model_tells_label", places, named, summary="; ".join(map(_in_words, telling)))
-
-
-def _in_words(rate: ModelRate) -> str:
-    limits = f"95 % interval {rate.ci_low:.1%} to {rate.ci_high:.1%}"
-    return f"{rate.model!r} is chosen in {rate.chosen:.1%} of its {rate.pairs:,} pairs with another model ({limits})"
-
-
-def _rate(title: str, wins: NDArray[np.bool_], losses: NDArray[np.bool_], prompts: Numbers) -> ModelRate:
-    pairs, won = int(wins.sum() + losses.sum()), int(wins.sum())
-    units = len(np.unique(prompts[wins | losses]))
-    interval = wilson_interval(won / pairs * units, units)
-    return ModelRate(
-        model=title, pairs=pairs, prompts=units, chosen=won / pairs, ci_low=interval.low, ci_high=interval.high
-    )
-
-
-def _rule_accuracy(chosen: Codes, rejected: Codes) -> float:
-    """Of the rule that is learnt from the other pairs of the same two models; a tie counts half."""
-    couple = numbered(np.maximum(chosen, rejected), np.minimum(chosen, rejected))
-    is_forward = chosen < rejected
-    forward = np.bincount(couple[is_forward], minlength=int(couple.max()) + 1)[couple]
-    same = np.where(is_forward, forward, np.bincount(couple)[couple] - forward)
-    opposite = np.bincount(couple)[couple] - same
-    # Minus one: a pair does not vote on itself.
-    return float(np.mean(np.where(same - 1 == opposite, 0.5, same - 1 > opposite)))
-
-
-MODEL_TELLS_LABEL = Check(
-    code="model_tells_label",
-    severity="warning",
-    title="A model that is nearly always chosen, or never",
-    meaning="Of the responses of one model nine in ten or more are on the same side of the label.",
-    why="The reward model can learn that model's manner instead of what is good; a policy writes in another.",
-    fix="add pairs in which that model's answers meet better or worse ones, or two answers of the same model",
-    of="train",
-)
-
-
-SAMPLE = 5000  # a share of 1 % is then known to within 0.3 points
-_CHARACTERS = 600  # of a prompt: more changes the verdict on few, and costs on all
-_SURE = 0.2  # py3langid's own advice for abstaining
-
-
-def prompt_languages(table: Table, prompts: Numbers, *, seed: int) -> Languages | None:
-    """Languages of up to 5,000 distinct training prompts; None without training rows.
-
-    Args:
-        table: of the kept rows.
-        prompts: number of every training row's prompt, shape (rows of `table.train`,).
-        seed: of the draw.
-    """
-    first = table.train[first_of(prompts)]
-    if not len(first):
-        return None
-    size = min(SAMPLE, len(first))
-    drawn = np.sort(np.random.default_rng(seed).choice(first, size, replace=False))
-    counts = Counter(_identify()(_asked(table.pairs[place])) for place in drawn.tolist())
-    shares = []
-    for language, count in counts.most_common():
-        interval = wilson_interval(count, size)
-        shares.append(
-            LanguageShare(
-                language=language, prompts=count, share=count / size, ci_low=interval.low, ci_high=interval.high
-            )
-        )
-    by = f"py3langid {version('py3langid')}, first {_CHARACTERS} characters of the last turn"
-    return Languages(prompts=len(first), sampled=size, seed=seed, by=by, shares=tuple(shares))
-
-
-def _asked(pair: PreferencePair) -> str:
-    """The beginning of what was asked last; of the response where there is no prompt."""
-    return (pair.prompt or pair.chosen)[-1].content[:_CHARACTERS]
-
-
-@cache
-def _identify() -> Callable[[str], str]:
-    """The model, loaded when the first text needs it."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=_SURE)
-    return lambda text: str(identifier.classify(text)[0])
-
-
 _MANY_PAIRS = 50  # ten ranked answers make 45 pairs
+
 _MUCH = 0.01
+
 _REUSE = {"1": 1, "2": 2, "3-5": 5, "6-10": 10, "11-50": 50, "51-500": 500, "501 or more": np.inf}
+
 _TURNS = {"1": 1, "2": 2, "3": 3, "4-5": 5, "6-10": 10, "11 or more": np.inf}
 
 
@@ -387,6 +187,7 @@ MIXED_FORMS = Check(
     fix="look at a row of each form; give the parts to the spec as sources of their own",
     of="kept",
 )
+
 DOMINANT_PROMPT = Check(
     code="dominant_prompt",
     severity="note",
@@ -396,6 +197,204 @@ DOMINANT_PROMPT = Check(
     fix="draw some of its pairs (data.train[].limit, or a cleaned file)",
     of="train",
 )
+
+Codes = NDArray[np.int32]
+
+_LIMIT = 10_000  # distinct names; a column with more is no grouping, and its names would fill the memory
+
+_REST = "(others)"
+
+_SHOWN = 50
+
+
+class Names:
+    """Numbers names that rows carry in the order in which they come, four bytes a row; "" has the number -1.
+
+    All beyond ten thousand distinct names share one number.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {"": -1}
+        self._codes = array("i")
+
+    def see(self, names: Iterable[str]) -> None:
+        """The names of the next rows."""
+        numbers = self._numbers
+        for name in names:
+            code = numbers.get(name)
+            if code is None:
+                name = name if len(numbers) <= _LIMIT else _REST
+                code = numbers.setdefault(name, len(numbers) - 1)
+            self._codes.append(code)
+
+    def codes(self) -> Codes:
+        """The number of every row's name, shape (P,)."""
+        return np.array(self._codes, dtype=np.int32)
+
+    @property
+    def titles(self) -> list[str]:
+        """Names by number."""
+        return [name for name in self._numbers if name]
+
+    def counts(self, is_held_out: NDArray[np.bool_]) -> NamedCounts | None:
+        """The most frequent names on both sides of the split; None where no row has one."""
+        codes, titles = self.codes(), self.titles
+        if not titles:
+            return None
+        train, held_out = (
+            np.bincount(codes[side & (codes >= 0)], minlength=len(titles)) for side in (~is_held_out, is_held_out)
+        )
+        order = np.argsort(-(train + held_out), kind="stable")[:_SHOWN]
+        return NamedCounts(
+            distinct=len(titles),
+            effective=effective_number(train),
+            most=tuple(
+                NamedCount(name=titles[code], train=int(train[code]), held_out=int(held_out[code])) for code in order
+            ),
+        )
+
+
+_NEARLY = 0.9  # chosen in nine of ten pairs or more, beyond chance
+
+_LEAST_SHARE = 0.05  # a model in fewer than one pair in twenty moves accuracy by less than 2.5 points
+
+_MODELS_SHOWN = 20
+
+
+def model_rates(chosen: Codes, rejected: Codes, prompts: Numbers, titles: list[str]) -> Models | None:
+    """How often each model's responses are chosen; None where no pair names two models.
+
+    Args:
+        chosen: the model of each training pair's chosen response, -1 where it is not known, shape (N,).
+        rejected: the same of the rejected response.
+        prompts: number of each pair's prompt: pairs of one prompt share answers, so that an interval counts prompts.
+        titles: the models' names by number.
+    """
+    known = (chosen >= 0) & (rejected >= 0) & (chosen != rejected)
+    if not known.any():
+        return None
+    chosen, rejected, prompts = chosen[known], rejected[known], prompts[known]
+    pairs_of = np.bincount(np.concatenate([chosen, rejected]))
+    rates = [
+        _rate(titles[model], chosen == model, rejected == model, prompts)
+        for model in np.argsort(-pairs_of, kind="stable")[:_MODELS_SHOWN].tolist()
+        if pairs_of[model]  # a model that has only answered itself meets no other
+    ]
+    right = _rule_accuracy(chosen, rejected)
+    units = len(np.unique(prompts))
+    interval = wilson_interval(right * units, units)
+    return Models(
+        pairs=len(chosen),
+        distinct=len(np.unique(np.concatenate([chosen, rejected]))),
+        rule_accuracy=right,
+        rule_ci=(interval.low, interval.high),
+        most=tuple(rates),
+    )
+
+
+def _rate(title: str, wins: NDArray[np.bool_], losses: NDArray[np.bool_], prompts: Numbers) -> ModelRate:
+    pairs, won = int(wins.sum() + losses.sum()), int(wins.sum())
+    units = len(np.unique(prompts[wins | losses]))
+    interval = wilson_interval(won / pairs * units, units)
+    return ModelRate(
+        model=title, pairs=pairs, prompts=units, chosen=won / pairs, ci_low=interval.low, ci_high=interval.high
+    )
+
+
+def _rule_accuracy(chosen: Codes, rejected: Codes) -> float:
+    """Of the rule that is learnt from the other pairs of the same two models; a tie counts half."""
+    couple = numbered(np.maximum(chosen, rejected), np.minimum(chosen, rejected))
+    is_forward = chosen < rejected
+    forward = np.bincount(couple[is_forward], minlength=int(couple.max()) + 1)[couple]
+    same = np.where(is_forward, forward, np.bincount(couple)[couple] - forward)
+    opposite = np.bincount(couple)[couple] - same
+    # Minus one: a pair does not vote on itself.
+    return float(np.mean(np.where(same - 1 == opposite, 0.5, same - 1 > opposite)))
+
+
+def telling_models(
+    models: Models | None, chosen: Codes, rejected: Codes, titles: list[str], train: NDArray[np.int64]
+) -> Found:
+    """Models that are chosen, or rejected, in nine pairs of ten or more; `chosen` and `rejected` as for `train`."""
+    telling = [
+        rate
+        for rate in (models.most if models else ())
+        if (rate.ci_low >= _NEARLY or rate.ci_high <= 1 - _NEARLY) and rate.pairs >= _LEAST_SHARE * len(train)
+    ]
+    numbers = [titles.index(rate.model) for rate in telling]
+    shows = (np.isin(chosen, numbers) | np.isin(rejected, numbers)) & (chosen >= 0) & (rejected >= 0)
+    places = train[shows & (chosen != rejected)]
+
+    def named(place: int) -> str:
+        row = int(np.searchsorted(train, place))
+        return f"{titles[chosen[row]]!r} is preferred to {titles[rejected[row]]!r}"
+
+    return Found("model_tells_label", places, named, summary="; ".join(map(_in_words, telling)))
+
+
+def _in_words(rate: ModelRate) -> str:
+    limits = f"95 % interval {rate.ci_low:.1%} to {rate.ci_high:.1%}"
+    return f"{rate.model!r} is chosen in {rate.chosen:.1%} of its {rate.pairs:,} pairs with another model ({limits})"
+
+
+MODEL_TELLS_LABEL = Check(
+    code="model_tells_label",
+    severity="warning",
+    title="A model that is nearly always chosen, or never",
+    meaning="Of the responses of one model nine in ten or more are on the same side of the label.",
+    why="The reward model can learn that model's manner instead of what is good; a policy writes in another.",
+    fix="add pairs in which that model's answers meet better or worse ones, or two answers of the same model",
+    of="train",
+)
+
+SAMPLE = 5000  # a share of 1 % is then known to within 0.3 points
+
+_CHARACTERS = 600  # of a prompt: more changes the verdict on few, and costs on all
+
+_SURE = 0.2  # py3langid's own advice for abstaining
+
+
+def prompt_languages(table: Table, prompts: Numbers, *, seed: int) -> Languages | None:
+    """Languages of up to 5,000 distinct training prompts, as py3langid tells them; None without training rows.
+
+    py3langid (Barbaresi; after langid.py, Lui and Baldwin 2012) is naive Bayes over byte n-grams: 4.6 MB, numpy only,
+    139 languages. Its probability is low on a line of code or a few words, which then count as "und".
+
+    Args:
+        table: of the kept rows.
+        prompts: number of every training row's prompt, shape (rows of `table.train`,).
+        seed: of the draw.
+    """
+    first = table.train[first_of(prompts)]
+    if not len(first):
+        return None
+    size = min(SAMPLE, len(first))
+    drawn = np.sort(np.random.default_rng(seed).choice(first, size, replace=False))
+    counts = Counter(_identify()(_asked(table.pairs[place])) for place in drawn.tolist())
+    shares = []
+    for language, count in counts.most_common():
+        interval = wilson_interval(count, size)
+        shares.append(
+            LanguageShare(
+                language=language, prompts=count, share=count / size, ci_low=interval.low, ci_high=interval.high
+            )
+        )
+    by = f"py3langid {version('py3langid')}, first {_CHARACTERS} characters of the last turn"
+    return Languages(prompts=len(first), sampled=size, seed=seed, by=by, shares=tuple(shares))
+
+
+def _asked(pair: PreferencePair) -> str:
+    """The beginning of what was asked last; of the response where there is no prompt."""
+    return (pair.prompt or pair.chosen)[-1].content[:_CHARACTERS]
+
+
+@cache
+def _identify() -> Callable[[str], str]:
+    """The model, loaded when the first text needs it."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=_SURE)
+    return lambda text: str(identifier.classify(text)[0])
 
 
 _MANY = 0.5
@@ -464,7 +463,6 @@ UNREAD_CONTEXT = Check(
     fix="map it: columns: {system: NAME} (or history, context, input, tools); or leave it out: ignore: [NAME]",
 )
 
-
 MOSTLY_REJECTED = Check(
     code="mostly_rejected",
     severity="error",
@@ -474,32 +472,3 @@ MOSTLY_REJECTED = Check(
     fix="look at rejected.jsonl; correct columns, strings or the file, or remove the source",
     of="sources",
 )
-
-
-class Notes:
-    """Asks every noting check about every kept row."""
-
-    def __init__(self, checks: Iterable[Check]) -> None:
-        self._notes = {check.code: check.note for check in checks if check.note is not None}
-        self._places = {code: array("q") for code in self._notes}
-        self._seen = 0
-
-    def see(self, rows: Sequence[TokenizedPair]) -> None:
-        """Remember the places of the rows with something to note."""
-        for place, row in enumerate(rows, start=self._seen):
-            for code, note in self._notes.items():
-                if note(row.pair):
-                    self._places[code].append(place)
-        self._seen += len(rows)
-
-    def finish(self, table: Table) -> Surveyed:
-        """One finding a check; its words are made again from the row."""
-        return Surveyed([self._found(code, table) for code in self._notes])
-
-    def _found(self, code: str, table: Table) -> Found:
-        note = self._notes[code]
-
-        def words(place: int) -> str:
-            return note(table.pairs[place])
-
-        return Found(code, np.array(self._places[code], dtype=np.int64), words)

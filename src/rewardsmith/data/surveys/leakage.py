@@ -1,17 +1,16 @@
 """Held-out prompts that are trained on: word for word, nearly, or as a turn of a training conversation.
 
+    prompts = PromptGroups()               # which prompts belong together
+    prompts.see(rows)                      # again and again
+    prompts.groups()                       # (P,): rows of one number must not be parted by the split
+    leaked_prompts(table), near_leaked_prompts(table, prompts.close()), leaked_turns(table, prompts.close())
+
 Each held-out row is reported once, under the first of the three that it shows. The fix takes the training rows out.
 A split by `data.held_out.fraction` keeps together what these checks compare, so that they speak of held-out sources.
 
-Which prompts belong together: near-duplicates, and conversations that share the turn that is answered.
-
-    prompts = PromptGroups()
-    prompts.see(rows)                      # again and again
-    prompts.groups()                       # (P,): rows of one number must not be parted by the split
-
-The turns of a prompt, without the system's, are one text (`overlap.sketches`). A turn of a user that has at least eight
-words is remembered by its digest as well: data that hold one conversation cut at several turns have it in prompts of
-unlike length.
+Prompts belong together that are near-duplicates, or that share the turn that is answered. The turns of a prompt,
+without the system's, are one text. A turn of a user that has at least eight words is remembered by its digest as well:
+data that hold one conversation cut at several turns have it in prompts of unlike length.
 """
 
 from __future__ import annotations
@@ -22,140 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check, TokenizedPair, halves
+from rewardsmith.data.checks import Check
 from rewardsmith.data.minhash import Labels, SketchBook, Sketches, cluster_texts, merge
+from rewardsmith.data.store import TokenizedPair, halves
 from rewardsmith.data.surveys.survey import Found, Places, Table
 from rewardsmith.data.words import LEAST, SHARE, Hashes, Words, hash_words, ranges, starts_of
 from rewardsmith.types import Conversation
 
-SLOTS = 56
-ASKING = ("user", "text")
-"""Roles of the turns that ask; plain text counts as one."""
-
-LEAST_TURN_WORDS = 8
-"""A shorter turn ("Go on.", "Why is that?") says nothing about the conversation that it stands in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """The turns of users that have at least eight words, in order.
-
-    digests (U,)   equal for equal words
-    places (U,)    the row that the turn stands in
-    is_last (U,)   whether it is the last turn of a user there: the one that is answered
-    """
-
-    digests: Hashes
-    places: NDArray[np.int32]
-    is_last: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """What is known of all prompts: sketches and clusters (P,), and the telling turns (general ones left out)."""
-
-    sketches: Sketches
-    clusters: Labels
-    turns: Turns
-
-
-class PromptGroups:
-    """Sees rows, then groups them. About 235 bytes a row, and 13 more for each long turn."""
-
-    def __init__(self) -> None:
-        self._book = SketchBook(SLOTS, np.uint32)
-        self._turns: list[Turns] = []
-        self._size = 0
-        self._prompts: Prompts | None = None
-
-    def see(self, rows: Sequence[TokenizedPair]) -> None:
-        """The next kept rows, in order."""
-        said = [_said(row.pair.prompt) for row in rows]
-        messages = [message for prompt in said for message in prompt]
-        words = hash_words([message.text for message in messages])
-        counts = np.array([len(prompt) for prompt in said], np.int64)
-        prompt_words = words.merged(starts_of(counts))
-        self._book.add(prompt_words, digests_of(prompt_words, rows, 0))
-        is_asking = np.array([message.role in ASKING for message in messages], np.bool_)
-        self._turns.append(_turns(words, is_asking, self._size + np.repeat(np.arange(len(rows)), counts)))
-        self._size += len(rows)
-
-    def close(self) -> Prompts:
-        """What is known of all prompts. No rows can be seen afterwards."""
-        if self._prompts is None:
-            sketches = self._book.close()
-            clusters = cluster_texts(sketches)
-            self._prompts = Prompts(sketches, clusters, _telling(_joined(self._turns), clusters))
-        return self._prompts
-
-    def groups(self) -> Labels:
-        """Rows that must stay together, shape (P,): the number is the place of a group's first row."""
-        prompts = self.close()
-        turns = prompts.turns
-        order = np.lexsort((turns.places, turns.digests))
-        digests, places = turns.digests[order], turns.places[order]
-        bounds = np.flatnonzero(np.concatenate(([True], digests[1:] != digests[:-1]))) if len(order) else order
-        answered = np.logical_or.reduceat(turns.is_last[order], bounds) if len(order) else turns.is_last
-        sizes = np.diff(np.append(bounds, len(order)))
-        first = np.repeat(places[bounds], sizes)
-        # Rows are joined only by a turn that is somewhere the one that is answered.
-        joined = np.repeat(answered, sizes)
-        return merge(prompts.clusters, first[joined], places[joined])
-
-
-def prompt_ids(table: Table) -> Hashes:
-    """64 bits of each row's prompt, word for word, shape (P,)."""
-    return halves(table.keys[:, 0])[:, 0]
-
-
-def digests_of(words: Words, rows: Sequence[TokenizedPair], key: int) -> Hashes:
-    """Digest of each row's text; one without words (no prompt, or signs only) takes that of its exact text.
-
-    `key` says which text it is: 0 the prompt, 1 the chosen, 2 the rejected response.
-    """
-    digests = words.digests()
-    for index in np.flatnonzero(digests == 0).tolist():
-        digests[index] = int.from_bytes(rows[index].keys[key][:8], "little")
-    return digests
-
-
-def _said(prompt: Conversation) -> Conversation:
-    """The turns of user, assistant and tool; a system prompt says how to answer, not what is asked."""
-    return tuple(message for message in prompt if message.role != "system") or prompt
-
-
-def _turns(words: Words, is_asking: NDArray[np.bool_], places: NDArray[np.int64]) -> Turns:
-    """The long turns of a chunk. Messages that ask: (M,) flags and the row of each."""
-    asking = np.flatnonzero(is_asking)
-    is_last = np.ones(len(asking), np.bool_)
-    is_last[:-1] = places[asking[1:]] != places[asking[:-1]]
-    long = words.counts[asking] >= LEAST_TURN_WORDS
-    return Turns(words.digests()[asking[long]], places[asking[long]].astype(np.int32), is_last[long])
-
-
-def _joined(parts: Sequence[Turns]) -> Turns:
-    none = Turns(np.zeros(0, np.uint64), np.zeros(0, np.int32), np.zeros(0, np.bool_))
-    parts = [none, *parts]
-    return Turns(
-        np.concatenate([part.digests for part in parts]),
-        np.concatenate([part.places for part in parts]),
-        np.concatenate([part.is_last for part in parts]),
-    )
-
-
-def _telling(turns: Turns, clusters: Labels) -> Turns:
-    """Without turns that stand in unlike prompts as often as boilerplate does ("Please continue where you stopped")."""
-    _, number = np.unique(turns.digests, return_inverse=True)
-    number = number.reshape(-1)
-    # Once a cluster: copies of one prompt do not make its turns general.
-    holders = np.unique(number * len(clusters) + clusters[turns.places]) // max(len(clusters), 1)
-    prompts = np.bincount(holders, minlength=number.max(initial=-1) + 1)
-    telling = prompts[number] <= max(LEAST, SHARE * len(np.unique(clusters)))
-    return Turns(turns.digests[telling], turns.places[telling], turns.is_last[telling])
-
-
 _COMPARED = 64
-
 # Stricter than a near-duplicate (0.35): what fails the check must not be another question on the same passage. One word
 # in twenty edited leaves 0.65 of a text of 30 words, a prefix of 20 words 0.58.
 _LEAK = 0.5
@@ -240,8 +113,134 @@ def _near(table: Table, prompts: Prompts) -> _Near:
     return _Near(left[order], right[order], alike[order])
 
 
-_FIX = "remove these rows from either side (--fix removes training rows), or let data.held_out.fraction split by prompt"
+SLOTS = 56
 
+ASKING = ("user", "text")
+"""Roles of the turns that ask; plain text counts as one."""
+
+LEAST_TURN_WORDS = 8
+"""A shorter turn ("Go on.", "Why is that?") says nothing about the conversation that it stands in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The turns of users that have at least eight words, in order.
+
+    digests (U,)   equal for equal words
+    places (U,)    the row that the turn stands in
+    is_last (U,)   whether it is the last turn of a user there: the one that is answered
+    """
+
+    digests: Hashes
+    places: NDArray[np.int32]
+    is_last: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What is known of all prompts: sketches and clusters (P,), and the telling turns (general ones left out)."""
+
+    sketches: Sketches
+    clusters: Labels
+    turns: Turns
+
+
+class PromptGroups:
+    """Sees rows, then groups them. About 235 bytes a row, and 13 more for each long turn."""
+
+    def __init__(self) -> None:
+        self._book = SketchBook(SLOTS, np.uint32)
+        self._turns: list[Turns] = []
+        self._size = 0
+        self._prompts: Prompts | None = None
+
+    def see(self, rows: Sequence[TokenizedPair]) -> None:
+        """The next kept rows, in order."""
+        said = [_said(row.pair.prompt) for row in rows]
+        messages = [message for prompt in said for message in prompt]
+        words = hash_words([message.text for message in messages])
+        counts = np.array([len(prompt) for prompt in said], np.int64)
+        prompt_words = words.merged(starts_of(counts))
+        self._book.add(prompt_words, digests_of(prompt_words, rows, 0))
+        is_asking = np.array([message.role in ASKING for message in messages], np.bool_)
+        self._turns.append(_turns(words, is_asking, self._size + np.repeat(np.arange(len(rows)), counts)))
+        self._size += len(rows)
+
+    def close(self) -> Prompts:
+        """What is known of all prompts. No rows can be seen afterwards."""
+        if self._prompts is None:
+            sketches = self._book.close()
+            clusters = cluster_texts(sketches)
+            self._prompts = Prompts(sketches, clusters, _telling(_joined(self._turns), clusters))
+        return self._prompts
+
+    def groups(self) -> Labels:
+        """Rows that must stay together, shape (P,): the number is the place of a group's first row."""
+        prompts = self.close()
+        turns = prompts.turns
+        order = np.lexsort((turns.places, turns.digests))
+        digests, places = turns.digests[order], turns.places[order]
+        bounds = np.flatnonzero(np.concatenate(([True], digests[1:] != digests[:-1]))) if len(order) else order
+        answered = np.logical_or.reduceat(turns.is_last[order], bounds) if len(order) else turns.is_last
+        sizes = np.diff(np.append(bounds, len(order)))
+        first = np.repeat(places[bounds], sizes)
+        # Rows are joined only by a turn that is somewhere the one that is answered.
+        joined = np.repeat(answered, sizes)
+        return merge(prompts.clusters, first[joined], places[joined])
+
+
+def _said(prompt: Conversation) -> Conversation:
+    """The turns of user, assistant and tool; a system prompt says how to answer, not what is asked."""
+    return tuple(message for message in prompt if message.role != "system") or prompt
+
+
+def _turns(words: Words, is_asking: NDArray[np.bool_], places: NDArray[np.int64]) -> Turns:
+    """The long turns of a chunk. Messages that ask: (M,) flags and the row of each."""
+    asking = np.flatnonzero(is_asking)
+    is_last = np.ones(len(asking), np.bool_)
+    is_last[:-1] = places[asking[1:]] != places[asking[:-1]]
+    long = words.counts[asking] >= LEAST_TURN_WORDS
+    return Turns(words.digests()[asking[long]], places[asking[long]].astype(np.int32), is_last[long])
+
+
+def _joined(parts: Sequence[Turns]) -> Turns:
+    none = Turns(np.zeros(0, np.uint64), np.zeros(0, np.int32), np.zeros(0, np.bool_))
+    parts = [none, *parts]
+    return Turns(
+        np.concatenate([part.digests for part in parts]),
+        np.concatenate([part.places for part in parts]),
+        np.concatenate([part.is_last for part in parts]),
+    )
+
+
+def _telling(turns: Turns, clusters: Labels) -> Turns:
+    """Without turns that stand in unlike prompts as often as boilerplate does ("Please continue where you stopped")."""
+    _, number = np.unique(turns.digests, return_inverse=True)
+    number = number.reshape(-1)
+    # Once a cluster: copies of one prompt do not make its turns general.
+    holders = np.unique(number * len(clusters) + clusters[turns.places]) // max(len(clusters), 1)
+    prompts = np.bincount(holders, minlength=number.max(initial=-1) + 1)
+    telling = prompts[number] <= max(LEAST, SHARE * len(np.unique(clusters)))
+    return Turns(turns.digests[telling], turns.places[telling], turns.is_last[telling])
+
+
+def prompt_ids(table: Table) -> Hashes:
+    """64 bits of each row's prompt, word for word, shape (P,)."""
+    return halves(table.keys[:, 0])[:, 0]
+
+
+def digests_of(words: Words, rows: Sequence[TokenizedPair], key: int) -> Hashes:
+    """Digest of each row's text; one without words (no prompt, or signs only) takes that of its exact text.
+
+    `key` says which text it is: 0 the prompt, 1 the chosen, 2 the rejected response.
+    """
+    digests = words.digests()
+    for index in np.flatnonzero(digests == 0).tolist():
+        digests[index] = int.from_bytes(rows[index].keys[key][:8], "little")
+    return digests
+
+
+_FIX = "remove these rows from either side (--fix removes training rows), or let data.held_out.fraction split by prompt"
 LEAKED_PROMPT = Check(
     code="leaked_prompt",
     severity="error",

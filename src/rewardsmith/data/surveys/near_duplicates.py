@@ -5,13 +5,11 @@
     survey.groups()                      # before the split: rows of one number stay together
     survey.finish(table)                 # near_duplicate_pair, near_duplicate_prompt, and the leaks of `leakage`
 
-Prompts are near-duplicates when 35 % of their shingles of three words agree, boilerplate not counted (`overlap`).
+Prompts are near-duplicates when 35 % of their shingles of three words agree, boilerplate not counted (`data.minhash`).
 Pairs are, when the chosen responses agree with each other and the rejected ones too, more than chosen with rejected
 across the two pairs, and the prompts are in one cluster; a prompt under 20 words may differ if the responses are long.
 Answers of one prompt that are ranked in many pairs are therefore no near-duplicates, however long their prompt is, and
 however much of it they quote.
-
-The record of near-duplicates and leaks: from clusters to numbers.
 """
 
 from __future__ import annotations
@@ -21,8 +19,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import Check, TokenizedPair, whole
+from rewardsmith.data.checks import Check
 from rewardsmith.data.minhash import Labels, SketchBook, Sketches, connect
+from rewardsmith.data.store import TokenizedPair, whole
 from rewardsmith.data.surveys import leakage
 from rewardsmith.data.surveys.leakage import PromptGroups, Prompts, digests_of, prompt_ids
 from rewardsmith.data.surveys.survey import Found, Places, Setting, Surveyed, Table
@@ -31,77 +30,8 @@ from rewardsmith.records.data import ClusterExample, ClusterSizes, OverlapRecord
 from rewardsmith.statistics import effective_number, wilson_interval
 from rewardsmith.types import Conversation
 
-_BOUNDS = (1, 2, 3, 5, 10, 20, 50, 100, 1000, 10_000)
-_EXAMPLES = 10
-
-
-def summarize(table: Table, prompts: Prompts, pairs: Labels, found: Sequence[Found]) -> OverlapRecord:
-    """The numbers of a report.
-
-    Args:
-        table: rows and split.
-        prompts: clusters of prompts.
-        pairs: cluster of each pair, (P,); a held-out pair is alone.
-        found: the findings, for their counts.
-    """
-    train = table.train
-    counts = {one.code: len(one.places) for one in found}
-    clusters, sizes = np.unique(prompts.clusters[train], return_counts=True)
-    near = counts["near_duplicate_pair"]
-    interval = wilson_interval(near, len(train)) if len(train) else None
-    return OverlapRecord(
-        training_pairs=len(train),
-        distinct_prompts=len(np.unique(prompt_ids(table)[train])),
-        prompt_clusters=len(clusters),
-        effective_prompts=effective_number(sizes, order=2),
-        short_prompts=int(np.count_nonzero(prompts.sketches.is_short[train])),
-        sizes=_histogram(sizes),
-        largest=_largest(table, prompts, clusters, sizes),
-        duplicate_pairs=near,
-        pair_clusters=len(np.unique(pairs[found[0].places])),
-        duplicate_share=near / len(train) if len(train) else None,
-        ci_low=interval.low if interval else None,
-        ci_high=interval.high if interval else None,
-        leaked_prompts=counts["leaked_prompt"],
-        near_leaked_prompts=counts["near_leaked_prompt"],
-        leaked_turns=counts["leaked_turn"],
-    )
-
-
-def _histogram(sizes: NDArray[np.int64]) -> tuple[ClusterSizes, ...]:
-    bins = []
-    for low, high in zip(_BOUNDS, (*_BOUNDS[1:], None), strict=True):
-        within = sizes[(sizes >= low) & (sizes < high if high else True)]
-        bins.append(ClusterSizes(low=low, high=high and high - 1, clusters=len(within), pairs=int(within.sum())))
-    return tuple(bins)
-
-
-def _largest(
-    table: Table, prompts: Prompts, clusters: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> tuple[ClusterExample, ...]:
-    """The largest clusters that hold more than one prompt."""
-    train, ids = table.train, prompt_ids(table)
-    cluster = prompts.clusters[train]
-    order = np.lexsort((ids[train], cluster))
-    is_new = np.ones(len(order), np.bool_)
-    is_new[1:] = (np.diff(cluster[order]) != 0) | (ids[train][order][1:] != ids[train][order][:-1])
-    distinct = np.bincount(np.searchsorted(clusters, cluster[order][is_new]), minlength=len(clusters))
-    several = np.flatnonzero(distinct > 1)
-    examples = []
-    for index in several[np.argsort(-sizes[several], kind="stable")][:_EXAMPLES]:
-        first = int(train[np.argmax(cluster == clusters[index])])
-        source = table.sources[int(table.source[first])].source
-        examples.append(
-            ClusterExample(
-                pairs=int(sizes[index]), prompts=int(distinct[index]), file=source, row=int(table.row[first])
-            )
-        )
-    return tuple(examples)
-
-
 _SLOTS = 32
 _SIDES = ("chosen", "rejected")
-
 # How alike both responses have to be. An estimate is off by 0.09, and unlike responses share less than 0.1; with one
 # word in ten edited, 0.51 to 0.57 is left.
 _ALIKE = 0.36
@@ -113,7 +43,6 @@ _ALIKE_REWORDED = 0.45
 # Copies are more alike than chosen and rejected are across the two pairs; answers that quote one passage are not.
 _BEYOND_CROSSED = 0.15
 _ALIKE_ANYHOW = 0.65
-
 _ROUNDS = 10  # three are usual
 
 
@@ -258,6 +187,74 @@ def _near_prompts(table: Table, prompts: Prompts) -> Found:
         f"the largest cluster has {int(sizes.max()):,} pairs"
     )
     return Found("near_duplicate_prompt", places, detail, summary)
+
+
+_BOUNDS = (1, 2, 3, 5, 10, 20, 50, 100, 1000, 10_000)
+_EXAMPLES = 10
+
+
+def summarize(table: Table, prompts: Prompts, pairs: Labels, found: Sequence[Found]) -> OverlapRecord:
+    """The numbers of a report.
+
+    Args:
+        table: rows and split.
+        prompts: clusters of prompts.
+        pairs: cluster of each pair, (P,); a held-out pair is alone.
+        found: the findings, for their counts.
+    """
+    train = table.train
+    counts = {one.code: len(one.places) for one in found}
+    clusters, sizes = np.unique(prompts.clusters[train], return_counts=True)
+    near = counts["near_duplicate_pair"]
+    interval = wilson_interval(near, len(train)) if len(train) else None
+    return OverlapRecord(
+        training_pairs=len(train),
+        distinct_prompts=len(np.unique(prompt_ids(table)[train])),
+        prompt_clusters=len(clusters),
+        effective_prompts=effective_number(sizes, order=2),
+        short_prompts=int(np.count_nonzero(prompts.sketches.is_short[train])),
+        sizes=_histogram(sizes),
+        largest=_largest(table, prompts, clusters, sizes),
+        duplicate_pairs=near,
+        pair_clusters=len(np.unique(pairs[found[0].places])),
+        duplicate_share=near / len(train) if len(train) else None,
+        ci_low=interval.low if interval else None,
+        ci_high=interval.high if interval else None,
+        leaked_prompts=counts["leaked_prompt"],
+        near_leaked_prompts=counts["near_leaked_prompt"],
+        leaked_turns=counts["leaked_turn"],
+    )
+
+
+def _histogram(sizes: NDArray[np.int64]) -> tuple[ClusterSizes, ...]:
+    bins = []
+    for low, high in zip(_BOUNDS, (*_BOUNDS[1:], None), strict=True):
+        within = sizes[(sizes >= low) & (sizes < high if high else True)]
+        bins.append(ClusterSizes(low=low, high=high and high - 1, clusters=len(within), pairs=int(within.sum())))
+    return tuple(bins)
+
+
+def _largest(
+    table: Table, prompts: Prompts, clusters: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> tuple[ClusterExample, ...]:
+    """The largest clusters that hold more than one prompt."""
+    train, ids = table.train, prompt_ids(table)
+    cluster = prompts.clusters[train]
+    order = np.lexsort((ids[train], cluster))
+    is_new = np.ones(len(order), np.bool_)
+    is_new[1:] = (np.diff(cluster[order]) != 0) | (ids[train][order][1:] != ids[train][order][:-1])
+    distinct = np.bincount(np.searchsorted(clusters, cluster[order][is_new]), minlength=len(clusters))
+    several = np.flatnonzero(distinct > 1)
+    examples = []
+    for index in several[np.argsort(-sizes[several], kind="stable")][:_EXAMPLES]:
+        first = int(train[np.argmax(cluster == clusters[index])])
+        source = table.sources[int(table.source[first])].source
+        examples.append(
+            ClusterExample(
+                pairs=int(sizes[index]), prompts=int(distinct[index]), file=source, row=int(table.row[first])
+            )
+        )
+    return tuple(examples)
 
 
 NEAR_DUPLICATE_PAIR = Check(

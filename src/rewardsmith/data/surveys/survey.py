@@ -1,43 +1,55 @@
 """What a survey is: it sees every kept row once, remembers numbers, and says at the end what it found.
 
-    survey = Overlap(setting)
+    survey = Labels(setting)
     survey.see(rows)                      # again and again: the kept rows, in order
     survey.finish(table) → Surveyed       # once, after the split
 
-Checks of a single row (`Check.pair`, `Check.tokens`) need no survey. A survey is for what shows in the whole: repeats,
-overlap, shortcuts, balance. A million rows pass through it, so it keeps arrays and counters, never rows or texts; what
-an example needs, it reads again from `table.pairs`.
+A survey is for what shows in the whole: repeats, overlap, shortcuts, balance. A million rows pass through it, so it
+keeps arrays and counters, never rows or texts; what an example needs, it reads again from `table.pairs`. Checks of a
+single row (`Check.pair`, `Check.tokens`) need no survey; `Notes`, the simplest one, counts the rows that a check notes.
 
-From digests to small numbers: which rows share a prompt, a response, or compare the same two responses.
-
-    comparisons = compare(table.keys)
-    comparisons.votes()             # of every comparison: labels for its first response, and labels in all
-
-Numbers are made by sorting: a million rows take about two seconds, and no Python object is made for any of them.
+    comparisons = compare(table.keys)     # digests as small numbers: which rows share a prompt, a response, or both
+    comparisons.votes()                   # of every comparison: labels for its first response, and labels in all
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardsmith.data.checks import TokenizedPair, halves
-from rewardsmith.data.store import Rejections
+from rewardsmith.data.checks import Check
+from rewardsmith.data.store import Rejections, TokenizedPair, halves
 from rewardsmith.records.checks import ExampleRow, Severity, SourceCount
 from rewardsmith.records.files import Record
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec
 from rewardsmith.types import Conversation, PreferencePair
 
-Places = NDArray[np.int64]
-"""Places of rows, ascending: the place of a kept row is its number in the order of reading, from 0."""
 
-NOWHERE: Places = np.zeros(0, dtype=np.int64)
-"""For findings that are not about rows."""
+class Survey(Protocol):
+    """Sees rows, then reports."""
+
+    def see(self, rows: Sequence[TokenizedPair]) -> None:
+        """The next kept rows, in order."""
+        ...
+
+    def finish(self, table: Table) -> Surveyed:
+        """What was found; called once, after all rows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a survey knows before the first row. `benchmarks` maps a benchmark's key to its rows."""
+
+    spec: Spec
+    renderer: Renderer
+    benchmarks: Mapping[str, Sequence[BenchmarkPrompt]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +61,11 @@ class BenchmarkPrompt:
     prompt: Conversation
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a survey knows before the first row. `benchmarks` maps a benchmark's key to its rows."""
+Places = NDArray[np.int64]
+"""Places of rows, ascending: the place of a kept row is its number in the order of reading, from 0."""
 
-    spec: Spec
-    renderer: Renderer
-    benchmarks: Mapping[str, Sequence[BenchmarkPrompt]]
+NOWHERE: Places = np.zeros(0, dtype=np.int64)
+"""For findings that are not about rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +139,33 @@ class Surveyed:
     section: Record | None = None
 
 
-class Survey(Protocol):
-    """Sees rows, then reports."""
+class Notes:
+    """Rows that stay and show a fault of their own: asks every check with a `note` about every kept row."""
+
+    def __init__(self, checks: Iterable[Check]) -> None:
+        self._notes = {check.code: check.note for check in checks if check.note is not None}
+        self._places = {code: array("q") for code in self._notes}
+        self._seen = 0
 
     def see(self, rows: Sequence[TokenizedPair]) -> None:
-        """The next kept rows, in order."""
-        ...
+        """Remember the places of the rows with something to note."""
+        for place, row in enumerate(rows, start=self._seen):
+            for code, note in self._notes.items():
+                if note(row.pair):
+                    self._places[code].append(place)
+        self._seen += len(rows)
 
     def finish(self, table: Table) -> Surveyed:
-        """What was found; called once, after all rows."""
-        ...
+        """One finding a check; its words are made again from the row."""
+        return Surveyed([self._found(code, table) for code in self._notes])
+
+    def _found(self, code: str, table: Table) -> Found:
+        note = self._notes[code]
+
+        def words(place: int) -> str:
+            return note(table.pairs[place])
+
+        return Found(code, np.array(self._places[code], dtype=np.int64), words)
 
 
 Numbers = NDArray[np.int64]
@@ -167,6 +194,8 @@ class Comparisons:
 
 def compare(keys: NDArray[np.void], *apart: NDArray[np.generic]) -> Comparisons:
     """Number the prompts, responses and comparisons of rows.
+
+    Numbers are made by sorting: a million rows take about two seconds, and no Python object is made for any of them.
 
     Args:
         keys: digests of prompt, chosen and rejected, shape (P, 3), dtype V16.

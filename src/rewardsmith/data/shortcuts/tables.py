@@ -1,23 +1,15 @@
-"""The length rule in one unit: how often the longer response is chosen, and how that depends on how much longer it is.
+"""The tables of the record: the rules of length, features, groups and words, counted and graded.
 
-length_rule("words", lengths_P2, prompts_P, rule, grade)
-
-The rules of length and features as the report gets them: over all pairs, per source and per subset.
-
-evidence = Evidence(measures, prompts, groups, names)
-whole = grade_rules(evidence.signs, evidence.length_bins, evidence.prompts, …)
-length_table(evidence, whole), feature_table(evidence, whole)
-group_table(evidence, by=SOURCE, …)
-
-Words and openings that stand in chosen responses and not in rejected ones, or the other way round.
-
-    bags = compare_bags(texts, pairs)     # (N, V): 1 only chosen has the word, -1 only rejected, 0 both or none
+    evidence = Evidence(measures, prompts, groups, names)
+    whole = grade_rules(evidence.signs, evidence.length_bins, evidence.prompts, …)
+    length_table(evidence, whole), feature_table(evidence, whole)       # over all pairs
+    group_table(evidence, subsets=False, …)                             # per source, or per subset
+    bags = compare_bags(texts, pairs)           # (N, V): 1 only chosen has the word, -1 only rejected, 0 both or none
     words, openings = word_rules(bags, lengths, prompts, …)     # WordRule of the most telling ones of either side
 
-A word is a lone rule like any other: among the pairs where one side has it, how often is that side the chosen one?
-Presence, not frequency, so that one response full of a word is one vote. Words are ranked by the z-score of their
-log-odds with a symmetric prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words", section 3.3; the prior is a fair
-coin: a word should stand on both sides equally often). An opening is the first one, two or three words of a response.
+A word is a rule like any other: among the pairs where one side has it, how often is that side the chosen one? Presence,
+not frequency, so that one response full of a word is one vote. An opening is the first one, two or three words of a
+response.
 """
 
 from __future__ import annotations
@@ -55,49 +47,6 @@ from rewardsmith.records.texts import (
     LoneRule,
     WordRule,
 )
-
-_QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
-
-
-def length_rule(unit: str, lengths_P2: NDArray[np.int32], prompts_P: Ints, rule: LoneRule, grade: Grade) -> LengthRule:
-    """All that is known about one unit.
-
-    Args:
-        unit: of the lengths.
-        lengths_P2: of chosen and rejected.
-        prompts_P: number of each pair's prompt.
-        rule: the rule over all pairs.
-        grade: its grade.
-    """
-    chosen, rejected = lengths_P2.T
-    return LengthRule(
-        unit=unit,
-        rule=rule,
-        grade=grade,
-        bins=_bins(lengths_P2, prompts_P),
-        chosen_mean=float(chosen.mean()),
-        rejected_mean=float(rejected.mean()),
-        chosen_quantiles=_quantiles(chosen),
-        rejected_quantiles=_quantiles(rejected),
-    )
-
-
-def _bins(lengths_P2: NDArray[np.int32], prompts_P: Ints) -> tuple[LengthRuleBin, ...]:
-    """Pairs of unequal length by the ratio of the longer to the shorter; a response of length 0 counts as 1."""
-    bins_of = length_bins(lengths_P2)
-    unequal = np.flatnonzero(bins_of.longer)
-    bins = []
-    for index, (low, high) in enumerate(pairwise(RATIOS)):
-        within = unequal[bins_of.bins[unequal] == index]
-        rule = tally(bins_of.longer[within, None], prompts_P[within]).record(0, None)
-        bins.append(LengthRuleBin(low=low, high=None if np.isinf(high) else high, rule=rule))
-    return tuple(bins)
-
-
-def _quantiles(values: NDArray[np.int32]) -> dict[str, float]:
-    found = np.quantile(values, list(_QUANTILES.values()))
-    return {name: float(value) for name, value in zip(_QUANTILES, found, strict=True)}
-
 
 RULES = (*UNITS, *FEATURES)
 """Names of the columns of `Evidence.signs`."""
@@ -168,6 +117,49 @@ def length_table(evidence: Evidence, whole: Graded) -> tuple[LengthRule, ...]:
     )
 
 
+def length_rule(unit: str, lengths_P2: NDArray[np.int32], prompts_P: Ints, rule: LoneRule, grade: Grade) -> LengthRule:
+    """All that is known about one unit.
+
+    Args:
+        unit: of the lengths.
+        lengths_P2: of chosen and rejected.
+        prompts_P: number of each pair's prompt.
+        rule: the rule over all pairs.
+        grade: its grade.
+    """
+    chosen, rejected = lengths_P2.T
+    return LengthRule(
+        unit=unit,
+        rule=rule,
+        grade=grade,
+        bins=_bins(lengths_P2, prompts_P),
+        chosen_mean=float(chosen.mean()),
+        rejected_mean=float(rejected.mean()),
+        chosen_quantiles=_quantiles(chosen),
+        rejected_quantiles=_quantiles(rejected),
+    )
+
+
+_QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
+
+
+def _bins(lengths_P2: NDArray[np.int32], prompts_P: Ints) -> tuple[LengthRuleBin, ...]:
+    """Pairs of unequal length by the ratio of the longer to the shorter; a response of length 0 counts as 1."""
+    bins_of = length_bins(lengths_P2)
+    unequal = np.flatnonzero(bins_of.longer)
+    bins = []
+    for index, (low, high) in enumerate(pairwise(RATIOS)):
+        within = unequal[bins_of.bins[unequal] == index]
+        rule = tally(bins_of.longer[within, None], prompts_P[within]).record(0, None)
+        bins.append(LengthRuleBin(low=low, high=None if np.isinf(high) else high, rule=rule))
+    return tuple(bins)
+
+
+def _quantiles(values: NDArray[np.int32]) -> dict[str, float]:
+    found = np.quantile(values, list(_QUANTILES.values()))
+    return {name: float(value) for name, value in zip(_QUANTILES, found, strict=True)}
+
+
 def feature_table(evidence: Evidence, whole: Graded) -> tuple[FeatureRule, ...]:
     """Every feature, the one with the most evidence first."""
     records, has = whole.tallies.records(), evidence.measures.has()
@@ -193,17 +185,6 @@ def _evidence(feature: FeatureRule) -> tuple[float, float]:
     if rule.accuracy is None or rule.p_value is None:
         return 1.0, 0.0
     return rule.p_value, -abs(rule.accuracy - CHANCE) * rule.effective**0.5
-
-
-def group_numbers(evidence: Evidence, *, subsets: bool) -> tuple[list[tuple[str, str]], Ints]:
-    """The groups by source, or by source and subset, the largest first, and each pair's number among them."""
-    named = [(source, subset) if subsets else (source, "") for source, subset in evidence.names]
-    sizes = dict.fromkeys(named, 0)
-    for name, size in zip(named, np.bincount(evidence.groups, minlength=len(named)).tolist(), strict=True):
-        sizes[name] += size
-    order = sorted(sizes, key=lambda name: (-sizes[name], name))
-    place = {name: index for index, name in enumerate(order)}
-    return order, np.array([place[name] for name in named], dtype=np.int64)[evidence.groups]
 
 
 def group_table(evidence: Evidence, *, subsets: bool, confidence: float) -> tuple[GroupRules, ...]:
@@ -237,10 +218,22 @@ def group_table(evidence: Evidence, *, subsets: bool, confidence: float) -> tupl
     return tuple(tables)
 
 
+def group_numbers(evidence: Evidence, *, subsets: bool) -> tuple[list[tuple[str, str]], Ints]:
+    """The groups by source, or by source and subset, the largest first, and each pair's number among them."""
+    named = [(source, subset) if subsets else (source, "") for source, subset in evidence.names]
+    sizes = dict.fromkeys(named, 0)
+    for name, size in zip(named, np.bincount(evidence.groups, minlength=len(named)).tolist(), strict=True):
+        sizes[name] += size
+    order = sorted(sizes, key=lambda name: (-sizes[name], name))
+    place = {name: index for index, name in enumerate(order)}
+    return order, np.array([place[name] for name in named], dtype=np.int64)[evidence.groups]
+
+
 OPENING = "^"
 """Stands before the first words of a response where they are looked at as an opening."""
 
 _OPENING_WORDS = 3
+
 _LEAST_PAIRS = 20
 """Words that decide fewer pairs are left out: even if always right, they would not survive the correction."""
 
@@ -256,13 +249,6 @@ class Bags:
 
     words: Sequence[str]
     signs: csr_matrix
-
-
-def bag(text: str) -> set[str]:
-    """The different words of a text, and its openings."""
-    words = [word.decode() for word in plain_words(text.encode("utf-8", "replace"))]
-    openings = (OPENING + " ".join(words[: count + 1]) for count in range(min(len(words), _OPENING_WORDS)))
-    return {*words, *openings}
 
 
 def compare_bags(texts: Iterable[str], pairs: int) -> Bags:
@@ -286,16 +272,11 @@ def compare_bags(texts: Iterable[str], pairs: int) -> Bags:
     return Bags([str(name) for name in names[telling]], csr_matrix(signs[:, telling]))
 
 
-def log_odds(tallies: Tallies) -> tuple[Floats, Floats]:
-    """Of each rule the log-odds that its bearer is chosen, and its z-score, both with the prior.
-
-    Counts are scaled to the pairs that they are worth, so that one prompt with many pairs does not make a word telling.
-    """
-    decided = np.maximum(tallies.more + tallies.less, 1)
-    worth = tallies.effective / decided
-    more, less = tallies.more * worth + _PRIOR, tallies.less * worth + _PRIOR
-    odds = np.log(more / less)
-    return odds, odds / np.sqrt(1 / more + 1 / less)
+def bag(text: str) -> set[str]:
+    """The different words of a text, and its openings."""
+    words = [word.decode() for word in plain_words(text.encode("utf-8", "replace"))]
+    openings = (OPENING + " ".join(words[: count + 1]) for count in range(min(len(words), _OPENING_WORDS)))
+    return {*words, *openings}
 
 
 def word_rules(
@@ -337,6 +318,20 @@ def word_rules(
     ]
     words, openings = (_shown([rule for rule in rules if rule.opening == kind]) for kind in (False, True))
     return words, openings
+
+
+def log_odds(tallies: Tallies) -> tuple[Floats, Floats]:
+    """Of each rule the log-odds that its bearer is chosen, and its z-score, both with the prior.
+
+    The prior is symmetric (Monroe, Colaresi and Quinn 2008, "Fightin' Words", section 3.3), a fair coin: a word should
+    stand on both sides equally often.
+    Counts are scaled to the pairs that they are worth, so that one prompt with many pairs does not make a word telling.
+    """
+    decided = np.maximum(tallies.more + tallies.less, 1)
+    worth = tallies.effective / decided
+    more, less = tallies.more * worth + _PRIOR, tallies.less * worth + _PRIOR
+    odds = np.log(more / less)
+    return odds, odds / np.sqrt(1 / more + 1 / less)
 
 
 def _extremes(words: Ints, z: Floats) -> Ints:
