@@ -112,21 +112,48 @@ def test_the_traceback_is_shown_where_no_file_can_hold_it(
     assert "could not be written (No such file or directory):\nTraceback" in capsys.readouterr().err
 
 
-def run(command: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False)
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def run(request: pytest.FixtureRequest) -> Any:
+    """Output is buffered where users start it, and unbuffered in many containers: what fails, fails elsewhere."""
+
+    def in_bash(command: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command}"],
+            capture_output=True,
+            env={**os.environ, "PYTHONUNBUFFERED": request.param},
+            check=False,
+        )
+
+    return in_bash
 
 
-def test_a_reader_that_leaves_ends_it_silently() -> None:
+def test_a_reader_that_leaves_ends_it_silently(run: Any) -> None:
     done = run(f"{sys.executable} -m rewardsmith --help | true")
     assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_output_to_a_full_disk() -> None:
-    done = run(f"{sys.executable} -m rewardsmith --version > /dev/full")
+@pytest.mark.parametrize("arguments", ["--version", "serve --help"])  # less than a buffer holds, and more
+def test_output_to_a_full_disk(arguments: str, run: Any) -> None:
+    done = run(f"COLUMNS=80 {sys.executable} -m rewardsmith {arguments} > /dev/full")
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: standard output")
     assert b"the disk is full" in done.stderr
+    assert done.stderr.count(b"\n") == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_message_to_a_full_disk_leaves_the_code(run: Any) -> None:
+    assert run(f"{sys.executable} -m rewardsmith ls /nowhere 2> /dev/full").returncode == 2
+    assert run(f"{sys.executable} -m rewardsmith --version > /dev/full 2> /dev/full").returncode == 2
+
+
+def test_streams_that_are_closed_from_the_start(run: Any) -> None:
+    done = run(f"{sys.executable} -m rewardsmith --version >&-")
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = run(f"{sys.executable} -m rewardsmith ls /nowhere >&- <&-")
+    assert (done.returncode, done.stderr.split(b":")[0]) == (2, b"error")
+    assert run(f"{sys.executable} -m rewardsmith ls /nowhere <&- >&- 2>&-").returncode == 2
 
 
 def test_a_name_that_the_encoding_lacks() -> None:

@@ -145,6 +145,19 @@ def speak_any_text() -> None:
             stream.reconfigure(errors="rewardsmith")
 
 
+def open_missing_streams() -> None:
+    """Where the program is started without a standard stream (`>&-`), reading ends at once and writing goes nowhere.
+
+    Python has None for such a stream, and the next file that is opened would get its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest free number, as a rule the stream's own
+        os.set_inheritable(nowhere, True)
+        setattr(sys, name, os.fdopen(nowhere, "w" if number else "r", encoding="utf-8"))
+
+
 def _written_out(error: UnicodeError) -> tuple[str | bytes, int]:
     """For what an encoding lacks: typographic signs as ASCII, the rest as Python writes it."""
     if not isinstance(error, UnicodeEncodeError):
@@ -168,16 +181,29 @@ _FULL_BY_TEXT = ("No space left on device", "os error 28", "Disk quota exceeded"
 
 def ended(command: Callable[[], Any]) -> int:
     """Call a typer app in its non-standalone mode; print what went wrong, and return the exit code."""
+    open_missing_streams()
     speak_any_text()
     with warnings.catch_warnings():
         warnings.showwarning = _warn
-        try:
-            code = _code(command)
-            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
-        except OSError as error:
-            if _is_unread(error):
-                return _unread()
-            code = _said_on_error(f"error: standard output: cannot be written: {error.strerror}", 2)
+        return _flushed(_code(command))
+
+
+def _flushed(code: int) -> int:
+    """The exit code after all output was written: where it cannot be, Python would end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _discard(sys.stdout)
+        if _is_unread(error):
+            return UNREAD
+        if code in (0, 1):  # anything else has been said
+            reason = _DISK.get(error.errno or 0) or error.strerror
+            fix = "free space where it goes, then run the same command again: what was finished is kept"
+            code = _said_on_error(f"error: standard output: cannot be written: {reason}\n  try: {fix}", 2)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
     return code
 
 
@@ -201,7 +227,8 @@ def _raised(error: Exception) -> int:
     if callable(getattr(error, "format_message", None)):  # click's, which typer carries under a name of its own
         return _usage(error)
     if _is_unread(error):
-        return _unread()
+        _discard(sys.stdout)
+        return UNREAD
     told = _machine_fault(error)
     return _said_on_error(told, 2) if told else _said_on_error(_fault(error), FAULT)
 
@@ -218,7 +245,8 @@ def _usage(error: Any) -> int:
 def _library_exit(stop: SystemExit) -> int:
     """Ours never raise it: it is typer's, about completion or a closed pipe, or a library's."""
     if any(isinstance(one, BrokenPipeError) for one in _chain(stop)):
-        return _unread()
+        _discard(sys.stdout)
+        return UNREAD
     if stop.code in (None, 0) or "_REWARDSMITH_COMPLETE" in os.environ:
         return stop.code if isinstance(stop.code, int) else 0
     return _said_on_error(_fault(stop), FAULT)
@@ -313,14 +341,13 @@ def _is_unread(error: BaseException | None) -> bool:
         return True  # no poll on this system, or no file beneath: an output is the likelier one
 
 
-def _unread() -> int:
-    """Standard output is closed: stay silent, and let Python's own flush at the end go nowhere."""
+def _discard(stream: TextIO) -> None:
+    """Send what the stream still holds nowhere: Python's own flush at the end must not fail again."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
     except (OSError, ValueError):
         pass
-    return UNREAD
 
 
 def _warn(
