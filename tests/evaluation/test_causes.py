@@ -202,6 +202,19 @@ def test_too_little_data_is_said_only_where_no_set_can_tell() -> None:
     assert diagnose_run({"held_out": few, "other": result(sound, held_out=False)}).causes == ()
 
 
+def test_a_benchmark_that_is_ordered_badly_does_not_make_up_for_too_few_pairs() -> None:
+    """Noise on 400 pairs is surely under 60 %: the held-out pairs decide, and no set shows a sound model."""
+    noise = result(lambda text, right: float(NOISE.normal()), 400, held_out=False)
+    assert noise.diagnosis is not None and noise.diagnosis.causes == ("undertrained",)
+    assert only({"held_out": result(sound, 12), "other": noise}).code == "too_little_data"
+
+
+def test_too_few_pairs_are_no_luck_of_a_training() -> None:
+    few = {"held_out": result(sound, 12)}
+    (cause,) = diagnose_run(few, replicas={18: diagnose_run({"held_out": result(sound)})}).causes
+    assert (cause.code, cause.seeds) == ("too_little_data", "")
+
+
 def test_results_of_an_older_version_are_not_looked_at() -> None:
     old = result(length).model_copy(update={"diagnosis": None})
     assert diagnose_run({"held_out": old}) == diagnose_run({})

@@ -91,8 +91,11 @@ def headline(causes: Sequence[Cause]) -> str:
 
 
 def _seeds(code: CauseCode, replicas: Mapping[int, DiagnosisRecord]) -> str:
-    """How many other seeds show it: what all of them do is in the data, what one does may be luck of its training."""
-    if not replicas:
+    """How many other seeds show it: what all of them do is in the data, what one does may be luck of its training.
+
+    Too few pairs are a fact of the sets and of no training.
+    """
+    if not replicas or code == "too_little_data":
         return ""
     show, of = sum(any(cause.code == code for cause in one.causes) for one in replicas.values()), len(replicas)
     if show == of:
@@ -286,7 +289,7 @@ def _states(
             if code == "saturated" or (code in ("reversed", "undertrained") and not swayed):
                 yield _state(code, key, sets[key], train, curve)
                 return
-    if sets and not swayed and all("too_little_data" in found.causes for found in sets.values()):
+    if sets and not swayed and all(found.causes for found in sets.values()):
         yield _state("too_little_data", own[0], sets[own[0]], train, curve)
 
 
