@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from trait_world import REFUSAL, drawn_rows, rewards_of
 
+from rewardsmith.evaluation.analysis import analyse
+from rewardsmith.evaluation.benchmarks import find_benchmark
 from rewardsmith.evaluation.contract import EvalRow
 from rewardsmith.evaluation.diagnosis import diagnose
 from rewardsmith.records.diagnosis import Diagnosis
@@ -69,6 +71,19 @@ def test_the_numbers_of_a_lover_of_length_are_those_of_the_texts() -> None:
     widest = max(rows, key=lambda row: len(row.rejected[0][0].content) - len(row.chosen[0][0].content))
     assert trait.rows[0].id == widest.id
     assert len(trait.rows) == 5
+
+
+def test_what_the_analysis_of_length_shows_too_has_the_same_interval_there() -> None:
+    """Two pairs a prompt, so that the intervals are drawn: one number must not stand beside two of them."""
+    rows = [replace(row, group=f"prompt {number // 2}") for number, row in enumerate(drawn_rows(90, seed=5, longer=0.7))]
+    err = noise(1, 40.0)
+    rewards = rewards_of(rows, lambda text, right: len(text) + err())
+    length = analyse(find_benchmark("pairs"), rows, rewards, seed=3, resamples=200).length
+    diagnosis = diagnose(rows, rewards, seed=3, resamples=200)
+    assert length is not None and diagnosis is not None
+    trait = next(trait for trait in diagnosis.traits if trait.feature == "characters")
+    assert (trait.wrong, trait.right) == (length.longer_wrong, length.longer_right)
+    assert trait.correlation_ci == pytest.approx(length.pearson_ci)
 
 
 def test_sway_is_the_gap_of_the_two_accuracies_where_nothing_else_differs() -> None:
