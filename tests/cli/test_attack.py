@@ -153,6 +153,9 @@ def test_a_run_attacks_where_its_spec_asks_for_it_and_the_gate_decides(world: Wo
     assert off.code in (0, 1), off.err
     assert not (run / "attack.json").exists()
     assert read_record(run / "manifest.json", Manifest).stages["check"].state == "done"
+    anew = world("check", spec, "--set", "seed=3", "--overwrite")
+    assert anew.code == 0, anew.err
+    assert not (run / "model").exists()
 
 
 def test_a_gate_without_an_attack_is_refused(world: World) -> None:

@@ -95,7 +95,7 @@ _COSTLY = ("train", "model")  # a check is soon made again, and its fingerprint 
 _OWN = {_SPLIT, MODEL, f"{MODEL}.part"} | set(
     """
     spec.yaml manifest.json check.json check.sample.json rejected.jsonl train eval label_noise.json probes.json
-    attack.json attack.journal.jsonl
+    attack.json attack.journal.jsonl .attack.lock
     policy_samples.json gates.json ood.json diagnosis.json trackers.json live.json replicas replicas.json learning_curve
     learning_curve.json controls controls.json routing report.html summary.md comparison.json comparison.md verify.json
     tensorboard trackio wandb mlruns
