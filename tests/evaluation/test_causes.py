@@ -205,7 +205,8 @@ def test_too_little_data_is_said_only_where_no_set_can_tell() -> None:
 def test_a_benchmark_that_is_ordered_badly_does_not_make_up_for_too_few_pairs() -> None:
     """Noise on 400 pairs is surely under 60 %: the held-out pairs decide, and no set shows a sound model."""
     noise = result(lambda text, right: float(NOISE.normal()), 400, held_out=False)
-    assert noise.diagnosis is not None and noise.diagnosis.causes == ("undertrained",)
+    assert noise.diagnosis is not None
+    assert noise.diagnosis.causes == ("undertrained",)
     assert only({"held_out": result(sound, 12), "other": noise}).code == "too_little_data"
 
 

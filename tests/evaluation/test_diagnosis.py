@@ -75,12 +75,14 @@ def test_the_numbers_of_a_lover_of_length_are_those_of_the_texts() -> None:
 
 def test_what_the_analysis_of_length_shows_too_has_the_same_interval_there() -> None:
     """Two pairs a prompt, so that the intervals are drawn: one number must not stand beside two of them."""
-    rows = [replace(row, group=f"prompt {number // 2}") for number, row in enumerate(drawn_rows(90, seed=5, longer=0.7))]
+    drawn = drawn_rows(90, seed=5, longer=0.7)
+    rows = [replace(row, group=f"prompt {number // 2}") for number, row in enumerate(drawn)]
     err = noise(1, 40.0)
     rewards = rewards_of(rows, lambda text, right: len(text) + err())
     length = analyse(find_benchmark("pairs"), rows, rewards, seed=3, resamples=200).length
     diagnosis = diagnose(rows, rewards, seed=3, resamples=200)
-    assert length is not None and diagnosis is not None
+    assert length is not None
+    assert diagnosis is not None
     trait = next(trait for trait in diagnosis.traits if trait.feature == "characters")
     assert (trait.wrong, trait.right) == (length.longer_wrong, length.longer_right)
     assert trait.correlation_ci == pytest.approx(length.pearson_ci)
