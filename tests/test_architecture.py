@@ -165,7 +165,7 @@ WHERE_A_LANGUAGE_MODEL_JUDGES = (
     "cli/judge",
     "cli/watch",
     "pipeline/commands/",
-    "evaluation/runner",
+    "evaluation/offline",
     "evaluation/benchmarks/judgebench",
 )
 

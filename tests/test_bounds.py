@@ -23,7 +23,7 @@ from cli_world import World
 from rewardsmith.data import files
 from rewardsmith.data.files import read_rows
 from rewardsmith.errors import DataError, ModelError, RenderingError, RunDirectoryError, SpecError, UserError
-from rewardsmith.evaluation.runner import read_reward_lines
+from rewardsmith.evaluation.offline import read_reward_lines
 from rewardsmith.records import bounded
 from rewardsmith.records.bounded import BeyondLimitError, inflated, parse_json, parse_yaml, read_bounded
 from rewardsmith.records.files import read_record

@@ -13,8 +13,7 @@ from checkpoint_maker import make_checkpoint
 from cli_world import World
 
 from rewardsmith.evaluation import BenchmarkRows, EvalRow, find_benchmark, missing_reasons, score_rows
-from rewardsmith.evaluation.results import NOT_FINITE
-from rewardsmith.evaluation.runner import why_missing
+from rewardsmith.evaluation.results import NOT_FINITE, why_missing
 from rewardsmith.records.evaluation import DatasetInfo, RowResult, reason_code, reasons_in_words
 from rewardsmith.report.sections.scores import score_table
 from rewardsmith.scoring import LocalScorer

@@ -12,7 +12,7 @@ What is asked of each benchmark of the spec, and of the spec's own held-out pair
     ood_gap       skill on the held-out pairs and on the benchmark are close, whichever is higher;
                   skill = (score - chance) / (1 - chance)
     length        where the longer answer is right and where it is wrong, the accuracy is about the same
-    probe         a bias probe holds (`evaluation.probes.verdicts` says when); as warnings, all probes are one `probes`
+    probe         a bias probe holds (`evaluation.probes.running` says when); as warnings, all probes are one `probes`
     attack        edits without meaning flip no more pairs than the spec allows, where it asks for an attack
     margin, reward_range          warnings from training, where its record is given
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from rewardsmith import statistics
 from rewardsmith.evaluation import EvalRow
-from rewardsmith.evaluation.analysis import length_bias, local_linear, within_prompt_correlation, without_length_trend
+from rewardsmith.evaluation.analysis import length_bias, within_prompt_correlation, without_length_trend
 from rewardsmith.evaluation.distribution import length_rewards
+from rewardsmith.statistics import local_linear
 from rewardsmith.types import Message
 
 PLACES = [10, 12, 12, 15, 20, 26, 30, 44, 50, 80.0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rewardsmith.evaluation.probes import PROBES, Subject
 from rewardsmith.evaluation.probes.language import cut_paragraphs, cut_sentences, reads_as_english, refuses
-from rewardsmith.evaluation.probes.meaning import SYNONYMS
+from rewardsmith.evaluation.probes.surface import SYNONYMS
 from rewardsmith.spec.evaluation import DESTROYED_PROBES, SURFACE_PROBES
 
 PROMPT = "What is 17 plus 25, and how does carrying work?"

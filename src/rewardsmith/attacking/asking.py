@@ -44,7 +44,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from rewardsmith.errors import RunDirectoryError
-from rewardsmith.evaluation.runner import why_missing
+from rewardsmith.evaluation.results import why_missing
 from rewardsmith.gates import FEWEST_ATTACKED
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import reason_code

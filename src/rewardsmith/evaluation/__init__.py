@@ -4,9 +4,10 @@ A scorer or a file gives the rewards; this room knows no model.
 
 contract.py      what a benchmark is: rows, tally, rule
 benchmarks/      a file each; `rewardsmith.benchmarks` is the registry
-rows.py          files, folders, hub data sets and offline rewards as plain rows
-runner.py        each distinct conversation scored once; the two files written
-results.py       scores, intervals, baselines → results.json, rows.jsonl; the evaluated sets side by side → ood.json
+rows.py          files, folders and hub data sets as plain rows, and their fields
+results.py       each distinct conversation scored once; scores, intervals, baselines → results.json, rows.jsonl; the
+                 evaluated sets side by side → ood.json
+offline.py       rewards that were computed elsewhere, from the files that people have
 subsets.py       what is known of each subset, and weighted means over them
 distribution.py  how rewards are distributed, within prompts too, and the length-only scorer
 analysis.py      all that stands beside the scores, in one record; what picking by reward would gain
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
     from rewardsmith.evaluation.calibration import checkpoint_calibration
     from rewardsmith.evaluation.causes import DIAGNOSIS_FILE, diagnose_run
     from rewardsmith.evaluation.contract import Benchmark, BenchmarkRows, EvalRow, Tally
-    from rewardsmith.evaluation.results import Evaluation, random_baselines, score_rows, skills
-    from rewardsmith.evaluation.runner import (
+    from rewardsmith.evaluation.offline import read_offline, read_rewards
+    from rewardsmith.evaluation.results import (
+        Evaluation,
         missing_reasons,
-        read_offline,
-        read_rewards,
+        random_baselines,
         score_conversations,
+        score_rows,
+        skills,
         write_evaluation,
     )
 
@@ -81,15 +84,15 @@ _HOMES = {
     "DIAGNOSIS_FILE": "causes",
     "diagnose_run": "causes",
     "find_benchmark": "benchmarks",
-    "missing_reasons": "runner",
+    "missing_reasons": "results",
     "pair_rows": "benchmarks.pairs",
     "random_baselines": "results",
-    "read_offline": "runner",
-    "read_rewards": "runner",
-    "score_conversations": "runner",
+    "read_offline": "offline",
+    "read_rewards": "offline",
+    "score_conversations": "results",
     "score_rows": "results",
     "skills": "results",
-    "write_evaluation": "runner",
+    "write_evaluation": "results",
 }
 
 if not TYPE_CHECKING:

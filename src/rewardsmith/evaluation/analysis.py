@@ -1,75 +1,15 @@
 """What stands beside the scores of a benchmark: length, calibration, agreement, and what picking by reward would gain.
 
-Everything beside the scores of one benchmark, in one record: what applies to its rows, and nothing else.
+    analyse(benchmark, rows, rewards, seed=…, resamples=…) → Analysis       one record: what applies to these rows
 
-    analyse(benchmark, rows, rewards, seed=…, resamples=…) → Analysis
-
-    length             every benchmark: correlation given the prompt, pairs where the longer is wrong, scores without
-                       the length trend
-    calibration        where every row is one chosen and one rejected response
-    best_of_n          where rows have at least three answers
+    length             every benchmark: how much of the reward is length (`length_bias`), and the scores without the
+                       length trend
+    calibration        where every row is one chosen and one rejected response (`calibration`)
+    best_of_n          where rows have at least three answers (`best_of_n_curve`)
     label_agreement    where comparisons were labelled more than once
 
 Intervals here use at most `RESAMPLES` resamples: they stand beside the scores and decide no gate, and all of this takes
 seconds for 100,000 responses.
-
-How much of the reward is length: within prompts, on pairs that length would get wrong, and with its trend taken out.
-
-    length_bias(rows, rewards, seed=…, resamples=…) → LengthBias
-    without_length_trend(rewards, lengths) → Rewards        for a second score beside the raw one
-
-*Given the prompt.* Long prompts draw long answers, and rewards of different prompts do not share a zero. So reward and
-length are compared within prompts: both are centred on their prompt's mean before they are correlated (Pearson), or
-ranked within the prompt (Spearman: the correlation of the centred ranks). A scorer that only measures length has 1 in
-both. Intervals resample whole prompts.
-
-*Where the longer is wrong.* A scorer that only measures length is right on every pair whose longer response was
-chosen, and on none of the others; both accuracies are shown.
-
-*With the trend taken out.* Post-hoc calibration as in Huang et al. 2024 (arXiv 2409.17407): a LOESS of reward over
-length through all responses of the benchmark is subtracted, with the setting of their published RewardBench script
-(characters, all points in each line, three robust rounds). It needs no labels. The scores after it stand beside the
-raw ones; rewards themselves stay raw everywhere.
-
-Locally weighted linear regression (LOESS, Cleveland 1979): the smooth trend of a value over one variable.
-
-    trend = local_linear(lengths, rewards)        the fitted value at each point
-
-At each place: a straight line through the nearest `share` of the points, weighted by the tricube of their distance;
-then rounds of reweighting by the bisquare of the residuals, so that outliers do not bend the trend. The same as
-`lowess` of statsmodels and of R, which the tests compare with. Written here because that package and its dependencies
-(pandas, patsy) weigh 100 MB for this one function, and because lengths repeat: points of equal place are added up
-first, so that 100,000 of them cost what their few thousand distinct lengths cost.
-
-How accurate can a model be on these labels? The ceiling that people's disagreement sets.
-
-    label_agreement(rows) → LabelAgreement | None
-
-In: pairwise rows. Some data compare the same two responses more than once, and the labels do not always agree. Out: how
-often two labels of one comparison agree, and between which bounds that puts the accuracy of the best possible model
-(`statistics.agreement` has the formulas); None where no comparison was labelled twice.
-
-Best-of-n, exactly: how good is the answer that the model picks among n, and does more picking make it worse?
-
-    curve = best_of_n_curve(rewards, gold, prompts, seed=…, resamples=…) → BestOfNCurve | None
-
-In: for each row the rewards of its k answers and their gold qualities (benchmarks: 1 for chosen, 0 for rejected).
-Out: for n = 1, 2, … the expected gold quality and reward of the best-rewarded of n answers that are drawn from the k
-without replacement. No drawing is needed: with the answers in order of reward, the j-th of k is the best of n with
-probability
-
-    P(j is the best) = C(j - 1, n - 1) / C(k, n)
-
-and answers of equal reward share theirs. All points are over the same rows, those with at least `answers` answers (the
-most common number), because a curve whose rows change with n would bend for that reason alone.
-
-*Over-optimisation* (Gao et al. 2023, arXiv 2210.10760): the reward of the pick rises with n by construction; where its
-gold quality falls, the model is being exploited. The n before the fall is named where the fall is sure: the gold
-quality at that n is above the one at the last n in so many resamples of prompts that chance, looking at every n
-(Bonferroni), is excluded at 5 %. Under 20 prompts a bootstrap proves nothing, and no fall is named.
-
-`kl_bound` is log n - (n - 1) / n, an upper bound on the divergence of best-of-n from the policy (Beirami et al. 2024,
-arXiv 2401.01879).
 """
 
 from __future__ import annotations
@@ -78,7 +18,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rewardsmith import statistics
 from rewardsmith.evaluation.calibration import calibrate, folds_of, is_pairwise
@@ -108,6 +48,205 @@ from rewardsmith.records.evaluation import (
 )
 from rewardsmith.types import Conversation
 
+RESAMPLES = 1_000
+
+
+def analyse(benchmark: Benchmark, rows: Sequence[EvalRow], rewards: Rewards, *, seed: int, resamples: int) -> Analysis:
+    """All analyses that apply.
+
+    Args:
+        benchmark: whose rule gives the scores without the length trend.
+        rows: all rows of the benchmark.
+        rewards: one array a row, chosen first; NaN where there is none.
+        seed: of the bootstraps.
+        resamples: as for the scores; at most `RESAMPLES` are used.
+    """
+    resamples = min(resamples, RESAMPLES)
+    prompts = prompts_of(rows)
+    pairwise = is_pairwise(rows)
+    calibration_seed, curve_seed = seed_of(seed, "calibration"), seed_of(seed, "best of n")
+    return Analysis(
+        length=_length(benchmark, rows, rewards, seed_of(seed, "length"), resamples),
+        calibration=calibrate(
+            pair_margins(rewards), prompts, folds_of(rows, seed), seed=calibration_seed, resamples=resamples
+        )
+        if pairwise
+        else None,
+        best_of_n=best_of_n_curve(rewards, gold_of(rows), prompts, seed=curve_seed, resamples=resamples),
+        label_agreement=label_agreement(rows),
+    )
+
+
+def _length(
+    benchmark: Benchmark, rows: Sequence[EvalRow], rewards: Rewards, seed: int, resamples: int
+) -> LengthBias | None:
+    """Length bias with the scores that the benchmark's rule gives without the length trend."""
+    found = length_bias(rows, rewards, seed=seed, resamples=resamples)
+    if found is None:
+        return None
+    untrended = without_length_trend(rewards, length_rewards(rows))
+    average, subsets = _scores(benchmark, rows, untrended)
+    calibrated = LengthCalibrated(
+        method=CALIBRATION_METHOD,
+        average=average,
+        subsets=subsets,
+        pearson=within_prompt_correlation(rows, untrended),
+    )
+    return found.model_copy(update={"calibrated": calibrated})
+
+
+def _scores(benchmark: Benchmark, rows: Sequence[EvalRow], rewards: Rewards) -> tuple[float, dict[str, float]]:
+    """(average, score of each subset) by the benchmark's own rule."""
+
+    def score(name: str, places: Sequence[int]) -> float:
+        return tally_models(benchmark, name, rows, places, [rewards])[0].score
+
+    scores = {name: score(name, places) for name, places in subset_places(benchmark, rows).items()}
+    average = sum(share * score(name, places) for name, (places, share) in average_parts(benchmark, rows).items())
+    return average, scores
+
+
+SHARE, ROUNDS = 1.0, 3
+"""LOESS: the part of all responses that each line sees, and rounds of robust reweighting."""
+
+CALIBRATION_METHOD = (
+    "LOESS of reward over characters through all responses, subtracted (arXiv 2409.17407; all points in each line, "
+    "three robust rounds)"
+)
+_ROUNDING = 1e-12
+
+
+def length_bias(rows: Sequence[EvalRow], rewards: Rewards, *, seed: int, resamples: int) -> LengthBias | None:
+    """How much of the reward is length; None where nothing can be compared.
+
+    *Given the prompt.* Long prompts draw long answers, and rewards of different prompts do not share a zero. So reward
+    and length are compared within prompts: both are centred on their prompt's mean before they are correlated
+    (Pearson), or ranked within the prompt (Spearman: the correlation of the centred ranks). A scorer that only measures
+    length has 1 in both. Intervals resample whole prompts.
+
+    *Where the longer is wrong.* A scorer that only measures length is right on every pair whose longer response was
+    chosen, and on none of the others; both accuracies are shown.
+
+    Args:
+        rows: rows of one benchmark.
+        rewards: one array a row, chosen first; NaN where there is none.
+        seed: of the bootstrap over prompts.
+        resamples: bootstrap resamples.
+    """
+    answers = _several(answers_of(rows, rewards))
+    margins = margins_of(rows, rewards, length_rewards(rows))
+    if answers.rewards.size == 0 and margins.rewards.size == 0:
+        return None
+    ranks = [ranks_within(values, answers.prompts) for values in (answers.rewards, answers.lengths)]
+    both = [(answers.rewards, answers.lengths), (ranks[0], ranks[1])]
+    (pearson, pearson_ci), (spearman, spearman_ci) = correlations(answers.prompts, both, seed, resamples)
+    return LengthBias(
+        prompts=compact(answers.prompts)[1],
+        responses=answers.rewards.size,
+        pearson=pearson,
+        pearson_ci=pearson_ci,
+        spearman=spearman,
+        spearman_ci=spearman_ci,
+        longer_wrong=pair_share(margins, margins.lengths < 0, seed, resamples),
+        longer_right=pair_share(margins, margins.lengths > 0, seed, resamples),
+        equal_length=int((margins.lengths == 0).sum()),
+        method=f"within prompts; intervals by bootstrap over prompts, {resamples} resamples",
+    )
+
+
+def within_prompt_correlation(rows: Sequence[EvalRow], rewards: Rewards) -> float | None:
+    """Pearson's correlation of reward and length given the prompt, without an interval."""
+    answers = _several(answers_of(rows, rewards))
+    return correlations(answers.prompts, [(answers.rewards, answers.lengths)], 0, 0)[0][0]
+
+
+def without_length_trend(rewards: Rewards, lengths: Rewards) -> list[Floats]:
+    """Rewards minus their smooth trend over length, in the shape of `rewards`; NaN stays NaN.
+
+    Post-hoc calibration as in Huang et al. 2024 (arXiv 2409.17407): a LOESS of reward over length through all responses
+    of the benchmark is subtracted, with the setting of their published RewardBench script (characters, all points in
+    each line, three robust rounds). It needs no labels. The scores after it stand beside the raw ones; rewards
+    themselves stay raw everywhere.
+    """
+    reward_N, length_N = (np.concatenate([np.empty(0), *values]) for values in (rewards, lengths))
+    present_N = ~np.isnan(reward_N)
+    trend_N = np.zeros_like(reward_N)
+    trend_N[present_N] = statistics.local_linear(length_N[present_N], reward_N[present_N], share=SHARE, rounds=ROUNDS)
+    ends = np.cumsum([len(values) for values in rewards])
+    return np.split(reward_N - trend_N, ends[:-1]) if len(ends) else []
+
+
+def _several(answers: Answers) -> Answers:
+    """The answers of prompts that have at least two."""
+    keep = np.bincount(answers.prompts, minlength=1)[answers.prompts] > 1
+    return Answers(answers.rewards[keep], answers.lengths[keep], answers.prompts[keep])
+
+
+def correlations(
+    prompt_A: Ints, values: Sequence[tuple[Floats, Floats]], seed: int, resamples: int
+) -> list[tuple[float | None, tuple[float, float] | None]]:
+    """For each two values: (correlation given the prompt, interval); None where one never varies in a prompt.
+
+    One bootstrap serves all of them; 0 resamples give no intervals.
+    """
+    if prompt_A.size == 0:
+        return [(None, None)] * len(values)
+    columns = []
+    for first_A, second_A in values:
+        one_A, other_A = _unit(first_A, prompt_A), _unit(second_A, prompt_A)
+        columns += [one_A * other_A, one_A**2, other_A**2]
+    units_GF = group_sums(columns, prompt_A)
+    whole = np.split(units_GF.sum(axis=0, keepdims=True), len(values), axis=1)
+    found = [float(_ratio(sums)[0]) for sums in whole]
+    intervals: list[tuple[float, float] | None] = [None] * len(values)
+    if resamples and len(units_GF) > 1:
+        sums_BF = statistics.bootstrap_sums(units_GF, seed=seed, resamples=resamples)
+        intervals = [_interval(_ratio(part)) for part in np.split(sums_BF, len(values), axis=1)]
+    return [
+        (None, None) if np.isnan(value) else (value, interval) for value, interval in zip(found, intervals, strict=True)
+    ]
+
+
+def _unit(value_A: Floats, prompt_A: Ints) -> Floats:
+    """Centred on the prompt and scaled to a largest size of 1; zeros where only rounding is left."""
+    scale = float(np.abs(value_A).max(initial=0.0))
+    apart_A = centred(value_A, prompt_A)
+    apart_A[np.abs(apart_A) <= _ROUNDING * scale] = 0.0
+    return apart_A / (float(np.abs(apart_A).max(initial=0.0)) or 1.0)
+
+
+def _ratio(sums_BF: Floats) -> Floats:
+    """Correlation from sums of products and squares, clipped to [-1, 1]; NaN without variance."""
+    scale_B = np.sqrt(sums_BF[:, 1] * sums_BF[:, 2])
+    ratio_B = np.divide(sums_BF[:, 0], scale_B, out=np.full(len(sums_BF), np.nan), where=scale_B > 0)
+    return np.asarray(np.clip(ratio_B, -1.0, 1.0), dtype=np.float64)
+
+
+def _interval(samples_B: Floats) -> tuple[float, float] | None:
+    """Percentile interval of the resamples in which the statistic exists; None where most have none."""
+    known = samples_B[~np.isnan(samples_B)]
+    if known.size * 2 < samples_B.size:
+        return None
+    interval = statistics.percentile_interval(known)
+    return interval.low, interval.high
+
+
+def pair_share(margins: Margins, chosen: NDArray[np.bool_], seed: int, resamples: int) -> PairShare:
+    """Accuracy over some pairs: Wilson's interval where every prompt has one of them, else bootstrap over prompts."""
+    reward_P, prompt_P = margins.rewards[chosen], margins.prompts[chosen]
+    if reward_P.size == 0:
+        return PairShare(n=0)
+    right_P = np.where(reward_P > 0, 1.0, np.where(reward_P == 0, 0.5, 0.0))
+    accuracy = float(right_P.mean())
+    units_GF = group_sums([right_P, np.ones_like(right_P)], prompt_P)
+    if len(units_GF) == right_P.size:
+        interval = statistics.wilson_interval(float(right_P.sum()), right_P.size)
+    else:
+        sums_BF = statistics.bootstrap_sums(units_GF, seed=seed, resamples=resamples)
+        interval = statistics.score_interval(accuracy, sums_BF[:, 0] / sums_BF[:, 1], len(units_GF))
+    return PairShare(n=right_P.size, accuracy=accuracy, ci_low=interval.low, ci_high=interval.high)
+
+
 FEWEST_ANSWERS = 3
 FEWEST_PROMPTS = 20
 MOST_POINTS = 32
@@ -122,11 +261,28 @@ def gold_of(rows: Sequence[EvalRow]) -> list[Floats]:
 def best_of_n_curve(
     rewards: Rewards, gold: Rewards, prompts: Ints, *, seed: int, resamples: int
 ) -> BestOfNCurve | None:
-    """The curve over n; None where no row has at least three answers that all have a reward.
+    """How good the answer is that the model picks among n, and whether more picking makes it worse.
+
+    For n = 1, 2, … the expected gold quality and reward of the best-rewarded of n answers that are drawn from a row's k
+    without replacement; None where no row has at least three answers that all have a reward. No drawing is needed: with
+    the answers in order of reward, the j-th of k is the best of n with probability
+
+        P(j is the best) = C(j - 1, n - 1) / C(k, n)
+
+    and answers of equal reward share theirs. All points are over the same rows, those with at least `answers` answers
+    (the most common number), because a curve whose rows change with n would bend for that reason alone.
+
+    *Over-optimisation* (Gao et al. 2023, arXiv 2210.10760): the reward of the pick rises with n by construction; where
+    its gold quality falls, the model is being exploited. The n before the fall is named where the fall is sure: the
+    gold quality at that n is above the one at the last n in so many resamples of prompts that chance, looking at every
+    n (Bonferroni), is excluded at 5 %. Under 20 prompts a bootstrap proves nothing, and no fall is named.
+
+    `kl_bound` is log n - (n - 1) / n, an upper bound on the divergence of best-of-n from the policy (Beirami et al.
+    2024, arXiv 2401.01879).
 
     Args:
         rewards: one array a row; NaN where there is none.
-        gold: the quality of each answer, in the same shape, finite.
+        gold: the quality of each answer, in the same shape, finite (benchmarks: 1 for chosen, 0 for rejected).
         prompts: number of each row's prompt: rows of one prompt are one unit of the bootstrap.
         seed: of the bootstrap.
         resamples: bootstrap resamples.
@@ -264,235 +420,13 @@ def _in_words(points: Sequence[BestOfNPoint], peak: int, sure: bool) -> str:
     return f"Gold quality rises with n, {ends}; the best possible at n = {last.n} is {last.oracle:.3f}."
 
 
-_Floats = NDArray[np.float64]
-
-PLACES = 400
-"""Distinct places up to which every one is fitted; beyond, as many at even ranks, and straight lines between them."""
-
-_BLOCK = 64
-_FAR, _NEAR = 0.999, 0.001  # statsmodels and R treat these shares of the bandwidth as 1 and 0
-_ROBUST_REACH = 6.0  # medians of the residuals, beyond which a point has no weight (Cleveland 1979)
-
-
-def local_linear(place: ArrayLike, value: ArrayLike, *, share: float = 1.0, rounds: int = 3) -> _Floats:
-    """The fitted value at each point, shape (points,).
-
-    Args:
-        place: the variable, shape (points,), finite.
-        value: what is smoothed, same shape, finite.
-        share: the part of all points that each line sees, in (0, 1].
-        rounds: how often points are weighed anew by their residuals.
-
-    Raises:
-        ValueError: the shapes differ or `share` is not in (0, 1].
-    """
-    place_N, value_N = np.asarray(place, dtype=np.float64), np.asarray(value, dtype=np.float64)
-    if place_N.shape != value_N.shape or not 0 < share <= 1:
-        raise ValueError(f"need equal shapes and 0 < share <= 1, found {place_N.shape}, {value_N.shape}, {share}")
-    if place_N.size == 0:
-        return value_N.copy()
-    place_D, index_N, count_D = np.unique(place_N, return_inverse=True, return_counts=True)
-    grid = _grid(place_D)
-    bandwidth_G = _bandwidths(grid, place_D, count_D, share)
-    weight_N = np.ones_like(value_N)
-    fitted_N = value_N
-    for again in range(rounds + 1):
-        fit_G = _fit(grid, bandwidth_G, place_D, _sums(index_N, weight_N), _sums(index_N, weight_N * value_N))
-        fitted_N = np.interp(place_D, grid, fit_G)[index_N]
-        if again < rounds:
-            weight_N = _robust_weights(value_N - fitted_N)
-    return fitted_N
-
-
-def _grid(place_D: _Floats) -> _Floats:
-    """Where lines are fitted: every place, or `PLACES` of them at even ranks."""
-    if len(place_D) <= PLACES:
-        return place_D
-    return np.asarray(place_D[np.linspace(0, len(place_D) - 1, PLACES).round().astype(np.int64)], dtype=np.float64)
-
-
-def _bandwidths(grid: _Floats, place_D: _Floats, count_D: NDArray[np.int64], share: float) -> _Floats:
-    """For each fitted place, the distance to the farthest of its nearest points."""
-    nearest = max(1, int(share * count_D.sum() + 1e-10))
-    found = np.empty(len(grid))
-    for start in range(0, len(grid), _BLOCK):
-        distance_GD = np.abs(grid[start : start + _BLOCK, None] - place_D)
-        order_GD = np.argsort(distance_GD, axis=1, kind="stable")
-        last_G = (np.cumsum(count_D[order_GD], axis=1) < nearest).sum(axis=1)
-        rows = np.arange(len(last_G))
-        found[start : start + _BLOCK] = distance_GD[rows, order_GD[rows, last_G]]
-    return found
-
-
-def _fit(grid: _Floats, bandwidth_G: _Floats, place_D: _Floats, weight_D: _Floats, value_D: _Floats) -> _Floats:
-    """The weighted line at each fitted place; the weighted mean where the points allow no slope."""
-    fit_G = np.empty(len(grid))
-    extent = float(np.ptp(place_D))
-    for start in range(0, len(grid), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        offset_GD = place_D - grid[block, None]
-        kernel_GD = _tricube(np.abs(offset_GD), bandwidth_G[block, None])
-        total, first, second = (kernel_GD * offset_GD**power @ weight_D for power in (0, 1, 2))
-        value, slope = kernel_GD @ value_D, (kernel_GD * offset_GD) @ value_D
-        spread = total * second - first**2
-        steep = spread > (0.001 * extent * total) ** 2  # statsmodels' own bound for a slope
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fit_G[block] = np.where(steep, (second * value - first * slope) / spread, value / total)
-    known_G = np.isfinite(fit_G)  # where every near point is an outlier there is no line: straight between the others
-    return np.interp(grid, grid[known_G], fit_G[known_G]) if known_G.any() else np.zeros_like(fit_G)
-
-
-def _tricube(distance: _Floats, bandwidth: _Floats) -> _Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(bandwidth > 0, distance / bandwidth, np.where(distance > 0, 1.0, 0.0))
-    weight = (1 - np.minimum(share, 1.0) ** 3) ** 3
-    return np.asarray(np.where(share <= _NEAR, 1.0, np.where(share > _FAR, 0.0, weight)), dtype=np.float64)
-
-
-def _robust_weights(residual_N: _Floats) -> _Floats:
-    """Bisquare weights by six times the median size of the residuals (Cleveland 1979)."""
-    size_N = np.abs(residual_N)
-    median = float(np.median(size_N))
-    if median <= 1e-12 * float(size_N.max(initial=0.0)) or median == 0.0:
-        return np.ones_like(residual_N)
-    share_N = size_N / (_ROBUST_REACH * median)
-    weight_N = (1 - np.minimum(share_N, 1.0) ** 2) ** 2
-    return np.asarray(np.where(share_N <= _NEAR, 1.0, np.where(share_N > _FAR, 0.0, weight_N)), dtype=np.float64)
-
-
-def _sums(index_N: NDArray[np.int64], value_N: _Floats) -> _Floats:
-    return np.bincount(index_N, weights=value_N).astype(np.float64)
-
-
-SHARE, ROUNDS = 1.0, 3
-"""LOESS: the part of all responses that each line sees, and rounds of robust reweighting."""
-
-CALIBRATION_METHOD = (
-    "LOESS of reward over characters through all responses, subtracted (arXiv 2409.17407; all points in each line, "
-    "three robust rounds)"
-)
-_ROUNDING = 1e-12
-
-
-def length_bias(rows: Sequence[EvalRow], rewards: Rewards, *, seed: int, resamples: int) -> LengthBias | None:
-    """Correlation and accuracies of some rows; None where nothing can be compared.
-
-    Args:
-        rows: rows of one benchmark.
-        rewards: one array a row, chosen first; NaN where there is none.
-        seed: of the bootstrap over prompts.
-        resamples: bootstrap resamples.
-    """
-    answers = _several(answers_of(rows, rewards))
-    margins = margins_of(rows, rewards, length_rewards(rows))
-    if answers.rewards.size == 0 and margins.rewards.size == 0:
-        return None
-    ranks = [ranks_within(values, answers.prompts) for values in (answers.rewards, answers.lengths)]
-    both = [(answers.rewards, answers.lengths), (ranks[0], ranks[1])]
-    (pearson, pearson_ci), (spearman, spearman_ci) = correlations(answers.prompts, both, seed, resamples)
-    return LengthBias(
-        prompts=compact(answers.prompts)[1],
-        responses=answers.rewards.size,
-        pearson=pearson,
-        pearson_ci=pearson_ci,
-        spearman=spearman,
-        spearman_ci=spearman_ci,
-        longer_wrong=pair_share(margins, margins.lengths < 0, seed, resamples),
-        longer_right=pair_share(margins, margins.lengths > 0, seed, resamples),
-        equal_length=int((margins.lengths == 0).sum()),
-        method=f"within prompts; intervals by bootstrap over prompts, {resamples} resamples",
-    )
-
-
-def within_prompt_correlation(rows: Sequence[EvalRow], rewards: Rewards) -> float | None:
-    """Pearson's correlation of reward and length given the prompt, without an interval."""
-    answers = _several(answers_of(rows, rewards))
-    return correlations(answers.prompts, [(answers.rewards, answers.lengths)], 0, 0)[0][0]
-
-
-def without_length_trend(rewards: Rewards, lengths: Rewards) -> list[Floats]:
-    """Rewards minus their smooth trend over length, in the shape of `rewards`; NaN stays NaN."""
-    reward_N, length_N = (np.concatenate([np.empty(0), *values]) for values in (rewards, lengths))
-    present_N = ~np.isnan(reward_N)
-    trend_N = np.zeros_like(reward_N)
-    trend_N[present_N] = local_linear(length_N[present_N], reward_N[present_N], share=SHARE, rounds=ROUNDS)
-    ends = np.cumsum([len(values) for values in rewards])
-    return np.split(reward_N - trend_N, ends[:-1]) if len(ends) else []
-
-
-def _several(answers: Answers) -> Answers:
-    """The answers of prompts that have at least two."""
-    keep = np.bincount(answers.prompts, minlength=1)[answers.prompts] > 1
-    return Answers(answers.rewards[keep], answers.lengths[keep], answers.prompts[keep])
-
-
-def correlations(
-    prompt_A: Ints, values: Sequence[tuple[Floats, Floats]], seed: int, resamples: int
-) -> list[tuple[float | None, tuple[float, float] | None]]:
-    """For each two values: (correlation given the prompt, interval); None where one never varies in a prompt.
-
-    One bootstrap serves all of them; 0 resamples give no intervals.
-    """
-    if prompt_A.size == 0:
-        return [(None, None)] * len(values)
-    columns = []
-    for first_A, second_A in values:
-        one_A, other_A = _unit(first_A, prompt_A), _unit(second_A, prompt_A)
-        columns += [one_A * other_A, one_A**2, other_A**2]
-    units_GF = group_sums(columns, prompt_A)
-    whole = np.split(units_GF.sum(axis=0, keepdims=True), len(values), axis=1)
-    found = [float(_ratio(sums)[0]) for sums in whole]
-    intervals: list[tuple[float, float] | None] = [None] * len(values)
-    if resamples and len(units_GF) > 1:
-        sums_BF = statistics.bootstrap_sums(units_GF, seed=seed, resamples=resamples)
-        intervals = [_interval(_ratio(part)) for part in np.split(sums_BF, len(values), axis=1)]
-    return [
-        (None, None) if np.isnan(value) else (value, interval) for value, interval in zip(found, intervals, strict=True)
-    ]
-
-
-def _unit(value_A: Floats, prompt_A: Ints) -> Floats:
-    """Centred on the prompt and scaled to a largest size of 1; zeros where only rounding is left."""
-    scale = float(np.abs(value_A).max(initial=0.0))
-    apart_A = centred(value_A, prompt_A)
-    apart_A[np.abs(apart_A) <= _ROUNDING * scale] = 0.0
-    return apart_A / (float(np.abs(apart_A).max(initial=0.0)) or 1.0)
-
-
-def _ratio(sums_BF: Floats) -> Floats:
-    """Correlation from sums of products and squares, clipped to [-1, 1]; NaN without variance."""
-    scale_B = np.sqrt(sums_BF[:, 1] * sums_BF[:, 2])
-    ratio_B = np.divide(sums_BF[:, 0], scale_B, out=np.full(len(sums_BF), np.nan), where=scale_B > 0)
-    return np.asarray(np.clip(ratio_B, -1.0, 1.0), dtype=np.float64)
-
-
-def _interval(samples_B: Floats) -> tuple[float, float] | None:
-    """Percentile interval of the resamples in which the statistic exists; None where most have none."""
-    known = samples_B[~np.isnan(samples_B)]
-    if known.size * 2 < samples_B.size:
-        return None
-    interval = statistics.percentile_interval(known)
-    return interval.low, interval.high
-
-
-def pair_share(margins: Margins, chosen: NDArray[np.bool_], seed: int, resamples: int) -> PairShare:
-    """Accuracy over some pairs: Wilson's interval where every prompt has one of them, else bootstrap over prompts."""
-    reward_P, prompt_P = margins.rewards[chosen], margins.prompts[chosen]
-    if reward_P.size == 0:
-        return PairShare(n=0)
-    right_P = np.where(reward_P > 0, 1.0, np.where(reward_P == 0, 0.5, 0.0))
-    accuracy = float(right_P.mean())
-    units_GF = group_sums([right_P, np.ones_like(right_P)], prompt_P)
-    if len(units_GF) == right_P.size:
-        interval = statistics.wilson_interval(float(right_P.sum()), right_P.size)
-    else:
-        sums_BF = statistics.bootstrap_sums(units_GF, seed=seed, resamples=resamples)
-        interval = statistics.score_interval(accuracy, sums_BF[:, 0] / sums_BF[:, 1], len(units_GF))
-    return PairShare(n=right_P.size, accuracy=accuracy, ci_low=interval.low, ci_high=interval.high)
-
-
 def label_agreement(rows: Sequence[EvalRow]) -> LabelAgreement | None:
-    """Agreement of repeated labels: of every two labels of a comparison, averaged over comparisons."""
+    """How accurate a model can be on these labels: the ceiling that people's disagreement sets.
+
+    Some data compare the same two responses more than once, and the labels do not always agree. How often two labels of
+    one comparison agree bounds the accuracy of the best possible model (`statistics.label_agreement`); None where no
+    comparison was labelled twice.
+    """
     votes = _votes(rows).values()
     found = statistics.label_agreement([one for one, _ in votes], [one + other for one, other in votes])
     if found is None:
@@ -521,61 +455,3 @@ def _votes(rows: Sequence[EvalRow]) -> dict[tuple[Conversation, Conversation, Co
                 first, second = votes.get((row.prompt, chosen, rejected), (0, 0))
                 votes[row.prompt, chosen, rejected] = first + 1, second
     return votes
-
-
-RESAMPLES = 1_000
-
-
-def analyse(benchmark: Benchmark, rows: Sequence[EvalRow], rewards: Rewards, *, seed: int, resamples: int) -> Analysis:
-    """All analyses that apply.
-
-    Args:
-        benchmark: whose rule gives the scores without the length trend.
-        rows: all rows of the benchmark.
-        rewards: one array a row, chosen first; NaN where there is none.
-        seed: of the bootstraps.
-        resamples: as for the scores; at most `RESAMPLES` are used.
-    """
-    resamples = min(resamples, RESAMPLES)
-    prompts = prompts_of(rows)
-    pairwise = is_pairwise(rows)
-    calibration_seed, curve_seed = seed_of(seed, "calibration"), seed_of(seed, "best of n")
-    return Analysis(
-        length=_length(benchmark, rows, rewards, seed_of(seed, "length"), resamples),
-        calibration=calibrate(
-            pair_margins(rewards), prompts, folds_of(rows, seed), seed=calibration_seed, resamples=resamples
-        )
-        if pairwise
-        else None,
-        best_of_n=best_of_n_curve(rewards, gold_of(rows), prompts, seed=curve_seed, resamples=resamples),
-        label_agreement=label_agreement(rows),
-    )
-
-
-def _length(
-    benchmark: Benchmark, rows: Sequence[EvalRow], rewards: Rewards, seed: int, resamples: int
-) -> LengthBias | None:
-    """Length bias with the scores that the benchmark's rule gives without the length trend."""
-    found = length_bias(rows, rewards, seed=seed, resamples=resamples)
-    if found is None:
-        return None
-    untrended = without_length_trend(rewards, length_rewards(rows))
-    average, subsets = _scores(benchmark, rows, untrended)
-    calibrated = LengthCalibrated(
-        method=CALIBRATION_METHOD,
-        average=average,
-        subsets=subsets,
-        pearson=within_prompt_correlation(rows, untrended),
-    )
-    return found.model_copy(update={"calibrated": calibrated})
-
-
-def _scores(benchmark: Benchmark, rows: Sequence[EvalRow], rewards: Rewards) -> tuple[float, dict[str, float]]:
-    """(average, score of each subset) by the benchmark's own rule."""
-
-    def score(name: str, places: Sequence[int]) -> float:
-        return tally_models(benchmark, name, rows, places, [rewards])[0].score
-
-    scores = {name: score(name, places) for name, places in subset_places(benchmark, rows).items()}
-    average = sum(share * score(name, places) for name, (places, share) in average_parts(benchmark, rows).items())
-    return average, scores

@@ -1,39 +1,11 @@
 """Do margins mean probabilities? Temperature, calibration error with interval, Brier score, reliability points.
 
     calibrate(margins, prompts, folds, seed=…, resamples=…) → Calibration | None
+    by_subset(margins, subsets, prompts, folds, pooled=1.7, given=True)     one `SubsetTemperature` a subset
+    in_use(found)                                                           {"Math": 0.9}
 
-In: margins of pairs (chosen minus rejected), the number of each pair's prompt, and its fold.
-Out: P(chosen is preferred) = sigmoid(margin / temperature), and how far that is from what happens.
-
-*Temperature.* Maximum likelihood over all pairs (one parameter, Guo et al. 2017); its interval is Wald's on the log
-scale with a variance that takes the pairs of one prompt as one unit. This is the number for use on other texts.
-
-*Honest errors.* A temperature looks better on the pairs that it was fitted on. So the pairs are parted into five folds
-by prompt, and each is judged by the temperature of the other four. ECE, Brier score and log loss are of these
-probabilities; `raw` ones are of temperature 1, which needs no fitting.
-
-*ECE.* With the chosen response always first, every outcome would be 1. So each pair states its confidence in
-its own order, sigmoid(|margin| / T) between 1/2 and 1, and is right (1), wrong (0) or undecided (1/2). Ten bins of
-equal mass, at least 20 pairs each; equal confidences stay together; ECE = mean over pairs of |confidence - accuracy| of
-their bin. Chance makes this positive for a calibrated model too: `ece_if_calibrated` is what it would show with as many
-pairs. `ece_debiased` takes out each bin's noise (Kumar et al. 2019, arXiv 1909.10155, for the l1 error, in closed
-form), and the interval is the bootstrap's over prompts around it; its lower end is 0 where a calibrated model
-would show as much in more than 2.5 of 100 cases. In simulations (500 and 2,000 pairs) the interval covers at 91 to
-97 % where the true error is 0.05 or more.
-
-*No temperature.* Where no pair is ordered wrongly the likelihood rises for ever as the temperature falls, and where the
-mean margin is not positive no temperature helps; `note` says so, and errors are then of temperature 1 alone.
-
-A temperature for each subset, where the data carry it. Pure.
-
-    found = by_subset(margins, subsets, prompts, folds, pooled=1.7, given=True)  # one `SubsetTemperature` a subset
-    in_use(found)                                                               # {"Math": 0.9}
-
-A subset of at least `FEWEST_PROMPTS` prompts gets a temperature of its own where that predicts its held-out labels
-better than the pooled one: five folds by prompt, the subset's temperature and the pooled one both fitted without the
-fold, the mean difference of their log losses with a t test over prompts (pairs of one prompt are one unit),
-Holm-corrected over the subsets, p < 0.05. Everywhere else the pooled temperature stands. A temperature that is given
-(that of a checkpoint) is the pooled one in every fold.
+In: margins of pairs (chosen minus rejected), the number of each pair's prompt, and its fold. Out: P(chosen is
+preferred) = sigmoid(margin / temperature), and how far that is from what happens. Pure.
 """
 
 from __future__ import annotations
@@ -54,13 +26,11 @@ from rewardsmith.records.routing import SubsetTemperature
 FOLDS = 5
 BINS = 10
 FEWEST_IN_BIN = 20
-
 _NULL_DRAWS = 2_000
 _METHOD = (
     "temperature by maximum likelihood; errors of temperatures fitted without the pair's prompt (5 folds by prompt); "
     "{bins} bins of equal mass; intervals by bootstrap over {prompts} prompts, {resamples} resamples"
 )
-
 _NO_BOUND = 50.0  # an interval of e**50 times the temperature says nothing of it, and e**710 is no float
 
 
@@ -78,6 +48,25 @@ def folds_of(rows: Sequence[EvalRow], seed: int) -> Ints:
 
 def calibrate(margins: Floats, prompts: Ints, folds: Ints, *, seed: int, resamples: int) -> Calibration | None:
     """Temperature and calibration errors; None where there is no margin.
+
+    *Temperature.* Maximum likelihood over all pairs (one parameter, Guo et al. 2017); its interval is Wald's on the log
+    scale with a variance that takes the pairs of one prompt as one unit. This is the number for use on other texts.
+
+    *Honest errors.* A temperature looks better on the pairs that it was fitted on. So the pairs are parted into five
+    folds by prompt, and each is judged by the temperature of the other four. ECE, Brier score and log loss are of these
+    probabilities; `raw` ones are of temperature 1, which needs no fitting.
+
+    *ECE.* With the chosen response always first, every outcome would be 1. So each pair states its confidence in its
+    own order, sigmoid(|margin| / T) between 1/2 and 1, and is right (1), wrong (0) or undecided (1/2). Ten bins of
+    equal mass, at least 20 pairs each; equal confidences stay together; ECE = mean over pairs of |confidence -
+    accuracy| of their bin. Chance makes this positive for a calibrated model too: `ece_if_calibrated` is what it would
+    show with as many pairs. `ece_debiased` takes out each bin's noise (Kumar et al. 2019, arXiv 1909.10155, for the l1
+    error, in closed form), and the interval is the bootstrap's over prompts around it; its lower end is 0 where a
+    calibrated model would show as much in more than 2.5 of 100 cases. In simulations (500 and 2,000 pairs) the interval
+    covers at 91 to 97 % where the true error is 0.05 or more.
+
+    *No temperature.* Where no pair is ordered wrongly the likelihood rises for ever as the temperature falls, and where
+    the mean margin is not positive no temperature helps; `note` says so, and errors are then of temperature 1 alone.
 
     Args:
         margins: chosen minus rejected, shape (pairs,); NaN where a reward is missing.
@@ -108,30 +97,6 @@ def calibrate(margins: Floats, prompts: Ints, folds: Ints, *, seed: int, resampl
         return found
     scaled_P = margin_P / fitted_P
     return found.model_copy(update=_errors(scaled_P, bins) | _error_of_error(scaled_P, prompt_P, bins, seed, resamples))
-
-
-def checkpoint_calibration(found: Calibration | None) -> dict[str, float] | None:
-    """What `rewardsmith.json` carries for router and server; None where there is no temperature."""
-    if found is None or found.temperature is None:
-        return None
-    numbers = {
-        "temperature": found.temperature,
-        "temperature_low": found.temperature_ci[0] if found.temperature_ci else None,
-        "temperature_high": found.temperature_ci[1] if found.temperature_ci else None,
-        "ece": found.ece,
-        "ece_low": found.ece_ci[0] if found.ece_ci else None,
-        "ece_high": found.ece_ci[1] if found.ece_ci else None,
-        "brier": found.brier,
-        "log_loss": found.log_loss,
-        "n": float(found.n),
-    }
-    return {name: number for name, number in numbers.items() if number is not None}
-
-
-def confidences(margin_P: Floats) -> tuple[Floats, Floats]:
-    """(stated confidence in the model's own order, 1 where that order is right, 1/2 where there is none, else 0)."""
-    right_P = np.where(margin_P > 0, 1.0, np.where(margin_P == 0, 0.5, 0.0))
-    return bradley_terry.preference_probability(np.abs(margin_P)), right_P
 
 
 def _without_own_fold(margin_P: Floats, fold_P: Ints) -> Floats | None:
@@ -195,6 +160,12 @@ def _error_of_error(scaled_P: Floats, prompt_P: Ints, bins: int, seed: int, resa
         "points": _points(confidence_P, right_P, bin_P),
         "method": _METHOD.format(bins=len(size_B), prompts=prompts, resamples=resamples),
     }
+
+
+def confidences(margin_P: Floats) -> tuple[Floats, Floats]:
+    """(stated confidence in the model's own order, 1 where that order is right, 1/2 where there is none, else 0)."""
+    right_P = np.where(margin_P > 0, 1.0, np.where(margin_P == 0, 0.5, 0.0))
+    return bradley_terry.preference_probability(np.abs(margin_P)), right_P
 
 
 def _bin_of(confidence_P: Floats, bins: int) -> Ints:
@@ -269,6 +240,24 @@ def _note(margin_P: Floats, temperature: float | None, fitted_P: Floats | None) 
     return ""
 
 
+def checkpoint_calibration(found: Calibration | None) -> dict[str, float] | None:
+    """What `rewardsmith.json` carries for router and server; None where there is no temperature."""
+    if found is None or found.temperature is None:
+        return None
+    numbers = {
+        "temperature": found.temperature,
+        "temperature_low": found.temperature_ci[0] if found.temperature_ci else None,
+        "temperature_high": found.temperature_ci[1] if found.temperature_ci else None,
+        "ece": found.ece,
+        "ece_low": found.ece_ci[0] if found.ece_ci else None,
+        "ece_high": found.ece_ci[1] if found.ece_ci else None,
+        "brier": found.brier,
+        "log_loss": found.log_loss,
+        "n": float(found.n),
+    }
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
 FEWEST_PROMPTS = 100
 ALPHA = 0.05
 
@@ -282,7 +271,13 @@ def by_subset(
     pooled: float,
     given: bool,
 ) -> tuple[SubsetTemperature, ...]:
-    """What each subset shows, in the order of their names; pairs without a margin or a subset are left out.
+    """A temperature for each subset, where the data carry it; in the order of their names.
+
+    A subset of at least `FEWEST_PROMPTS` prompts gets a temperature of its own where that predicts its held-out labels
+    better than the pooled one: five folds by prompt, the subset's temperature and the pooled one both fitted without
+    the fold, the mean difference of their log losses with a t test over prompts (pairs of one prompt are one unit),
+    Holm-corrected over the subsets, p < 0.05. Everywhere else the pooled temperature stands. A temperature that is
+    given (that of a checkpoint) is the pooled one in every fold. Pairs without a margin or a subset are left out.
 
     Args:
         margins: chosen minus rejected, shape (pairs,); NaN where a reward is missing.
@@ -349,12 +344,9 @@ def _tried(margin_P: Floats, prompt_P: Ints, fold_P: Ints, pooled_P: Floats) -> 
     own = bradley_terry.fit_temperature(margin_P)
     if own is None or len(np.unique(prompt_P)) < FEWEST_PROMPTS:
         return own, None
-    own_P = np.empty_like(margin_P)
-    for fold in np.unique(fold_P):
-        without = bradley_terry.fit_temperature(margin_P[fold_P != fold])
-        if without is None:
-            return own, None
-        own_P[fold_P == fold] = without
+    own_P = _without_own_fold(margin_P, fold_P)
+    if own_P is None:
+        return own, None
     return own, _saved(
         bradley_terry.pair_losses(margin_P / pooled_P) - bradley_terry.pair_losses(margin_P / own_P), prompt_P
     )

@@ -1,4 +1,4 @@
-"""What a benchmark is, and what passes between its parts.
+"""What a benchmark is, what passes between its parts, and the rule that all benchmarks of pairs share.
 
     load(source)                     → BenchmarkRows     rows with their prompts, chosen and rejected responses
     a scorer, or a file of rewards   → rewards           one array a row: chosen…, rejected…; NaN where there is none
@@ -7,16 +7,11 @@
 
 A benchmark is one `Benchmark` value in one file and one line in `rewardsmith.benchmarks`. It says how rows are read,
 how a subset is scored, what a random scorer reaches, how subsets are averaged and how a judge is asked; intervals,
-missing rewards and records are the same for all, and the spec and `--help` read its names from there.
+missing rewards and records are the same for all, and the spec and `--help` read its names from there. What equal and
+missing rewards count is its own rule: its `protocol` says it in words.
 
 An average is a weighted mean of the subsets' scores (`Weigh`: sizes → weights), or the score of all rows taken
 together (`"rows"`). A section is a named weighted mean of some subsets, as RewardBench's Chat is.
-
-What all benchmarks of pairs share: one chosen and one rejected response a row, accuracy as the score.
-
-    pair_tally(rows, rewards, equal=0.5)     1 where the chosen reward is higher, `equal` where both are equal, else 0
-
-What equal and missing rewards count is each benchmark's own rule: its `protocol` says it in words.
 """
 
 from __future__ import annotations
@@ -35,16 +30,12 @@ from rewardsmith.statistics import grouped_sums
 from rewardsmith.types import Conversation, Message
 
 Floats = NDArray[np.float64]
+
 Rewards = Sequence[Floats]
 """One array a row, in the order of `EvalRow.conversations`: chosen first, then rejected; NaN where there is none."""
 
 Weights = Mapping[str, float]
 """Subset → its weight in a mean; they need not sum to 1, and a subset that is not named weighs 0."""
-
-DIGEST_LENGTH = 16
-"""Hexadecimal digits of a row's digest: 64 bits, for telling rows of one benchmark apart."""
-
-_END = Message("text", "\x1e")
 
 Weigh = Callable[[Mapping[str, int]], Weights]
 """The number of rows of each subset that is there, in order → weights."""
@@ -82,6 +73,12 @@ class EvalRow:
     def conversations(self) -> tuple[Conversation, ...]:
         """What a scorer is asked: the prompt with each response."""
         return tuple(self.prompt + response for response in self.responses)
+
+
+DIGEST_LENGTH = 16
+"""Hexadecimal digits of a row's digest: 64 bits, for telling rows of one benchmark apart."""
+
+_END = Message("text", "\x1e")
 
 
 def row_digest(row: EvalRow) -> str:

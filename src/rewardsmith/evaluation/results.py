@@ -1,37 +1,28 @@
-"""What an evaluation leaves: its results and rows, and the evaluated sets of a run side by side.
+"""From rows and a scorer to `results.json` and `rows.jsonl`, and the evaluated sets of a run side by side.
 
-From rows and rewards to `results.json` and `rows.jsonl`: one function for every benchmark.
+    rewards    = score_conversations(rows, scorer, progress)        or `offline.read_rewards`
+    reasons    = missing_reasons(rows, rewards, scorer)             why rewards are missing
+    evaluation = score_rows(benchmark, rows, rewards, seed=…, reasons=reasons)
+    write_evaluation(evaluation, run_dir / "eval" / key)
+    skills(results) → OodRecord                                     ood.json: pure, from the results of a run
 
-    score_rows(benchmark, rows, rewards, seed=…) → Evaluation(result, row_results)
+The scorer is handed in (`protocols.Scorer`): this room knows no model, no tokenizer and no torch. `score_once` and
+`why_missing` ask it about what is no row: edited responses, policy samples.
 
-The benchmark's tally gives scores; this module adds the interval, the random and the length-only baseline, the
-p-value, the count of missing rewards, the distribution of rewards and what `analysis` finds beside the scores. Pure: no
-file is read or written.
-
-Intervals: Wilson's where each row is a unit of its own with a result between 0 and 1, else by a bootstrap over units
-(a Ties id, the pairs of one prompt). The average and the sections are weighted means of subset scores: see `subsets`.
-
-Every evaluated set of a run side by side: the run's own held-out pairs, other domains, benchmarks.
-
-    skills(results) → OodRecord          ood.json: pure, from the results of a run
-
-Scores of different benchmarks have different chances, so each is put on one scale, skill = (score - chance) / (1 -
-chance), 0 for guessing and 1 for perfection, with its interval. The gap of two skills has an interval too: the sets
-are independent, so squared distances to the ends add up (Zou and Donner 2008, "MOVER"). A set is flagged where that
-interval excludes 0 and the gap is at least `NOTABLE`:
-
-    skill falls on the set     distribution-specific fitting: the model does not carry over
-    skill rises on the set     benchmark-specific fitting: the set may have been trained on
-
-A flag is a reason to look; the verdict is the gate's (`gates`, rule `ood_gap`), whose words are used here.
+`score_rows` is one pure function for every benchmark. The benchmark's tally gives scores; this module adds the
+interval, the random and the length-only baseline, the p-value, the count of missing rewards, the distribution of
+rewards and what `analysis` finds beside the scores. Intervals: Wilson's where each row is a unit of its own with a
+result between 0 and 1, else by a bootstrap over units (a Ties id, the pairs of one prompt). The average and the
+sections are weighted means of subset scores (`subsets`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -66,8 +57,11 @@ from rewardsmith.evaluation.subsets import (
     weighted_score,
 )
 from rewardsmith.gates import BENCHMARK_FITTED, OWN_DISTRIBUTION, skill
+from rewardsmith.protocols import Explaining, Progress, Scorer
 from rewardsmith.records.evaluation import (
     LARGEST_REWARD,
+    RESULTS_FILE,
+    ROWS_FILE,
     BenchmarkResult,
     OodRecord,
     OodRow,
@@ -75,13 +69,64 @@ from rewardsmith.records.evaluation import (
     SourceResult,
     SubsetResult,
 )
+from rewardsmith.records.files import write_json, write_jsonl
+from rewardsmith.types import Conversation
 
 Reasons = Sequence[Mapping[int, str]]
 """One mapping a row: the place of a missing reward → why, `code: detail`."""
 
 NOT_FINITE = "not_finite: the reward is infinite, or beyond what float32 can hold"
+
 MISSING_REASON = "null"
 """Of rewards that came without a reason: the file says null."""
+
+NO_REWARD = "no_reward"
+
+
+def score_conversations(rows: Sequence[EvalRow], scorer: Scorer, progress: Progress | None = None) -> list[Floats]:
+    """Rewards of every row, chosen first, NaN where the scorer could compute none.
+
+    Raises:
+        ValueError: the scorer did not answer with one reward a conversation.
+    """
+    asked = [row.conversations for row in rows]
+    rewards = score_once((text for texts in asked for text in texts), scorer, progress)
+    return [np.array([rewards[text] for text in texts], dtype=np.float64) for texts in asked]
+
+
+def score_once(
+    conversations: Iterable[Conversation], scorer: Scorer, progress: Progress | None = None
+) -> dict[Conversation, float]:
+    """The reward of every distinct conversation, NaN where the scorer could compute none; asked for in one call.
+
+    Equal conversations are scored once: their rewards are equal by construction, and no forward pass is wasted.
+
+    Raises:
+        ValueError: the scorer did not answer with one reward a conversation.
+    """
+    distinct = list(dict.fromkeys(conversations))
+    rewards_C = np.asarray(scorer.score(distinct, progress), dtype=np.float64)
+    if rewards_C.shape != (len(distinct),):
+        raise ValueError(f"the scorer gave rewards of shape {rewards_C.shape} for {len(distinct)} conversations")
+    return dict(zip(distinct, rewards_C.tolist(), strict=True))
+
+
+def missing_reasons(rows: Sequence[EvalRow], rewards: Rewards, scorer: Scorer) -> Reasons:
+    """Why rewards of these rows are missing, as `results.score_rows` takes it."""
+    texts = [row.conversations for row in rows]
+    absent = [np.flatnonzero(~np.isfinite(reward_N)).tolist() for reward_N in rewards]
+    found = why_missing((texts[row][place] for row, places in enumerate(absent) for place in places), scorer)
+    return [{place: found[texts[row][place]] for place in places} for row, places in enumerate(absent)]
+
+
+def why_missing(conversations: Iterable[Conversation], scorer: Scorer) -> dict[Conversation, str]:
+    """The reason, `code: detail`, of each distinct conversation to which the scorer gave no reward.
+
+    A scorer that cannot explain itself leaves them `no_reward`.
+    """
+    distinct = list(dict.fromkeys(conversations))
+    reasons = scorer.why(distinct) if distinct and isinstance(scorer, Explaining) else [NO_REWARD] * len(distinct)
+    return dict(zip(distinct, reasons, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +214,16 @@ def random_baselines(benchmark: Benchmark, rows: Sequence[EvalRow], seed: int) -
     baselines = {name: benchmark.baseline(name, [rows[i] for i in own], seed) for name, own in places.items()}
     shares = average_shares(benchmark, {name: len(own) for name, own in places.items()})
     return {**baselines, AVERAGE: sum(shares[name] * baselines[name] for name in places)}
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """Write `rows.jsonl`, then `results.json`: where the second is there, the first is whole.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written.
+    """
+    write_jsonl(folder / ROWS_FILE, evaluation.rows)
+    write_json(folder / RESULTS_FILE, evaluation.result)
 
 
 def _finite(rows: Sequence[EvalRow], rewards: Rewards) -> list[Floats]:
@@ -338,7 +393,17 @@ _PAIRS = "pairs"
 
 
 def skills(results: Mapping[str, BenchmarkResult]) -> OodRecord:
-    """The table of skills: held-out pairs first, then their subsets, then the other sets in the order of `results`.
+    """Every evaluated set of a run on one scale: held-out pairs first, then their subsets, then the other sets.
+
+    Scores of different benchmarks have different chances, so each becomes skill = (score - chance) / (1 - chance), 0
+    for guessing and 1 for perfection, with its interval. The gap of two skills has an interval too: the sets are
+    independent, so squared distances to the ends add up (Zou and Donner 2008, "MOVER"). A set is flagged where that
+    interval excludes 0 and the gap is at least `NOTABLE`:
+
+        skill falls on the set     distribution-specific fitting: the model does not carry over
+        skill rises on the set     benchmark-specific fitting: the set may have been trained on
+
+    A flag is a reason to look; the verdict is the gate's (`gates`, rule `ood_gap`), whose words are used here.
 
     Args:
         results: key → results, the held-out pairs among them (`held_out` is set); without those there are no gaps.

@@ -1,20 +1,13 @@
-"""The rows of a benchmark file, folder or hub data set as plain objects, each with its place for messages.
+"""The rows of a benchmark file, folder or hub data set as plain objects, and the readers of their fields.
 
     read_table("rows.jsonl.gz")                            a file, in any format that `data` reads
     read_table("RM-Bench/data", pattern="*_filtered.json") the files of a folder, one after the other
     read_table("allenai/reward-bench-2")                   a hub id, with an optional revision
+    text(row, "question"), prompt(row), one_of(row, "subset", names)        a checked value of a field
+    check_keys(rows), published(table, rows, …)                             of a benchmark as a whole
 
-The reading is `data`'s; this module adds where each row stands and where the table came from. Nothing is checked here
-but that there are rows: what fields they need is the benchmark's business.
-
-Reading the fields of benchmark rows: each reader gives the checked value, or names file, row, field and fix.
-
-In: rows of a table. Out: texts, lists of texts, ids, names of a known list; and checks of whole benchmarks: keys that
-stand twice, and whether these rows are the published data set in full.
-
-Prompts of benchmark rows: text or messages, as plain text, and the group that rows of one prompt form.
-
-In: a field of a row. Out: a conversation; a string is one user turn, a list holds messages of role and content.
+The reading is `data`'s; a `TableRow` adds where the row stands, and a table where it came from. What fields the rows
+need is the benchmark's business: each reader gives the checked value, or names file, row, field and fix.
 """
 
 from __future__ import annotations
@@ -101,6 +94,13 @@ def read_table(
     return Table(rows=rows, dataset=dataset, title=source if hub else Path(source).name, hub=hub)
 
 
+def locate(source: str, revision: str | None = None, split: str = SPLIT, config: str | None = None) -> SourceSpec:
+    """Whether `source` names a path or a hub data set: a path that exists or ends like a data file is a path."""
+    if _HUB_ID.fullmatch(source) and not _readable(source) and not Path(source).exists():
+        return SourceSpec(id=source, name=config, split=split, revision=revision)
+    return SourceSpec(path=source)
+
+
 def _files(source: Path, pattern: str | None) -> dict[str, Path]:
     """The files to read, by name: the source itself, or what lies in the folder."""
     if pattern is None or not source.is_dir():
@@ -130,13 +130,6 @@ def _sha256(source: Path, files: Mapping[str, Path]) -> str:
 
 def _readable(name: str) -> bool:
     return name.removesuffix(".gz").endswith(tuple(FORMATS))
-
-
-def locate(source: str, revision: str | None = None, split: str = SPLIT, config: str | None = None) -> SourceSpec:
-    """Whether `source` names a path or a hub data set: a path that exists or ends like a data file is a path."""
-    if _HUB_ID.fullmatch(source) and not _readable(source) and not Path(source).exists():
-        return SourceSpec(id=source, name=config, split=split, revision=revision)
-    return SourceSpec(path=source)
 
 
 def text(row: TableRow, field: str) -> str:
@@ -177,6 +170,46 @@ def one_of(row: TableRow, field: str, names: Iterable[str], *, what: str = "valu
     if value not in known:
         raise bad(row, field, f"unknown {what} {value!r}", nearest(value, known))
     return value
+
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+def prompt(row: TableRow, field: str = "prompt") -> Conversation:
+    """The prompt that stands in a field.
+
+    Raises:
+        BenchmarkError: it is neither text nor a list of messages (row, field and place are named).
+    """
+    value = row.fields.get(field)
+    if isinstance(value, str):
+        return (Message("user", value),)
+    if not isinstance(value, list) or not value:
+        problem = "is an empty list" if value == [] else missing_or(row, field, "text or messages")
+        raise bad(row, field, problem, f'write "{field}": "text", or a list of messages with role and content')
+    return tuple(_message(row, f"{field}[{place}]", turn) for place, turn in enumerate(value))
+
+
+def _message(row: TableRow, place: str, turn: object) -> Message:
+    role = turn.get("role") if isinstance(turn, dict) else None
+    fix = f'write {{"role": …, "content": "text"}} with a role of {", ".join(ROLES)}'
+    if role not in ROLES:
+        raise bad(row, place, f"is {reprlib.repr(turn)}, not a message", fix)
+    try:
+        return read_messages(turn, place)[0]
+    except RowFault as fault:
+        raise bad(row, place, f"is {reprlib.repr(turn)}, not a message: {fault.detail}", fix) from fault
+
+
+def prompt_group(conversation: Conversation) -> str:
+    """A short name that rows of the same prompt share: they were not drawn independently.
+
+    Empty for a prompt without text: rows whose texts are left out (offline rewards) are not one prompt.
+    """
+    if not any(message.text for message in conversation):
+        return ""
+    text = "\x1e".join(f"{message.role}\x1f{message.text}" for message in conversation)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def user(content: str) -> Conversation:
@@ -241,43 +274,3 @@ def published(
 def _is_published(table: Table, rows: Sequence[EvalRow], hub_ids: Collection[str], sizes: Mapping[str, int]) -> bool:
     from_hub = table.hub and table.dataset.source in hub_ids and bool(table.dataset.revision)
     return from_hub and Counter(row.subset for row in rows) == dict(sizes)
-
-
-ROLES = ("system", "user", "assistant", "tool")
-
-
-def prompt(row: TableRow, field: str = "prompt") -> Conversation:
-    """The prompt that stands in a field.
-
-    Raises:
-        BenchmarkError: it is neither text nor a list of messages (row, field and place are named).
-    """
-    value = row.fields.get(field)
-    if isinstance(value, str):
-        return (Message("user", value),)
-    if not isinstance(value, list) or not value:
-        problem = "is an empty list" if value == [] else missing_or(row, field, "text or messages")
-        raise bad(row, field, problem, f'write "{field}": "text", or a list of messages with role and content')
-    return tuple(_message(row, f"{field}[{place}]", turn) for place, turn in enumerate(value))
-
-
-def prompt_group(conversation: Conversation) -> str:
-    """A short name that rows of the same prompt share: they were not drawn independently.
-
-    Empty for a prompt without text: rows whose texts are left out (offline rewards) are not one prompt.
-    """
-    if not any(message.text for message in conversation):
-        return ""
-    text = "\x1e".join(f"{message.role}\x1f{message.text}" for message in conversation)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _message(row: TableRow, place: str, turn: object) -> Message:
-    role = turn.get("role") if isinstance(turn, dict) else None
-    fix = f'write {{"role": …, "content": "text"}} with a role of {", ".join(ROLES)}'
-    if role not in ROLES:
-        raise bad(row, place, f"is {reprlib.repr(turn)}, not a message", fix)
-    try:
-        return read_messages(turn, place)[0]
-    except RowFault as fault:
-        raise bad(row, place, f"is {reprlib.repr(turn)}, not a message: {fault.detail}", fix) from fault

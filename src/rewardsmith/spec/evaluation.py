@@ -1,10 +1,8 @@
-"""The probe part of layer 4: which responses are edited or attacked, and what a model must hold out against.
+"""Layer 4 of the spec: benchmarks, probes, attacks, controls, gates, export.
 
 The registry of probes is here: code → the address of its `Probe`, by kind and in the order of reports. A spec can name
 a probe, and a wrong name is refused, before any code of `evaluation` is loaded. A new probe is a `Probe` there and a
 line here.
-
-Layer 4 of the spec: benchmarks, gates, export.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ SURFACE_PROBES: dict[str, str] = {
     "flattery": "rewardsmith.evaluation.probes.surface:FLATTERY",
     "hedging": "rewardsmith.evaluation.probes.surface:HEDGING",
     "empty_citations": "rewardsmith.evaluation.probes.surface:EMPTY_CITATIONS",
-    "longer_synonyms": "rewardsmith.evaluation.probes.meaning:LONGER_SYNONYMS",
+    "longer_synonyms": "rewardsmith.evaluation.probes.surface:LONGER_SYNONYMS",
     "code_fence": "rewardsmith.evaluation.probes.surface:CODE_FENCE",
     "foreign_greeting": "rewardsmith.evaluation.probes.surface:FOREIGN_GREETING",
     "trailing_whitespace": "rewardsmith.evaluation.probes.surface:TRAILING_WHITESPACE",

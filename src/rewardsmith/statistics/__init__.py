@@ -7,6 +7,7 @@ In: row results, sums per independent unit, votes, counts, or a series in time. 
     paired.py        two or many scores on the same units: differences, McNemar's test, Holm, which may be the best;
                      repeated labels: how often two agree, and what accuracy that leaves to a model;
                      one number, two kinds: how well it tells them apart; a noisy series of training steps
+    smoothing.py     the smooth trend of a value over one variable (LOESS)
 
     rows that are independent, results in [0, 1]    wilson_interval, binomial_p_value
     rows in groups, ratios of sums                  bootstrap_sums → your statistic → score_interval, score_p_value
@@ -54,6 +55,7 @@ from rewardsmith.statistics.paired import (
     weighted_difference,
     within,
 )
+from rewardsmith.statistics.smoothing import local_linear
 
 __all__ = [
     "CONFIDENCE",
@@ -77,6 +79,7 @@ __all__ = [
     "holm",
     "label_agreement",
     "largest_difference",
+    "local_linear",
     "mcnemar_p_value",
     "mean_sequence",
     "percentile_interval",

@@ -1,38 +1,16 @@
-"""How sure one score is: Wilson's interval, for rows and for groups, and p-values against a baseline.
+"""How sure one score is: intervals and p-values for rows, for groups, and for values that keep coming.
 
     wilson_interval      n independent results in [0, 1]
+    bootstrap_sums       sums over resampled units: the bootstrap of every statistic that is a function of such sums
     score_interval       any score in [0, 1] whose bootstrap over groups is known
     weighted_interval    a weighted mean of independent scores, each with its interval
+    holm                 many p-values at once: how small they are when one remembers how many were looked at
+    evidence_below, change_point, mean_sequence      may be looked at after every value, as often as one likes
 
 Why not the percentiles of the bootstrap: over 100 groups of unequal size, with answers of one group alike, they hold
 a true score of 0.9 in 91 to 92 % of cases instead of 95 %, and when every group is right they shrink to a point.
 Here the bootstrap says how much the score varies, and Wilson's form turns that into an interval. Coverage of both
 stands in bench/results/coverage.md.
-
-Sums over resampled units: the bootstrap of every statistic that is a function of such sums.
-
-In: units, each with its shares of the sums that a statistic needs. Out: the sums under resampling, from which the
-caller computes its statistic. The columns of several models side by side give a paired bootstrap: each resample draws
-the same units for all of them.
-
-Many p-values at once: how small they are when one remembers how many were looked at.
-
-Tests and intervals that may be looked at after every observation, as often as one likes.
-
-    evidence_below(values, mean)     e-values of "the conditional means are not below `mean`", one after each value
-    change_point(values, mean)       where the values that speak most against it begin
-    mean_sequence(values)            a confidence sequence of the running mean
-
-An e-value is the wealth of somebody who bets against a hypothesis at fair or unfavourable odds, and began with 1.
-Ville's inequality (1939) bounds the probability that it *ever* reaches 1/α by α where the hypothesis holds, whatever is
-looked at, and whenever one stops. Betting on the mean of bounded values is Waudby-Smith and Ramdas 2024 (J. R. Statist.
-Soc. B 86:1, section 4); nothing is assumed but that each value lies in [0, 1] and that its mean, given all that came
-before, is not below the limit. Values may depend on each other.
-
-What is watched is fine at first and goes wrong later, so that one wealth from the beginning would have lost most of
-itself by then. The wealth is therefore spread beforehand over all times at which betting may begin, with weights
-1/(k (k + 1)) for the k-th batch of values: a mixture of e-processes is one (Shin, Ramdas and Rinaldo 2024,
-"E-detectors", New England J. Statistics in Data Science, who mix with such weights to hold α over an endless stream).
 """
 
 from __future__ import annotations
@@ -160,6 +138,8 @@ _BLOCK_CELLS = 4_000_000
 def bootstrap_sums(units_UF: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Floats:
     """Sums of each column over resampled units: the bootstrap of every statistic that is a function of such sums.
 
+    The columns of several models side by side give a paired bootstrap: each resample draws the same units for all.
+
     A unit is what was drawn independently: a row, the pairs of one prompt, a Ties id pair. Its columns are its
     shares of the sums that the statistic needs (for a mean over grouped rows: the sum of results, the number of
     rows). Units with equal columns are interchangeable, so that the counts of *distinct* units are drawn from one
@@ -242,6 +222,18 @@ FRACTIONS = (0.05, 0.1, 0.2, 0.4, 0.7)
 
 def evidence_below(values: ArrayLike, mean: ArrayLike, batches: ArrayLike | None = None) -> Floats:
     """E-values against "no conditional mean is below `mean`", after each value.
+
+    An e-value is the wealth of somebody who bets against a hypothesis at fair or unfavourable odds, and began with 1.
+    Ville's inequality (1939) bounds the probability that it *ever* reaches 1/α by α where the hypothesis holds,
+    whatever is looked at, and whenever one stops. Betting on the mean of bounded values is Waudby-Smith and Ramdas 2024
+    (J. R. Statist. Soc. B 86:1, section 4); nothing is assumed but that each value lies in [0, 1] and that its mean,
+    given all that came before, is not below the limit. Values may depend on each other.
+
+    What is watched is fine at first and goes wrong later, so that one wealth from the beginning would have lost most of
+    itself by then. The wealth is therefore spread beforehand over all times at which betting may begin, with weights
+    1/(k (k + 1)) for the k-th batch of values: a mixture of e-processes is one (Shin, Ramdas and Rinaldo 2024,
+    "E-detectors", New England J. Statistics in Data Science, who mix with such weights to hold α over an endless
+    stream).
 
     Args:
         values: shape (…, T), in [0, 1]; NaN is no value and changes nothing.

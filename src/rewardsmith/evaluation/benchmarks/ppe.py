@@ -1,6 +1,4 @@
-"""PPE: human preference, sampled right and wrong answers, and its ranking of models.
-
-PPE, Preference Proxy Evaluations: human preference, and the correctness of sampled responses (arXiv 2410.14872).
+"""PPE, Preference Proxy Evaluations: human preference, and the correctness of sampled responses (arXiv 2410.14872).
 
 In: the data sets of lmarena-ai on the hub by their ids, all six as `lmarena-ai/PPE`, or files and folders in their
 schemas:
@@ -15,43 +13,9 @@ A file's subset is in its rows (`"benchmark"`) or in its name or folder. Out: on
     Correctness: of the sampled pairs of a right and a wrong response, the share whose right one is strictly higher.
     Average: the mean of human preference and of correctness, which is the unweighted mean of its data sets.
 
-Best of K and ROC AUC of the correctness sets are in `ppe_curves`; the leaderboard that human preference makes of the
-models (`model_a`, `model_b`), in all and by the categories that are true of a row, is in `ppe_leaderboard`.
-
-What PPE measures beyond pairs, of prompts with K sampled responses that are right or wrong (arXiv 2410.14872).
-
-In: for each prompt its rewards, right responses first, and how many are right. Out: numbers of the best-of-K curve
-and the area under the ROC curve.
-
-    curve(k)   chance that the response with the highest reward, of k drawn without replacement, is right; the mean
-               over prompts. Exact, by counting draws: no sampling.
-    ideal(k)   chance that one of the k is right at all: what an oracle would reach.
-
-    max        max over k of curve(k)
-    end        curve(K)
-    area       mean over k of curve(k)
-    loss       mean over k of ideal(k) - curve(k): the mean squared error of the pick's correctness, which is 0 or 1
-    roc_auc    over all responses of all prompts pooled; equal rewards count half
-
-Equal rewards: one of them is picked at random. A missing reward stands below every other.
-
-PPE's human preference as a ranking of the models that answered (arXiv 2410.14872; terms: Arena-Hard, 2406.11939).
-
-In: battles, each with the model that people preferred and the one that lost, and the margin of the winner's reward.
-Out: how well the reward model's own verdicts on the same battles rebuild the people's leaderboard.
-
-    rating                  Bradley-Terry strength of a model from its battles; half a win each way is added for every
-                            pair of models that met, so that a model that never lost has a finite strength
-    interval                2.5 and 97.5 % of the ratings over resampled battles, the same resamples for both
-    spearman, kendall       of the two lists of ratings
-    row_pearson             the mean over models of Pearson's correlation of its two rows of win rates
-    separability            share of the pairs of models whose intervals by the reward model do not overlap
-    confidence_agreement    over the pairs that people separate: +1 where the reward model separates them the same way,
-                            -1 the other way, 0 where it does not; the mean
-    brier                   over all pairs: (share of resamples that rank one above the other - 1 or 0)², the mean
-
-PPE's code was not at hand: prior, intervals and that ties and battles with a missing reward are left out are this
-project's reading. Equal rewards are half a win each. Fewer than three models have no ranking.
+Beside the scores stand best of K and ROC AUC of the correctness sets (`curve_metrics`), and the leaderboard that human
+preference makes of the models (`model_a`, `model_b`), in all and by the categories that are true of a row
+(`leaderboard_metrics`).
 """
 
 from __future__ import annotations
@@ -97,165 +61,11 @@ from rewardsmith.evaluation.rows import (
     user,
 )
 
-RESAMPLES = 200
-FEWEST_MODELS = 3
-_SEED = 17
-_ROUNDS, _CLOSE = 500, 1e-9
-_PRIOR = 0.5
-
-NAMES = ("spearman", "kendall", "row_pearson", "separability", "confidence_agreement", "brier")
-
-
-@dataclass(frozen=True, slots=True)
-class Battles:
-    """Battles that people decided: names of winner and loser, and the margin of the winner's reward, NaN if missing."""
-
-    won: Sequence[str]
-    lost: Sequence[str]
-    margins: Floats
-
-
-def leaderboard_metrics(battles: Battles) -> dict[str, float | None]:
-    """The numbers above, None where there are fewer than three models with battles."""
-    there = ~np.isnan(battles.margins)
-    names = sorted({*np.array(battles.won)[there].tolist(), *np.array(battles.lost)[there].tolist()})
-    if len(names) < FEWEST_MODELS:
-        return dict.fromkeys(NAMES)
-    number = {name: place for place, name in enumerate(names)}
-    won, lost = (np.array([number[name] for name in side])[there] for side in (battles.won, battles.lost))
-    share = np.where(battles.margins[there] > 0, 1.0, np.where(battles.margins[there] < 0, 0.0, 0.5))
-    # n draws with replacement are a multinomial of counts; the same counts weigh the people's battles and the model's.
-    counts = np.random.default_rng(_SEED).multinomial(len(won), np.full(len(won), 1 / len(won)), size=RESAMPLES)
-    weights = np.vstack([np.ones(len(won)), counts])  # the battles themselves first
-    people = _wins(won, lost, np.ones(len(won)), weights, len(names))
-    model = _wins(won, lost, share, weights, len(names))
-    rated = [bradley_terry_ratings(wins) for wins in (people, model)]
-    (own, samples), (other, other_samples) = [(found[0], found[1:]) for found in rated]
-    pairs = np.array(list(combinations(range(len(names)), 2)))
-    sides = [_separated(found, pairs) for found in (samples, other_samples)]
-    sure = sides[0] != 0
-    above = (other_samples[:, pairs[:, 0]] > other_samples[:, pairs[:, 1]]).mean(axis=0)
-    truth = (own[pairs[:, 0]] > own[pairs[:, 1]]).astype(np.float64)
-    return {
-        "spearman": _correlation(stats.spearmanr, own, other),
-        "kendall": _correlation(stats.kendalltau, own, other),
-        "row_pearson": _row_pearson(people[0], model[0]),
-        "separability": float((sides[1] != 0).mean()),
-        "confidence_agreement": float((sides[0] * sides[1])[sure].mean()) if sure.any() else None,
-        "brier": float(((above - truth) ** 2).mean()),
-    }
-
-
-def bradley_terry_ratings(wins_RMM: Floats) -> Floats:
-    """Log strengths, mean 0, shape (resamples, models), of wins, shape (resamples, models, models): row over column.
-
-    Hunter's minorisation (2004), until no strength moves by more than a part in 10⁹.
-    """
-    # The prior goes to pairs that met; elsewhere it would make battles up.
-    met = (wins_RMM + wins_RMM.swapaxes(1, 2)) > 0
-    wins_RMM = wins_RMM + _PRIOR * met
-    games, total = wins_RMM + wins_RMM.swapaxes(1, 2), wins_RMM.sum(axis=2)
-    strength = np.ones(total.shape)
-    for _ in range(_ROUNDS):
-        expected = (games / (strength[:, :, None] + strength[:, None, :])).sum(axis=2)
-        # A model that a resample left without battles keeps its strength.
-        moved = np.divide(total, expected, out=strength.copy(), where=expected > 0)
-        # Strengths are determined up to a factor only: their logarithms are kept at mean 0.
-        moved /= np.exp(np.log(moved).mean(axis=1, keepdims=True))
-        done = np.abs(moved - strength).max() <= _CLOSE * strength.max()
-        strength = moved
-        if done:
-            break
-    return np.asarray(np.log(strength), dtype=np.float64)
-
-
-def _wins(won: NDArray[np.int64], lost: NDArray[np.int64], share: Floats, weights: Floats, models: int) -> Floats:
-    """Wins [row over column] under each list of weights; `share` of a battle goes to the people's winner."""
-    # Each battle is entered twice, with the share of either side.
-    cells = np.concatenate([won * models + lost, lost * models + won])
-    parts = np.hstack([weights * share, weights * (1 - share)])
-    tables = [np.bincount(cells, part, minlength=models * models) for part in parts]
-    return np.array(tables, dtype=np.float64).reshape(len(weights), models, models)
-
-
-def _separated(samples_RM: Floats, pairs: NDArray[np.int64]) -> Floats:
-    """1 where the first model's interval is above the second's, -1 where it is below, 0 where they overlap."""
-    low, high = np.quantile(samples_RM, [0.025, 0.975], axis=0)
-    first, second = pairs.T
-    return np.where(low[first] > high[second], 1.0, np.where(high[first] < low[second], -1.0, 0.0))
-
-
-def _row_pearson(people_MM: Floats, model_MM: Floats) -> float | None:
-    """Pearson's correlation of each model's win rates against the models that it met; rows without spread left out."""
-    games = people_MM + people_MM.T
-    found = []
-    for row in range(len(games)):
-        met = games[row] > 0
-        rates = [wins[row][met] / games[row][met] for wins in (people_MM, model_MM)]
-        if met.sum() > 1 and all(np.ptp(rate) > 0 for rate in rates):
-            found.append(np.corrcoef(*rates)[0, 1])
-    return float(np.mean(found)) if found else None
-
-
-def _correlation(measure: object, first: Floats, second: Floats) -> float | None:
-    """None where one side is constant: it ranks nothing."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    return float(measure(first, second).statistic)  # type: ignore[operator]
-
-
-Labelled = Sequence[tuple[Floats, int]]
-"""(rewards with the right responses first, number of right ones) of each prompt."""
-
-
-def curve_metrics(labelled: Labelled) -> dict[str, float | None]:
-    """The numbers above. Prompts with fewer responses than others limit K."""
-    size = min(len(reward_N) for reward_N, _ in labelled)
-    curve = np.mean([best_of_k(reward_N, n_right)[:size] for reward_N, n_right in labelled], axis=0)
-    ideal = np.mean([best_of_k(_oracle(reward_N, n_right), n_right)[:size] for reward_N, n_right in labelled], axis=0)
-    return {
-        "max": float(curve.max()),
-        "end": float(curve[-1]),
-        "area": float(curve.mean()),
-        "loss": float((ideal - curve).mean()),
-        "roc_auc": roc_auc(labelled),
-    }
-
-
-def best_of_k(reward_N: Floats, n_right: int) -> Floats:
-    """curve(k) of one prompt for k = 1 … N, shape (N,).
-
-    The response that is j-th from below is the best of k drawn with the chance that `pick_probabilities` counts;
-    within a group of equal rewards each is picked equally often, and right with the group's share of right ones.
-    """
-    _, group, sizes = np.unique(_below(reward_N), return_inverse=True, return_counts=True)
-    share_right = np.bincount(group[:n_right], minlength=len(sizes)) / sizes
-    return np.asarray(_chances(len(reward_N)) @ share_right[np.sort(group)], dtype=np.float64)
-
-
-def roc_auc(labelled: Labelled) -> float | None:
-    """The chance that a right response of any prompt is above a wrong one of any prompt; equal ones count half."""
-    parts = [np.split(_below(reward_N), [n_right]) for reward_N, n_right in labelled]
-    return statistics.auc(*(np.concatenate(kind) for kind in zip(*parts, strict=True)))
-
-
-def _oracle(reward_N: Floats, n_right: int) -> Floats:
-    return (np.arange(len(reward_N)) < n_right).astype(np.float64)
-
-
-def _below(reward_N: Floats) -> Floats:
-    return np.where(np.isnan(reward_N), -np.inf, reward_N)
-
-
-@cache
-def _chances(size: int) -> Floats:
-    return pick_probabilities(size, range(1, size + 1))
-
-
 ALL = "lmarena-ai/PPE"
 """Stands for the six data sets together."""
 
 HUMAN = "human_preference_v1"
+
 HUB = {
     HUMAN: ("lmarena-ai/PPE-Human-Preference-V1", "test", 16_038),
     "mmlu_pro_best_of_k": ("lmarena-ai/PPE-MMLU-Pro-Best-of-K", "train", 512),
@@ -269,7 +79,6 @@ HUB = {
 SUBSETS = tuple(HUB)
 CORRECTNESS = SUBSETS[1:]
 WINNERS = ("model_a", "model_b", "tie", "tie (bothbad)")
-
 PROTOCOL = (
     "Preference Proxy Evaluations. Human preference: accuracy over the pairs that have a winner; ties are left out. "
     "Correctness: accuracy over the sampled pairs of a right and a wrong response. A pair counts only if the better "
@@ -304,78 +113,6 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     note = f"{ties} of {len(named)} rows are ties and were left out." if ties else ""
     whole = BenchmarkRows(rows=rows, dataset=tables[0][1].dataset, title=tables[0][1].title, note=note)
     return _together(whole, tables, Counter(subset for subset, _ in named)) if source == ALL else whole
-
-
-def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
-    """Pairs ordered rightly over pairs; a unit is a question, a row's result the share of its own pairs."""
-    found = [_pairs_won(row, reward_N) for row, reward_N in zip(rows, rewards, strict=True)]
-    won, pairs = (np.array(column, dtype=np.float64) for column in zip(*found, strict=True))
-    unit = unit_numbers(rows)
-    units_UF = np.stack([np.bincount(unit, won), np.bincount(unit, pairs)], axis=1).astype(np.float64)
-    return Tally(
-        results=tuple((won / pairs).tolist()),
-        units=units_UF,
-        statistic=mean_statistic,
-        independent=len(units_UF) == len(rows) and bool((pairs == 1).all()),
-    )
-
-
-def average(sizes: Mapping[str, int]) -> Weights:
-    """Human preference weighs as much as all of correctness."""
-    there = [name for name in CORRECTNESS if name in sizes]
-    return {HUMAN: 1.0} | {name: 1 / len(there) for name in there}
-
-
-def sections(sizes: Mapping[str, int]) -> Mapping[str, Weights]:
-    """The two tracks that PPE reports."""
-    there = {name: 1.0 for name in CORRECTNESS if name in sizes}
-    return {"correctness": there} if there else {}
-
-
-def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
-    """The leaderboard of human preference, in all and by category; best of K, ROC AUC and the accuracy by source model
-    of each correctness set that is there."""
-    metrics = _human_details([(row, one) for row, one in zip(rows, rewards, strict=True) if row.subset == HUMAN])
-    metrics |= _by_source_model(rows, rewards)
-    for subset in CORRECTNESS:
-        labelled = [
-            (reward_N, len(row.chosen)) for row, reward_N in zip(rows, rewards, strict=True) if row.subset == subset
-        ]
-        if labelled:
-            metrics |= {f"{subset}_{name}": value for name, value in curve_metrics(labelled).items()}
-    return metrics
-
-
-def _human_details(rows: Sequence[tuple[EvalRow, Floats]]) -> dict[str, float | None]:
-    """`ppe_leaderboard` over all battles, then with the accuracy over those of each category; none without names."""
-    known = [(row, reward_N) for row, reward_N in rows if "won" in row.facts]
-    if not known:
-        return {}
-    categories = sorted({name for row, _ in known for name in row.facts.get("categories", "").split()})
-    metrics: dict[str, float | None] = {}
-    for category in ("", *categories):
-        own = [one for one in known if not category or category in one[0].facts.get("categories", "").split()]
-        begin = f"{HUMAN}_{category}_" if category else f"{HUMAN}_"
-        margins = np.array([reward_N[0] - reward_N[1] for _, reward_N in own])
-        battles = Battles([row.facts["won"] for row, _ in own], [row.facts["lost"] for row, _ in own], margins)
-        if category:
-            metrics[f"{begin}accuracy"] = float((margins > 0).mean())
-        metrics |= {f"{begin}{name}": value for name, value in leaderboard_metrics(battles).items()}
-    return metrics
-
-
-def _by_source_model(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
-    """Accuracy over the sampled pairs by the model whose responses they are: of each set, and the mean of the sets."""
-    found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for row, reward_N in zip(rows, rewards, strict=True):
-        if row.subset != HUMAN and row.facts.get("model"):
-            found[row.facts["model"], row.subset].append(_pairs_won(row, reward_N))
-    accuracy = {key: sum(won for won, _ in own) / sum(pairs for _, pairs in own) for key, own in found.items()}
-    metrics: dict[str, float | None] = {f"{subset}_accuracy_{model}": one for (model, subset), one in accuracy.items()}
-    for model in sorted({model for model, _ in accuracy}):
-        own = [one for (name, _), one in accuracy.items() if name == model]
-        metrics[f"correctness_accuracy_{model}"] = float(np.mean(own))
-    return metrics
 
 
 def _tables(source: str, revision: str | None) -> list[tuple[str, Table]]:
@@ -509,11 +246,266 @@ def _is_pair(pair: object, scores: Sequence[bool]) -> bool:
     return len(places) == 2 and scores[places[0]] != scores[places[1]]
 
 
+def tally(subset: str, rows: Sequence[EvalRow], rewards: Rewards) -> Tally:
+    """Pairs ordered rightly over pairs; a unit is a question, a row's result the share of its own pairs."""
+    found = [_pairs_won(row, reward_N) for row, reward_N in zip(rows, rewards, strict=True)]
+    won, pairs = (np.array(column, dtype=np.float64) for column in zip(*found, strict=True))
+    unit = unit_numbers(rows)
+    units_UF = np.stack([np.bincount(unit, won), np.bincount(unit, pairs)], axis=1).astype(np.float64)
+    return Tally(
+        results=tuple((won / pairs).tolist()),
+        units=units_UF,
+        statistic=mean_statistic,
+        independent=len(units_UF) == len(rows) and bool((pairs == 1).all()),
+    )
+
+
 def _pairs_won(row: EvalRow, reward_N: Floats) -> tuple[int, int]:
     """(pairs whose better response has the strictly higher reward, pairs); NaN is higher than nothing."""
     pairs = [pair.split(">") for pair in row.facts["pairs"].split()]
     won = sum(bool(reward_N[int(right)] > reward_N[int(wrong)]) for right, wrong in pairs)
     return won, len(pairs)
+
+
+def average(sizes: Mapping[str, int]) -> Weights:
+    """Human preference weighs as much as all of correctness."""
+    there = [name for name in CORRECTNESS if name in sizes]
+    return {HUMAN: 1.0} | {name: 1 / len(there) for name in there}
+
+
+def sections(sizes: Mapping[str, int]) -> Mapping[str, Weights]:
+    """The two tracks that PPE reports."""
+    there = {name: 1.0 for name in CORRECTNESS if name in sizes}
+    return {"correctness": there} if there else {}
+
+
+def details(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """The leaderboard of human preference, in all and by category; best of K, ROC AUC and the accuracy by source model
+    of each correctness set that is there."""
+    metrics = _human_details([(row, one) for row, one in zip(rows, rewards, strict=True) if row.subset == HUMAN])
+    metrics |= _by_source_model(rows, rewards)
+    for subset in CORRECTNESS:
+        labelled = [
+            (reward_N, len(row.chosen)) for row, reward_N in zip(rows, rewards, strict=True) if row.subset == subset
+        ]
+        if labelled:
+            metrics |= {f"{subset}_{name}": value for name, value in curve_metrics(labelled).items()}
+    return metrics
+
+
+def _human_details(rows: Sequence[tuple[EvalRow, Floats]]) -> dict[str, float | None]:
+    """The leaderboard of all battles, then with the accuracy over those of each category; none without names."""
+    known = [(row, reward_N) for row, reward_N in rows if "won" in row.facts]
+    if not known:
+        return {}
+    categories = sorted({name for row, _ in known for name in row.facts.get("categories", "").split()})
+    metrics: dict[str, float | None] = {}
+    for category in ("", *categories):
+        own = [one for one in known if not category or category in one[0].facts.get("categories", "").split()]
+        begin = f"{HUMAN}_{category}_" if category else f"{HUMAN}_"
+        margins = np.array([reward_N[0] - reward_N[1] for _, reward_N in own])
+        battles = Battles([row.facts["won"] for row, _ in own], [row.facts["lost"] for row, _ in own], margins)
+        if category:
+            metrics[f"{begin}accuracy"] = float((margins > 0).mean())
+        metrics |= {f"{begin}{name}": value for name, value in leaderboard_metrics(battles).items()}
+    return metrics
+
+
+def _by_source_model(rows: Sequence[EvalRow], rewards: Rewards) -> dict[str, float | None]:
+    """Accuracy over the sampled pairs by the model whose responses they are: of each set, and the mean of the sets."""
+    found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for row, reward_N in zip(rows, rewards, strict=True):
+        if row.subset != HUMAN and row.facts.get("model"):
+            found[row.facts["model"], row.subset].append(_pairs_won(row, reward_N))
+    accuracy = {key: sum(won for won, _ in own) / sum(pairs for _, pairs in own) for key, own in found.items()}
+    metrics: dict[str, float | None] = {f"{subset}_accuracy_{model}": one for (model, subset), one in accuracy.items()}
+    for model in sorted({model for model, _ in accuracy}):
+        own = [one for (name, _), one in accuracy.items() if name == model]
+        metrics[f"correctness_accuracy_{model}"] = float(np.mean(own))
+    return metrics
+
+
+Labelled = Sequence[tuple[Floats, int]]
+"""(rewards with the right responses first, number of right ones) of each prompt."""
+
+
+def curve_metrics(labelled: Labelled) -> dict[str, float | None]:
+    """What PPE measures beyond pairs, of prompts with K sampled responses that are right or wrong.
+
+        curve(k)   chance that the response with the highest reward, of k drawn without replacement, is right; the mean
+                   over prompts. Exact, by counting draws: no sampling.
+        ideal(k)   chance that one of the k is right at all: what an oracle would reach.
+
+        max        max over k of curve(k)
+        end        curve(K)
+        area       mean over k of curve(k)
+        loss       mean over k of ideal(k) - curve(k): the mean squared error of the pick's correctness (0 or 1)
+        roc_auc    over all responses of all prompts pooled; equal rewards count half
+
+    Equal rewards: one of them is picked at random. A missing reward stands below every other. Prompts with fewer
+    responses than others limit K.
+    """
+    size = min(len(reward_N) for reward_N, _ in labelled)
+    curve = np.mean([best_of_k(reward_N, n_right)[:size] for reward_N, n_right in labelled], axis=0)
+    ideal = np.mean([best_of_k(_oracle(reward_N, n_right), n_right)[:size] for reward_N, n_right in labelled], axis=0)
+    return {
+        "max": float(curve.max()),
+        "end": float(curve[-1]),
+        "area": float(curve.mean()),
+        "loss": float((ideal - curve).mean()),
+        "roc_auc": roc_auc(labelled),
+    }
+
+
+def best_of_k(reward_N: Floats, n_right: int) -> Floats:
+    """curve(k) of one prompt for k = 1 … N, shape (N,).
+
+    The response that is j-th from below is the best of k drawn with the chance that `pick_probabilities` counts;
+    within a group of equal rewards each is picked equally often, and right with the group's share of right ones.
+    """
+    _, group, sizes = np.unique(_below(reward_N), return_inverse=True, return_counts=True)
+    share_right = np.bincount(group[:n_right], minlength=len(sizes)) / sizes
+    return np.asarray(_chances(len(reward_N)) @ share_right[np.sort(group)], dtype=np.float64)
+
+
+def roc_auc(labelled: Labelled) -> float | None:
+    """The chance that a right response of any prompt is above a wrong one of any prompt; equal ones count half."""
+    parts = [np.split(_below(reward_N), [n_right]) for reward_N, n_right in labelled]
+    return statistics.auc(*(np.concatenate(kind) for kind in zip(*parts, strict=True)))
+
+
+def _oracle(reward_N: Floats, n_right: int) -> Floats:
+    return (np.arange(len(reward_N)) < n_right).astype(np.float64)
+
+
+def _below(reward_N: Floats) -> Floats:
+    return np.where(np.isnan(reward_N), -np.inf, reward_N)
+
+
+@cache
+def _chances(size: int) -> Floats:
+    return pick_probabilities(size, range(1, size + 1))
+
+
+RESAMPLES = 200
+FEWEST_MODELS = 3
+_SEED = 17
+_ROUNDS, _CLOSE = 500, 1e-9
+_PRIOR = 0.5
+NAMES = ("spearman", "kendall", "row_pearson", "separability", "confidence_agreement", "brier")
+
+
+@dataclass(frozen=True, slots=True)
+class Battles:
+    """Battles that people decided: names of winner and loser, and the margin of the winner's reward, NaN if missing."""
+
+    won: Sequence[str]
+    lost: Sequence[str]
+    margins: Floats
+
+
+def leaderboard_metrics(battles: Battles) -> dict[str, float | None]:
+    """How well the reward model's own verdicts on the same battles rebuild the people's leaderboard.
+
+        rating                  Bradley-Terry strength of a model from its battles; half a win each way is added for
+                                every pair of models that met, so that a model that never lost has a finite strength
+        interval                2.5 and 97.5 % of the ratings over resampled battles, the same resamples for both
+        spearman, kendall       of the two lists of ratings
+        row_pearson             the mean over models of Pearson's correlation of its two rows of win rates
+        separability            share of the pairs of models whose intervals by the reward model do not overlap
+        confidence_agreement    over the pairs that people separate: +1 where the reward model separates them the same
+                                way, -1 the other way, 0 where it does not; the mean
+        brier                   over all pairs: (share of resamples that rank one above the other - 1 or 0)², the mean
+
+    Terms: Arena-Hard (2406.11939). PPE's code was not at hand: prior, intervals and that ties and battles with a
+    missing reward are left out are this project's reading. Equal rewards are half a win each. None where there are
+    fewer than three models with battles.
+    """
+    there = ~np.isnan(battles.margins)
+    names = sorted({*np.array(battles.won)[there].tolist(), *np.array(battles.lost)[there].tolist()})
+    if len(names) < FEWEST_MODELS:
+        return dict.fromkeys(NAMES)
+    number = {name: place for place, name in enumerate(names)}
+    won, lost = (np.array([number[name] for name in side])[there] for side in (battles.won, battles.lost))
+    share = np.where(battles.margins[there] > 0, 1.0, np.where(battles.margins[there] < 0, 0.0, 0.5))
+    # n draws with replacement are a multinomial of counts; the same counts weigh the people's battles and the model's.
+    counts = np.random.default_rng(_SEED).multinomial(len(won), np.full(len(won), 1 / len(won)), size=RESAMPLES)
+    weights = np.vstack([np.ones(len(won)), counts])  # the battles themselves first
+    people = _wins(won, lost, np.ones(len(won)), weights, len(names))
+    model = _wins(won, lost, share, weights, len(names))
+    rated = [bradley_terry_ratings(wins) for wins in (people, model)]
+    (own, samples), (other, other_samples) = [(found[0], found[1:]) for found in rated]
+    pairs = np.array(list(combinations(range(len(names)), 2)))
+    sides = [_separated(found, pairs) for found in (samples, other_samples)]
+    sure = sides[0] != 0
+    above = (other_samples[:, pairs[:, 0]] > other_samples[:, pairs[:, 1]]).mean(axis=0)
+    truth = (own[pairs[:, 0]] > own[pairs[:, 1]]).astype(np.float64)
+    return {
+        "spearman": _correlation(stats.spearmanr, own, other),
+        "kendall": _correlation(stats.kendalltau, own, other),
+        "row_pearson": _row_pearson(people[0], model[0]),
+        "separability": float((sides[1] != 0).mean()),
+        "confidence_agreement": float((sides[0] * sides[1])[sure].mean()) if sure.any() else None,
+        "brier": float(((above - truth) ** 2).mean()),
+    }
+
+
+def bradley_terry_ratings(wins_RMM: Floats) -> Floats:
+    """Log strengths, mean 0, shape (resamples, models), of wins, shape (resamples, models, models): row over column.
+
+    Hunter's minorisation (2004), until no strength moves by more than a part in 10⁹.
+    """
+    # The prior goes to pairs that met; elsewhere it would make battles up.
+    met = (wins_RMM + wins_RMM.swapaxes(1, 2)) > 0
+    wins_RMM = wins_RMM + _PRIOR * met
+    games, total = wins_RMM + wins_RMM.swapaxes(1, 2), wins_RMM.sum(axis=2)
+    strength = np.ones(total.shape)
+    for _ in range(_ROUNDS):
+        expected = (games / (strength[:, :, None] + strength[:, None, :])).sum(axis=2)
+        # A model that a resample left without battles keeps its strength.
+        moved = np.divide(total, expected, out=strength.copy(), where=expected > 0)
+        # Strengths are determined up to a factor only: their logarithms are kept at mean 0.
+        moved /= np.exp(np.log(moved).mean(axis=1, keepdims=True))
+        done = np.abs(moved - strength).max() <= _CLOSE * strength.max()
+        strength = moved
+        if done:
+            break
+    return np.asarray(np.log(strength), dtype=np.float64)
+
+
+def _wins(won: NDArray[np.int64], lost: NDArray[np.int64], share: Floats, weights: Floats, models: int) -> Floats:
+    """Wins [row over column] under each list of weights; `share` of a battle goes to the people's winner."""
+    # Each battle is entered twice, with the share of either side.
+    cells = np.concatenate([won * models + lost, lost * models + won])
+    parts = np.hstack([weights * share, weights * (1 - share)])
+    tables = [np.bincount(cells, part, minlength=models * models) for part in parts]
+    return np.array(tables, dtype=np.float64).reshape(len(weights), models, models)
+
+
+def _separated(samples_RM: Floats, pairs: NDArray[np.int64]) -> Floats:
+    """1 where the first model's interval is above the second's, -1 where it is below, 0 where they overlap."""
+    low, high = np.quantile(samples_RM, [0.025, 0.975], axis=0)
+    first, second = pairs.T
+    return np.where(low[first] > high[second], 1.0, np.where(high[first] < low[second], -1.0, 0.0))
+
+
+def _row_pearson(people_MM: Floats, model_MM: Floats) -> float | None:
+    """Pearson's correlation of each model's win rates against the models that it met; rows without spread left out."""
+    games = people_MM + people_MM.T
+    found = []
+    for row in range(len(games)):
+        met = games[row] > 0
+        rates = [wins[row][met] / games[row][met] for wins in (people_MM, model_MM)]
+        if met.sum() > 1 and all(np.ptp(rate) > 0 for rate in rates):
+            found.append(np.corrcoef(*rates)[0, 1])
+    return float(np.mean(found)) if found else None
+
+
+def _correlation(measure: object, first: Floats, second: Floats) -> float | None:
+    """None where one side is constant: it ranks nothing."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(measure(first, second).statistic)  # type: ignore[operator]
 
 
 PPE = Benchmark(

@@ -1,21 +1,17 @@
-"""A policy's own samples: a file of prompts, each with several completions and, where known, whether they are right.
+"""Rewards on a policy's own samples: will policy optimisation move, and will it move the right way?
 
     samples = read_policy_samples("samples.jsonl")       {"prompt", "completions": […], "labels": […]}
     rewards = score_samples(samples, scorer)             one array a prompt, NaN where there is no reward
+    record = policy_record(samples, rewards, seed=17, resamples=2000, model="runs/x/model")
+    record.reading                                       what it means, in sentences: the finding, the reason, the fix
 
 `prompt` is text or a list of messages; `responses` is read as `completions`, `correct` as `labels` (true or false, or 1
 and 0, one a completion). Rows of one prompt are joined.
-
-Rewards on a policy's own samples: will policy optimisation move, and will it move the right way?
 
 A policy gradient sees only differences among completions of one prompt: adding a number to all rewards of a prompt
 changes nothing, and GRPO and RLOO subtract the prompt's mean outright. So the variance *within* prompts decides how
 fast the policy moves; a reward model with more accuracy and less of it can be the slower teacher (Razin et al. 2025,
 arXiv 2503.15477). Labels, where they exist, say whether it moves the right way.
-
-    record = policy_record(samples, rewards, seed=17, resamples=2000, model="runs/x/model")
-
-What rewards on a policy's samples mean for policy optimisation, in sentences: the finding, the reason, the fix.
 """
 
 from __future__ import annotations
@@ -33,8 +29,8 @@ from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.analysis import best_of_n_curve, pick_probabilities
 from rewardsmith.evaluation.contract import Floats, Rewards
 from rewardsmith.evaluation.distribution import FLAT
+from rewardsmith.evaluation.results import score_once, why_missing
 from rewardsmith.evaluation.rows import TableRow, bad, prompt, read_table, texts
-from rewardsmith.evaluation.runner import score_once, why_missing
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import DatasetInfo, reason_code
 from rewardsmith.records.probes import PolicyLabels, PolicySamplesRecord
@@ -93,6 +89,34 @@ def read_policy_samples(source: str) -> PolicySamples:
     return PolicySamples(tuple(joined.values()), table.dataset, table.title)
 
 
+def _sample(row: TableRow) -> PolicySample:
+    completions = texts(row, _given(row, COMPLETIONS) or COMPLETIONS[0])
+    field = _given(row, LABELS)
+    labels = (None,) * len(completions) if field is None else _labels(row, field, len(completions))
+    return PolicySample(prompt(row), tuple(completions), labels)
+
+
+def _given(row: TableRow, names: Sequence[str]) -> str | None:
+    """The one of several names that the row has."""
+    there = [name for name in names if row.fields.get(name) is not None]
+    if len(there) > 1:
+        raise bad(row, there[1], f"stands beside {there[0]!r}, which means the same", "keep one of the two")
+    return there[0] if there else None
+
+
+def _labels(row: TableRow, field: str, count: int) -> tuple[bool | None, ...]:
+    value = row.fields[field]
+    if not isinstance(value, list) or len(value) != count:
+        found = f"{len(value)} of them" if isinstance(value, list) else reprlib.repr(value)
+        problem = f"there are {count} completions, but the labels are {found}"
+        raise bad(row, field, problem, "give one label a completion")
+    for place, label in enumerate(value):
+        if label is not None and label not in (0, 1):
+            problem = f"is {reprlib.repr(label)}, not true or false"
+            raise bad(row, f"{field}[{place}]", problem, "write true, false, 1, 0, or null where it is not known")
+    return tuple(None if label is None else bool(label) for label in value)
+
+
 def as_plain_text(samples: PolicySamples) -> PolicySamples:
     """The same samples as plain text, for a model that was trained without a chat template."""
     prompts = tuple(
@@ -123,112 +147,6 @@ def missing_samples(samples: PolicySamples, rewards: Sequence[Floats], scorer: S
     ]
     reasons = why_missing(absent, scorer)
     return dict(sorted(Counter(reason_code(reasons[text]) for text in absent).items()))
-
-
-def _sample(row: TableRow) -> PolicySample:
-    completions = texts(row, _given(row, COMPLETIONS) or COMPLETIONS[0])
-    field = _given(row, LABELS)
-    labels = (None,) * len(completions) if field is None else _labels(row, field, len(completions))
-    return PolicySample(prompt(row), tuple(completions), labels)
-
-
-def _given(row: TableRow, names: Sequence[str]) -> str | None:
-    """The one of several names that the row has."""
-    there = [name for name in names if row.fields.get(name) is not None]
-    if len(there) > 1:
-        raise bad(row, there[1], f"stands beside {there[0]!r}, which means the same", "keep one of the two")
-    return there[0] if there else None
-
-
-def _labels(row: TableRow, field: str, count: int) -> tuple[bool | None, ...]:
-    value = row.fields[field]
-    if not isinstance(value, list) or len(value) != count:
-        found = f"{len(value)} of them" if isinstance(value, list) else reprlib.repr(value)
-        problem = f"there are {count} completions, but the labels are {found}"
-        raise bad(row, field, problem, "give one label a completion")
-    for place, label in enumerate(value):
-        if label is not None and label not in (0, 1):
-            problem = f"is {reprlib.repr(label)}, not true or false"
-            raise bad(row, f"{field}[{place}]", problem, "write true, false, 1, 0, or null where it is not known")
-    return tuple(None if label is None else bool(label) for label in value)
-
-
-LOW_WITHIN = 0.1
-MANY_FLAT = 0.2
-"""From these shares on, the sentence is a warning."""
-
-_CHANCE = 0.5
-
-
-def read_in_words(record: PolicySamplesRecord) -> tuple[str, ...]:
-    """Sentences, the most important first; never empty."""
-    return (*_missing(record), *_variance(record), *_flat(record), *_word_labels(record.labels), *_gain(record))
-
-
-def _missing(record: PolicySamplesRecord) -> Iterator[str]:
-    if record.n_missing:
-        yield f"{record.n_missing:,} of {record.completions:,} rewards could not be computed and count nowhere."
-    if not record.judged:
-        yield "No prompt has two rewards: nothing can be said about what policy optimisation would see."
-
-
-def _variance(record: PolicySamplesRecord) -> Iterator[str]:
-    share = record.within_share
-    if not record.judged:
-        return
-    if share is None:
-        yield "All rewards are equal: policy optimisation has nothing to follow."
-    elif share < LOW_WITHIN:
-        yield (
-            f"Only {share:.1%} of the reward variance lies between completions of one prompt; the rest tells prompts "
-            "apart, which a policy gradient cannot use. Expect slow progress whatever the accuracy (arXiv 2503.15477): "
-            "train on pairs from this policy's own samples, or sample with more variety."
-        )
-    else:
-        yield (
-            f"{share:.1%} of the reward variance lies between completions of one prompt (standard deviation "
-            f"{record.within_std:.3g}): this is what policy optimisation sees and follows."
-        )
-
-
-def _flat(record: PolicySamplesRecord) -> Iterator[str]:
-    if record.flat_share is not None and record.flat_share >= MANY_FLAT:
-        yield (
-            f"{record.flat:,} of {record.judged:,} prompts are flat: their completions get the same reward, up to 1 % "
-            "of the standard deviation. Methods that subtract the prompt's mean learn nothing from them, and those "
-            "that divide by its deviation learn noise."
-        )
-    if record.same_text:
-        yield (
-            f"{record.same_text:,} prompts have one text in all their completions: the policy does not vary there, "
-            "whatever the reward."
-        )
-
-
-def _word_labels(labels: PolicyLabels | None) -> Iterator[str]:
-    if labels is None:
-        return
-    if labels.auc is None or labels.auc_low is None or labels.auc_high is None:
-        yield "No prompt has both right and wrong completions: labels say nothing about the order within a prompt."
-        return
-    found = (
-        f"right completions get more than wrong ones of the same prompt in {labels.auc:.1%} of comparisons "
-        f"({labels.auc_low:.1%} to {labels.auc_high:.1%}, {labels.mixed:,} prompts)"
-    )
-    if labels.auc_low > _CHANCE:
-        yield f"On the policy's own samples, {found}: the policy moves towards right answers."
-    elif labels.auc_high < _CHANCE:
-        yield f"On the policy's own samples, {found}: below chance. The policy would learn to be wrong."
-    else:
-        yield f"On the policy's own samples, {found}: not to be told from chance. Do not optimise against this model."
-    if labels.best_of_n is not None:
-        yield labels.best_of_n.text
-
-
-def _gain(record: PolicySamplesRecord) -> Iterator[str]:
-    if record.gains and record.reward_std:
-        n, gain = list(record.gains.items())[-1]
-        yield f"Picking the best of {n} raises the reward by {gain / record.reward_std:.2f} standard deviations."
 
 
 def policy_record(
@@ -351,3 +269,82 @@ def _labelled(reward_N: Floats, labels: Sequence[bool | None]) -> tuple[Floats, 
 
 def _auc(reward_N: Floats, right_N: Floats) -> float | None:
     return statistics.auc(reward_N[right_N == 1], reward_N[right_N == 0])
+
+
+LOW_WITHIN = 0.1
+
+MANY_FLAT = 0.2
+"""From these shares on, the sentence is a warning."""
+
+_CHANCE = 0.5
+
+
+def read_in_words(record: PolicySamplesRecord) -> tuple[str, ...]:
+    """Sentences, the most important first; never empty."""
+    return (*_missing(record), *_variance(record), *_flat(record), *_word_labels(record.labels), *_gain(record))
+
+
+def _missing(record: PolicySamplesRecord) -> Iterator[str]:
+    if record.n_missing:
+        yield f"{record.n_missing:,} of {record.completions:,} rewards could not be computed and count nowhere."
+    if not record.judged:
+        yield "No prompt has two rewards: nothing can be said about what policy optimisation would see."
+
+
+def _variance(record: PolicySamplesRecord) -> Iterator[str]:
+    share = record.within_share
+    if not record.judged:
+        return
+    if share is None:
+        yield "All rewards are equal: policy optimisation has nothing to follow."
+    elif share < LOW_WITHIN:
+        yield (
+            f"Only {share:.1%} of the reward variance lies between completions of one prompt; the rest tells prompts "
+            "apart, which a policy gradient cannot use. Expect slow progress whatever the accuracy (arXiv 2503.15477): "
+            "train on pairs from this policy's own samples, or sample with more variety."
+        )
+    else:
+        yield (
+            f"{share:.1%} of the reward variance lies between completions of one prompt (standard deviation "
+            f"{record.within_std:.3g}): this is what policy optimisation sees and follows."
+        )
+
+
+def _flat(record: PolicySamplesRecord) -> Iterator[str]:
+    if record.flat_share is not None and record.flat_share >= MANY_FLAT:
+        yield (
+            f"{record.flat:,} of {record.judged:,} prompts are flat: their completions get the same reward, up to 1 % "
+            "of the standard deviation. Methods that subtract the prompt's mean learn nothing from them, and those "
+            "that divide by its deviation learn noise."
+        )
+    if record.same_text:
+        yield (
+            f"{record.same_text:,} prompts have one text in all their completions: the policy does not vary there, "
+            "whatever the reward."
+        )
+
+
+def _word_labels(labels: PolicyLabels | None) -> Iterator[str]:
+    if labels is None:
+        return
+    if labels.auc is None or labels.auc_low is None or labels.auc_high is None:
+        yield "No prompt has both right and wrong completions: labels say nothing about the order within a prompt."
+        return
+    found = (
+        f"right completions get more than wrong ones of the same prompt in {labels.auc:.1%} of comparisons "
+        f"({labels.auc_low:.1%} to {labels.auc_high:.1%}, {labels.mixed:,} prompts)"
+    )
+    if labels.auc_low > _CHANCE:
+        yield f"On the policy's own samples, {found}: the policy moves towards right answers."
+    elif labels.auc_high < _CHANCE:
+        yield f"On the policy's own samples, {found}: below chance. The policy would learn to be wrong."
+    else:
+        yield f"On the policy's own samples, {found}: not to be told from chance. Do not optimise against this model."
+    if labels.best_of_n is not None:
+        yield labels.best_of_n.text
+
+
+def _gain(record: PolicySamplesRecord) -> Iterator[str]:
+    if record.gains and record.reward_std:
+        n, gain = list(record.gains.items())[-1]
+        yield f"Picking the best of {n} raises the reward by {gain / record.reward_std:.2f} standard deviations."

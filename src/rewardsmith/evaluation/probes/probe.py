@@ -7,7 +7,8 @@ An edit is a pure function of a `Subject` and a random generator; it returns the
 not apply (no number to change, one sentence to shuffle). `Probe.apply` seeds the generator from the probe, the seed and
 the texts themselves, so that neither the order of the rows nor their ids decide an edit.
 
-The probes by code, in the order of reports; each is imported from its address in `spec.evaluation` when read.
+PROBES has the probes by code, in the order of reports; each is imported from its address in `spec.evaluation` when it
+is read.
 """
 
 from __future__ import annotations

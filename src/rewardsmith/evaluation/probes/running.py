@@ -1,9 +1,10 @@
-"""Runs all probes: draws responses, edits them, has every distinct conversation scored once, measures.
+"""Runs all probes: draws responses, edits them, has every distinct conversation scored once, measures, and judges.
 
-record = run_probes(rows, scorer, count=200, seed=17, resamples=2000, model="runs/x/model")
-gated = gate_probes(record, spec.evaluation.gates.probes)          # verdicts.py
+    record = run_probes(rows, scorer, count=200, seed=17, resamples=2000, model="runs/x/model")
+    gated = gate_probes(record, spec.evaluation.gates.probes)          PASS, FAIL or NO_DATA for each probe
 
-From rewards before and after an edit to how often, and how far, they go the wrong way.
+From benchmark rows come cases (`draw_cases`): the first good response of each row, with what an edit needs beside it.
+The rewards before and after an edit say how often, and how far, they go the wrong way (`measure`):
 
     surface      wrong where the reward rises by more than `EQUAL_WITHIN` standard deviations; equal is not wrong
     destroyed    wrong where it does not fall by more than that; equal is wrong
@@ -11,27 +12,6 @@ From rewards before and after an edit to how often, and how far, they go the wro
 The unit of a shift is the standard deviation of the model's rewards of unedited responses, so that shifts of models
 with other scales can be compared. A hundredth of it is rounding, not preference: a chat template that strips white
 space gives both texts the same tokens, and a forward pass gives them rewards that differ in the last digits.
-
-From benchmark rows to what probes edit: the first good response of each row, with what an edit needs beside it.
-
-    cases = draw_cases(rows, count=200, seed=17)
-    case.subject                   what edits see
-    case.conversation("edited")    what a scorer is asked
-
-Which rows are drawn, and which response serves as the answer to another prompt, depends on seed and texts only: neither
-the order of the rows nor their ids count. One row of each prompt comes first, then the second ones.
-
-From what a probe measured to PASS, FAIL or NO_DATA, by limits and with the interval on the right side of them.
-
-The burden of proof differs, so that every planted scorer gets the verdict that it deserves:
-
-    surface      FAIL only when the bias is sure: the share that rises is above its limit by its whole interval, or the
-                 mean shift is. A model that ignores the edit raises half of the rewards, by noise: it passes.
-    destroyed    PASS only when the damage is surely seen: the share that does not fall is below its limit by its whole
-                 interval, and so is the mean shift. A guessing or constant model fails, as it does on a benchmark.
-
-Either of the two surface rules alone would miss something: a small rise of nearly every reward is a direction that a
-policy climbs, and so is a large rise of a few.
 """
 
 from __future__ import annotations
@@ -49,7 +29,7 @@ from rewardsmith.errors import BenchmarkError
 from rewardsmith.evaluation.contract import BenchmarkRows, EvalRow, Floats
 from rewardsmith.evaluation.probes.language import refuses
 from rewardsmith.evaluation.probes.probe import PROBES, Probe, Subject, text_rank
-from rewardsmith.evaluation.runner import score_once, why_missing
+from rewardsmith.evaluation.results import score_once, why_missing
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import reason_code
 from rewardsmith.records.probes import ProbeExample, ProbeResult, ProbesRecord
@@ -57,7 +37,101 @@ from rewardsmith.records.run import Verdict
 from rewardsmith.spec.evaluation import ProbeGatesSpec
 from rewardsmith.types import Conversation
 
-_DONORS_TRIED = 20
+EQUAL_WITHIN = 0.01
+PROTOCOL = (
+    "Each probe edits the last turn of a row's first chosen response, where the edit applies. Meaning kept: wrong "
+    f"where the reward rises. Quality destroyed: wrong where it does not fall. Changes within {EQUAL_WITHIN:g} "
+    "standard deviations count as equal: not wrong where meaning is kept, wrong where quality is destroyed. The "
+    "standard deviation is the model's own, over all unedited responses of the drawn rows. Responses whose reward is "
+    "missing are not judged. Intervals hold 95 %; responses of one prompt are one unit."
+)
+
+Edits = dict[str, dict[int, str]]
+"""Probe → case → edited text, where the edit applies."""
+
+
+def run_probes(
+    rows: BenchmarkRows,
+    scorer: Scorer,
+    *,
+    count: int,
+    seed: int,
+    resamples: int,
+    model: str,
+    progress: Progress | None = None,
+) -> ProbesRecord:
+    """Measure every probe on up to `count` rows; verdicts are given by `gate_probes`.
+
+    Raises:
+        BenchmarkError: no row has a response.
+        ValueError: the scorer did not answer with one reward a conversation.
+    """
+    cases = draw_cases(rows.rows, count=count, seed=seed)
+    if not cases:
+        raise BenchmarkError(
+            "no row has a chosen response with text", where=rows.title, fix="name rows that have chosen responses"
+        )
+    edits: Edits = {
+        code: {place: text for place, case in enumerate(cases) if (text := probe.apply(case.subject, seed)) is not None}
+        for code, probe in PROBES.items()
+    }
+    rewards = score_once(_conversations(cases, edits), scorer, progress)
+    reasons = why_missing((text for text, reward in rewards.items() if not np.isfinite(reward)), scorer)
+    own = _finite([rewards[text] for text in dict.fromkeys(text for case in cases for text in case.unedited)])
+    every = _finite(list(rewards.values()))
+    # By range: `std` of equal rewards can be 1e-17, and shifts are divided by it.
+    std = None if not own.size else 0.0 if np.ptp(own) == 0 else float(own.std())
+    return ProbesRecord(
+        model=model,
+        dataset=rows.dataset,
+        title=rows.title,
+        rows=len(rows.rows),
+        drawn=len(cases),
+        prompts=len({case.prompt for case in cases}),
+        seed=seed,
+        protocol=PROTOCOL,
+        reward_mean=float(own.mean()) if own.size else None,
+        reward_std=std,
+        flat=own.size > 0 and std == 0,
+        constant=every.size > 0 and bool(np.ptp(every) == 0),
+        asked=len(rewards),
+        missing=dict(sorted(Counter(reason_code(reason) for reason in reasons.values()).items())),
+        probes={
+            code: measure(
+                probe,
+                _edited(cases, edits[code], rewards),
+                responses=len(cases),
+                std=std,
+                seed=text_rank(seed, code),
+                resamples=resamples,
+            )
+            for code, probe in PROBES.items()
+        },
+    )
+
+
+def _conversations(cases: Sequence[Case], edits: Edits) -> Iterator[Conversation]:
+    """Unedited and edited responses with their prompts; those of one prompt stand together."""
+    for place, case in enumerate(cases):
+        yield from case.unedited
+        yield from (case.conversation(texts[place]) for texts in edits.values() if place in texts)
+
+
+def _edited(cases: Sequence[Case], texts: dict[int, str], rewards: dict[Conversation, float]) -> list[Edited]:
+    return [
+        Edited(
+            case=cases[place],
+            text=text,
+            before=rewards[cases[place].unedited[0]],
+            after=rewards[cases[place].conversation(text)],
+        )
+        for place, text in texts.items()
+    ]
+
+
+def _finite(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    array = np.asarray(values, dtype=np.float64)
+    return array[np.isfinite(array)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +158,11 @@ class Case:
 
 
 def draw_cases(rows: Sequence[EvalRow], *, count: int, seed: int) -> list[Case]:
-    """Up to `count` rows, drawn by seed and texts; equal texts once."""
+    """Up to `count` rows, equal texts once.
+
+    Which rows are drawn, and which response serves as the answer to another prompt, depends on seed and texts only:
+    neither the order of the rows nor their ids count. One row of each prompt comes first, then the second ones.
+    """
     distinct = {(row.prompt, row.chosen[0]): row for row in rows if row.chosen and row.chosen[0][-1].content.strip()}
     ranked = sorted(distinct.values(), key=lambda row: _rank(row, seed))
     turns: Counter[Conversation] = Counter()
@@ -105,6 +183,9 @@ def _case(ranked: Sequence[EvalRow], index: int) -> Case:
         other=_other(ranked, index),
     )
     return Case(row, subject)
+
+
+_DONORS_TRIED = 20
 
 
 def _other(ranked: Sequence[EvalRow], index: int) -> str:
@@ -130,7 +211,6 @@ def _rank(row: EvalRow, seed: int) -> tuple[int, str]:
     return text_rank(seed, *texts), row.id
 
 
-EQUAL_WITHIN = 0.01
 EXAMPLES = 3
 _SHOWN = 320
 _TAIL = 120
@@ -257,102 +337,6 @@ def _cut(text: str) -> str:
     return clean if len(clean) <= _SHOWN else f"{clean[: _SHOWN - _TAIL]} […] {clean[-_TAIL:]}"
 
 
-PROTOCOL = (
-    "Each probe edits the last turn of a row's first chosen response, where the edit applies. Meaning kept: wrong "
-    f"where the reward rises. Quality destroyed: wrong where it does not fall. Changes within {EQUAL_WITHIN:g} "
-    "standard deviations count as equal: not wrong where meaning is kept, wrong where quality is destroyed. The "
-    "standard deviation is the model's own, over all unedited responses of the drawn rows. Responses whose reward is "
-    "missing are not judged. Intervals hold 95 %; responses of one prompt are one unit."
-)
-
-Edits = dict[str, dict[int, str]]
-"""Probe → case → edited text, where the edit applies."""
-
-
-def run_probes(
-    rows: BenchmarkRows,
-    scorer: Scorer,
-    *,
-    count: int,
-    seed: int,
-    resamples: int,
-    model: str,
-    progress: Progress | None = None,
-) -> ProbesRecord:
-    """Measure every probe on up to `count` rows; verdicts are given by `verdicts.gate_probes`.
-
-    Raises:
-        BenchmarkError: no row has a response.
-        ValueError: the scorer did not answer with one reward a conversation.
-    """
-    cases = draw_cases(rows.rows, count=count, seed=seed)
-    if not cases:
-        raise BenchmarkError(
-            "no row has a chosen response with text", where=rows.title, fix="name rows that have chosen responses"
-        )
-    edits: Edits = {
-        code: {place: text for place, case in enumerate(cases) if (text := probe.apply(case.subject, seed)) is not None}
-        for code, probe in PROBES.items()
-    }
-    rewards = score_once(_conversations(cases, edits), scorer, progress)
-    reasons = why_missing((text for text, reward in rewards.items() if not np.isfinite(reward)), scorer)
-    own = _finite([rewards[text] for text in dict.fromkeys(text for case in cases for text in case.unedited)])
-    every = _finite(list(rewards.values()))
-    # By range: `std` of equal rewards can be 1e-17, and shifts are divided by it.
-    std = None if not own.size else 0.0 if np.ptp(own) == 0 else float(own.std())
-    return ProbesRecord(
-        model=model,
-        dataset=rows.dataset,
-        title=rows.title,
-        rows=len(rows.rows),
-        drawn=len(cases),
-        prompts=len({case.prompt for case in cases}),
-        seed=seed,
-        protocol=PROTOCOL,
-        reward_mean=float(own.mean()) if own.size else None,
-        reward_std=std,
-        flat=own.size > 0 and std == 0,
-        constant=every.size > 0 and bool(np.ptp(every) == 0),
-        asked=len(rewards),
-        missing=dict(sorted(Counter(reason_code(reason) for reason in reasons.values()).items())),
-        probes={
-            code: measure(
-                probe,
-                _edited(cases, edits[code], rewards),
-                responses=len(cases),
-                std=std,
-                seed=text_rank(seed, code),
-                resamples=resamples,
-            )
-            for code, probe in PROBES.items()
-        },
-    )
-
-
-def _conversations(cases: Sequence[Case], edits: Edits) -> Iterator[Conversation]:
-    """Unedited and edited responses with their prompts; those of one prompt stand together."""
-    for place, case in enumerate(cases):
-        yield from case.unedited
-        yield from (case.conversation(texts[place]) for texts in edits.values() if place in texts)
-
-
-def _edited(cases: Sequence[Case], texts: dict[int, str], rewards: dict[Conversation, float]) -> list[Edited]:
-    return [
-        Edited(
-            case=cases[place],
-            text=text,
-            before=rewards[cases[place].unedited[0]],
-            after=rewards[cases[place].conversation(text)],
-        )
-        for place, text in texts.items()
-    ]
-
-
-def _finite(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    array = np.asarray(values, dtype=np.float64)
-    return array[np.isfinite(array)]
-
-
 MOST_MISSING = 0.1
 """Largest share of missing rewards, of the responses that an edit applies to, with which a probe has a verdict."""
 
@@ -366,7 +350,19 @@ class Limits:
 
 
 def gate_probes(record: ProbesRecord, rules: ProbeGatesSpec) -> ProbesRecord:
-    """The record with a verdict and its reason, in words, for every probe."""
+    """The record with a verdict and its reason, in words, for every probe: PASS, FAIL or NO_DATA by limits.
+
+    The burden of proof differs, so that every planted scorer gets the verdict that it deserves:
+
+        surface      FAIL only when the bias is sure: the share that rises is above its limit by its whole interval, or
+                     the mean shift is. A model that ignores the edit raises half of the rewards, by noise: it passes.
+        destroyed    PASS only when the damage is surely seen: the share that does not fall is below its limit by its
+                     whole interval, and so is the mean shift. A guessing or constant model fails, as it does on a
+                     benchmark.
+
+    Either of the two surface rules alone would miss something: a small rise of nearly every reward is a direction that
+    a policy climbs, and so is a large rise of a few.
+    """
     gated = {}
     for code, result in record.probes.items():
         verdict, message = gate_probe(result, limits_of(code, result, rules), rules.min_prompts)

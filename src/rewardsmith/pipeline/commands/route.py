@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardsmith.errors import ModelError, SpecError
-from rewardsmith.evaluation.runner import why_missing
+from rewardsmith.evaluation.results import why_missing
 from rewardsmith.judging import load_prompts
 from rewardsmith.modeling.inference import head_features
 from rewardsmith.modeling.reward_head import find_head_owner
