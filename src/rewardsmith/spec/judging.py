@@ -1,17 +1,16 @@
-"""The judge of the spec: which endpoint is asked, how, and how much it may cost.
+"""The judge and the router of the spec: which endpoint is asked, when, how, and how much it may cost.
 
 A judge is a language model behind an endpoint that speaks OpenAI's chat protocol. Its key is never part of a spec: the
-spec names the environment variable that holds it.
+spec names the environment variable that holds it. The router decides which comparisons are ambiguous, what the judge
+may cost, and when to do without it:
 
-The router of the spec: when a comparison is ambiguous, what the judge may cost, and when to do without it.
-
-routing:
-  rules:
-    - kind: probability          # its limit is fitted by `route calibrate`
-    - kind: subset
-      subsets: [Safety]
-  combine: any
-  budget: {share: 0.3, cost: 20.0}
+    routing:
+      rules:
+        - kind: probability          # its limit is fitted by `route calibrate`
+        - kind: subset
+          subsets: [Safety]
+      combine: any
+      budget: {share: 0.3, cost: 20.0}
 """
 
 from __future__ import annotations

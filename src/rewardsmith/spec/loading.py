@@ -1,15 +1,12 @@
 """From a YAML file and `--set` overrides to a checked spec, or to an error that says what to write instead.
 
-load_spec(path, overrides)  → Spec           raises SpecError with file, line, field, value, reason and fix
-parse_spec(dict)            → Spec           the same rules for what is no file
-dump_spec(spec)             → YAML text      every field, as resolved
+    load_spec(path, overrides)  → Spec           raises SpecError with file, line, field, value, reason and fix
+    default_spec(overrides)     → Spec           the defaults, for commands that need no file
+    parse_spec(dict)            → Spec           the same rules for what is no file
+    dump_spec(spec)             → YAML text      every field, as resolved
 
-From pydantic's errors to one message for people: file and line, field, value, reason, what to write instead.
-
-explain(error, path, text, overridden)  → SpecError      one fault in one line, several as a list
-
-A rule of the method arrives as a `Refusal` and says all of this itself; pydantic's own kinds of error are put into
-words here.
+`explain` puts pydantic's errors into one message for people. A rule of the method arrives as a `Refusal` and says all
+of this itself; pydantic's own kinds of error are put into words here.
 """
 
 from __future__ import annotations
@@ -31,6 +28,179 @@ from rewardsmith.spec.forms import FormSpec
 from rewardsmith.spec.judging import RouteRule
 from rewardsmith.spec.section import NAME_PATTERN, NAME_RULE, OPTIONAL_NAME_PATTERN, Keys, Refusal, nearest
 from rewardsmith.spec.tree import Spec
+
+
+def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
+    """Read, override and check a spec.
+
+    Args:
+        path: the YAML file.
+        overrides: `a.b=c` assignments; `c` is read as YAML.
+
+    Raises:
+        SpecError: the file cannot be read, a key is unknown, or a value breaks a rule.
+    """
+    text = _read(path)
+    content = _parse(text, path)
+    return _checked(content, path, text, [_assign(content, override) for override in overrides])
+
+
+def default_spec(overrides: Sequence[str]) -> Spec:
+    """The defaults with overrides, for commands that need no file.
+
+    Raises:
+        SpecError: a key is unknown, or a value breaks a rule.
+    """
+    content: dict[Any, Any] = {}
+    return _checked(content, Path("--set"), "", [_assign(content, override) for override in overrides])
+
+
+def parse_spec(content: Mapping[str, Any]) -> Spec:
+    """Check a spec that is no file: sections and fields as a dict.
+
+    Raises:
+        SpecError: a key is unknown, or a value breaks a rule.
+    """
+    return _checked(dict(content), Path("spec"), "")
+
+
+def _checked(content: dict[Any, Any], path: Path, text: str, overridden: Sequence[Keys] = ()) -> Spec:
+    try:
+        return Spec.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, path, text, overridden) from error
+
+
+def dump_spec(spec: Spec) -> str:
+    """The resolved spec as YAML, fields in the order in which they are declared."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_bounded(path, 4 * YAML_SIZE).decode("utf-8")
+    except FileNotFoundError as error:
+        raise SpecError(
+            "no such file", where=str(path), fix="check the path, or write a spec with `rewardsmith init`"
+        ) from error
+    except OSError as error:
+        raise SpecError(
+            f"cannot be read: {error.strerror}", where=str(path), fix="name a readable YAML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SpecError("is not UTF-8 text", where=str(path), fix="save the spec as UTF-8") from error
+    except ValueError as error:  # a zero byte in the path, or a size or kind of file beyond what is read
+        raise SpecError(f"cannot be read: {error}", where=str(path), fix="name a readable YAML file") from error
+
+
+def _parse(text: str, path: Path) -> dict[Any, Any]:
+    """The sections as written; an empty file has none and so takes every default."""
+    try:
+        content = parse_yaml(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        raise SpecError(
+            f"not valid YAML: {reason}", where=f"{path}:{mark.line + 1 if mark else 1}", fix=_fix(reason)
+        ) from error
+    except yaml.YAMLError as error:
+        raise SpecError(
+            f"not valid YAML: {error}".splitlines()[0], where=str(path), fix="save the spec as plain text"
+        ) from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise SpecError(
+            f"holds a {type(content).__name__}, not sections", where=str(path), fix="start from `rewardsmith init`"
+        )
+    return content
+
+
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(BoundedLoader):
+    """YAML within limits that refuses a key written twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _fix(reason: str) -> str:
+    """What usually helps against what the YAML parser said."""
+    if "twice" in reason:
+        return "keep one of the two lines"
+    if "another document" in reason:
+        return "keep one document: delete the second '---' and what follows"
+    if "'\\t'" in reason:
+        return "indent with spaces: YAML allows no tabs"
+    return "fix that line or the one above it: the indentation, a bracket, a quote or a colon"
+
+
+_PLACE = re.compile(r"\[\s*(\d+)\s*\]")  # as Python, jq and Hydra write a place in a list
+
+
+def _assign(content: dict[Any, Any], override: str) -> Keys:
+    """Set `a.b.0.c=value` in place and return its keys; the value is YAML, so that numbers, lists and null work."""
+    name, separator, value = override.partition("=")
+    if not separator or not name.strip():
+        raise SpecError(f"{override!r} is not an assignment", where="--set", fix="write it as section.field=value")
+    dotted = _PLACE.sub(r".\1", name.strip())
+    if dotted != name.strip():
+        raise SpecError(
+            f"{name.strip()!r} is no field: a place in a list is written with a dot",
+            where="--set",
+            fix=f"write --set '{dotted}={value}'",
+        )
+    parts = name.strip().split(".")
+    try:
+        parsed = parse_yaml(value, _Loader)
+    except yaml.YAMLError as error:
+        raise SpecError(
+            f"the value of {override!r} is not YAML", where="--set", fix="quote it, for example --set 'name=\"a: b\"'"
+        ) from error
+    target: Any = content
+    keys: list[str | int] = []
+    for part, following in zip(parts, [*parts[1:], None], strict=True):
+        key = _key(target, part, override, keys)
+        keys.append(key)
+        if following is None:
+            target[key] = parsed
+        elif target[key] is None:
+            target[key] = [] if following == "0" else {}
+        target = target[key]
+    return tuple(keys)
+
+
+def _key(target: Any, part: str, override: str, above: Sequence[str | int]) -> str | int:
+    """The key that `part` names in `target`, made (as null) where it is new: a field, or one more list item."""
+    section = ".".join(map(str, above))
+    if isinstance(target, dict):
+        target.setdefault(part, None)
+        return part
+    if not isinstance(target, list):
+        raise SpecError(
+            f"cannot set {override!r}: {section} is {target!r}, not a section",
+            where="--set",
+            fix=f"set {section} itself",
+        )
+    if not part.isdecimal() or int(part) > len(target):
+        raise SpecError(
+            f"cannot set {override!r}: {section} is a list of {len(target)}, and {part!r} is no place in it",
+            where="--set",
+            fix=f"write a number from 0 to {len(target)}",
+        )
+    if int(part) == len(target):
+        target.append(None)
+    return int(part)
+
 
 _SHOWN = 60
 _FEW = 3
@@ -157,7 +327,6 @@ _LIST = _saying(", not a list", "write [one, two], or each item on a line of its
 _WHOLE = _saying(", not a whole number", "write a whole number")
 _NUMBER = _saying(", not a number", "write a number, for example 0.5 or 1e-5")
 _TRUTH = _saying(", not true or false", "write true or false")
-
 _EXPECTED: dict[str, Callable[[ErrorDetails, Keys], tuple[str, str]]] = {
     "literal_error": _choice,
     "greater_than": _bound,
@@ -268,179 +437,3 @@ def _line_of(text: str, keys: Keys) -> tuple[str, int]:
         else:
             return line, depth
     return line, len(keys)
-
-
-_MERGE = "tag:yaml.org,2002:merge"
-
-
-class _Loader(BoundedLoader):
-    """YAML within limits that refuses a key written twice: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[tuple[str, str]] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-                if (key.tag, key.value) in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
-                    )
-                seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
-def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
-    """Read, override and check a spec.
-
-    Args:
-        path: the YAML file.
-        overrides: `a.b=c` assignments; `c` is read as YAML.
-
-    Raises:
-        SpecError: the file cannot be read, a key is unknown, or a value breaks a rule.
-    """
-    text = _read(path)
-    content = _parse(text, path)
-    overridden = [_assign(content, override) for override in overrides]
-    try:
-        return Spec.model_validate(content)
-    except ValidationError as error:
-        raise explain(error, path, text, overridden) from error
-
-
-def default_spec(overrides: Sequence[str]) -> Spec:
-    """The defaults with overrides, for commands that need no file.
-
-    Raises:
-        SpecError: a key is unknown, or a value breaks a rule.
-    """
-    content: dict[Any, Any] = {}
-    overridden = [_assign(content, override) for override in overrides]
-    try:
-        return Spec.model_validate(content)
-    except ValidationError as error:
-        raise explain(error, Path("--set"), "", overridden) from error
-
-
-def parse_spec(content: Mapping[str, Any]) -> Spec:
-    """Check a spec that is no file: sections and fields as a dict.
-
-    Raises:
-        SpecError: a key is unknown, or a value breaks a rule.
-    """
-    try:
-        return Spec.model_validate(dict(content))
-    except ValidationError as error:
-        raise explain(error, Path("spec"), "") from error
-
-
-def dump_spec(spec: Spec) -> str:
-    """The resolved spec as YAML, fields in the order in which they are declared."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_bounded(path, 4 * YAML_SIZE).decode("utf-8")
-    except FileNotFoundError as error:
-        raise SpecError(
-            "no such file", where=str(path), fix="check the path, or write a spec with `rewardsmith init`"
-        ) from error
-    except OSError as error:
-        raise SpecError(
-            f"cannot be read: {error.strerror}", where=str(path), fix="name a readable YAML file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SpecError("is not UTF-8 text", where=str(path), fix="save the spec as UTF-8") from error
-    except ValueError as error:  # a zero byte in the path, or a size or kind of file beyond what is read
-        raise SpecError(f"cannot be read: {error}", where=str(path), fix="name a readable YAML file") from error
-
-
-def _parse(text: str, path: Path) -> dict[Any, Any]:
-    """The sections as written; an empty file has none and so takes every default."""
-    try:
-        content = parse_yaml(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        reason = ", ".join(part for part in (error.context, error.problem) if part)
-        raise SpecError(
-            f"not valid YAML: {reason}", where=f"{path}:{mark.line + 1 if mark else 1}", fix=_fix(reason)
-        ) from error
-    except yaml.YAMLError as error:
-        raise SpecError(
-            f"not valid YAML: {error}".splitlines()[0], where=str(path), fix="save the spec as plain text"
-        ) from error
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise SpecError(
-            f"holds a {type(content).__name__}, not sections", where=str(path), fix="start from `rewardsmith init`"
-        )
-    return content
-
-
-def _fix(reason: str) -> str:
-    """What usually helps against what the YAML parser said."""
-    if "twice" in reason:
-        return "keep one of the two lines"
-    if "another document" in reason:
-        return "keep one document: delete the second '---' and what follows"
-    if "'\\t'" in reason:
-        return "indent with spaces: YAML allows no tabs"
-    return "fix that line or the one above it: the indentation, a bracket, a quote or a colon"
-
-
-_PLACE = re.compile(r"\[\s*(\d+)\s*\]")  # as Python, jq and Hydra write a place in a list
-
-
-def _assign(content: dict[Any, Any], override: str) -> Keys:
-    """Set `a.b.0.c=value` in place and return its keys; the value is YAML, so that numbers, lists and null work."""
-    name, separator, value = override.partition("=")
-    if not separator or not name.strip():
-        raise SpecError(f"{override!r} is not an assignment", where="--set", fix="write it as section.field=value")
-    dotted = _PLACE.sub(r".\1", name.strip())
-    if dotted != name.strip():
-        raise SpecError(
-            f"{name.strip()!r} is no field: a place in a list is written with a dot",
-            where="--set",
-            fix=f"write --set '{dotted}={value}'",
-        )
-    parts = name.strip().split(".")
-    try:
-        parsed = parse_yaml(value, _Loader)
-    except yaml.YAMLError as error:
-        raise SpecError(
-            f"the value of {override!r} is not YAML", where="--set", fix="quote it, for example --set 'name=\"a: b\"'"
-        ) from error
-    target: Any = content
-    keys: list[str | int] = []
-    for part, following in zip(parts, [*parts[1:], None], strict=True):
-        key = _key(target, part, override, keys)
-        keys.append(key)
-        if following is None:
-            target[key] = parsed
-        elif target[key] is None:
-            target[key] = [] if following == "0" else {}
-        target = target[key]
-    return tuple(keys)
-
-
-def _key(target: Any, part: str, override: str, above: Sequence[str | int]) -> str | int:
-    """The key that `part` names in `target`, made (as null) where it is new: a field, or one more list item."""
-    section = ".".join(map(str, above))
-    if isinstance(target, dict):
-        target.setdefault(part, None)
-        return part
-    if not isinstance(target, list):
-        raise SpecError(
-            f"cannot set {override!r}: {section} is {target!r}, not a section",
-            where="--set",
-            fix=f"set {section} itself",
-        )
-    if not part.isdecimal() or int(part) > len(target):
-        raise SpecError(
-            f"cannot set {override!r}: {section} is a list of {len(target)}, and {part!r} is no place in it",
-            where="--set",
-            fix=f"write a number from 0 to {len(target)}",
-        )
-    if int(part) == len(target):
-        target.append(None)
-    return int(part)

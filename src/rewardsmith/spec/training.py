@@ -1,6 +1,4 @@
-"""Layer 3 of the spec: one epoch of Bradley-Terry, and what watches over it.
-
-What the OpenRLHF backend needs beyond the training section: its own environment, how it is started, ZeRO.
+"""Layer 3 of the spec: one epoch of Bradley-Terry, what watches over it, and what the OpenRLHF backend needs beyond it.
 
 OpenRLHF's pins (transformers, deepspeed, flash-attn, ray) conflict with ours, so it lives in an environment of its own,
 named by the path of its Python. Processes are `hardware.nodes` times `hardware.devices_per_node`.

@@ -1,21 +1,13 @@
 """The spec as a whole: its root, its fingerprint, and the commented file that `rewardsmith init` writes.
 
-The root of the spec, and its fingerprint.
-
     spec = load_spec(Path("spec.yaml"), ["training.learning_rate=2e-5"])
     spec.fingerprint()                 # of everything that decides the result
+    starter_spec(name="helpful", base_model={"id": "Qwen/Qwen3-0.6B"})      # every other field with its default
+    commented(spec)                                                         # any spec in the same form
 
-The fingerprint leaves out the run's name and folder and what only changes speed or memory.
-
-What the report of a run may show, and which trackers are told its numbers.
-
-The commented spec that `rewardsmith init` writes: every field with its value, and what it means beside it.
-
-    starter_spec()                                              # every default
-    starter_spec(name="helpful", base_model={"id": "Qwen/Qwen3-0.6B"})
-    commented(spec)                                             # any spec in the same form
-
-The comments are the descriptions of the models, so that they cannot fall behind them.
+The fingerprint leaves out the run's name and folder and what only changes speed or memory (`_NOT_RESULTS`). The
+commented file has every field with its value, and what it means beside it: the comments are the descriptions of the
+models, so that they cannot fall behind them.
 """
 
 from __future__ import annotations
@@ -68,52 +60,6 @@ TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 def one_or_several(value: Any) -> Any:
     """A single name stands for a list of one, as `--set report_to=wandb` gives it."""
     return (value,) if isinstance(value, str) else value
-
-
-_NOT_RESULTS: Any = {
-    "name": True,
-    "output_dir": True,
-    "report": True,
-    "report_to": True,
-    "routing": True,
-    "hardware": {
-        "nodes",
-        "devices_per_node",
-        "memory_gib",
-        "workers",
-        "sharding",
-        "ray_address",
-        "shared_storage",
-        "restarts",
-    },
-    "training": {"checkpoint_every_steps"},
-    "openrlhf": {"interpreter", "launcher", "hostfile", "port", "slurm_options"},
-    "evaluation": {"tokens_per_batch"},
-    "judge": {"concurrency", "call_deadline", "deadline", "retries", "backoff", "max_wait", "budget", "key_variable"},
-}
-
-_LATER_IN_ATTACKS: Any = {"beam": 2, "branch": 6, "seconds": ATTACK_SECONDS, "tokens": 0, "fluency": None}
-"""An attack had no limit of seconds before: what it found is what one within the default limit finds, or more."""
-
-_AS_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {
-    ("base_model",): {"head": "keep"},
-    ("evaluation", "attack"): _LATER_IN_ATTACKS,
-    ("evaluation",): {
-        "attack": AttackSpec().model_dump(mode="json", exclude=set(_LATER_IN_ATTACKS)),
-        "controls": ControlsSpec().model_dump(mode="json"),
-    },
-    ("evaluation", "gates"): {"maximum_flipped": None, "length": LengthGate().model_dump(mode="json")},
-}
-"""Fields that came later, by their section, each with the value that means what was done before: a fingerprint at that
-value stays what it was, so that runs of an older version still belong to their spec. Inner sections come first."""
-
-_FORMS_AS_BEFORE: dict[str, dict[str, Any]] = {"list": {"rankings": None}}
-"""The same for the `form` of each source, by its kind."""
-
-_SPELT_BEFORE: dict[tuple[str, ...], dict[str, tuple[Any, Any]]] = {
-    ("training",): {"tokens_per_micro_batch": ("auto", None)},
-}
-"""Values that are spelt otherwise now, as (now, before): a fingerprint has the older spelling, for the same reason."""
 
 
 class Spec(Section):
@@ -197,6 +143,58 @@ class Spec(Section):
         return content
 
 
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_NOT_RESULTS: Any = {
+    "name": True,
+    "output_dir": True,
+    "report": True,
+    "report_to": True,
+    "routing": True,
+    "hardware": {
+        "nodes",
+        "devices_per_node",
+        "memory_gib",
+        "workers",
+        "sharding",
+        "ray_address",
+        "shared_storage",
+        "restarts",
+    },
+    "training": {"checkpoint_every_steps"},
+    "openrlhf": {"interpreter", "launcher", "hostfile", "port", "slurm_options"},
+    "evaluation": {"tokens_per_batch"},
+    "judge": {"concurrency", "call_deadline", "deadline", "retries", "backoff", "max_wait", "budget", "key_variable"},
+}
+
+_LATER_IN_ATTACKS: Any = {"beam": 2, "branch": 6, "seconds": ATTACK_SECONDS, "tokens": 0, "fluency": None}
+"""An attack had no limit of seconds before: what it found is what one within the default limit finds, or more."""
+
+_AS_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {
+    ("base_model",): {"head": "keep"},
+    ("evaluation", "attack"): _LATER_IN_ATTACKS,
+    ("evaluation",): {
+        "attack": AttackSpec().model_dump(mode="json", exclude=set(_LATER_IN_ATTACKS)),
+        "controls": ControlsSpec().model_dump(mode="json"),
+    },
+    ("evaluation", "gates"): {"maximum_flipped": None, "length": LengthGate().model_dump(mode="json")},
+}
+"""Fields that came later, by their section, each with the value that means what was done before: a fingerprint at that
+value stays what it was, so that runs of an older version still belong to their spec. Inner sections come first."""
+
+_FORMS_AS_BEFORE: dict[str, dict[str, Any]] = {"list": {"rankings": None}}
+"""The same for the `form` of each source, by its kind."""
+
+_SPELT_BEFORE: dict[tuple[str, ...], dict[str, tuple[Any, Any]]] = {
+    ("training",): {"tokens_per_micro_batch": ("auto", None)},
+}
+"""Values that are spelt otherwise now, as (now, before): a fingerprint has the older spelling, for the same reason."""
+
+
 def with_controls(spec: Spec) -> Spec:
     """The spec with negative controls on `CONTROLS_SHARE` of the prompts, unless it asks for some already."""
     if spec.evaluation.controls.share:
@@ -205,18 +203,13 @@ def with_controls(spec: Spec) -> Spec:
     return spec.model_copy(update={"evaluation": wanted})
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 _HEADER = """\
 # A Rewardsmith spec: one file says everything. Lines that stay as they are may be deleted: they are the defaults.
 #
 #   rewardsmith check SPEC    looks at the data, before any accelerator time is spent
 #   rewardsmith run SPEC      check, train, evaluate, gates, report
 """
+
 _WIDTH = 120
 _FARTHEST_COMMENT = 48
 
