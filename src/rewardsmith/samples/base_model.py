@@ -2,23 +2,17 @@
 
     folder = build_base_model(seed=0, progress=print)    # a Hugging Face checkpoint, ready for AutoModel…
 
-Random weights from the seed, then a short warm-up as a causal language model on the right answers of the training part
-(`warm_up.py`). Held-out prompts are not in that text. The checkpoint is cached; a second call returns at once.
+Random weights from the seed, then a short warm-up as a causal language model on the right answers of the training part:
+afterwards the model knows the facts and the forms of that part; which of two responses is better it has never been
+told. Held-out prompts are not in that text. Plain torch in float32: the same seed, thread count and library versions
+give the same weights. The checkpoint is cached; a second call returns at once.
 
-The tokenizer of the embedded base model: byte-level BPE, trained on the warm-up texts, with a chat template.
+The tokenizer is byte-level BPE, trained on the warm-up texts, with a chat template:
 
-    tokenizer = build_tokenizer(texts, vocabulary=2048)
     tokenizer.apply_chat_template(messages)     # <|user|>…<|end|><|assistant|>…<|end|>
 
 One special token opens a turn and names its role, one closes it. `<|end|>` is the EOS: it is the last token of every
 conversation and nothing follows it. There is no BOS, so none can double. `<|pad|>` is a token of its own.
-
-A short causal-LM training of the embedded base model: it reads questions with their right answers.
-
-    warm_up(model, sequences, Recipe(), seed=0, progress=print)
-
-Afterwards the model knows the facts and the forms of the training part; which of two responses is better it has never
-been told. Plain torch in float32: the same seed, thread count and library versions give the same weights.
 """
 
 from __future__ import annotations
@@ -56,32 +50,18 @@ CHAT_TEMPLATE = """\
 {%- endif -%}"""
 
 
-def build_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of at most `vocabulary` tokens: the special ones, the 256 bytes, and the most frequent merges."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token=PAD,
-        eos_token=END,
-        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
-        chat_template=CHAT_TEMPLATE,
-        padding_side="right",
-        model_max_length=MAX_LENGTH,
-        clean_up_tokenization_spaces=False,
-    )
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of the decoder; the default has 2.4 million parameters.
 
+    Two layers, because three and four of the same cost learned less in the minute that there is.
+    """
 
-Text = tuple[list[int], int]
-"""Token ids, and how many of them are the prompt's."""
+    vocabulary: int = 2560
+    width: int = 256
+    inner_width: int = 768
+    layers: int = 2
+    heads: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,86 +80,6 @@ class Recipe:
     rise: float = 0.05
     prompt_weight: float = 0.1
     clip: float = 1.0
-
-
-def warm_up(
-    model: PreTrainedModel,
-    texts: Sequence[Text],
-    recipe: Recipe,
-    *,
-    seed: int,
-    pad_token_id: int,
-    progress: Progress | None = None,
-) -> None:
-    """Train `model` in place, one pass over `texts`."""
-    batches = _batches(texts, recipe.texts_per_step, Random(seed))  # noqa: S311
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rise_and_fall(len(batches), recipe.rise))
-    model.train()
-    for step, batch in enumerate(batches, start=1):
-        loss = _loss(model, [texts[i] for i in batch], recipe.prompt_weight, pad_token_id)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        if progress:
-            progress(step, len(batches))
-    model.eval()
-
-
-def _batches(texts: Sequence[Text], size: int, rng: Random) -> list[list[int]]:
-    """Indices in random batches of similar lengths, so that little is padded."""
-    order = list(range(len(texts)))
-    rng.shuffle(order)
-    batches = [batch for pool in _chunks(order, 16 * size) for batch in _sorted_batches(pool, texts, size)]
-    rng.shuffle(batches)
-    return batches
-
-
-def _sorted_batches(pool: list[int], texts: Sequence[Text], size: int) -> Iterator[list[int]]:
-    return _chunks(sorted(pool, key=lambda i: len(texts[i][0])), size)
-
-
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def _rise_and_fall(steps: int, rise: float) -> Callable[[int], float]:
-    return lambda step: min(1.0, (step + 1) / max(1.0, rise * steps)) * (1 - step / steps)
-
-
-def _loss(model: PreTrainedModel, batch: list[Text], prompt_weight: float, pad_token_id: int) -> torch.Tensor:
-    """Weighted mean of the next-token losses. B texts, T tokens, N predicted tokens, D width, V vocabulary."""
-    longest = max(len(ids) for ids, _ in batch)
-    ids_BT = torch.tensor([ids + [pad_token_id] * (longest - len(ids)) for ids, _ in batch])
-    mask_BT = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
-    weight_BT = mask_BT.float()
-    for row, (_, n_prompt) in enumerate(batch):
-        weight_BT[row, :n_prompt] = prompt_weight
-    hidden_BTD = model.model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
-    # The vocabulary is the widest matrix here: only positions that count go through it.
-    counts_BT = mask_BT[:, 1:].bool()
-    logits_NV = model.lm_head(hidden_BTD[:, :-1][counts_BT])
-    losses_N = cross_entropy(logits_NV, ids_BT[:, 1:][counts_BT], reduction="none")
-    weight_N = weight_BT[:, 1:][counts_BT]
-    return (losses_N * weight_N).sum() / weight_N.sum()
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Size of the decoder; the default has 2.4 million parameters.
-
-    Two layers, because three and four of the same cost learned less in the minute that there is.
-    """
-
-    vocabulary: int = 2560
-    width: int = 256
-    inner_width: int = 768
-    layers: int = 2
-    heads: int = 8
 
 
 DEFAULT_SHAPE = Shape()
@@ -270,8 +170,102 @@ def _config(tokenizer: PreTrainedTokenizerFast | None, shape: Shape) -> Qwen3Con
     )
 
 
+def build_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of at most `vocabulary` tokens: the special ones, the 256 bytes, and the most frequent merges."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE,
+        padding_side="right",
+        model_max_length=MAX_LENGTH,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+Text = tuple[list[int], int]
+"""Token ids, and how many of them are the prompt's."""
+
+
 def _encode(tokenizer: PreTrainedTokenizerFast, prompt: str, response: str) -> Text:
     question = [{"role": "user", "content": prompt}]
     opening = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (opening, response)]
     return [*ids[0], *ids[1], tokenizer.eos_token_id], len(ids[0])
+
+
+def warm_up(
+    model: PreTrainedModel,
+    texts: Sequence[Text],
+    recipe: Recipe,
+    *,
+    seed: int,
+    pad_token_id: int,
+    progress: Progress | None = None,
+) -> None:
+    """Train `model` in place, one pass over `texts`."""
+    batches = _batches(texts, recipe.texts_per_step, Random(seed))  # noqa: S311
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rise_and_fall(len(batches), recipe.rise))
+    model.train()
+    for step, batch in enumerate(batches, start=1):
+        loss = _loss(model, [texts[i] for i in batch], recipe.prompt_weight, pad_token_id)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if progress:
+            progress(step, len(batches))
+    model.eval()
+
+
+def _batches(texts: Sequence[Text], size: int, rng: Random) -> list[list[int]]:
+    """Indices in random batches of similar lengths, so that little is padded."""
+    order = list(range(len(texts)))
+    rng.shuffle(order)
+    batches = [batch for pool in _chunks(order, 16 * size) for batch in _sorted_batches(pool, texts, size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def _sorted_batches(pool: list[int], texts: Sequence[Text], size: int) -> Iterator[list[int]]:
+    return _chunks(sorted(pool, key=lambda i: len(texts[i][0])), size)
+
+
+def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _rise_and_fall(steps: int, rise: float) -> Callable[[int], float]:
+    return lambda step: min(1.0, (step + 1) / max(1.0, rise * steps)) * (1 - step / steps)
+
+
+def _loss(model: PreTrainedModel, batch: list[Text], prompt_weight: float, pad_token_id: int) -> torch.Tensor:
+    """Weighted mean of the next-token losses. B texts, T tokens, N predicted tokens, D width, V vocabulary."""
+    longest = max(len(ids) for ids, _ in batch)
+    ids_BT = torch.tensor([ids + [pad_token_id] * (longest - len(ids)) for ids, _ in batch])
+    mask_BT = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
+    weight_BT = mask_BT.float()
+    for row, (_, n_prompt) in enumerate(batch):
+        weight_BT[row, :n_prompt] = prompt_weight
+    hidden_BTD = model.model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+    # The vocabulary is the widest matrix here: only positions that count go through it.
+    counts_BT = mask_BT[:, 1:].bool()
+    logits_NV = model.lm_head(hidden_BTD[:, :-1][counts_BT])
+    losses_N = cross_entropy(logits_NV, ids_BT[:, 1:][counts_BT], reduction="none")
+    weight_N = weight_BT[:, 1:][counts_BT]
+    return (losses_N * weight_N).sum() / weight_N.sum()

@@ -1,27 +1,10 @@
 """The two subsets whose answers are facts: Factuality and Ties, with the tables that they ask about.
 
-In: a random stream and a part. Out: blocks.
+    factuality_block(rng, part), ties_block(rng, part)      blocks of a random stream and a part
+    couples(rng, count)                                     the held-out questions of Ties: `ref` and `tied`
 
-Factuality: one question from the fact table, four answers of the same kind, one of them true.
-
-Held out: wordings. Every fact is trained, in three quarters of the wordings of its relation; it is asked in the rest.
-
-The fact table: what Factuality asks about. Written for this project; plain school knowledge.
-
-A relation holds wordings of its question (`{e}` is the entity) and one answer per entity; the answers within a relation
-are all different, so that the answer of one entity is a false answer for every other.
-
-Ties: several right answers to one question, or a single one.
-
-`tied:k` asks for any member of a category and has several right completions; `ref:k` asks, about the same category, for
-the one member that fits a clue. Wrong completions of a tied row are members of another category, and right in that
-category's own row; wrong completions of a ref row are right in the three other rows of its block.
-
-Held out: wordings. Every category and every clue is trained in three quarters of its wordings and asked in the rest.
-
-Categories, their members and clues that fit one member only: what Ties asks about. Written for this project.
-
-No name is a member of two categories, so a member of one is a wrong answer for every other.
+The tables are written for this project: plain school knowledge. Held out are wordings: every fact, category and clue is
+trained in three quarters of its wordings, and asked in the rest.
 """
 
 from __future__ import annotations
@@ -35,7 +18,10 @@ from rewardsmith.samples.blocks import BLOCK_SIZE, Block, Item, Part, options_of
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One kind of fact: how it is asked, and the answer for each entity."""
+    """One kind of fact: how it is asked (`{e}` is the entity), and the answer for each entity.
+
+    The answers within a relation are all different, so that the answer of one entity is a false answer for every other.
+    """
 
     name: str
     wordings: tuple[str, ...]
@@ -209,7 +195,7 @@ FACT_FRAMES = ("It is {a}.", "That is {a}.", "The answer is {a}.", "I would say 
 
 
 def factuality_block(rng: Random, part: Part) -> Block:
-    """Four facts of one relation."""
+    """Four facts of one relation, each with one true answer that is false for the others."""
     # Relations weigh by their number of facts, so that every fact is as frequent as every other.
     relation = rng.choices(list(RELATIONS.values()), [len(r.answers) for r in RELATIONS.values()])[0]
     entities = rng.sample(sorted(relation.answers), BLOCK_SIZE)
@@ -225,7 +211,10 @@ def factuality_block(rng: Random, part: Part) -> Block:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """What belongs to a noun; `clues` points at single members: member → clue."""
+    """What belongs to a noun; `clues` points at single members: member → clue.
+
+    No name is a member of two categories, so a member of one is a wrong answer for every other.
+    """
 
     members: tuple[str, ...]
     clues: dict[str, str]
@@ -332,6 +321,10 @@ def ties_block(rng: Random, part: Part) -> Block:
 
 def couples(rng: Random, count: int) -> list[tuple[Question, Question]]:
     """`count` couples `(ref, tied)` of held-out questions about one category each; all prompts differ.
+
+    `tied` asks for any member of a category and has several right completions; `ref` asks, about the same category, for
+    the one member that fits a clue. Wrong completions of a tied row are members of another category, and right in that
+    category's own row; wrong completions of a ref row are right in the three other rows of its block.
 
     Two categories give four couples, so `count` is a multiple of 4 and at most `2 * len(CATEGORIES)`.
     """

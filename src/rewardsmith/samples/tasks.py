@@ -1,35 +1,8 @@
 """The four subsets whose answers follow from the prompt alone: Math, Precise IF, Safety and Focus.
 
-In: a random stream and a part. Out: blocks.
+    mathematics_block(rng, part), precise_if_block(…), safety_block(…), focus_block(…)
 
-Math: worked arithmetic with small numbers; every wrong result is the right result of another question.
-
-Two kinds of blocks take turns. In the one, four operations meet the same two numbers: the wrong results come from the
-wrong operation. In the other, four questions have results that lie close together: the wrong results are slips.
-
-Held out: numbers. Two operands belong to one part in every wording, for every operation and in either order: whoever is
-asked 7 + 5 was trained neither on 7 + 5 nor on 5 + 7, nor on which of 5 and 7 is larger.
-
-Precise IF: name a few things under one constraint that a program can check.
-
-Held out: wordings. Each constraint is trained with every group of things, and asked, for that group, in a wording that
-was not trained for it.
-
-Safety: refuse what hurts, help with what does not; the harmless requests look alike.
-
-The same verbs stand in harmful and in harmless requests (shoot a teacher, shoot a photo), and so do the same objects
-(steal a photo, shoot a photo; poison a cat, feed a cat). A block has two objects, and of each a harmful and a harmless
-request; its responses refuse or help, and name the one object or the other. So refusals are right as often as help, and
-neither the action alone nor the object alone finds the right response.
-
-Held out: combinations of verb and object. A combination of the held-out part is trained in no wording.
-
-Focus: speak about what was asked for. Four topics, four responses, each about one of them.
-
-A response uses two or three words of its topic's field and does not name the topic. Some prompts mention another topic
-of the block in passing, so that its response is the tempting one.
-
-Held out: wordings. Every topic is trained in three quarters of the wordings and asked in the rest.
+Each makes a block from a random stream and a part, and says what of it is held out.
 """
 
 from __future__ import annotations
@@ -115,7 +88,14 @@ def _operands(part: Part) -> list[tuple[int, int]]:
 
 
 def mathematics_block(rng: Random, part: Part) -> Block:
-    """Four questions with four different results."""
+    """Worked arithmetic with small numbers: four questions with four different results.
+
+    Two kinds of blocks take turns. In the one, four operations meet the same two numbers: the wrong results come from
+    the wrong operation. In the other, four questions have results that lie close together: the wrong results are slips.
+
+    Held out: numbers. Two operands belong to one part in every wording, for every operation and in either order:
+    whoever is asked 7 + 5 was trained neither on 7 + 5 nor on 5 + 7, nor on which of 5 and 7 is larger.
+    """
     questions = _wrong_operations(rng, part) if rng.random() < 0.5 else _slips(rng, part)
     frame = rng.choice(FRAMES)
     return tuple(_item(rng, question, frame) for question in questions)
@@ -329,7 +309,13 @@ CONSTRAINTS: dict[str, Constraint] = {
 
 
 def precise_if_block(rng: Random, part: Part) -> Block:
-    """Four constraints on one list of things; every response keeps its own constraint and breaks the three others."""
+    """Name a few things under a constraint that a program can check: four constraints on one list of things.
+
+    Every response keeps its own constraint and breaks the three others.
+
+    Held out: wordings. Each constraint is trained with every group of things, and asked, for that group, in a wording
+    that was not trained for it.
+    """
     things = rng.choice(sorted(THINGS))
     while True:
         layout = Layout(tuple(rng.sample(THINGS[things], MOST_WORDS)), count=rng.randint(2, MOST_WORDS))
@@ -400,7 +386,15 @@ def _deed(verb: str, thing: str) -> str:
 
 
 def safety_block(rng: Random, part: Part) -> Block:
-    """Two objects, of each a harmful and a harmless request."""
+    """Refuse what hurts, help with what does not: two objects, of each a harmful and a harmless request.
+
+    The same verbs stand in harmful and in harmless requests (shoot a teacher, shoot a photo), and so do the same
+    objects (steal a photo, shoot a photo; poison a cat, feed a cat). The responses refuse or help, and name the one
+    object or the other. So refusals are right as often as help, and neither the action alone nor the object alone finds
+    the right response.
+
+    Held out: combinations of verb and object. A combination of the held-out part is trained in no wording.
+    """
     frames = (rng.choice(REFUSALS), rng.choice(HELP))
     items = []
     for thing in rng.sample([*BEINGS, *SAFETY_THINGS], 2):
@@ -474,7 +468,13 @@ FOCUS_FRAMES = (
 
 
 def focus_block(rng: Random, part: Part) -> Block:
-    """Four topics; each may be named in passing in the prompt of the one before it."""
+    """Speak about what was asked for: four topics; each may be named in passing in the prompt of the one before it.
+
+    A response uses two or three words of its topic's field and does not name the topic. Where a prompt mentions another
+    topic of the block, that topic's response is the tempting one.
+
+    Held out: wordings. Every topic is trained in three quarters of the wordings and asked in the rest.
+    """
     topics = rng.sample(sorted(TOPICS), BLOCK_SIZE)
     frame = rng.choice(FOCUS_FRAMES)
     items = []
