@@ -10,7 +10,7 @@ from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.shapes import Size
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
-from rewardsmith.training.trl_backend import TrainJob
+from rewardsmith.training.job import TrainJob
 
 
 def openrlhf_job(

@@ -10,7 +10,7 @@ from cli_world import World
 
 from rewardsmith.records.files import read_record
 from rewardsmith.records.run import Manifest
-from rewardsmith.training.trl_backend import mark_complete
+from rewardsmith.training.resume import mark_complete
 
 STAGES = ["check", "train", "labels", "evaluate", "probe", "gates", "report"]
 

@@ -34,10 +34,10 @@ from rewardsmith.modeling.loading import load_reward_model
 from rewardsmith.records.files import read_jsonl, read_record
 from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.rendering import load_renderer
-from rewardsmith.training.openrlhf.backend import train, write_folder
+from rewardsmith.training.job import TrainJob
+from rewardsmith.training.openrlhf.backend import train
 from rewardsmith.training.openrlhf.command import FLAGS, environment_of
-from rewardsmith.training.openrlhf.setup import set_up, their_ids
-from rewardsmith.training.trl_backend import TrainJob
+from rewardsmith.training.openrlhf.setup import set_up, their_ids, write_folder
 from rewardsmith.training.trl_backend import train as train_by_trl
 
 PYTHON = os.environ["OPENRLHF_PYTHON"]

@@ -20,10 +20,11 @@ from rewardsmith.modeling.checkpoint import open_checkpoint
 from rewardsmith.records.files import read_jsonl
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
-from rewardsmith.training.openrlhf.backend import train, write_folder
+from rewardsmith.training.job import TrainJob
+from rewardsmith.training.openrlhf.backend import train
 from rewardsmith.training.openrlhf.command import Environment, ask, environment_of, versions_of_backend
-from rewardsmith.training.openrlhf.setup import checksum, set_up
-from rewardsmith.training.trl_backend import TrainJob
+from rewardsmith.training.openrlhf.setup import set_up, write_folder
+from rewardsmith.training.openrlhf.steps import checksum
 
 HERE = Environment({"openrlhf": "0.11.2"}, devices=0)
 

@@ -12,9 +12,9 @@ import torch
 
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.layouts import PairIds
-from rewardsmith.training.openrlhf.backend import compared
+from rewardsmith.training.openrlhf.backend import compare
 from rewardsmith.training.openrlhf.inside import Recorder, checksums
-from rewardsmith.training.openrlhf.setup import Begun, Dealt, Stepped, StepReader, checksum
+from rewardsmith.training.openrlhf.steps import Begun, Dealt, Stepped, StepReader, checksum
 
 
 def append(folder: Path, rank: int, *lines: dict[str, Any] | str) -> None:
@@ -144,7 +144,7 @@ def test_an_evaluation_does_not_mix_with_training(tmp_path: Path, monkeypatch: p
 def test_rewards_that_bfloat16_rounds_are_the_same() -> None:
     ours = np.random.default_rng(0).normal(2.0, 1.5, 200)
     theirs = torch.tensor(ours).bfloat16().double().numpy()
-    found = compared(ours, theirs, where="x")
+    found = compare(ours, theirs, where="x")
     assert found.texts == 200
     assert found.largest == pytest.approx(np.abs(ours - theirs).max())
     assert 0 < found.root_mean_square < 0.02
@@ -161,4 +161,4 @@ def test_other_rewards_are_refused(fault: str) -> None:
         "nan": np.full(100, np.nan),
     }[fault]
     with pytest.raises(ModelError, match="not OpenRLHF's"):
-        compared(ours, theirs, where="x")
+        compare(ours, theirs, where="x")

@@ -13,7 +13,7 @@ import pytest
 
 from rewardsmith.spec import Spec
 from rewardsmith.training.openrlhf import ray_nodes
-from rewardsmith.training.openrlhf.setup import write_scripts
+from rewardsmith.training.openrlhf.command import write_scripts
 
 FLAGS = ["--adam.betas", "0.9", "0.999", "--model.loss_type", "sigmoid"]
 

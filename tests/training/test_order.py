@@ -20,8 +20,8 @@ from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.tree.token_tree import pack_pairs
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import Spec, load_spec
-from rewardsmith.training.plan import StepSampler, make_plan, order_pairs, refuse_data_parallel
-from rewardsmith.training.trl_backend import number_prompts, train
+from rewardsmith.training.plan import StepSampler, make_plan, number_prompts, order_pairs, refuse_data_parallel
+from rewardsmith.training.trl_backend import train
 from rewardsmith.types import PreferencePair
 
 SEVEN = np.arange(7)

@@ -21,8 +21,10 @@ from rewardsmith.pipeline.stages import choose_sharding, wanted_workers
 from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.spec import Spec
 from rewardsmith.training import ray_train
+from rewardsmith.training.job import TrainJob
 from rewardsmith.training.ray_train import Workers, train_on_ray
-from rewardsmith.training.trl_backend import TrainJob, WholeStepTrainer, train
+from rewardsmith.training.trainer import WholeStepTrainer
+from rewardsmith.training.trl_backend import train
 
 # Micro-batches of unequal numbers of pairs, and a last step of one pair, alone in a process.
 SPEC = {

@@ -21,7 +21,8 @@ from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training.plan import StepSampler, order_pairs
 from rewardsmith.training.progress import EpochClock, EpochProgress, pair_tokens
-from rewardsmith.training.trl_backend import WholeStepTrainer, optimizer_of
+from rewardsmith.training.trainer import WholeStepTrainer
+from rewardsmith.training.trl_backend import optimizer_of
 
 PAIRS = 24
 
@@ -142,6 +143,30 @@ def test_step_loss_is_the_bradley_terry_loss_of_its_rewards(world: SimpleNamespa
         assert metrics.loss == pytest.approx(bradley_terry.loss(margins, np.zeros_like(margins)), abs=1e-6)
         assert metrics.margin_mean == pytest.approx(float(np.mean(margins)), abs=1e-9)
         assert metrics.accuracy == pytest.approx(float(np.mean(margins > 0) + np.mean(margins == 0) / 2))
+
+
+def test_nobody_is_told_that_a_trainer_was_built(
+    world: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL's own trainer pings a usage counter, which shows that the counter is where this test looks."""
+    told: list[dict[str, object]] = []
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda **given: told.append(given))
+    stock_step(world, tmp_path)
+    assert [given["topic"] for given in told] == ["trl/RewardTrainer"]
+    WholeStepTrainer(
+        model=fresh_model(world, ours=True),
+        args=config(tmp_path, PAIRS),
+        train_dataset=as_dataset(world.ids).with_format("numpy"),
+        processing_class=world.renderer.tokenizer,
+        sampler=StepSampler(np.arange(PAIRS), PAIRS),
+        prompts_P=np.arange(PAIRS),
+        layout=PaddedBatches(world.renderer.pad_token_id),
+        token_budget=400,
+        fingerprint="",
+        on_step=lambda *_: False,
+    )
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "gradient checkpointing"])

@@ -23,9 +23,10 @@ from rewardsmith.modeling.shapes import Size
 from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
-from rewardsmith.training import trl_backend
-from rewardsmith.training import trl_backend as trainer_module
-from rewardsmith.training.trl_backend import MARKER, TrainJob, find_resumable, mark_complete, remove_all_but, train
+from rewardsmith.training import trainer, trl_backend
+from rewardsmith.training.job import TrainJob
+from rewardsmith.training.resume import MARKER, find_resumable, mark_complete, remove_all_but
+from rewardsmith.training.trl_backend import train
 
 STEPS = 7
 FINGERPRINT = "f" * 64
@@ -72,7 +73,7 @@ def killed_run(base: str, folder: str, spec: dict[str, object], die_at: int, in_
         mark_complete(checkpoint, fingerprint)
 
     if in_checkpoint:
-        trainer_module.mark_complete = die_before_marking
+        trainer.mark_complete = die_before_marking
     train(make_job(Path(base), Path(folder), die, **spec))
 
 
@@ -275,7 +276,7 @@ def test_nothing_of_the_model_is_alive_when_training_has_ended(
 def test_bfloat16_on_a_processor_without_it_is_a_warning(
     tiny_base: Path, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer_module, "lacks_instructions", lambda dtype: dtype is torch.bfloat16)
+    monkeypatch.setattr(trl_backend, "lacks_instructions", lambda dtype: dtype is torch.bfloat16)
     said: list[str] = []
     hardware = {"device": "cpu", "threads": 1, "precision": precision}
     train(replace(make_job(tiny_base, tmp_path, hardware=hardware), note=said.append))

@@ -72,7 +72,7 @@ from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, Tr
 from rewardsmith.scoring import CachedScorer, LocalScorer
 from rewardsmith.spec import BenchmarkSpec, Spec
 from rewardsmith.spec.evaluation import HELD_OUT, RenderingProtocol
-from rewardsmith.training.trl_backend import find_resumable
+from rewardsmith.training.resume import find_resumable
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,10 +59,11 @@ from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import ExportSpec, QloraAdapter, Spec, digest
 from rewardsmith.spec.architecture import HardwareSpec
 from rewardsmith.spec.evaluation import HELD_OUT
+from rewardsmith.training.job import TrainJob
 from rewardsmith.training.metrics import StepLog
 from rewardsmith.training.openrlhf.command import versions_of_backend
 from rewardsmith.training.plan import weights_fingerprint
-from rewardsmith.training.trl_backend import TrainJob, train
+from rewardsmith.training.trl_backend import train
 
 
 def train_fingerprint(job: Job, checked: CheckRecord) -> str:

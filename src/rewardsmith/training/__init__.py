@@ -2,8 +2,11 @@
 
 In: kept pairs and a `TrainJob`. Out: a checkpoint folder and a `TrainRecord`.
 
+job.py          what every backend is given, and what each says at the end of an epoch
 plan.py         the spec's training section resolved to numbers, the order of the pairs, what of it decides the weights
-trl_backend.py  the subclass of TRL's trainer, and from a `TrainJob` to a checkpoint folder and a `TrainRecord`
+trl_backend.py  from a `TrainJob` to a checkpoint folder and a `TrainRecord`
+trainer.py      the subclass of TRL's trainer
+resume.py       which checkpoints of a killed run can be resumed
 pace.py         CPU threads, and a warning where other work keeps them waiting
 progress.py     how far an epoch is, from its first micro-batch on
 metrics.py      a line per optimizer step, the margin of every pair when it was met, and whether the margin rises

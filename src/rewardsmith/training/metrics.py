@@ -1,10 +1,13 @@
-"""What training writes down: a line per optimizer step, and the margin of every pair at the step that met it.
+"""What training writes down of each step, and the monitor that judges it: does the margin rise, and if not, why?
+
+    log = StepLog(folder)
+    monitor = MarginMonitor(spec.training.monitor, plan.steps, seen=log.cut_to(resumed))
+    log.append(metrics, indices, margins); stop = monitor.observe(metrics)               # after each step
+    record = monitor.conclude(log.margins(), pairs)
 
 `train/metrics.jsonl` holds one `StepMetrics` a line. `train/margins.jsonl` holds, per step, the indices of its pairs
-among the kept pairs and their margins before the step changed the weights; the margin monitor reads its suspects from
-it. Both are cut back to the resumed step when a killed run continues.
-
-The margin monitor: does the margin rise over the epoch, and if not, what in the data is to blame?
+among the kept pairs and their margins before the step changed the weights; the monitor reads its suspects from it.
+Both are cut back to the resumed step when a killed run continues.
 
 Step means of the margin are noisy and autocorrelated, so single falls mean little. The monitor counts them, and judges
 by a rank test for a monotone trend (Mann-Kendall with a correction for autocorrelation, slope by Theil-Sen; see
@@ -38,6 +41,10 @@ from rewardsmith.statistics import trend_test
 from rewardsmith.types import PreferencePair
 
 Floats = NDArray[np.float64]
+Conclusion = Literal["learning", "stall", "collapse", "too short"]
+
+SUSPECTS = 20
+_EQUAL = 1e-6  # a reward spread below this is no spread at all, in float32
 
 
 def step_metrics(
@@ -78,11 +85,6 @@ def step_metrics(
     )
 
 
-def read_steps(folder: Path) -> list[StepMetrics]:
-    """Every whole line of `metrics.jsonl` in a run's `train/`; none where there is no such file."""
-    return [StepMetrics.model_validate(row) for row in _whole_rows(folder / "metrics.jsonl")]
-
-
 class StepLog:
     """The two files of a training run, appended a step at a time and flushed, so that a kill loses no finished step."""
 
@@ -119,16 +121,15 @@ class StepLog:
         return list(read_jsonl(self.margins_file)) if self.margins_file.exists() else []
 
 
+def read_steps(folder: Path) -> list[StepMetrics]:
+    """Every whole line of `metrics.jsonl` in a run's `train/`; none where there is no such file."""
+    return [StepMetrics.model_validate(row) for row in _whole_rows(folder / "metrics.jsonl")]
+
+
 def _whole_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return list(read_jsonl(path, growing=True))  # the last line may have been being written when the process was killed
-
-
-Conclusion = Literal["learning", "stall", "collapse", "too short"]
-
-SUSPECTS = 20
-_EQUAL = 1e-6  # a reward spread below this is no spread at all, in float32
 
 
 class MarginMonitor:

@@ -1,11 +1,10 @@
-"""The spec's training section resolved to numbers, and the fingerprint of what decides the weights.
+"""The spec's training section resolved to numbers, which pairs each step takes, and what decides the weights.
 
-    plan = make_plan(spec, pairs=4224, processes=1, device="cpu")
+    plan = make_plan(spec, pairs=4224, device="cpu", bf16_supported=False)
     plan.steps, plan.warmup_steps, plan.bf16 …
+    sampler = StepSampler(order_pairs(number_prompts(pairs), plan.order, plan.seed), plan.pairs_per_step)
 
 Neutral to the backend: TRL and OpenRLHF are told the same numbers.
-
-Which pairs each optimizer step takes.
 
 A step is a slice of one order of all pairs, so that it does not depend on the number of processes, on micro-batches or
 on where a killed run resumes. The last step takes what is left: no pair is dropped, none comes twice.
@@ -20,7 +19,7 @@ on where a killed run resumes. The last step takes what is left: no pair is drop
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -29,9 +28,67 @@ from numpy.typing import NDArray
 
 from rewardsmith.errors import SpecError
 from rewardsmith.spec import Spec, digest
+from rewardsmith.types import Conversation, PreferencePair
 
 Part = TypeVar("Part")
 Order = Literal["shuffled", "by_prompt", "as_given"]
+
+MICRO_BATCH_TOKENS = {"cpu": 2048}
+"""Tokens of a micro-batch that a device computes fastest: on a CPU its activations then stay in the cache.
+
+On a GPU the planner's memory formula says how many fit (`planning.backend.auto_tokens`); 16,384 without a planner.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """One epoch in numbers. `warmup_steps` of `steps` raise the learning rate; `bf16` is the compute type."""
+
+    pairs: int
+    pairs_per_step: int
+    steps: int
+    warmup_steps: int
+    learning_rate: float
+    schedule: str
+    token_budget: int
+    bf16: bool
+    device: str
+    seed: int
+    order: Order = "shuffled"
+
+
+def make_plan(
+    spec: Spec, *, pairs: int, device: str, bf16_supported: bool, auto_tokens: int | None = None
+) -> TrainingPlan:
+    """Resolve the training section for `pairs` kept pairs on a kind of device.
+
+    Args:
+        auto_tokens: of a micro-batch where the spec says `auto`, as the planner reckoned; else the device's own.
+    """
+    training = spec.training
+    tokens = training.tokens_per_micro_batch
+    steps = math.ceil(pairs / training.pairs_per_step)
+    wanted = spec.hardware.precision
+    return TrainingPlan(
+        pairs=pairs,
+        pairs_per_step=training.pairs_per_step,
+        steps=steps,
+        warmup_steps=math.ceil(training.warmup * steps),
+        learning_rate=training.learning_rate,
+        schedule=training.schedule,
+        token_budget=(auto_tokens or MICRO_BATCH_TOKENS.get(device, 16384)) if tokens == "auto" else tokens,
+        bf16=wanted == "bfloat16" or (wanted == "auto" and bf16_supported and device != "cpu"),
+        device=device,
+        seed=spec.training_seed,
+        order=training.order,
+    )
+
+
+def number_prompts(pairs: Sequence[PreferencePair]) -> NDArray[np.int64]:
+    """A number for each pair's prompt; pairs without a prompt have one each."""
+    numbers: dict[Conversation | int, int] = {}
+    keys = [pair.prompt or index for index, pair in enumerate(pairs)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def order_pairs(prompts_P: NDArray[np.int64], order: Order, seed: int) -> NDArray[np.int64]:
@@ -87,60 +144,6 @@ def deal(parts: list[Part], processes: int) -> list[list[Part | None]]:
     return [padded[rank::processes] for rank in range(processes)]
 
 
-MICRO_BATCH_TOKENS = {"cpu": 2048}
-"""Tokens of a micro-batch that a device computes fastest: on a CPU its activations then stay in the cache.
-
-On a GPU the planner's memory formula says how many fit (`planning.backend.auto_tokens`); 16,384 without a planner.
-"""
-
-# What may change without changing the weights: a killed run resumes and a finished one is not trained again.
-_NOT_WEIGHTS = {"monitor", "checkpoint_every_steps", "reward_range", "seeds"}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPlan:
-    """One epoch in numbers. `warmup_steps` of `steps` raise the learning rate; `bf16` is the compute type."""
-
-    pairs: int
-    pairs_per_step: int
-    steps: int
-    warmup_steps: int
-    learning_rate: float
-    schedule: str
-    token_budget: int
-    bf16: bool
-    device: str
-    seed: int
-    order: Order = "shuffled"
-
-
-def make_plan(
-    spec: Spec, *, pairs: int, device: str, bf16_supported: bool, auto_tokens: int | None = None
-) -> TrainingPlan:
-    """Resolve the training section for `pairs` kept pairs on a kind of device.
-
-    Args:
-        auto_tokens: of a micro-batch where the spec says `auto`, as the planner reckoned; else the device's own.
-    """
-    training = spec.training
-    tokens = training.tokens_per_micro_batch
-    steps = math.ceil(pairs / training.pairs_per_step)
-    wanted = spec.hardware.precision
-    return TrainingPlan(
-        pairs=pairs,
-        pairs_per_step=training.pairs_per_step,
-        steps=steps,
-        warmup_steps=math.ceil(training.warmup * steps),
-        learning_rate=training.learning_rate,
-        schedule=training.schedule,
-        token_budget=(auto_tokens or MICRO_BATCH_TOKENS.get(device, 16384)) if tokens == "auto" else tokens,
-        bf16=wanted == "bfloat16" or (wanted == "auto" and bf16_supported and device != "cpu"),
-        device=device,
-        seed=spec.training_seed,
-        order=training.order,
-    )
-
-
 def refuse_data_parallel(visible: int, *, processes: int) -> None:
     """Refuse one process that sees several GPUs: transformers would split each batch over them (`DataParallel`).
 
@@ -159,6 +162,10 @@ def refuse_data_parallel(visible: int, *, processes: int) -> None:
             where="hardware",
             fix=f"accelerate launch --num_processes {visible} -m rewardsmith train SPEC; or CUDA_VISIBLE_DEVICES=0",
         )
+
+
+# What may change without changing the weights: a killed run resumes and a finished one is not trained again.
+_NOT_WEIGHTS = {"monitor", "checkpoint_every_steps", "reward_range", "seeds"}
 
 
 def weights_fingerprint(spec: Spec, *, data_fingerprint: str, base_fingerprint: str, versions: dict[str, str]) -> str:

@@ -32,8 +32,9 @@ from ray.util.queue import Empty, Queue
 
 from rewardsmith.errors import MarginStop, ModelError, RewardsmithError
 from rewardsmith.records.training import StepMetrics, TrainRecord
+from rewardsmith.training.job import TrainJob
 from rewardsmith.training.progress import EpochProgress, Watch
-from rewardsmith.training.trl_backend import TrainJob, train
+from rewardsmith.training.trl_backend import train
 
 _PATIENCE_SECONDS = 1.0
 _RAYS_OWN = ".ray"

@@ -9,34 +9,9 @@ machines the run directory must be on storage that all of them see.
 
 A killed run continues from OpenRLHF's own resumable checkpoint (`training.checkpoint_every_steps`).
 
-Starts the command of `launch.sh`, looks after it, and ends it when it is not wanted any more.
-
-with launched(folder) as running:
-    while running.alive():
-        …
-running.require_success(folder / "finished.json")
-
-OpenRLHF's checkpoint as one of ours, verified against the rewards that OpenRLHF itself computed.
-
-    compared = import_checkpoint(job, folder, evaluation)
-
 After its last step OpenRLHF evaluates the held-out texts with the weights that it then saves; `inside.py` wrote those
 rewards down. The imported model must give the same, to what bfloat16 rounds: OpenRLHF computes every layer and the head
 in it, we read the same weights in float32.
-
-`train/openrlhf/` of the run directory: all that OpenRLHF reads, and whether it has finished.
-
-    write_folder(job, setup)
-    is_finished(setup)
-    tidy(setup)                 # when the checkpoint is imported: weights and caches go, scripts and logs stay
-
-`job.json` carries the identity of what is trained: the job's fingerprint, OpenRLHF's version, processes and flags. A
-folder of another identity is made anew; of the same one it is what a killed or submitted training goes on from.
-
-Takes what OpenRLHF's processes wrote into the step log and the margin monitor, while they run.
-
-watch = Watch(job, setup)
-watch.look()                # True when the monitor says that training must stop
 """
 
 from __future__ import annotations
@@ -45,7 +20,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -54,8 +28,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rewardsmith import bradley_terry
 from rewardsmith.errors import ModelError, SpecError, UserError
@@ -64,283 +36,93 @@ from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PaddedBatches, PairIds
 from rewardsmith.modeling.loading import load_config, load_reward_model
 from rewardsmith.modeling.stored import describe_foreign, forget_openrlhf
-from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.records.checks import Finding
-from rewardsmith.records.files import write_json, write_jsonl, write_text
-from rewardsmith.records.training import LeftOutPair, TrainRecord
-from rewardsmith.rendering import Ids, Renderer
-from rewardsmith.spec import digest
+from rewardsmith.records.files import write_json
+from rewardsmith.records.training import TrainRecord
+from rewardsmith.rendering import Renderer
 from rewardsmith.statistics import largest_difference, within
+from rewardsmith.training.job import TrainJob, checkpoint_record, margin_stop, monitor_finding, range_finding
 from rewardsmith.training.metrics import MarginMonitor, StepLog, step_metrics
-from rewardsmith.training.openrlhf.command import BASE, CHECKPOINTS, EVAL_ROWS, OUT, TRAIN_ROWS, environment_of
+from rewardsmith.training.openrlhf.command import LAUNCH, OUT, SUBMIT, environment_of
 from rewardsmith.training.openrlhf.refusals import refuse_spec
-from rewardsmith.training.openrlhf.setup import (
-    LAUNCH,
-    SUBMIT,
-    Begun,
-    Setup,
-    Stepped,
-    StepReader,
-    TextRow,
-    checksum,
-    set_up,
-    write_scripts,
-    write_start,
-)
-from rewardsmith.training.trl_backend import (
-    TrainJob,
-    checkpoint_record,
-    margin_stop,
-    monitor_finding,
-    number_prompts,
-    range_finding,
-)
+from rewardsmith.training.openrlhf.setup import Setup, is_dropout, is_finished, left_out, set_up, tidy, write_folder
+from rewardsmith.training.openrlhf.steps import Begun, Stepped, StepReader, checksum
+from rewardsmith.training.plan import number_prompts
 
-LOG = "log.txt"
-_EXCEPTION = re.compile(r"(\[rank\d+\]: )?[\w.]+(Error|Exception|Interrupt|Exit)\b")
-_PATIENCE = 20.0  # seconds between asking a process to end and ending it
+_LOG = "log.txt"
+_EVERY = 0.5  # seconds between looks at what was written
 
 
-class Running:
-    """A launcher and the processes below it, in a session of their own."""
+def train(job: TrainJob) -> TrainRecord:
+    """Train for one epoch, or finish one that was interrupted or submitted.
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, begin: int) -> None:
-        self._process = process
-        self._log = log
-        self._begin = begin
-
-    def wait(self, seconds: float) -> bool:
-        """Wait at most so long; True when it has ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
-        return self._process.poll() is not None
-
-    def end(self) -> None:
-        """End the launcher and all that it started."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
-            if self.wait(_PATIENCE):
-                break
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # what outlived its launcher
-
-    def require_success(self) -> None:
-        """Refuse to go on after a failure.
-
-        Raises:
-            ModelError: it ended with an error; the message shows the line that says so.
-        """
-        code = self._process.returncode
-        if code:
-            said = self._log.read_bytes()[self._begin :].decode("utf-8", errors="replace")
-            raise ModelError(
-                f"OpenRLHF ended with code {code}: {first_fault(said)}",
-                where=str(self._log),
-                fix="fix what the log says and run again; a resumable checkpoint is kept where one was written",
-            )
+    Raises:
+        SpecError: OpenRLHF would not follow the spec.
+        UserError: the training waits to be submitted.
+        ModelError: base, environment or checkpoint cannot be used; OpenRLHF ended with an error.
+        MarginStop: the monitor stopped training.
+    """
+    started = time.perf_counter()
+    refuse_spec(job.spec)
+    _refuse_several_processes()
+    setup = set_up(job, environment_of(job.spec))
+    write_folder(job, setup)
+    watch = StepWatch(job, setup)
+    if not is_finished(setup):
+        _start(job, setup, watch)
+    watch.look()
+    stopped = watch.monitor.stopped
+    compared = None if stopped else _import(job, setup, watch)
+    record = _summarise(job, setup, watch, compared, time.perf_counter() - started)
+    write_json(job.folder / "summary.json", record)
+    if stopped:
+        raise margin_stop(record.monitor, setup.plan.steps)
+    tidy(setup)
+    return record
 
 
-@contextlib.contextmanager
-def launched(folder: Path) -> Iterator[Running]:
-    """Run `launch.sh` of a folder with its output in `log.txt`; nothing of it outlives the block."""
-    log = folder / LOG
-    begin = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - a script of `scripts.py`
-            ["/bin/bash", str(folder.resolve() / LAUNCH)],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+def _refuse_several_processes() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SpecError(
+            "OpenRLHF starts its own processes, and this is one of several already",
+            where="backend",
+            fix="start it without accelerate launch or torchrun",
         )
-        running = Running(process, log, begin)
-        try:
-            yield running
-        finally:
-            if not running.wait(0):
-                running.end()
 
 
-def first_fault(said: str) -> str:
-    """The first line that is an exception, because the others follow from it; without one the last line there is."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    faults = [line for line in lines if _EXCEPTION.match(line)]
-    return (faults or lines[-1:] or ["it wrote nothing"])[0][:300]
-
-
-RELATIVE = 2.0**-6
-"""Of the largest reward: bfloat16 keeps 8 bits, and a reward is rounded once for each layer that feeds it."""
-OF_SPREAD = 0.1
-"""Of the rewards' standard deviation, by the root mean square of the differences."""
-
-
-class Compared(NamedTuple):
-    """How far the imported model's rewards are from OpenRLHF's own, over `texts` texts."""
-
-    texts: int
-    largest: float
-    root_mean_square: float
-    spread: float
-
-
-def import_checkpoint(
-    source: Path, target: Path, base: str, renderer: Renderer, record: CheckpointRecord, evaluation: Sequence[PairIds]
-) -> Compared:
-    """Write `source` as a checkpoint of ours; returns the comparison.
-
-    Args:
-        source: what `train_rm` saved; its rewards stand in `rewards/` beside it.
-        target: where ours appears, when the rewards agree.
-        base: the base model, whose configuration (dropout, cache) comes back.
-        record: `rewardsmith.json` without golden rewards.
-        evaluation: token ids of the evaluation set.
-
-    Raises:
-        ModelError: the checkpoint cannot be loaded, or its rewards are not those that OpenRLHF computed.
-    """
-    compared = compare_rewards(source, renderer, evaluation)
-    foreign = describe_foreign(load_config(source))
-    model = load_reward_model(source, dtype="auto")
-    model.score.to(next(model.parameters()).dtype)
-    forget_openrlhf(model.config)
-    _restore(model.config, load_config(base))
-    save_checkpoint(target, model, renderer, record.model_copy(update={"normalization": foreign.normalization}))
-    return compared
-
-
-def compare_rewards(source: Path, renderer: Renderer, evaluation: Sequence[PairIds]) -> Compared:
-    """Rewards of the saved weights by our forward, beside those that OpenRLHF computed with them.
-
-    Raises:
-        ModelError: OpenRLHF wrote none, or they differ by more than bfloat16 rounds.
-    """
-    theirs = _their_rewards(source.parent / "rewards")
-    texts = {checksum(ids_T): ids_T for pair in evaluation for ids_T in pair}
-    known = [key for key in texts if key in theirs]
-    if not known:
+def _start(job: TrainJob, setup: Setup, watch: StepWatch) -> None:
+    launcher = job.spec.openrlhf.launcher
+    if launcher in SUBMIT:
+        watch.look()
+        seen = len(watch.monitor.steps)
+        raise UserError(
+            f"the training waits to be submitted, or has not finished ({seen} of {setup.plan.steps} steps so far)",
+            where=str(setup.folder),
+            fix=f"cd {setup.folder} && {SUBMIT[launcher]}; when it has ended, run this command again",
+        )
+    with launched(setup.folder) as running:
+        if _follow(running, watch):
+            return
+    running.require_success()
+    if not is_finished(setup):
         raise ModelError(
-            "OpenRLHF left no reward of the evaluation set, so its checkpoint cannot be verified",
-            where=str(source.parent / "rewards"),
-            fix="delete the folder above it and train again",
+            "OpenRLHF ended without saying that it finished",
+            where=str(setup.folder / _LOG),
+            fix="look at the log and run again",
         )
-    ours = _our_rewards(source, renderer, [texts[key] for key in known])
-    return compared(ours, np.array([theirs[key] for key in known]), where=str(source))
 
 
-def compared(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], *, where: str) -> Compared:
-    """Compare two sets of rewards of the same texts.
-
-    Raises:
-        ModelError: they differ by more than bfloat16 rounds (`RELATIVE`, `OF_SPREAD`).
-    """
-    difference = ours - theirs
-    found = Compared(
-        texts=len(ours),
-        largest=largest_difference(ours, theirs),
-        root_mean_square=float(np.sqrt(np.mean(difference**2))),
-        spread=float(theirs.std()),
-    )
-    rounding = RELATIVE * float(np.abs(theirs).max())
-    if not within(found.root_mean_square, max(OF_SPREAD * found.spread, rounding)):
-        raise ModelError(
-            f"the imported model's rewards are not OpenRLHF's: they differ by {found.root_mean_square:.3g} "
-            f"(root mean square over {found.texts} texts), their standard deviation is {found.spread:.3g}",
-            where=where,
-            fix="its version saves or reads rewards in another way; train with 0.9.8 to 0.11.2, or backend: trl",
-        )
-    return found
+def _follow(running: Running, watch: StepWatch) -> bool:
+    """Take in steps until the processes end; True when the monitor stopped them."""
+    while not running.wait(_EVERY):
+        if watch.look():
+            running.end()
+            return True
+    return watch.look()
 
 
-def _our_rewards(source: Path, renderer: Renderer, texts: Sequence[Ids]) -> np.ndarray[Any, Any]:
-    model = load_reward_model(source)
-    return compute_rewards(model, texts, PaddedBatches(renderer.record.pad_token_id), token_budget=4096)
-
-
-def _their_rewards(folder: Path) -> dict[int, float]:
-    """OpenRLHF's rewards by the checksum of the token ids."""
-    found: dict[int, float] = {}
-    for path in sorted(folder.glob("rank-*.jsonl")):
-        row = json.loads(path.read_text(encoding="utf-8"))
-        for side in ("chosen", "rejected"):
-            found |= dict(zip(row[f"{side}_ids"], row[side], strict=True))
-    return found
-
-
-def _restore(config: Any, base: Any) -> None:
-    """What OpenRLHF and `start.py` switched off for training comes back: it is the base's, not the training's."""
-    for name, value in base.to_dict().items():
-        if name == "use_cache" or "dropout" in name or name.endswith("pdrop"):
-            setattr(config, name, value)
-
-
-LEFT_OUT = "left_out.jsonl"
-
-
-def write_folder(job: TrainJob, setup: Setup) -> None:
-    """Everything that OpenRLHF reads. What another training left is removed; what this one left stays."""
-    folder = setup.folder
-    if _identity_of(folder / "job.json") != (identity := _identity(job, setup)):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        shared = job.spec.hardware.nodes > 1 or job.spec.openrlhf.launcher in SUBMIT
-        write_start(folder / BASE, job.spec, job.base, job.renderer, shared=shared)
-        _write_rows(folder / TRAIN_ROWS, setup.rows)
-        _write_rows(folder / EVAL_ROWS, setup.evaluation_rows)
-        write_text(folder / "job.json", json.dumps({"fingerprint": identity}) + "\n")
-    write_scripts(folder, job.spec, setup.flags, setup.plan.device, processes_per_node=setup.processes_per_node)
-    write_jsonl(job.folder / LEFT_OUT, left_out(job, setup))
-
-
-def _write_rows(path: Path, rows: Sequence[TextRow]) -> None:
-    # Parquet, because a reader of JSON guesses at types: a text may look like a date.
-    table = pa.table({"chosen": [row.chosen for row in rows], "rejected": [row.rejected for row in rows]})
-    pq.write_table(table, path)
-
-
-def _identity(job: TrainJob, setup: Setup) -> str:
-    return digest([job.fingerprint, setup.version, setup.processes, setup.flags])
-
-
-def _identity_of(path: Path) -> str | None:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def is_finished(setup: Setup) -> bool:
-    """Whether `train_rm` has saved its checkpoint, of this very training."""
-    done = _identity_of(setup.folder / "finished.json")
-    return done is not None and done == _identity_of(setup.folder / "job.json")
-
-
-def left_out(job: TrainJob, setup: Setup) -> list[LeftOutPair]:
-    """The pairs that OpenRLHF does not train on, in the order of the data."""
-    tail = {setup.index[row] for row in setup.dealt.left_out}
-    kept = set(setup.index)
-    return [
-        LeftOutPair(
-            index=index,
-            id=pair.id,
-            source=pair.source,
-            subset=pair.subset,
-            reason="incomplete_step" if index in tail else "text_without_these_tokens",
-        )
-        for index, pair in enumerate(job.pairs)
-        if index in tail or index not in kept
-    ]
-
-
-def tidy(setup: Setup) -> None:
-    """Remove weights, resumable state and caches; rows, scripts, logs and what each step saw stay."""
-    for name in (BASE, OUT, CHECKPOINTS, "cache"):
-        shutil.rmtree(setup.folder / name, ignore_errors=True)
-
-
-class Watch:
-    """Takes what the processes wrote into the step log and the margin monitor."""
+class StepWatch:
+    """Takes what the processes wrote into the step log and the margin monitor, while they run."""
 
     def __init__(self, job: TrainJob, setup: Setup) -> None:
         self._job, self._setup = job, setup
@@ -396,91 +178,176 @@ class Watch:
         return self.monitor.observe(metrics)
 
 
-_EVERY = 0.5  # seconds between looks at what was written
+_EXCEPTION = re.compile(r"(\[rank\d+\]: )?[\w.]+(Error|Exception|Interrupt|Exit)\b")
+_PATIENCE = 20.0  # seconds between asking a process to end and ending it
 
 
-def train(job: TrainJob) -> TrainRecord:
-    """Train for one epoch, or finish one that was interrupted or submitted.
+class Running:
+    """A launcher and the processes below it, in a session of their own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, begin: int) -> None:
+        self._process = process
+        self._log = log
+        self._begin = begin
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long; True when it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.poll() is not None
+
+    def end(self) -> None:
+        """End the launcher and all that it started."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+            if self.wait(_PATIENCE):
+                break
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # what outlived its launcher
+
+    def require_success(self) -> None:
+        """Refuse to go on after a failure.
+
+        Raises:
+            ModelError: it ended with an error; the message shows the line that says so.
+        """
+        code = self._process.returncode
+        if code:
+            said = self._log.read_bytes()[self._begin :].decode("utf-8", errors="replace")
+            raise ModelError(
+                f"OpenRLHF ended with code {code}: {first_fault(said)}",
+                where=str(self._log),
+                fix="fix what the log says and run again; a resumable checkpoint is kept where one was written",
+            )
+
+
+@contextlib.contextmanager
+def launched(folder: Path) -> Iterator[Running]:
+    """Run `launch.sh` of a folder with its output in `log.txt`; nothing of it outlives the block."""
+    log = folder / _LOG
+    begin = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - a script of `command.py`
+            ["/bin/bash", str(folder.resolve() / LAUNCH)],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        running = Running(process, log, begin)
+        try:
+            yield running
+        finally:
+            if not running.wait(0):
+                running.end()
+
+
+def first_fault(said: str) -> str:
+    """The first line that is an exception, because the others follow from it; without one the last line there is."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    faults = [line for line in lines if _EXCEPTION.match(line)]
+    return (faults or lines[-1:] or ["it wrote nothing"])[0][:300]
+
+
+RELATIVE = 2.0**-6
+"""Of the largest reward: bfloat16 keeps 8 bits, and a reward is rounded once for each layer that feeds it."""
+OF_SPREAD = 0.1
+"""Of the rewards' standard deviation, by the root mean square of the differences."""
+
+
+class Compared(NamedTuple):
+    """How far the imported model's rewards are from OpenRLHF's own, over `texts` texts."""
+
+    texts: int
+    largest: float
+    root_mean_square: float
+    spread: float
+
+
+def _import(job: TrainJob, setup: Setup, watch: StepWatch) -> Compared:
+    """Write OpenRLHF's checkpoint as one of ours, once its rewards agree with those that OpenRLHF computed.
 
     Raises:
-        SpecError: OpenRLHF would not follow the spec.
-        UserError: the training waits to be submitted.
-        ModelError: base, environment or checkpoint cannot be used; OpenRLHF ended with an error.
-        MarginStop: the monitor stopped training.
+        ModelError: steps are missing, it cannot be loaded, or its rewards are not OpenRLHF's.
     """
-    started = time.perf_counter()
-    refuse_spec(job.spec)
-    _refuse_several_processes()
-    setup = set_up(job, environment_of(job.spec))
-    write_folder(job, setup)
-    watch = Watch(job, setup)
-    if not is_finished(setup):
-        _start(job, setup, watch)
-    watch.look()
-    stopped = watch.monitor.stopped
-    compared = None if stopped else _import(job, setup, watch)
-    record = _summarise(job, setup, watch, compared, time.perf_counter() - started)
-    write_json(job.folder / "summary.json", record)
-    if stopped:
-        raise margin_stop(record.monitor, setup.plan.steps)
-    tidy(setup)
-    return record
-
-
-def _refuse_several_processes() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise SpecError(
-            "OpenRLHF starts its own processes, and this is one of several already",
-            where="backend",
-            fix="start it without accelerate launch or torchrun",
-        )
-
-
-def _start(job: TrainJob, setup: Setup, watch: Watch) -> None:
-    launcher = job.spec.openrlhf.launcher
-    if launcher in SUBMIT:
-        watch.look()
-        seen = len(watch.monitor.steps)
-        raise UserError(
-            f"the training waits to be submitted, or has not finished ({seen} of {setup.plan.steps} steps so far)",
-            where=str(setup.folder),
-            fix=f"cd {setup.folder} && {SUBMIT[launcher]}; when it has ended, run this command again",
-        )
-    with launched(setup.folder) as running:
-        if _follow(running, watch):
-            return
-    running.require_success()
-    if not is_finished(setup):
-        raise ModelError(
-            "OpenRLHF ended without saying that it finished",
-            where=str(setup.folder / "log.txt"),
-            fix="look at the log and run again",
-        )
-
-
-def _follow(running: Running, watch: Watch) -> bool:
-    """Take in steps until the processes end; True when the monitor stopped them."""
-    while not running.wait(_EVERY):
-        if watch.look():
-            running.end()
-            return True
-    return watch.look()
-
-
-def _import(job: TrainJob, setup: Setup, watch: Watch) -> Compared:
-    seen = len(watch.monitor.steps)
+    seen, source = len(watch.monitor.steps), setup.folder / OUT
     if seen != setup.plan.steps:
         raise ModelError(
             f"OpenRLHF trained {seen} steps where {setup.plan.steps} were planned",
             where=str(setup.folder / "steps"),
             fix="look at log.txt beside it; delete the folder to train again",
         )
-    return import_checkpoint(
-        setup.folder / OUT, job.model_folder, job.base, job.renderer, checkpoint_record(job), setup.evaluation
+    found = _compare_with_openrlhf(source, job.renderer, setup.evaluation)
+    foreign = describe_foreign(load_config(source))
+    model = load_reward_model(source, dtype="auto")
+    model.score.to(next(model.parameters()).dtype)
+    forget_openrlhf(model.config)
+    _restore(model.config, load_config(job.base))
+    record = checkpoint_record(job).model_copy(update={"normalization": foreign.normalization})
+    save_checkpoint(job.model_folder, model, job.renderer, record)
+    return found
+
+
+def _compare_with_openrlhf(source: Path, renderer: Renderer, evaluation: Sequence[PairIds]) -> Compared:
+    """Rewards of the saved weights by our forward, beside those that OpenRLHF computed with them."""
+    theirs = _their_rewards(source.parent / "rewards")
+    texts = {checksum(ids_T): ids_T for pair in evaluation for ids_T in pair}
+    known = [key for key in texts if key in theirs]
+    if not known:
+        raise ModelError(
+            "OpenRLHF left no reward of the evaluation set, so its checkpoint cannot be verified",
+            where=str(source.parent / "rewards"),
+            fix="delete the folder above it and train again",
+        )
+    layout = PaddedBatches(renderer.record.pad_token_id)
+    ours = compute_rewards(load_reward_model(source), [texts[key] for key in known], layout, token_budget=4096)
+    return compare(ours, np.array([theirs[key] for key in known]), where=str(source))
+
+
+def compare(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], *, where: str) -> Compared:
+    """Compare two sets of rewards of the same texts.
+
+    Raises:
+        ModelError: they differ by more than bfloat16 rounds (`RELATIVE`, `OF_SPREAD`).
+    """
+    difference = ours - theirs
+    found = Compared(
+        texts=len(ours),
+        largest=largest_difference(ours, theirs),
+        root_mean_square=float(np.sqrt(np.mean(difference**2))),
+        spread=float(theirs.std()),
     )
+    rounding = RELATIVE * float(np.abs(theirs).max())
+    if not within(found.root_mean_square, max(OF_SPREAD * found.spread, rounding)):
+        raise ModelError(
+            f"the imported model's rewards are not OpenRLHF's: they differ by {found.root_mean_square:.3g} "
+            f"(root mean square over {found.texts} texts), their standard deviation is {found.spread:.3g}",
+            where=where,
+            fix="its version saves or reads rewards in another way; train with 0.9.8 to 0.11.2, or backend: trl",
+        )
+    return found
 
 
-def _summarise(job: TrainJob, setup: Setup, watch: Watch, compared: Compared | None, seconds: float) -> TrainRecord:
+def _their_rewards(folder: Path) -> dict[int, float]:
+    """OpenRLHF's rewards by the checksum of the token ids."""
+    found: dict[int, float] = {}
+    for path in sorted(folder.glob("rank-*.jsonl")):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        for side in ("chosen", "rejected"):
+            found |= dict(zip(row[f"{side}_ids"], row[side], strict=True))
+    return found
+
+
+def _restore(config: Any, base: Any) -> None:
+    """What OpenRLHF and `write_start` switched off for training comes back: it is the base's, not the training's."""
+    for name, value in base.to_dict().items():
+        if name == "use_cache" or is_dropout(name):
+            setattr(config, name, value)
+
+
+def _summarise(job: TrainJob, setup: Setup, watch: StepWatch, compared: Compared | None, seconds: float) -> TrainRecord:
     steps, plan = watch.monitor.steps, setup.plan
     verdict = watch.monitor.conclude(watch.log.margins(), job.pairs)
     outside = range_finding(job.spec.training.reward_range, steps)

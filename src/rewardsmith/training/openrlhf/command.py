@@ -1,30 +1,27 @@
-"""The plan as one command: `train_rm`'s flags, and the launcher in front of them.
+"""The plan as `train_rm`'s flags, launchers, scripts that hold both, and the environment that runs them.
 
-    flags = train_flags(spec, plan, version, max_length=512)
-    command = launch_command(spec, flags, processes_per_node=8)
+    environment = environment_of(spec)                      # versions and devices of OpenRLHF's own Python
+    flags = train_flags(spec, plan, environment.versions["openrlhf"], max_length=512)
+    write_scripts(folder, spec, flags, "cuda", processes_per_node=8)
+
+launch.sh      what `rewardsmith train` runs for the launchers `deepspeed` and `torchrun`
+slurm.sbatch   `sbatch slurm.sbatch`: one torchrun on each node
+ray.sh         `bash ray.sh`: `ray job submit` of ray_nodes.py, which starts one torchrun on each node
+
+0.10.2 renamed every flag (`--train.batch_size` for `--train_batch_size`), so the version decides the spelling. Nothing
+that bears on the result is left to a default of OpenRLHF: 512 tokens, 1 % of the training data for evaluation, a floor
+under the cosine, (0.9, 0.95) for Adam and at most a million rows are all defaults of some version. Source:
+`openrlhf/cli/train_rm.py` of 0.9.5, 0.9.8, 0.10.1, 0.10.2 and 0.11.2.
 
 Every path is relative: the command runs in `train/openrlhf/` of the run directory, because OpenRLHF parts the names of
-data sets at `,` and `@`.
-
-The plan as OpenRLHF's command-line flags: one table, two spellings.
-
-    arguments(values, "0.11.2")        # ["--model.model_name_or_path", "base", "--train.max_epochs", "1", …]
-
-0.10.2 renamed every flag (`--train.batch_size` for `--train_batch_size`), so the version decides the column. Nothing
-that bears on the result is left to a default of OpenRLHF: 512 tokens, 1 % of the training data for evaluation, a floor
-under the cosine, (0.9, 0.95) for Adam and at most a million rows are all defaults of some version.
-
-Source: `openrlhf/cli/train_rm.py` of 0.9.5, 0.9.8, 0.10.1, 0.10.2 and 0.11.2.
-
-OpenRLHF's own environment, asked through its Python: versions and devices. It is never imported here.
-
-environment = ask(Path("/opt/openrlhf/bin/python"))
-environment.versions["openrlhf"], environment.devices
+data sets at `,` and `@`. OpenRLHF is never imported here: its environment is asked through its Python.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,10 +29,74 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewardsmith.errors import SpecError
+from rewardsmith.records.files import write_text
 from rewardsmith.spec import Spec
 from rewardsmith.training.plan import TrainingPlan
 
 Value = str | int | float | bool | tuple[float, ...]
+
+BASE, OUT, CHECKPOINTS = "base", "checkpoint", "resumable"
+TRAIN_ROWS, EVAL_ROWS = "train.parquet", "evaluation.parquet"
+INSIDE, RAY_NODES = "inside.py", "ray_nodes.py"
+
+BETAS = (0.9, 0.999)
+"""AdamW's, as the TRL backend has them; OpenRLHF's own default is (0.9, 0.95)."""
+
+VALUE_HEAD = "score"
+
+
+def train_flags(spec: Spec, plan: TrainingPlan, version: str, *, max_length: int) -> list[str]:
+    """`train_rm`'s flags, in the spelling of its version.
+
+    Args:
+        plan: numbers of the epoch; `plan.pairs` are the rows that are handed over.
+        max_length: tokens of the longest text, so that nothing is truncated.
+    """
+    training, own = spec.training, spec.openrlhf
+    every = training.checkpoint_every_steps
+    values: dict[str, Value] = {
+        "model": f"./{BASE}",
+        "value_head": VALUE_HEAD,
+        "attention": attention(spec, plan.device),
+        "train_data": TRAIN_ROWS,
+        "train_split": "train",
+        "eval_data": EVAL_ROWS,
+        "eval_split": "train",  # what `datasets` calls the rows of a file
+        "chosen_key": "chosen",
+        "rejected_key": "rejected",
+        "max_samples": plan.pairs,
+        "max_length": max_length,
+        "epochs": 1,
+        "loss": "sigmoid",
+        "pairs_per_step": plan.pairs_per_step,
+        "pairs_per_micro_batch": own.pairs_per_micro_batch,
+        "seed": plan.seed,
+        "learning_rate": plan.learning_rate,
+        "betas": BETAS,
+        "weight_decay": training.weight_decay,
+        "schedule": plan.schedule,
+        "warmup": training.warmup,
+        "max_grad_norm": training.max_grad_norm,
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "precision": "bf16",
+        "zero_stage": own.zero_stage,
+        "offload_optimizer": own.offload_optimizer,
+        "packing": own.packing,
+        "out": f"./{OUT}",
+        "checkpoints": f"./{CHECKPOINTS}",
+        "checkpoint_steps": every or -1,
+        "checkpoints_kept": 1,
+        "resume": bool(every),
+    }
+    return arguments(values, version)
+
+
+def attention(spec: Spec, device: str) -> str:
+    """The attention kernel: as the spec says, else flash attention where there is a GPU."""
+    if spec.base_model.attention != "auto":
+        return spec.base_model.attention
+    return "eager" if device == "cpu" else "flash_attention_2"
+
 
 DOTTED_SINCE = (0, 10, 2)  # which renamed every flag
 OLDEST = (0, 9, 0)  # whose flags are those of 0.9.5, the oldest that was read
@@ -131,76 +192,78 @@ def _written(value: str | float) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-BASE, OUT, CHECKPOINTS = "base", "checkpoint", "resumable"
-TRAIN_ROWS, EVAL_ROWS = "train.parquet", "evaluation.parquet"
-INSIDE, RAY_NODES = "inside.py", "ray_nodes.py"
-
-BETAS = (0.9, 0.999)
-"""AdamW's, as the TRL backend has them; OpenRLHF's own default is (0.9, 0.95)."""
-
-VALUE_HEAD = "score"
+LAUNCH, SLURM, RAY = "launch.sh", "slurm.sbatch", "ray.sh"
+SUBMIT: Mapping[str, str] = {"slurm": f"sbatch {SLURM}", "ray": f"bash {RAY}"}
 
 
-def train_flags(spec: Spec, plan: TrainingPlan, version: str, *, max_length: int) -> list[str]:
-    """`train_rm`'s flags, in the spelling of its version.
-
-    Args:
-        plan: numbers of the epoch; `plan.pairs` are the rows that are handed over.
-        max_length: tokens of the longest text, so that nothing is truncated.
-    """
-    training, own = spec.training, spec.openrlhf
-    every = training.checkpoint_every_steps
-    values: dict[str, Value] = {
-        "model": f"./{BASE}",
-        "value_head": VALUE_HEAD,
-        "attention": attention(spec, plan.device),
-        "train_data": TRAIN_ROWS,
-        "train_split": "train",
-        "eval_data": EVAL_ROWS,
-        "eval_split": "train",  # what `datasets` calls the rows of a file
-        "chosen_key": "chosen",
-        "rejected_key": "rejected",
-        "max_samples": plan.pairs,
-        "max_length": max_length,
-        "epochs": 1,
-        "loss": "sigmoid",
-        "pairs_per_step": plan.pairs_per_step,
-        "pairs_per_micro_batch": own.pairs_per_micro_batch,
-        "seed": plan.seed,
-        "learning_rate": plan.learning_rate,
-        "betas": BETAS,
-        "weight_decay": training.weight_decay,
-        "schedule": plan.schedule,
-        "warmup": training.warmup,
-        "max_grad_norm": training.max_grad_norm,
-        "gradient_checkpointing": training.gradient_checkpointing,
-        "precision": "bf16",
-        "zero_stage": own.zero_stage,
-        "offload_optimizer": own.offload_optimizer,
-        "packing": own.packing,
-        "out": f"./{OUT}",
-        "checkpoints": f"./{CHECKPOINTS}",
-        "checkpoint_steps": every or -1,
-        "checkpoints_kept": 1,
-        "resume": bool(every),
-    }
-    return arguments(values, version)
+def write_scripts(folder: Path, spec: Spec, flags: Sequence[str], device: str, *, processes_per_node: int) -> None:
+    """Write every script that fits the launcher, with the two programs that run inside."""
+    for name in (INSIDE, RAY_NODES):
+        shutil.copyfile(Path(__file__).with_name(name), folder / name)
+    exported = _exports(spec, device)
+    if spec.openrlhf.launcher in ("deepspeed", "torchrun"):
+        command = launch_command(spec, flags, processes_per_node=processes_per_node)
+        write_text(folder / LAUNCH, _bash(f"exec {shlex.join(command)}", folder, exported))
+        return
+    per_node = node_command(spec, flags, processes_per_node=processes_per_node)
+    write_text(folder / SLURM, _slurm_script(spec, per_node, folder, exported, processes_per_node))
+    write_text(folder / RAY, _ray_script(spec, flags, folder, exported, processes_per_node))
 
 
-def attention(spec: Spec, device: str) -> str:
-    """The attention kernel: as the spec says, else flash attention where there is a GPU."""
-    if spec.base_model.attention != "auto":
-        return spec.base_model.attention
-    return "eager" if device == "cpu" else "flash_attention_2"
+def _slurm_script(spec: Spec, command: Sequence[str], folder: Path, exported: str, processes_per_node: int) -> str:
+    """A batch script: one task a node, each a torchrun; they meet on the first node."""
+    options = [
+        f"--job-name=rewardsmith-{spec.name}",
+        f"--nodes={spec.hardware.nodes}",
+        "--ntasks-per-node=1",
+        f"--gpus-per-node={processes_per_node}",
+        f"--output={folder.resolve()}/slurm-%j.log",
+        *spec.openrlhf.slurm_options,
+    ]
+    header = "".join(f"#SBATCH {option}\n" for option in options)
+    # Cut by the shell, not by `| head`: a long list would die of the closed pipe, and pipefail the script with it.
+    meet = (
+        'NODES="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"\n'
+        "MASTER_ADDR=\"${NODES%%$'\\n'*}\"\n"
+        f"export MASTER_ADDR MASTER_PORT={spec.openrlhf.port}\n"
+    )
+    # Each node expands the meeting place by itself: srun hands its environment on.
+    return _bash(f"{meet}srun bash -c {shlex.quote(_join(command))}", folder, exported, header)
 
 
-def interpreter_of(spec: Spec) -> Path:
-    """OpenRLHF's Python from wherever it is called; a link stays one, because that is how an environment is known."""
-    return _absolute(str(spec.openrlhf.interpreter))
+def _ray_script(spec: Spec, flags: Sequence[str], folder: Path, exported: str, processes_per_node: int) -> str:
+    """Submits ray_nodes.py to a cluster; the run directory must be on storage that every node sees."""
+    address = spec.hardware.ray_address
+    # `ray job submit` takes the address of the dashboard; without one it looks into RAY_ADDRESS.
+    where = ["--address", address] if address and address != "auto" else []
+    entry = [
+        *[str(interpreter_of(spec)), str(folder.resolve() / RAY_NODES), str(folder.resolve())],
+        *[str(spec.hardware.nodes), str(processes_per_node), str(spec.openrlhf.port), *flags],
+    ]
+    submit = shlex.join([str(interpreter_of(spec)), "-m", "ray.scripts.scripts", "job", "submit", *where, "--"])
+    return _bash(f"exec {submit} {shlex.join(entry)}", folder, exported)
 
 
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
+def _exports(spec: Spec, device: str) -> str:
+    """What every process finds in its environment."""
+    variables = {"TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_CACHE": "cache"}
+    if spec.hardware.threads:
+        variables["OMP_NUM_THREADS"] = str(spec.hardware.threads)
+    if device == "cpu":
+        variables["DS_ACCELERATOR"] = "cpu"
+    # Executables of that environment first: DeepSpeed compiles its optimizer with the ninja that is found.
+    tools = shlex.quote(str(interpreter_of(spec).parent))
+    said = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    return "\n".join([f'export PATH={tools}:"$PATH"', *said]) + "\n"
+
+
+def _bash(command: str, folder: Path, exported: str, header: str = "") -> str:
+    return f"#!/bin/bash\n{header}set -euo pipefail\ncd {shlex.quote(str(folder.resolve()))}\n{exported}{command}\n"
+
+
+def _join(command: Sequence[str]) -> str:
+    """As `shlex.join`, but what a shell is to expand stays as it is."""
+    return " ".join(f'"{word}"' if word.startswith("$") else shlex.quote(word) for word in command)
 
 
 def launch_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int) -> list[str]:
@@ -230,6 +293,15 @@ def node_command(spec: Spec, flags: Sequence[str], *, processes_per_node: int) -
         *["--node_rank", "$SLURM_NODEID", "--master_addr", "$MASTER_ADDR", "--master_port", "$MASTER_PORT"],
         *[INSIDE, *flags],
     ]
+
+
+def interpreter_of(spec: Spec) -> Path:
+    """OpenRLHF's Python from wherever it is called; a link stays one, because that is how an environment is known."""
+    return _absolute(str(spec.openrlhf.interpreter))
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
 
 
 PACKAGES = ("openrlhf", "deepspeed", "transformers", "torch", "datasets", "flash-attn", "ray")
