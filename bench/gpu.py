@@ -43,8 +43,8 @@ from torch import Tensor, nn
 
 from common import SHAPES, Shape, fit_tokenizer, gemm_rate, read_jsonl
 from rewardsmith.modeling.inference import compute_rewards
-from rewardsmith.modeling.layouts import Layout, PaddedBatches, PairIds, choose_layout, send_inputs
-from rewardsmith.modeling.reward_head import install_reward_forward, pad_right
+from rewardsmith.modeling.layouts import Layout, PaddedBatches, PairIds, choose_layout, pad_right, send_inputs
+from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.tree.attention import dense_tree_attention
 from rewardsmith.modeling.tree.cuda import KERNEL_VARIABLE
 from rewardsmith.modeling.tree.flex import flex_tree_attention

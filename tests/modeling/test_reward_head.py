@@ -10,9 +10,9 @@ import torch
 import transformers
 
 from rewardsmith.modeling.inference import compute_rewards
-from rewardsmith.modeling.layouts import PaddedBatches
+from rewardsmith.modeling.layouts import PaddedBatches, batches_by_length, pad_right
 from rewardsmith.modeling.loading import load_base
-from rewardsmith.modeling.reward_head import batches_by_length, install_reward_forward, last_kept_position, pad_right
+from rewardsmith.modeling.reward_head import install_reward_forward, last_kept_position
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 

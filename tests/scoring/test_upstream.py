@@ -21,8 +21,9 @@ import transformers
 from conftest import WORDS, make_pairs, make_tokenizer
 from rewardsmith.errors import RenderingError
 from rewardsmith.modeling.checkpoint import save_checkpoint
+from rewardsmith.modeling.layouts import pad_right
 from rewardsmith.modeling.loading import load_base
-from rewardsmith.modeling.reward_head import pad_right, position_limit
+from rewardsmith.modeling.reward_head import position_limit
 from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import UpstreamRenderer, load_renderer
 from rewardsmith.scoring import CachedScorer, LocalScorer

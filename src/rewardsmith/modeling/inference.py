@@ -22,9 +22,10 @@ from torch import Tensor
 from rewardsmith.allocation import keep_freed_memory
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.layouts import Layout, Part, send_inputs
-from rewardsmith.modeling.reward_head import Ids, find_head_owner, reads_one_token
+from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
 from rewardsmith.modeling.tree.token_tree import TreeLayout
 from rewardsmith.protocols import Progress
+from rewardsmith.rendering.encoding import Ids
 
 Keep = Callable[[Sequence[int], NDArray[np.float64]], None]
 """Called after each forward pass with the indices of its texts and their rewards."""

@@ -1,36 +1,21 @@
 """How token ids become model inputs. Every layout gives the same rewards to rounding; they differ in time and memory.
 
-layout = choose_layout("auto", model, pad_token_id)
-for part in layout.cut(pairs, token_budget):             # training: the pairs of one optimizer step
-    rewards = model(**part.inputs()).logits              # chosen of part.indices, then rejected
-for part in layout.batches(texts, token_budget):         # scoring
-    rewards = model(**part.inputs()).logits              # of part.indices
+    layout = choose_layout("auto", model, pad_token_id)
+    for part in layout.cut(pairs, token_budget):             # training: the pairs of one optimizer step
+        rewards = model(**part.inputs()).logits              # chosen of part.indices, then rejected
+    for part in layout.batches(texts, token_budget):         # scoring
+        rewards = model(**part.inputs()).logits              # of part.indices
 
 tree     rows of token trees: each token once, no padding. For every decoder that can share prefixes.
 padded   length-sorted batches, padded on the right. The reference, and what other models get.
 
-Which models can compute a row of trees, and the proof that one does.
+A model can share prefixes if a token's hidden state depends on the tokens before it through attention alone, if it
+attends through transformers' `AttentionInterface`, and if positions come from `position_ids`. That leaves out encoders
+(they read in both directions), recurrent and hybrid models (their state runs through a row from left to right),
+attention over fixed chunks, attention sinks, and models with attention code of their own. `supports_tree` says so
+before weights are loaded, `tree_matches_padded` proves it by the numbers.
 
-    reason = supports_tree(config)                # None, or why not: for `plan`, before weights are loaded
-    if tree_matches_padded(model): …              # after loading: the numbers themselves
-
-A model can if a token's hidden state depends on the tokens before it through attention alone, if it attends through
-transformers' `AttentionInterface`, and if positions come from `position_ids`. That leaves out encoders (they read in
-both directions), recurrent and hybrid models (their state runs through a row from left to right), attention over fixed
-chunks, attention sinks, and models with attention code of their own.
-
-The token tree for an existing script around TRL's `RewardTrainer`: two lines, nothing else of Rewardsmith.
-
-    from rewardsmith import share_prefixes, tree_collator
-
-    trainer = RewardTrainer(model=share_prefixes(model), data_collator=tree_collator, …)
-
-TRL's loss, optimizer, loop and arguments stay as they are; what it trains on is the same to rounding, and it takes as
-many times less as its pairs share prompts and differ in length. Each micro-batch becomes one row of trees, so that
-`per_device_train_batch_size` bounds memory as before.
-
-The reward is read at the last token of each text. TRL's own collator and transformers' pooling read it there as well
-unless the padding token stands at the end of a text; then ours is right and theirs is one token early.
+`share_prefixes` and `tree_collator` bring the token tree to an existing script around TRL's `RewardTrainer`.
 """
 
 from __future__ import annotations
@@ -52,22 +37,210 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from rewardsmith.errors import DataError, ModelError
 from rewardsmith.modeling.regimes import Regimes, find_regimes, regimes_of
 from rewardsmith.modeling.reward_head import (
-    Ids,
-    batches_by_length,
     find_head_owner,
     install_reward_forward,
     layout_instead_of_mask,
-    pad_right,
     reads_one_token,
     restrict_last_layer,
     send,
 )
 from rewardsmith.modeling.tree.attention import TREE_ATTENTION, to_model_inputs
 from rewardsmith.modeling.tree.token_tree import Pack, pack_pairs, pack_sequences
+from rewardsmith.rendering.encoding import Ids
 
 _LOG = logging.getLogger(__name__)
 
+CHUNK = 4096
+"""Texts that are laid out together when scoring: similar ones share rows, and memory does not grow with the corpus."""
+
 SHARING_LAYERS = ("full_attention", "sliding_attention")
+
+
+class PairIds(NamedTuple):
+    """Token ids of the two texts of a pair, EOS included."""
+
+    chosen: Ids
+    rejected: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One forward pass: which pairs or texts it holds, and how to make its inputs."""
+
+    indices: list[int]
+    inputs: Callable[[], dict[str, Any]]
+
+
+class Layout(Protocol):
+    """Turns token ids into what the model's forward takes."""
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        ...
+
+    def cut(self, pairs: Sequence[PairIds], token_budget: int) -> list[Part]:
+        """Every pair once, in forward passes of at most `token_budget` tokens as laid out, the largest first.
+
+        Rewards come back as all chosen, then all rejected.
+        """
+        ...
+
+    def batches(self, texts: Sequence[Ids], token_budget: int) -> Iterator[Part]:
+        """Every text once, in forward passes of at most `token_budget` tokens as laid out."""
+        ...
+
+
+def choose_layout(name: str, model: Any, pad_token_id: int, *, autocast: bool = False) -> Layout:
+    """The layout called `name`, with `model` made ready for it; `auto` takes trees where the model can share prefixes.
+
+    With `autocast` that is proved in bfloat16 (`tree_matches_padded`).
+
+    Raises:
+        ModelError: `tree` was asked for and the model cannot.
+    """
+    if name == "padded":
+        return PaddedBatches(pad_token_id)
+    reason = supports_tree(model)
+    if reason is None and not tree_matches_padded(model, autocast=autocast):
+        reason = "its rewards over trees differ from those of each text alone"
+        if name == "auto":
+            _LOG.warning(
+                "padded batches are used, which take longer: %s is of a kind that shares prefixes, but %s",
+                type(model).__name__,
+                reason,
+            )
+    if reason is None:
+        owner = find_head_owner(model)
+        owner.set_attn_implementation(TREE_ATTENTION)
+        restrict_last_layer(getattr(owner, owner.base_model_prefix))
+        return TreeRows(regimes=regimes_of(model), pad_token_id=pad_token_id)
+    if name == "tree":
+        raise ModelError(
+            f"the token tree cannot be used: {reason}", where="training.layout", fix="write auto or padded"
+        )
+    return PaddedBatches(pad_token_id)
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedBatches:
+    """Length-sorted batches, padded on the right to the longest text; `masked_bos_id` as in `pad_right`."""
+
+    pad_token_id: int
+    name: str = "padded"
+    masked_bos_id: int | None = None
+
+    def cut(self, pairs: Sequence[PairIds], token_budget: int) -> list[Part]:
+        """See `Layout.cut`; both texts of a pair count as long as the longer one."""
+        lengths = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+        return [
+            self._part(indices, [pairs[i].chosen for i in indices] + [pairs[i].rejected for i in indices])
+            for indices in batches_by_length(lengths, token_budget // 2)
+        ]
+
+    def batches(self, texts: Sequence[Ids], token_budget: int) -> Iterator[Part]:
+        """See `Layout.batches`."""
+        for indices in batches_by_length([len(text) for text in texts], token_budget):
+            yield self._part(indices, [texts[index] for index in indices])
+
+    def _part(self, indices: list[int], texts: list[Ids]) -> Part:
+        return Part(indices, lambda: pad_right(texts, self.pad_token_id, self.masked_bos_id))
+
+
+def batches_by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Indices of texts in batches of similar length.
+
+    Each batch has at most `token_budget` tokens with its padding (a longer single text has a batch of its own). The
+    longest batch comes first, so that running out of memory shows at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= token_budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def pad_right(texts: Sequence[Ids], pad_token_id: int, masked_bos_id: int | None = None) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask`, both (B, T) int64, padded on the right to the longest text.
+
+    Where a text begins with two tokens `masked_bos_id`, the first keeps its place and its mask is 0, as in
+    RewardBench's script (`rendering.upstream`).
+    """
+    width = max(len(text) for text in texts)
+    ids_BT = np.full((len(texts), width), pad_token_id, dtype=np.int64)
+    mask_BT = np.zeros((len(texts), width), dtype=np.int64)
+    for row, text in enumerate(texts):
+        ids_BT[row, : len(text)] = text
+        mask_BT[row, : len(text)] = 1
+        if masked_bos_id is not None and len(text) > 1 and text[0] == text[1] == masked_bos_id:
+            mask_BT[row, 0] = 0
+    return {"input_ids": torch.from_numpy(ids_BT), "attention_mask": torch.from_numpy(mask_BT)}
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRows:
+    """Rows of token trees (`token_tree`): shared prefixes once, no padding.
+
+    Of a model with `regimes` a row holds texts of one regime.
+    """
+
+    name: str = "tree"
+    regimes: Regimes | None = None
+    pad_token_id: int = 0
+
+    def cut(self, pairs: Sequence[PairIds], token_budget: int) -> list[Part]:
+        """See `Layout.cut`."""
+        if self.regimes is None:
+            return _tree_parts(pairs, list(range(len(pairs))), token_budget)
+        groups = _group([(self.regimes.key(len(pair.chosen)), self.regimes.key(len(pair.rejected))) for pair in pairs])
+        parts = []
+        for (chosen, rejected), members in groups.items():
+            if chosen == rejected:
+                parts += _tree_parts([pairs[index] for index in members], members, token_budget)
+                continue
+            # The two texts cannot share a row, and the forward parts a padded batch by itself.
+            for part in PaddedBatches(self.pad_token_id).cut([pairs[index] for index in members], token_budget):
+                parts.append(Part([members[index] for index in part.indices], part.inputs))
+        return parts
+
+    def batches(self, texts: Sequence[Ids], token_budget: int) -> Iterator[Part]:
+        """See `Layout.batches`."""
+        for start in range(0, len(texts), CHUNK):
+            chunk = texts[start : start + CHUNK]
+            keys = [self.regimes.key(len(text)) if self.regimes else () for text in chunk]
+            for members in _group(keys).values():
+                for pack in pack_sequences([chunk[index] for index in members], token_budget):
+                    yield _tree_part(pack, [start + index for index in members])
+
+
+def _group(keys: Sequence[Any]) -> dict[Any, list[int]]:
+    """Indices of equal keys, in the order of their first."""
+    found: dict[Any, list[int]] = {}
+    for index, key in enumerate(keys):
+        found.setdefault(key, []).append(index)
+    return found
+
+
+def _tree_parts(pairs: Sequence[PairIds], numbers: list[int], token_budget: int) -> list[Part]:
+    packs = pack_pairs(pairs, token_budget)
+    return [_tree_part(pack, numbers) for pack in sorted(packs, key=len, reverse=True)]
+
+
+def _tree_part(pack: Pack, numbers: Sequence[int]) -> Part:
+    def inputs() -> dict[str, Any]:
+        made = to_model_inputs(pack)
+        # TRL counts tokens by the mask; the reward forward knows that a row of trees has no padding.
+        return made | {"attention_mask": torch.ones_like(made["input_ids"])}
+
+    return Part([numbers[int(index)] for index in pack.members], inputs)
+
+
+def send_inputs(inputs: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """What `Part.inputs` makes, with its tensors on `device`; a GPU takes them without making the host wait."""
+    return {name: send(value, device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
 
 
 def supports_tree(config_or_model: Any) -> str | None:
@@ -188,168 +361,20 @@ def _attending(decoder: Any, implementation: str) -> Iterator[None]:
         decoder.set_attn_implementation(before)
 
 
-CHUNK = 4096
-"""Texts that are laid out together when scoring: similar ones share rows, and memory does not grow with the corpus."""
-
-
-class PairIds(NamedTuple):
-    """Token ids of the two texts of a pair, EOS included."""
-
-    chosen: Ids
-    rejected: Ids
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One forward pass: which pairs or texts it holds, and how to make its inputs."""
-
-    indices: list[int]
-    inputs: Callable[[], dict[str, Any]]
-
-
-class Layout(Protocol):
-    """Turns token ids into what the model's forward takes."""
-
-    @property
-    def name(self) -> str:
-        """What records call it."""
-        ...
-
-    def cut(self, pairs: Sequence[PairIds], token_budget: int) -> list[Part]:
-        """Every pair once, in forward passes of at most `token_budget` tokens as laid out, the largest first.
-
-        Rewards come back as all chosen, then all rejected.
-        """
-        ...
-
-    def batches(self, texts: Sequence[Ids], token_budget: int) -> Iterator[Part]:
-        """Every text once, in forward passes of at most `token_budget` tokens as laid out."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PaddedBatches:
-    """Length-sorted batches, padded on the right to the longest text; `masked_bos_id` as in `pad_right`."""
-
-    pad_token_id: int
-    name: str = "padded"
-    masked_bos_id: int | None = None
-
-    def cut(self, pairs: Sequence[PairIds], token_budget: int) -> list[Part]:
-        """See `Layout.cut`; both texts of a pair count as long as the longer one."""
-        lengths = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
-        return [
-            self._part(indices, [pairs[i].chosen for i in indices] + [pairs[i].rejected for i in indices])
-            for indices in batches_by_length(lengths, token_budget // 2)
-        ]
-
-    def batches(self, texts: Sequence[Ids], token_budget: int) -> Iterator[Part]:
-        """See `Layout.batches`."""
-        for indices in batches_by_length([len(text) for text in texts], token_budget):
-            yield self._part(indices, [texts[index] for index in indices])
-
-    def _part(self, indices: list[int], texts: list[Ids]) -> Part:
-        return Part(indices, lambda: pad_right(texts, self.pad_token_id, self.masked_bos_id))
-
-
-@dataclass(frozen=True, slots=True)
-class TreeRows:
-    """Rows of token trees (`token_tree`): shared prefixes once, no padding.
-
-    Of a model with `regimes` a row holds texts of one regime.
-    """
-
-    name: str = "tree"
-    regimes: Regimes | None = None
-    pad_token_id: int = 0
-
-    def cut(self, pairs: Sequence[PairIds], token_budget: int) -> list[Part]:
-        """See `Layout.cut`."""
-        if self.regimes is None:
-            return _tree_parts(pairs, list(range(len(pairs))), token_budget)
-        groups = _group([(self.regimes.key(len(pair.chosen)), self.regimes.key(len(pair.rejected))) for pair in pairs])
-        parts = []
-        for (chosen, rejected), members in groups.items():
-            if chosen == rejected:
-                parts += _tree_parts([pairs[index] for index in members], members, token_budget)
-                continue
-            # The two texts cannot share a row, and the forward parts a padded batch by itself.
-            for part in PaddedBatches(self.pad_token_id).cut([pairs[index] for index in members], token_budget):
-                parts.append(Part([members[index] for index in part.indices], part.inputs))
-        return parts
-
-    def batches(self, texts: Sequence[Ids], token_budget: int) -> Iterator[Part]:
-        """See `Layout.batches`."""
-        for start in range(0, len(texts), CHUNK):
-            chunk = texts[start : start + CHUNK]
-            keys = [self.regimes.key(len(text)) if self.regimes else () for text in chunk]
-            for members in _group(keys).values():
-                for pack in pack_sequences([chunk[index] for index in members], token_budget):
-                    yield _tree_part(pack, [start + index for index in members])
-
-
-def _group(keys: Sequence[Any]) -> dict[Any, list[int]]:
-    """Indices of equal keys, in the order of their first."""
-    found: dict[Any, list[int]] = {}
-    for index, key in enumerate(keys):
-        found.setdefault(key, []).append(index)
-    return found
-
-
-def _tree_parts(pairs: Sequence[PairIds], numbers: list[int], token_budget: int) -> list[Part]:
-    packs = pack_pairs(pairs, token_budget)
-    return [_tree_part(pack, numbers) for pack in sorted(packs, key=len, reverse=True)]
-
-
-def _tree_part(pack: Pack, numbers: Sequence[int]) -> Part:
-    def inputs() -> dict[str, Any]:
-        made = to_model_inputs(pack)
-        # TRL counts tokens by the mask; the reward forward knows that a row of trees has no padding.
-        return made | {"attention_mask": torch.ones_like(made["input_ids"])}
-
-    return Part([numbers[int(index)] for index in pack.members], inputs)
-
-
-def send_inputs(inputs: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
-    """What `Part.inputs` makes, with its tensors on `device`; a GPU takes them without making the host wait."""
-    return {name: send(value, device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
-
-
-def choose_layout(name: str, model: Any, pad_token_id: int, *, autocast: bool = False) -> Layout:
-    """The layout called `name`, with `model` made ready for it; `auto` takes trees where the model can share prefixes.
-
-    With `autocast` that is proved in bfloat16 (`tree_matches_padded`).
-
-    Raises:
-        ModelError: `tree` was asked for and the model cannot.
-    """
-    if name == "padded":
-        return PaddedBatches(pad_token_id)
-    reason = supports_tree(model)
-    if reason is None and not tree_matches_padded(model, autocast=autocast):
-        reason = "its rewards over trees differ from those of each text alone"
-        if name == "auto":
-            _LOG.warning(
-                "padded batches are used, which take longer: %s is of a kind that shares prefixes, but %s",
-                type(model).__name__,
-                reason,
-            )
-    if reason is None:
-        owner = find_head_owner(model)
-        owner.set_attn_implementation(TREE_ATTENTION)
-        restrict_last_layer(getattr(owner, owner.base_model_prefix))
-        return TreeRows(regimes=regimes_of(model), pad_token_id=pad_token_id)
-    if name == "tree":
-        raise ModelError(
-            f"the token tree cannot be used: {reason}", where="training.layout", fix="write auto or padded"
-        )
-    return PaddedBatches(pad_token_id)
-
-
 def share_prefixes(model: Any) -> Any:
     """Make a sequence-classification decoder with one label read rows of token trees; returns `model`.
 
-    Its weights, its configuration and what `save_pretrained` writes stay the same, and it still takes padded batches.
+        from rewardsmith import share_prefixes, tree_collator
+
+        trainer = RewardTrainer(model=share_prefixes(model), data_collator=tree_collator, …)
+
+    TRL's loss, optimizer, loop and arguments stay as they are; what it trains on is the same to rounding, and it takes
+    as many times less as its pairs share prompts and differ in length. Each micro-batch becomes one row of trees, so
+    that `per_device_train_batch_size` bounds memory as before. The model's weights, its configuration and what
+    `save_pretrained` writes stay the same, and it still takes padded batches.
+
+    The reward is read at the last token of each text. TRL's own collator and transformers' pooling read it there as
+    well unless the padding token stands at the end of a text; then ours is right and theirs is one token early.
 
     Raises:
         ModelError: the architecture cannot share prefixes (an encoder, a recurrent model, longrope, dynamic NTK …).

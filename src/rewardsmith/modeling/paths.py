@@ -37,13 +37,13 @@ from rewardsmith.modeling.checkpoint import Checkpoint, load_checkpoint
 from rewardsmith.modeling.exports import merge_adapter
 from rewardsmith.modeling.faults import config_faults
 from rewardsmith.modeling.inference import compute_rewards
-from rewardsmith.modeling.layouts import PaddedBatches, choose_layout
+from rewardsmith.modeling.layouts import PaddedBatches, batches_by_length, choose_layout, pad_right
 from rewardsmith.modeling.loading import load_config
 from rewardsmith.modeling.regimes import regimes_of
-from rewardsmith.modeling.reward_head import Ids, batches_by_length, find_head_owner, pad_right, reads_one_token
+from rewardsmith.modeling.reward_head import find_head_owner, reads_one_token
 from rewardsmith.records.checkpoint import FileFinding, PathName
 from rewardsmith.rendering import load_tokenizer
-from rewardsmith.rendering.encoding import encode
+from rewardsmith.rendering.encoding import Ids, encode
 from rewardsmith.rendering.sandbox import apply_template
 from rewardsmith.types import Conversation
 

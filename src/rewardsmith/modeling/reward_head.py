@@ -11,39 +11,23 @@ the type of the weights: a reward of 10 in bfloat16 has steps of 0.06, which mak
 Where the reward of a text would depend on its neighbours in the batch (`regimes.py`), the batch is parted first, inside
 the forward: so training, scoring, serving and a script of one's own get the same.
 
-Shape suffixes: B texts, T tokens, D hidden width, R rewards. Encoders with a pooler of their own (BERT) keep their
-forward.
+Encoders with a pooler of their own (BERT) keep their forward.
 
-The padded layout: token ids of many texts → length-sorted, right-padded batches within a token budget.
-
-The one place that pads. Used for models that cannot share prefixes, as the reference for those that can, and by peers
-in benchmarks. Padding is counted against the budget, since it is computed like any other token.
-
-In the last layer only the reward positions are computed: nobody reads the other tokens.
-
-Everything of a decoder layer that works on one token at a time (the query and output projections, the MLP or the
+Of a row of token trees the last layer computes the reward positions only, once `restrict_last_layer` was called:
+nobody reads the other tokens. What works on one token at a time (the query and output projections, the MLP or the
 experts) then sees R tokens instead of the T of the row; keys and values still need all of them. For a model of 6 layers
 that is a seventh of all work, for one of 36 a fortieth.
 
-    restrict_last_layer(model)                       # once, after loading; adapters may come before or after
-    model.model(input_ids=…, tree_layout=layout)     # right at the reward positions, and only there
-
-It is done with hooks, so that no model's code is copied: before such a module its input is cut to the reward
-positions, behind it the output is laid back into a row of zeros. The attention module receives `tree_layout` as a
-keyword argument and notes it for the modules that run within the same layer on the same thread, in a backward
-recomputation (gradient checkpointing) too. Calls without a layout pass through untouched.
+Shape suffixes: B texts, T tokens, D hidden width, R rewards.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from types import MethodType
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
@@ -214,42 +198,6 @@ def _gather(hidden_BTD: Tensor, mask_BT: Tensor | None, positions_R: Tensor | No
     return hidden_BTD[rows_B, last_kept_position(mask_BT)]
 
 
-Ids = NDArray[np.int32]
-
-
-def batches_by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Indices of texts in batches of similar length.
-
-    Each batch has at most `token_budget` tokens with its padding (a longer single text has a batch of its own). The
-    longest batch comes first, so that running out of memory shows at once.
-    """
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    batches: list[list[int]] = []
-    for index in order:
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= token_budget:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
-def pad_right(texts: Sequence[Ids], pad_token_id: int, masked_bos_id: int | None = None) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask`, both (B, T) int64, padded on the right to the longest text.
-
-    Where a text begins with two tokens `masked_bos_id`, the first keeps its place and its mask is 0, as in
-    RewardBench's script (`rendering.upstream`).
-    """
-    width = max(len(text) for text in texts)
-    ids_BT = np.full((len(texts), width), pad_token_id, dtype=np.int64)
-    mask_BT = np.zeros((len(texts), width), dtype=np.int64)
-    for row, text in enumerate(texts):
-        ids_BT[row, : len(text)] = text
-        mask_BT[row, : len(text)] = 1
-        if masked_bos_id is not None and len(text) > 1 and text[0] == text[1] == masked_bos_id:
-            mask_BT[row, 0] = 0
-    return {"input_ids": torch.from_numpy(ids_BT), "attention_mask": torch.from_numpy(mask_BT)}
-
-
 LAYERS = ("layers", "h")
 ATTENTION = ("self_attn", "attention", "attn")
 # Only modules that treat every token by itself. Fused query-key-value projections are left alone: keys need all tokens.
@@ -261,7 +209,14 @@ _layout_of_thread = threading.local()
 
 
 def restrict_last_layer(decoder: nn.Module) -> bool:
-    """Let the last layer of `decoder` (the base model) compute rewards' positions only. Returns whether it could."""
+    """Let the last layer of `decoder` (the base model) compute rewards' positions only. Returns whether it could.
+
+    Once, after loading; adapters may come before or after. It is done with hooks, so that no model's code is copied:
+    before such a module its input is cut to the reward positions, behind it the output is laid back into a row of
+    zeros. The attention module receives `tree_layout` as a keyword argument and notes it for the modules that run
+    within the same layer on the same thread, in a backward recomputation (gradient checkpointing) too. Calls without a
+    layout pass through untouched.
+    """
     layers = next((getattr(decoder, name) for name in LAYERS if hasattr(decoder, name)), None)
     if not isinstance(layers, nn.ModuleList) or not layers:
         return False

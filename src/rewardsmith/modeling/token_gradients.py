@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rewardsmith.modeling.reward_head import Ids, pad_right
+from rewardsmith.modeling.layouts import pad_right
+from rewardsmith.rendering.encoding import Ids
 
 
 def token_gradients(
