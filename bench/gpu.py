@@ -46,8 +46,7 @@ from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import Layout, PaddedBatches, PairIds, choose_layout, pad_right, send_inputs
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.tree.attention import dense_tree_attention
-from rewardsmith.modeling.tree.cuda import KERNEL_VARIABLE
-from rewardsmith.modeling.tree.flex import flex_tree_attention
+from rewardsmith.modeling.tree.cuda import KERNEL_VARIABLE, flex_tree_attention
 from rewardsmith.modeling.tree.token_tree import TreeLayout, pack_sequences
 from rewardsmith.modeling.tree.varlen import gathered_tokens, reference_varlen, varlen_attention
 from rewardsmith.modeling.tree.varlen_kernels import varlen_call

@@ -30,10 +30,15 @@ from rewardsmith.modeling.layouts import choose_layout
 from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.tree import attention as tree_attention
 from rewardsmith.modeling.tree import cuda as tree_cuda
-from rewardsmith.modeling.tree import flex, varlen
+from rewardsmith.modeling.tree import varlen
 from rewardsmith.modeling.tree.attention import dense_tree_attention
-from rewardsmith.modeling.tree.cuda import MOST_GATHERED, choose_kernel
-from rewardsmith.modeling.tree.flex import flex_tree_attention, tree_block_mask, tree_mask_rule
+from rewardsmith.modeling.tree.cuda import (
+    MOST_GATHERED,
+    choose_kernel,
+    flex_tree_attention,
+    tree_block_mask,
+    tree_mask_rule,
+)
 from rewardsmith.modeling.tree.token_tree import Pack, TreeLayout, pack_pairs, pack_sequences
 from rewardsmith.modeling.tree.varlen import (
     VarlenPlan,
@@ -401,7 +406,7 @@ def test_rows_of_any_length_are_compiled_four_times(monkeypatch: pytest.MonkeyPa
     dynamo = torch._dynamo.config
     monkeypatch.setattr(dynamo, "recompile_limit", dynamo.recompile_limit)  # put back afterwards
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
-    monkeypatch.setattr(flex, "_compiled_flex", cache(flex._compiled_flex.__wrapped__))
+    monkeypatch.setattr(tree_cuda, "_compiled_flex", cache(tree_cuda._compiled_flex.__wrapped__))
     torch._dynamo.reset()
     after = []
     for seed, length in enumerate((90, 300, 127, 128, 129, 600, 256, 500, 40, 384, 71, 433)):

@@ -14,7 +14,7 @@ from cli_world import World
 
 from conftest import make_base, make_tokenizer
 from rewardsmith.errors import ModelError, SpecError
-from rewardsmith.modeling import loading, reward_head, trainable
+from rewardsmith.modeling import loading, reward_head
 from rewardsmith.rendering import load_renderer
 from rewardsmith.spec import Spec
 from rewardsmith.training import flight
@@ -83,10 +83,9 @@ def test_the_largest_rank_flies(tmp_path: Path) -> None:
 
 def _no_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """peft's own two names are left: the pooler is drawn anew by every reload."""
-    monkeypatch.setattr(trainable, "head_modules", lambda _: [])
-    monkeypatch.setattr(
-        loading, "add_adapter", lambda model, adapter, seed, **_: trainable.add_adapter(model, adapter, seed)
-    )
+    add = loading.add_adapter
+    monkeypatch.setattr(loading, "head_modules", lambda _: [])
+    monkeypatch.setattr(loading, "add_adapter", lambda model, adapter, seed, **_: add(model, adapter, seed))
 
 
 def _dropout_on(monkeypatch: pytest.MonkeyPatch) -> None:

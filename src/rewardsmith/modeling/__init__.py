@@ -1,10 +1,10 @@
 """Reward models: head and pooling, checkpoints, sizes, the token tree and its attention.
 
-loading.py          weights and adapters on disk → a model with one reward head
+loading.py          weights and adapters on disk → a model with one reward head; a base made fit for training
 weights.py          every weight from the files, or a refusal, and what is in memory beside the files
-matching.py         names and shapes in the files ↔ those of a model; stored.py: what the files hold, by their headers
+matching.py         names and shapes in the files ↔ those of a model; stored.py: what the files hold, who wrote them
 spellings.py        names and settings that transformers 4 and 5 write differently
-trainable.py        no dropout, no float16, adapters where they belong
+quiet.py            what upstream prints about things done on purpose
 reward_head.py      where the reward is read
 cpu_matmul.py       products of linear layers, where torch has slow ones: oneDNN, or widened to float32
 inference.py        token ids → rewards; layouts.py: how ids become batches

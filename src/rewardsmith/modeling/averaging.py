@@ -8,14 +8,6 @@ and loses what each memorised. Of models of different origin it is noise: such a
 the base, by configuration and tokenizer, and by the weights themselves, which hardly point the same way.
 
 Tensors are read one at a time, so that memory stays at one file of weights; a model in one file needs room for itself.
-
-Whether checkpoints may be averaged: what their files say of base, configuration and texts, field by field.
-
-    records = [usable(folder) for folder in folders]
-    refuse_too_few(folders)
-    refuse_other_lineage(first, records[0], other, records[1])     # names the first field that differs
-
-What the weights themselves say is `averaging`'s business: it reads them once.
 """
 
 from __future__ import annotations
@@ -39,10 +31,14 @@ from rewardsmith.modeling.checkpoint import RECORD, open_checkpoint, read_checkp
 from rewardsmith.modeling.exports import refuse_taken
 from rewardsmith.modeling.loading import check_checkpoint
 from rewardsmith.modeling.spellings import both_spellings
-from rewardsmith.modeling.stored import stored_weights
+from rewardsmith.modeling.stored import INDEX, stored_weights
 from rewardsmith.records.checkpoint import CheckpointRecord, ParentCheckpoint, inside
 from rewardsmith.rendering import Renderer
 
+ALIKE = 0.5
+"""Least cosine between the weights of two parents. Models of one base have 0.9 and more, of two bases about 0."""
+
+_HEAD = "score.weight"
 _DECIDES_TEXT = (
     "template_sha256",
     "conversational",
@@ -53,104 +49,6 @@ _DECIDES_TEXT = (
     "over_length",
 )
 _SAYS_NOTHING = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
-
-
-def usable(folder: Path) -> CheckpointRecord:
-    """The record of a checkpoint that can be averaged.
-
-    Raises:
-        ModelError: it is an adapter, or no checkpoint of ours.
-    """
-    if (folder / "adapter_config.json").is_file():
-        raise ModelError(
-            "it is an adapter", where=str(folder), fix=f"rewardsmith export --model {folder} --to hf --out DIR, first"
-        )
-    record = read_checkpoint_record(folder)
-    if record is None:
-        raise ModelError(
-            f"there is no {RECORD}, so nothing says what it was trained from",
-            where=str(folder),
-            fix=f"rewardsmith export --model {folder} --to hf --out DIR, then name its base there in base_model",
-        )
-    return record
-
-
-def refuse_too_few(folders: Sequence[Path]) -> None:
-    """Refuse fewer than two, and the same one twice.
-
-    Raises:
-        ModelError: there are.
-    """
-    distinct = {folder.resolve() for folder in folders}
-    if len(folders) < 2 or len(distinct) < len(folders):
-        raise ModelError(
-            f"{len(distinct)} different checkpoints in {len(folders)} places",
-            where="DIR DIR…",
-            fix="name two or more checkpoints, each once; --weights gives one more weight than another",
-        )
-
-
-def refuse_other_lineage(first: Path, one: CheckpointRecord, folder: Path, other: CheckpointRecord) -> None:
-    """Compare base, configuration, rendering and tokenizer; the fingerprint of the base counts where both have one.
-
-    Raises:
-        ModelError: one of them differs.
-    """
-    if one.base_fingerprint and other.base_fingerprint:
-        refuse_unlike(first, folder, RECORD, [("base_fingerprint", one.base_fingerprint, other.base_fingerprint)])
-    else:
-        refuse_unlike(first, folder, RECORD, [("base_model", one.base_model, other.base_model)])
-    refuse_unlike(first, folder, "config.json", _fields(_config(first), _config(folder)))
-    refuse_unlike(first, folder, RECORD, _rendering(one, other))
-    refuse_unlike(first, folder, "tokenizer.json", _fields(_json(first), _json(folder)))
-
-
-def refuse_unlike(first: Path, folder: Path, file: str, fields: Iterable[tuple[str, object, object]]) -> None:
-    """Refuse the first of (name, value in the first checkpoint, value in the other) that differs.
-
-    Raises:
-        ModelError: one does.
-    """
-    for name, wanted, found in fields:
-        if wanted != found:
-            raise ModelError(
-                f"is {_short(found)}, and {_short(wanted)} in {first}: these are not of one lineage",
-                where=f"{folder / file}, field {name!r}",
-                fix="average checkpoints of the same base and the same texts; combine others as an ensemble, by reward",
-            )
-
-
-def _rendering(one: CheckpointRecord, other: CheckpointRecord) -> list[tuple[str, object, object]]:
-    return [(name, getattr(one.rendering, name), getattr(other.rendering, name)) for name in _DECIDES_TEXT]
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    # In both spellings: a parent of 0.1.0 has one of them only.
-    return {name: value for name, value in both_spellings(said).items() if name not in _SAYS_NOTHING}
-
-
-def _json(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer.json"
-    said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return said
-
-
-def _fields(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
-    for name in sorted(one.keys() | other.keys()):
-        yield name, one.get(name), other.get(name)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-ALIKE = 0.5
-"""Least cosine between the weights of two parents. Models of one base have 0.9 and more, of two bases about 0."""
-
-_INDEX = "model.safetensors.index.json"
-_HEAD = "score.weight"
 
 
 def average_checkpoints(folders: Sequence[Path], out: Path, weights: Sequence[float]) -> CheckpointRecord:
@@ -165,12 +63,12 @@ def average_checkpoints(folders: Sequence[Path], out: Path, weights: Sequence[fl
         ModelError: a checkpoint cannot be used, or they are not of one lineage; what differs is named.
     """
     refuse_taken(out)
-    records = [usable(folder) for folder in folders]
-    refuse_too_few(folders)
+    records = [_usable(folder) for folder in folders]
+    _refuse_too_few(folders)
     for folder in folders:
         check_checkpoint(folder)  # before they are compared: a damaged one is no other lineage
     for folder, record in zip(folders[1:], records[1:], strict=True):
-        refuse_other_lineage(folders[0], records[0], folder, record)
+        _refuse_other_lineage(folders[0], records[0], folder, record)
     for folder in folders:
         open_checkpoint(folder)  # and let go again: only its golden rewards are of interest
     mean = _Mean(tuple(folders), tuple(weights))
@@ -193,7 +91,7 @@ class _Mean:
         """Config, index and weights in the files of the first parent."""
         del safe_serialization  # there is no other way
         first = self.folders[0]
-        for name in ("config.json", _INDEX):
+        for name in ("config.json", INDEX):
             if (first / name).is_file():
                 shutil.copyfile(inside(first, first / name), folder / name)
         counted = [_Counted() for _ in self.folders]
@@ -280,7 +178,7 @@ def _refuse_other_tensors(folders: Sequence[Path], sources: Sequence[_Tensors]) 
         odd = sorted(sources[0].files.keys() ^ source.files.keys())
         fields = [(name, name in sources[0].files, name in source.files) for name in odd]
         shapes = ((name, sources[0].shape(name), source.shape(name)) for name in sources[0].files if not odd)
-        refuse_unlike(folders[0], folder, "model.safetensors", [*fields, *shapes])
+        _refuse_unlike(folders[0], folder, "model.safetensors", [*fields, *shapes])
 
 
 def _refuse_strangers(folders: Sequence[Path], counted: Sequence[_Counted]) -> None:
@@ -310,3 +208,94 @@ def _merged(records: Sequence[CheckpointRecord]) -> CheckpointRecord:
 
 def _with_parents(record: CheckpointRecord, mean: _Mean) -> CheckpointRecord:
     return record.model_copy(update={"parents": tuple(mean.parents)})
+
+
+def _usable(folder: Path) -> CheckpointRecord:
+    """The record of a checkpoint that can be averaged.
+
+    Raises:
+        ModelError: it is an adapter, or no checkpoint of ours.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            "it is an adapter", where=str(folder), fix=f"rewardsmith export --model {folder} --to hf --out DIR, first"
+        )
+    record = read_checkpoint_record(folder)
+    if record is None:
+        raise ModelError(
+            f"there is no {RECORD}, so nothing says what it was trained from",
+            where=str(folder),
+            fix=f"rewardsmith export --model {folder} --to hf --out DIR, then name its base there in base_model",
+        )
+    return record
+
+
+def _refuse_too_few(folders: Sequence[Path]) -> None:
+    """Refuse fewer than two, and the same one twice.
+
+    Raises:
+        ModelError: there are.
+    """
+    distinct = {folder.resolve() for folder in folders}
+    if len(folders) < 2 or len(distinct) < len(folders):
+        raise ModelError(
+            f"{len(distinct)} different checkpoints in {len(folders)} places",
+            where="DIR DIR…",
+            fix="name two or more checkpoints, each once; --weights gives one more weight than another",
+        )
+
+
+def _refuse_other_lineage(first: Path, one: CheckpointRecord, folder: Path, other: CheckpointRecord) -> None:
+    """Compare base, configuration, rendering and tokenizer; the fingerprint of the base counts where both have one.
+
+    Raises:
+        ModelError: one of them differs.
+    """
+    if one.base_fingerprint and other.base_fingerprint:
+        _refuse_unlike(first, folder, RECORD, [("base_fingerprint", one.base_fingerprint, other.base_fingerprint)])
+    else:
+        _refuse_unlike(first, folder, RECORD, [("base_model", one.base_model, other.base_model)])
+    _refuse_unlike(first, folder, "config.json", _fields(_config(first), _config(folder)))
+    _refuse_unlike(first, folder, RECORD, _rendering(one, other))
+    _refuse_unlike(first, folder, "tokenizer.json", _fields(_json(first), _json(folder)))
+
+
+def _refuse_unlike(first: Path, folder: Path, file: str, fields: Iterable[tuple[str, object, object]]) -> None:
+    """Refuse the first of (name, value in the first checkpoint, value in the other) that differs.
+
+    Raises:
+        ModelError: one does.
+    """
+    for name, wanted, found in fields:
+        if wanted != found:
+            raise ModelError(
+                f"is {_short(found)}, and {_short(wanted)} in {first}: these are not of one lineage",
+                where=f"{folder / file}, field {name!r}",
+                fix="average checkpoints of the same base and the same texts; combine others as an ensemble, by reward",
+            )
+
+
+def _rendering(one: CheckpointRecord, other: CheckpointRecord) -> list[tuple[str, object, object]]:
+    return [(name, getattr(one.rendering, name), getattr(other.rendering, name)) for name in _DECIDES_TEXT]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # In both spellings: a parent of 0.1.0 has one of them only.
+    return {name: value for name, value in both_spellings(said).items() if name not in _SAYS_NOTHING}
+
+
+def _json(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer.json"
+    said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return said
+
+
+def _fields(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+    for name in sorted(one.keys() | other.keys()):
+        yield name, one.get(name), other.get(name)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

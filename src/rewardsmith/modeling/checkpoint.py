@@ -5,7 +5,7 @@
 
 The golden conversations are fixed texts of this project, never users' data. Tolerances: design section 5 (float32 to
 1e-4; bfloat16 within 0.03 standard deviations of the reward, ranks unchanged). A checkpoint without the file was made
-by another program: it is rendered as its trainer did (`imports.py`) and has nothing to verify.
+by another program: it is rendered as its trainer did (`stored.py`) and has nothing to verify.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ from rewardsmith.modeling.loading import (
     refuse_other_tokenizer,
     refuse_tokens_beyond,
 )
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.reward_head import find_head_owner
 from rewardsmith.modeling.spellings import respell
-from rewardsmith.modeling.stored import Foreign, describe_foreign, quiet_upstream
+from rewardsmith.modeling.stored import Foreign, describe_foreign
 from rewardsmith.modeling.weights import Compared, compare_with_files
 from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward
 from rewardsmith.records.files import guard_removal, read_record, write_json

@@ -40,7 +40,7 @@ from rewardsmith.modeling.checkpoint import (
 )
 from rewardsmith.modeling.reward_head import install_reward_forward, reads_one_token
 from rewardsmith.modeling.spellings import verified_for
-from rewardsmith.modeling.stored import OPENRLHF_FIELDS, forget_openrlhf, stored_weights
+from rewardsmith.modeling.stored import INDEX, OPENRLHF_FIELDS, forget_openrlhf, stored_weights
 from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord
 from rewardsmith.statistics import largest_difference, within
 
@@ -51,7 +51,6 @@ EXACT = 1e-6
 """How far a reward may move where no weight changes."""
 
 _TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-_INDEX = "model.safetensors.index.json"
 
 
 def export_checkpoint(
@@ -206,7 +205,7 @@ def _as_openrlhf(folder: Path, *, record: CheckpointRecord, prefix: str) -> None
 
 def _rename_head(folder: Path, prefix: str) -> None:
     head, renamed = "score.weight", f"{prefix}.weight"
-    index = folder / _INDEX
+    index = folder / INDEX
     if index.is_file():
         said = json.loads(index.read_text(encoding="utf-8"))
         shard = folder / said["weight_map"].pop(head)

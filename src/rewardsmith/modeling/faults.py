@@ -1,14 +1,11 @@
-"""Faults of a checkpoint that its files alone show: a misleading config, and what older versions did.
-
-Settings of a reward model's `config.json` that make another program give another reward; plain values, no torch.
+"""Faults of a checkpoint that its files alone show: a misleading config, and what older versions did. No torch.
 
     faults = config_faults(problem_type=None, num_labels=2, id2label={…}, pad=2, eos=2)
-
-`config_findings` asks it of an opened checkpoint, `rewardsmith doctor` of a folder's files.
-
-Faults that an older Rewardsmith is known to have had, looked for in a checkpoint that it made: files only, no torch.
-
     for fault in known_faults(Path("runs/x/model")): fault.code, fault.said, fault.fix
+
+`config_faults` are settings of `config.json` that make another program give another reward; `paths.config_findings`
+asks for them of an opened checkpoint, `rewardsmith doctor` of a folder's files. `known_faults` are those that an older
+Rewardsmith is known to have had, looked for in a checkpoint that it made.
 
 Opening a checkpoint reproduces its golden rewards, so that rewards which are wrong here are an error of their own.
 What is found here is what those cannot show: that it was trained from weights that never loaded, that training moved

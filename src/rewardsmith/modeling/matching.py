@@ -28,13 +28,13 @@ import transformers
 from transformers.utils import cached_file
 
 from rewardsmith.errors import ModelError, first_line
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.stored import (
     INDEX,
     WEIGHTS,
     StoredTensor,
     head_names,
     listed,
-    quiet_upstream,
     refuse_adapter,
     stored_weights,
 )

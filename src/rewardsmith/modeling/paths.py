@@ -1,9 +1,10 @@
-"""Every way from one text to its reward in this process, for `rewardsmith verify`.
+"""What `rewardsmith verify` looks at in this process: every way from a text to its reward, and what misleads others.
 
     texts = [ids …]
     reference = alone(model, texts)                                  # each text by itself, no padding, float32
     for name, way in WAYS.items():
         found = way(Verified(opened, conversations, texts, reference))    # Way(rewards) or Way(None, "why none")
+    for finding in config_findings(opened):        # FileFinding: file, field, value, what follows, what to write
 
 padded          all texts in right-padded batches
 saved template  the tokens that the folder's own tokenizer gives: what TRL, vLLM's `messages` and RewardBench see
@@ -14,12 +15,9 @@ bfloat16        the checkpoint loaded once more in bfloat16
 
 The order matters: `tree` changes how the model attends, `merged` its weights.
 
-Fields of `config.json` that make another program give another reward than ours.
-
-    for finding in config_findings(opened):        # FileFinding: file, field, value, what follows, what to write
-
-Our own loader does not depend on them; vLLM, SGLang, transformers' `pipeline` and TRL do. They fail a checkpoint of
-ours, which promises to work elsewhere, and are notes on a published one.
+Fields of `config.json` may make another program give another reward than ours. Our own loader does not depend on them;
+vLLM, SGLang, transformers' `pipeline` and TRL do. They fail a checkpoint of ours, which promises to work elsewhere, and
+are notes on a published one.
 """
 
 from __future__ import annotations

@@ -1,16 +1,11 @@
-"""The shape of a model from its config alone: how many parameters, which matrices, how wide a token is inside a layer.
+"""Sizes of a model from its config alone: how many parameters, which matrices, how wide a token is inside a layer.
 
     shape = read_shape("Qwen/Qwen3-8B")            # the config from a folder, the hub or its cache; no weights
     shape.parameters, shape.active, shape.adapter_parameters(rank=16)
+    base, policy = check_sizes(spec, "Qwen/Qwen3-0.6B")         # refuses a base that is larger than its policy
 
 The module tree is made on the meta device, so that nothing is allocated, and looked at: every number is of the
-modules that training will run, whatever the family calls them. `training.planning` turns a shape into memory and time.
-
-Counting parameters and naming families from configs alone, on the meta device: no weights are read or allocated.
-
-    size = count_parameters("Qwen/Qwen3-8B")       # Size(parameters=…, family="qwen3")
-
-Used by `train` and `run` to refuse a reward model that is larger than its policy.
+modules that training will run, whatever the family calls them. `planning` turns a shape into memory and time.
 """
 
 from __future__ import annotations
@@ -34,119 +29,6 @@ from rewardsmith.records.bounded import refuse_odd_files
 
 if TYPE_CHECKING:
     from rewardsmith.spec import LoraAdapter, Spec
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Parameters of a model and its architecture family (the config's `model_type`); None where neither is known."""
-
-    parameters: int | None
-    family: str | None
-
-
-def load_config(model: str, revision: str | None = None, *, field: str = "base_model.id") -> Any:
-    """The config of a hub model or a folder.
-
-    Raises:
-        ModelError: there is no such model, it cannot be reached, or it wants to run code of its own.
-    """
-    refuse_odd_files(model, ModelError)
-    if not (Path(model) / "config.json").is_file():
-        # Late, as `compare_sizes` below: a shape and its memory can be had where pydantic is not (bench/gpu.py).
-        from rewardsmith.modeling.stored import refuse_adapter
-
-        refuse_adapter(model)
-    ask_hub(model, error=ModelError, where=field, revision=revision)
-    try:
-        config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
-    except Exception as error:  # what a broken file raises depends on the field that is broken
-        reason = first_line(error)
-        raise ModelError(
-            f"the config of {model!r} cannot be loaded: {reason}",
-            where=field,
-            fix="name a folder with a checkpoint, or a hub model that is public or cached "
-            "(with HF_HUB_OFFLINE=1 only the cache is read)",
-        ) from error
-    refuse_pad_beyond(config, f"{model}/config.json")
-    return config
-
-
-def count_parameters(
-    model: str, revision: str | None = None, *, field: str = "base_model.id", head: bool = True
-) -> Size:
-    """Parameters and family of a model, from its config.
-
-    Args:
-        model: hub id or folder.
-        head: count it with a one-label reward head (a base), or as a causal language model (a policy).
-    """
-    config = load_config(model, revision, field=field)
-    if head:
-        config.num_labels = 1
-    kind = transformers.AutoModelForSequenceClassification if head else transformers.AutoModelForCausalLM
-    try:
-        with torch.device("meta"):
-            skeleton = kind.from_config(config, trust_remote_code=False)
-    except ValueError as error:
-        raise ModelError(
-            f"{model!r} ({config.model_type}) has no {'reward head' if head else 'causal language model'} "
-            "in the installed transformers",
-            where=field,
-            fix="choose a text model, or state base_model.parameters and policy.parameters",
-        ) from error
-    return Size(sum(parameter.numel() for parameter in skeleton.parameters()), config.model_type)
-
-
-def check_sizes(spec: Spec, base: str) -> tuple[Size, Size]:
-    """Sizes of base and policy, stated or counted; a base larger than its policy is refused.
-
-    Args:
-        base: the folder or hub id that `spec.base_model` resolves to.
-
-    Raises:
-        SpecError: the base is larger than the policy.
-    """
-    counted = count_parameters(base, spec.base_model.revision)
-    return check_against_policy(spec, counted)
-
-
-def check_against_policy(spec: Spec, counted: Size) -> tuple[Size, Size]:
-    """The same for a base whose parameters and family were `counted` already; what the spec states goes before."""
-    base_size = Size(spec.base_model.parameters or counted.parameters, spec.base_model.family or counted.family)
-    policy_size = _policy_size(spec)
-    from rewardsmith.spec import compare_sizes
-
-    reason = compare_sizes(base_size.parameters, policy_size.parameters)
-    if reason:
-        problem, _, fix = reason.rpartition(". ")
-        raise SpecError(problem, where="base_model.id", fix=fix)
-    return base_size, policy_size
-
-
-def _policy_size(spec: Spec) -> Size:
-    policy = spec.policy
-    if policy.id is None or (policy.parameters is not None and policy.family is not None):
-        return Size(policy.parameters, policy.family)
-    if policy.parameters is not None:
-        family = load_config(policy.id, policy.revision, field="policy.id").model_type
-        return Size(policy.parameters, family)
-    counted = count_parameters(policy.id, policy.revision, field="policy.id", head=False)
-    return Size(counted.parameters, policy.family or counted.family)
-
-
-def lineage_warning(base: Size, policy: Size) -> str | None:
-    """A sentence when base and policy are of different architecture families, else None.
-
-    Source: RewardBench 2 (2506.01937): in PPO a strong reward model of another lineage than the policy did worse than a
-    weaker one of its own.
-    """
-    if base.family is None or policy.family is None or base.family == policy.family:
-        return None
-    return (
-        f"the base is of family {base.family!r} and the policy of {policy.family!r}. RewardBench 2 found that a reward "
-        "model of another lineage than its policy does worse in PPO than its benchmark score promises"
-    )
-
 
 _WRITERS = ("o_proj", "down_proj", "dense", "c_proj", "out_proj", "dense_4h_to_h", "fc2")
 """Linear maps of a layer that write its hidden width; the others read it."""
@@ -187,7 +69,7 @@ class ModelShape:
         largest_table: parameters of the largest embedding table.
         linears: the matrices of the layers, which adapters may go to.
         positions: most tokens of a text, where the config says so.
-        no_tree: why it cannot share prefixes (see `tree_support`); None where it can.
+        no_tree: why it cannot share prefixes (see `supports_tree`); None where it can.
         softcap: bound of the attention scores (Gemma 2); None for most.
     """
 
@@ -223,22 +105,6 @@ class ModelShape:
         """Parameters that LoRA trains: rank · (inputs + outputs) a matrix (arXiv 2106.09685, §4.1), and the head."""
         low_rank = sum(linear.copies * rank * (linear.inputs + linear.outputs) for linear in self.targets(modules))
         return low_rank + self.hidden
-
-
-def refuse_rank(adapter: LoraAdapter, shape: ModelShape) -> None:
-    """Refuse low-rank matrices of more rank than any matrix that they stand on can have: parameters without an effect.
-
-    Raises:
-        SpecError: the rank is larger than the smaller side of the largest of them.
-    """
-    largest = max(shape.targets(adapter.target_modules), key=lambda one: min(one.inputs, one.outputs), default=None)
-    if largest is not None and adapter.rank > (most := min(largest.inputs, largest.outputs)):
-        raise SpecError(
-            f"is {adapter.rank:,}, and no matrix that adapters go to has a rank above {most:,} (the largest, "
-            f"{largest.name}, is {largest.inputs:,} by {largest.outputs:,})",
-            where="adapter.rank",
-            fix=f"write {most:,} or less (8 to 64 is usual); adapter.kind: none trains all weights",
-        )
 
 
 def read_shape(model: str, revision: str | None = None) -> ModelShape:
@@ -359,3 +225,131 @@ def _is_gated(layer: nn.Module) -> bool:
     names = [name.rpartition(".")[2] for name, _ in layer.named_parameters()]
     names += [linear.name for linear in _linears([layer])]
     return any(name in ("gate_proj", "gate_up_proj", "w3") for name in names)
+
+
+def refuse_rank(adapter: LoraAdapter, shape: ModelShape) -> None:
+    """Refuse low-rank matrices of more rank than any matrix that they stand on can have: parameters without an effect.
+
+    Raises:
+        SpecError: the rank is larger than the smaller side of the largest of them.
+    """
+    largest = max(shape.targets(adapter.target_modules), key=lambda one: min(one.inputs, one.outputs), default=None)
+    if largest is not None and adapter.rank > (most := min(largest.inputs, largest.outputs)):
+        raise SpecError(
+            f"is {adapter.rank:,}, and no matrix that adapters go to has a rank above {most:,} (the largest, "
+            f"{largest.name}, is {largest.inputs:,} by {largest.outputs:,})",
+            where="adapter.rank",
+            fix=f"write {most:,} or less (8 to 64 is usual); adapter.kind: none trains all weights",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Parameters of a model and its architecture family (the config's `model_type`); None where neither is known."""
+
+    parameters: int | None
+    family: str | None
+
+
+def count_parameters(
+    model: str, revision: str | None = None, *, field: str = "base_model.id", head: bool = True
+) -> Size:
+    """Parameters and family of a model, from its config.
+
+    Args:
+        model: hub id or folder.
+        head: count it with a one-label reward head (a base), or as a causal language model (a policy).
+    """
+    config = load_config(model, revision, field=field)
+    if head:
+        config.num_labels = 1
+    kind = transformers.AutoModelForSequenceClassification if head else transformers.AutoModelForCausalLM
+    try:
+        with torch.device("meta"):
+            skeleton = kind.from_config(config, trust_remote_code=False)
+    except ValueError as error:
+        raise ModelError(
+            f"{model!r} ({config.model_type}) has no {'reward head' if head else 'causal language model'} "
+            "in the installed transformers",
+            where=field,
+            fix="choose a text model, or state base_model.parameters and policy.parameters",
+        ) from error
+    return Size(sum(parameter.numel() for parameter in skeleton.parameters()), config.model_type)
+
+
+def check_sizes(spec: Spec, base: str) -> tuple[Size, Size]:
+    """Sizes of base and policy, stated or counted; a base larger than its policy is refused.
+
+    Args:
+        base: the folder or hub id that `spec.base_model` resolves to.
+
+    Raises:
+        SpecError: the base is larger than the policy.
+    """
+    counted = count_parameters(base, spec.base_model.revision)
+    return check_against_policy(spec, counted)
+
+
+def check_against_policy(spec: Spec, counted: Size) -> tuple[Size, Size]:
+    """The same for a base whose parameters and family were `counted` already; what the spec states goes before."""
+    base_size = Size(spec.base_model.parameters or counted.parameters, spec.base_model.family or counted.family)
+    policy_size = _policy_size(spec)
+    from rewardsmith.spec import compare_sizes
+
+    reason = compare_sizes(base_size.parameters, policy_size.parameters)
+    if reason:
+        problem, _, fix = reason.rpartition(". ")
+        raise SpecError(problem, where="base_model.id", fix=fix)
+    return base_size, policy_size
+
+
+def _policy_size(spec: Spec) -> Size:
+    policy = spec.policy
+    if policy.id is None or (policy.parameters is not None and policy.family is not None):
+        return Size(policy.parameters, policy.family)
+    if policy.parameters is not None:
+        family = load_config(policy.id, policy.revision, field="policy.id").model_type
+        return Size(policy.parameters, family)
+    counted = count_parameters(policy.id, policy.revision, field="policy.id", head=False)
+    return Size(counted.parameters, policy.family or counted.family)
+
+
+def lineage_warning(base: Size, policy: Size) -> str | None:
+    """A sentence when base and policy are of different architecture families, else None.
+
+    Source: RewardBench 2 (2506.01937): in PPO a strong reward model of another lineage than the policy did worse than a
+    weaker one of its own.
+    """
+    if base.family is None or policy.family is None or base.family == policy.family:
+        return None
+    return (
+        f"the base is of family {base.family!r} and the policy of {policy.family!r}. RewardBench 2 found that a reward "
+        "model of another lineage than its policy does worse in PPO than its benchmark score promises"
+    )
+
+
+def load_config(model: str, revision: str | None = None, *, field: str = "base_model.id") -> Any:
+    """The config of a hub model or a folder.
+
+    Raises:
+        ModelError: there is no such model, it cannot be reached, or it wants to run code of its own.
+    """
+    refuse_odd_files(model, ModelError)
+    if not (Path(model) / "config.json").is_file():
+        # Late, as `compare_sizes` below: a shape and its memory can be had where pydantic is not (bench/gpu.py).
+        from rewardsmith.modeling.stored import refuse_adapter
+
+        refuse_adapter(model)
+    ask_hub(model, error=ModelError, where=field, revision=revision)
+    try:
+        config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+    except Exception as error:  # what a broken file raises depends on the field that is broken
+        reason = first_line(error)
+        raise ModelError(
+            f"the config of {model!r} cannot be loaded: {reason}",
+            where=field,
+            fix="name a folder with a checkpoint, or a hub model that is public or cached "
+            "(with HF_HUB_OFFLINE=1 only the cache is read)",
+        ) from error
+    refuse_pad_beyond(config, f"{model}/config.json")
+    return config

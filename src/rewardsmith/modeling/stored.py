@@ -1,21 +1,15 @@
-"""What the weight files of a folder hold, from their headers alone: names, types, shapes. No torch, nothing is loaded.
+"""What a checkpoint's folder holds before anything is loaded: weights by their headers, and who wrote it. No torch.
 
     stored = stored_weights(Path("runs/x/model"))       # {name: StoredTensor(file, kind, shape)}
     stored = stored_adapter(Path("runs/x/model"))       # of adapter_model.safetensors
     names = not_finite(Path("model.safetensors"))       # tensors with NaN or infinity: the one that reads values
+    foreign = describe_foreign(config)                  # how another program's files and texts differ from ours
 
 The files are those that transformers reads: what config.json names as `transformers_weights`, else `model.safetensors`,
 else the shards of `model.safetensors.index.json`. What cannot be read whole (cut off, a shard lost, a pickle, a Git LFS
 pointer) is refused with the file and the fix; every command that opens a checkpoint asks here first.
 
-Checkpoints that other programs wrote: how their files and their texts differ from ours.
-
-    foreign = describe_foreign(config)       # a transformers configuration, as it stands in config.json
-    foreign.closing                          # how the trainer ended a text: the renderer does the same
-    head_names(config)                       # what `from_pretrained` has to rename
-    foreign.normalization                    # mean and std: kept in the record, never applied
-
-Two kinds are read as they are, wherever a checkpoint is named (`--model DIR`):
+Checkpoints of two kinds of other programs are read as they are, wherever one is named (`--model DIR`):
 
 openrlhf        `architectures: ["RewardModel"]`, weights `model.*` and `<value_head_prefix>.weight` (`score` or
                 `value_head`), no `num_labels`, `mean` and `std` of its training data. Its trainer cuts line breaks from
@@ -25,24 +19,13 @@ transformers    `…ForSequenceClassification` with one label (the Skywork famil
                 template that it ships writes, to the last line break: its trainer read the reward there.
 
 `rewardsmith export --to hf` makes one of ours out of either, with golden rewards that loading verifies.
-
-Silence for what upstream prints about things that are done on purpose here. Faults are raised, never logged.
-
-    with quiet_upstream():
-        model = AutoModelForSequenceClassification.from_pretrained(…)     # no report of the head that is new on purpose
-
-Silenced: transformers' load report and progress bars, and the deprecation warnings that TRL 1.16 and peft 0.21 set off
-in transformers 5.23 by using the old name of `activation_checkpointing`, and what peft says of settings that it makes
-itself.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
@@ -371,7 +354,10 @@ _OPENRLHF_HEADS = ("value_head", "regression_head")
 class Foreign:
     """What is particular about a checkpoint without `rewardsmith.json`.
 
-    `max_length` is the model's own limit in tokens, None where it names none.
+    Attributes:
+        closing: how its trainer ended a text; the renderer does the same.
+        normalization: mean and std of its rewards: kept in the record, never applied.
+        max_length: the model's own limit in tokens, None where it names none.
     """
 
     trainer: Trainer
@@ -418,32 +404,3 @@ def _normalization(config: Any) -> dict[str, str | float] | None:
     if mean is None or std is None:
         return None
     return {"required_by": "OpenRLHF", "formula": "(reward - mean) / std", "mean": float(mean), "std": float(std)}
-
-
-_OF_PEFT = (
-    "fan_in_fan_out is set to False but the target module is `Conv1D`",  # it then sets it itself
-    "target_parameters=.* were set but no parameter was matched",  # its own conversion for experts, which has no use
-    "The following (rank|alpha)_pattern keys did not match",  # the same
-)
-
-
-@contextmanager
-def quiet_upstream() -> Iterator[None]:
-    """Raise transformers' log level to errors, hide its bars and the named warnings; put all back afterwards."""
-    from transformers.utils import logging  # here, because `doctor` reads headers without transformers
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning
-            )
-            for message in _OF_PEFT:
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -28,7 +28,7 @@ import safetensors
 import torch
 import transformers
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
 
 from rewardsmith.errors import ModelError, first_line
@@ -43,6 +43,7 @@ from rewardsmith.modeling.matching import (
     settle,
     told,
 )
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.stored import (
     ADAPTER,
     BEFORE_IT_DIVERGED,
@@ -51,11 +52,9 @@ from rewardsmith.modeling.stored import (
     StoredTensor,
     listed,
     none_in,
-    quiet_upstream,
     stored_adapter,
     stored_weights,
 )
-from rewardsmith.modeling.trainable import head_modules
 
 _KEPT = "it has a reward head, and training goes on with it; base_model.head: new draws another"
 _LOG = logging.getLogger(__name__)
@@ -99,6 +98,12 @@ def load_classifier(model: str, config: Any, *, head: Head, **arguments: Any) ->
     loaded.weight_notes = (*settled.notes, *((_KEPT,) if kept else ()))
     loaded.new_weights = tuple(sorted(report["missing_keys"]))
     return loaded
+
+
+def head_modules(model: nn.Module) -> list[str]:
+    """Names of the modules with weights that stand beside the base inside a sequence-classification model."""
+    prefix = str(getattr(model, "base_model_prefix", ""))
+    return [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
 
 
 def _draw_head(model: Any, drawn: set[str]) -> None:
@@ -385,15 +390,16 @@ def compare_with_files(model: Any, folder: str | Path, config: Any, adapter_base
     settled = settle(source, config, head="new" if adapter_base else "needed", revision=None)
     counted, differ = 0, []
     if adapter_base:
-        _, renames, _ = _wrapped_names(model, Path(folder))
         own = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+        stored = stored_adapter(Path(folder))
+        renames, _ = _adapter_renames(stored, own)
         with safetensors.safe_open(Path(folder) / ADAPTER, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - no mapping
                 inner = own.get(renamed(name, renames))
                 if inner is not None:
                     counted += 1
                     differ += [name] if not _same(tensors.get_tensor(name), inner) else []
-        differ += sorted(own.keys() - {renamed(name, renames) for name in stored_adapter(Path(folder))})
+        differ += sorted(own.keys() - {renamed(name, renames) for name in stored})
     held = _as_saved(owner, adapter=adapter_base is not None)
     seen: set[int] = set()
     for name, one in settled.stored.items():
@@ -409,13 +415,6 @@ def compare_with_files(model: Any, folder: str | Path, config: Any, adapter_base
                 differ.append(name)
     differ += [name for name, one in held.items() if one.numel() and one.data_ptr() not in seen]
     return Compared(counted, tuple(dict.fromkeys(differ)))
-
-
-def _wrapped_names(model: Any, folder: Path) -> tuple[None, dict[str, str], tuple[str, ...]]:
-    import peft
-
-    own = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    return (None, *_adapter_renames(stored_adapter(folder), own))
 
 
 def check_saved(model: Any, folder: Path) -> None:

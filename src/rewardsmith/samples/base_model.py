@@ -29,8 +29,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.spellings import respell
-from rewardsmith.modeling.stored import quiet_upstream
 from rewardsmith.protocols import Progress
 from rewardsmith.samples.generator import DEFAULT_SIZES, Sizes, cache_folder, cache_key, cached, warm_up_texts
 

@@ -34,8 +34,8 @@ from rewardsmith.modeling.inference import compute_rewards
 from rewardsmith.modeling.layouts import PairIds, choose_layout
 from rewardsmith.modeling.loading import load_base, one_label_config
 from rewardsmith.modeling.paths import alone
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.shapes import refuse_rank, shape_of
-from rewardsmith.modeling.stored import quiet_upstream
 from rewardsmith.records.checkpoint import CheckpointRecord
 from rewardsmith.rendering import Ids, Renderer
 from rewardsmith.spec import LoraAdapter, NoAdapter, QloraAdapter, Spec

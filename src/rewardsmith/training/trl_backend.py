@@ -33,8 +33,8 @@ from rewardsmith.modeling.checkpoint import save_checkpoint
 from rewardsmith.modeling.cpu_matmul import lacks_instructions
 from rewardsmith.modeling.layouts import Layout, PairIds, choose_layout
 from rewardsmith.modeling.loading import choose_device, load_base, multiplies_bfloat16
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.regimes import Regimes, regimes_of
-from rewardsmith.modeling.stored import quiet_upstream
 from rewardsmith.modeling.weights import check_saved
 from rewardsmith.records.files import write_json
 from rewardsmith.records.training import StepMetrics, TrainRecord

@@ -15,7 +15,7 @@ Which kernel runs:
 
     calls       CPU: those of `calls`, merged by log-sum-exp
     varlen      CUDA, half precision: one variable-length call over gathered paths (`varlen`)
-    flex        CUDA, what varlen does not take: FlexAttention with a block mask made from the layout (`flex`)
+    flex        CUDA, what varlen does not take: FlexAttention with a block mask made from the layout (`cuda`)
     dense       elsewhere, and for what those two cannot do (dropout, soft-capping on the CPU, unequal head widths):
                 one boolean mask over the row; the reference that tests compare with
 

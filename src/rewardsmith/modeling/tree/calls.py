@@ -18,9 +18,8 @@ them, because PyTorch's kernel computes both halves of a short causal square; ne
 together under a mask, because a call has a fixed price; in a layer whose sliding window is shorter than a tree, the
 tree is computed in masked blocks against all of its keys that the window reaches.
 
-Exact attention over a `CallPlan` on the CPU, forward and backward, through PyTorch's own flash kernel.
-
-Each call of the plan is a partial softmax: an output and the log-sum-exp of its scores. Two partial results of the same
+`planned_attention` runs a plan on the CPU, forward and backward, through PyTorch's own flash kernel. Each call is a
+partial softmax: an output and the log-sum-exp of its scores. Two partial results of the same
 queries over different keys merge exactly:
 
     lse = log(exp(lse_a) + exp(lse_b))        out = exp(lse_a - lse) out_a + exp(lse_b - lse) out_b

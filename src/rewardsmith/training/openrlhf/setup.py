@@ -35,8 +35,9 @@ from rewardsmith.hub import ask_hub
 from rewardsmith.modeling.checkpoint import golden_conversations
 from rewardsmith.modeling.layouts import PairIds
 from rewardsmith.modeling.loading import load_base, load_config, one_label_config
+from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.reward_head import reads_one_token
-from rewardsmith.modeling.stored import OPENRLHF_FIELDS, made_by_openrlhf, quiet_upstream
+from rewardsmith.modeling.stored import OPENRLHF_FIELDS, made_by_openrlhf
 from rewardsmith.modeling.weights import check_weights
 from rewardsmith.records.files import write_jsonl, write_text
 from rewardsmith.records.training import LeftOutPair
