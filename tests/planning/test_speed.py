@@ -23,10 +23,10 @@ from rewardsmith.planning.grader import (
 )
 from rewardsmith.planning.hardware import accelerator_machine
 from rewardsmith.planning.memory import Adapter, MicroBatch, Numerics, TrainingSetup
+from rewardsmith.planning.stages import size_notes
 from rewardsmith.planning.time import (
     Lengths,
     forward_operations,
-    size_notes,
     step_traffic,
     training_operations,
     training_time,

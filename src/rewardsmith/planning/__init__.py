@@ -8,10 +8,10 @@ bench/plan_memory.py compares the memory of training with what was measured. `pi
 hardware.py     accelerators by name, the machine that a spec describes, the machine that this is
 memory.py       weights, gradients, optimizer, activations and buffers under DDP, FSDP, ZeRO, LoRA, QLoRA; the peak
 time.py         how many tokens an epoch, a step and a micro-batch have; the time of an epoch and of every stage of a
-                run; advice on sizes
+                run
 backend.py      what each backend would train; TRL or OpenRLHF, and how the model is spread over devices
 grader.py       latency and price of rewards; a dedicated model, a judge, or both
-stages.py       the plan in words: stages, commands, warnings, assumptions, the brief
+stages.py       the plan in words: stages, commands, the brief, warnings, assumptions, advice on sizes
 artifacts.py    the files of `plan --out`, and the devices of each part of an RLHF run
 """
 

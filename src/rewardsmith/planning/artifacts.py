@@ -7,15 +7,6 @@
 
 Words in capitals are what nobody can know before (POLICY, PROMPTS, REWARD_HOST, HEAD_IP). Flags are those of OpenRLHF
 0.10.2 and later, keys those of verl 0.9. No token is written: scripts read it from the environment.
-
-How many devices each part of the RLHF run gets that will use the reward model.
-
-    roles = plan_roles(devices=16, per_node=8, reward_bytes=16e9, memory=80e9)
-    roles.reward, roles.actor, roles.critic, roles.engines, roles.together
-
-The reward server takes what its weights need. Of the rest, half writes rollouts, which are most of a PPO step's time;
-actor and critic train on the other half, with the reference model beside the actor. Where less than four devices
-remain, all of these share them in turns (`--train.colocate_all`).
 """
 
 from __future__ import annotations
@@ -34,30 +25,18 @@ from rewardsmith.records.files import guard_folder, to_json, write_text
 from rewardsmith.records.plan import PlannedMachine, PlanRecord
 from rewardsmith.spec import Spec
 
+PORT = 8000
+
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Devices of each role; `together`: actor, reference, critic and engines share the same ones."""
+    """Devices of each part of the RLHF run; `together`: actor, reference, critic and engines share the same ones."""
 
     reward: int
     actor: int
     critic: int
     engines: int
     together: bool
-
-
-def plan_roles(*, devices: int, reward_bytes: float, memory: float) -> Roles:
-    """Roles on so many devices of so much memory; with one device the reward server is elsewhere (0)."""
-    reward = min(max(1, math.ceil(reward_bytes / (ROOM * memory))), devices - 1) if devices > 1 else 0
-    rest = devices - reward
-    if rest < 4:
-        return Roles(reward, rest, rest, rest, together=True)
-    engines = rest // 2
-    critic = (rest - engines) // 2
-    return Roles(reward, rest - engines - critic, critic, engines, together=False)
-
-
-PORT = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +84,22 @@ def hand_over(plan: PlanRecord, spec: Spec) -> Handover:
     roles = plan_roles(devices=devices, reward_bytes=weights, memory=plan.machine.memory)
     models = tuple(members) if len(members) > 1 else ((spec.name, f"{run}/model"),)
     return Handover(models, spec.policy.id or "POLICY", roles, plan.machine)
+
+
+def plan_roles(*, devices: int, reward_bytes: float, memory: float) -> Roles:
+    """Roles on so many devices of so much memory; with one device the reward server is elsewhere (0).
+
+    The reward server takes what its weights need. Of the rest, half writes rollouts, which are most of a PPO step's
+    time; actor and critic train on the other half, with the reference model beside the actor. Where less than four
+    devices remain, all of these share them in turns (`--train.colocate_all`).
+    """
+    reward = min(max(1, math.ceil(reward_bytes / (ROOM * memory))), devices - 1) if devices > 1 else 0
+    rest = devices - reward
+    if rest < 4:
+        return Roles(reward, rest, rest, rest, together=True)
+    engines = rest // 2
+    critic = (rest - engines) // 2
+    return Roles(reward, rest - engines - critic, critic, engines, together=False)
 
 
 def serve_command(handover: Handover) -> str:

@@ -39,108 +39,6 @@ Backend = Literal["trl", "openrlhf"]
 ROOM = 0.9
 """Share of a device's memory that training may take: the rest is the driver's context and the allocator's gaps."""
 
-
-def strategies(backend: Backend, machine: Machine) -> tuple[tuple[Strategy, int], ...]:
-    """The ways in which a backend can use a machine, the simplest first, with their devices."""
-    if backend == "openrlhf":
-        return (("zero2", machine.devices), ("zero3", machine.devices)) if machine.kind == "cuda" else ()
-    if machine.kind != "cuda" or machine.devices_per_node == 1:
-        return (("single", 1),)
-    return ("ddp", machine.devices_per_node), ("fsdp", machine.devices_per_node)
-
-
-def memory_table(setups: Mapping[tuple[Backend, str], TrainingSetup], machine: Machine) -> tuple[MemoryPlan, ...]:
-    """Every backend and adapter with every strategy that it can use on this machine.
-
-    Args:
-        setups: what is trained, by backend and name of the adapter (`none`, `lora`, `qlora`).
-    """
-    rows = []
-    for (backend, adapter), setup in setups.items():
-        for strategy, devices in strategies(backend, machine):
-            quantised = setup.adapter is not None and setup.adapter.quantised
-            if quantised and strategy not in ("single", "ddp"):
-                continue  # bitsandbytes keeps its 4-bit weights on one device
-            use = training_memory(setup, strategy, devices)
-            possible = fits(use, machine) and (machine.kind == "cuda" or not quantised)
-            way = TrainingWay(backend=backend, strategy=strategy, adapter=adapter, devices=devices)
-            rows.append(MemoryPlan(**dict(way), **dict(use), fits=possible))
-    return tuple(rows)
-
-
-def fits(use: MemoryUse, machine: Machine) -> bool:
-    """Whether a device of this machine has that much memory to give."""
-    return use.peak <= ROOM * machine.memory
-
-
-def choose_backend(
-    wanted: Literal["trl", "openrlhf", "auto"], adapter: str, rows: Sequence[MemoryPlan], machine: Machine
-) -> BackendPlan:
-    """The simplest way that fits, among those that the spec's backend and adapter allow.
-
-    Args:
-        wanted: `spec.backend`.
-        adapter: `spec.adapter.kind`.
-        rows: of `memory_table`.
-    """
-    own = [row for row in rows if row.adapter == adapter and wanted in ("auto", row.backend)]
-    if not own:  # OpenRLHF without CUDA, or QLoRA with it: what TRL would need is the only number there is
-        own = [row for row in rows if row.adapter == adapter]
-        nearest = min(own, key=lambda row: row.peak)
-        reason = f"the spec says {wanted}, which cannot train {adapter} on {machine.name}"
-        return _choice(nearest, reason, fits=False)
-    fitting = [row for row in own if row.fits]
-    if not fitting and adapter == "qlora" and machine.kind != "cuda":
-        reason = f"QLoRA needs a CUDA device, and this is {machine.name}; write adapter.kind: lora"
-        return _choice(own[0], reason, fits=False)
-    if not fitting:
-        nearest = min(own, key=lambda row: row.peak)
-        return _choice(nearest, _too_large(nearest, rows, machine), fits=False)
-    # Rows come in the order of `strategies`, the simplest first.
-    chosen = fitting[0]
-    return _choice(chosen, _reason(wanted, chosen, own, machine), fits=True)
-
-
-def _choice(row: MemoryPlan, reason: str, *, fits: bool) -> BackendPlan:
-    return BackendPlan(
-        backend=row.backend,
-        strategy=row.strategy,
-        adapter=row.adapter,
-        devices=row.devices,
-        peak=row.peak,
-        fits=fits,
-        reason=reason,
-    )
-
-
-def _reason(wanted: str, chosen: MemoryPlan, own: Sequence[MemoryPlan], machine: Machine) -> str:
-    limit = f"{_gib(ROOM * machine.memory)} of {_gib(machine.memory)} that may be used"
-    fit = f"{_gib(chosen.peak)} a device fits the {limit}"
-    if wanted != "auto":
-        return f"the spec says {wanted}; {chosen.strategy} on {chosen.devices}: {fit}"
-    passed = next((row for row in own if row.backend == "trl" and not row.fits), None)
-    if chosen.backend == "trl":
-        others = f"; {passed.strategy} would need {_gib(passed.peak)}" if passed and passed != chosen else ""
-        return f"it fits this node: {chosen.strategy} on {chosen.devices}, {fit}{others}"
-    least = min((row.peak for row in own if row.backend == "trl"), default=0.0)
-    return f"TRL on one node would need {_gib(least)} a device, more than the {limit}; {chosen.strategy}: {fit}"
-
-
-def _too_large(nearest: MemoryPlan, rows: Sequence[MemoryPlan], machine: Machine) -> str:
-    said = (
-        f"nothing fits: {nearest.strategy} on {nearest.devices} needs {_gib(nearest.peak)} a device and "
-        f"{_gib(ROOM * machine.memory)} may be used"
-    )
-    smaller = next((row for row in rows if row.fits), None)
-    if smaller is None:
-        return f"{said}; take more or larger devices, or a smaller base"
-    return f"{said}; adapter.kind: {smaller.adapter} would fit ({smaller.strategy}, {_gib(smaller.peak)} a device)"
-
-
-def _gib(value: float) -> str:
-    return f"{value / GIB:.1f} GiB"
-
-
 OTHER_RANK = 16
 """Rank of the adapters in the rows that the spec did not ask for."""
 
@@ -248,6 +146,107 @@ def planned_numbers(spec: Spec, lengths: Lengths, machine: Machine) -> TrainingP
     """The training section resolved for that machine, as training itself does it."""
     able = machine.kind == "cuda" and machine.bfloat16
     return make_plan(spec, pairs=lengths.pairs or 1, device=machine.kind, bf16_supported=able)
+
+
+def strategies(backend: Backend, machine: Machine) -> tuple[tuple[Strategy, int], ...]:
+    """The ways in which a backend can use a machine, the simplest first, with their devices."""
+    if backend == "openrlhf":
+        return (("zero2", machine.devices), ("zero3", machine.devices)) if machine.kind == "cuda" else ()
+    if machine.kind != "cuda" or machine.devices_per_node == 1:
+        return (("single", 1),)
+    return ("ddp", machine.devices_per_node), ("fsdp", machine.devices_per_node)
+
+
+def memory_table(setups: Mapping[tuple[Backend, str], TrainingSetup], machine: Machine) -> tuple[MemoryPlan, ...]:
+    """Every backend and adapter with every strategy that it can use on this machine.
+
+    Args:
+        setups: what is trained, by backend and name of the adapter (`none`, `lora`, `qlora`).
+    """
+    rows = []
+    for (backend, adapter), setup in setups.items():
+        for strategy, devices in strategies(backend, machine):
+            quantised = setup.adapter is not None and setup.adapter.quantised
+            if quantised and strategy not in ("single", "ddp"):
+                continue  # bitsandbytes keeps its 4-bit weights on one device
+            use = training_memory(setup, strategy, devices)
+            possible = fits(use, machine) and (machine.kind == "cuda" or not quantised)
+            way = TrainingWay(backend=backend, strategy=strategy, adapter=adapter, devices=devices)
+            rows.append(MemoryPlan(**dict(way), **dict(use), fits=possible))
+    return tuple(rows)
+
+
+def fits(use: MemoryUse, machine: Machine) -> bool:
+    """Whether a device of this machine has that much memory to give."""
+    return use.peak <= ROOM * machine.memory
+
+
+def choose_backend(
+    wanted: Literal["trl", "openrlhf", "auto"], adapter: str, rows: Sequence[MemoryPlan], machine: Machine
+) -> BackendPlan:
+    """The simplest way that fits, among those that the spec's backend and adapter allow.
+
+    Args:
+        wanted: `spec.backend`.
+        adapter: `spec.adapter.kind`.
+        rows: of `memory_table`.
+    """
+    own = [row for row in rows if row.adapter == adapter and wanted in ("auto", row.backend)]
+    if not own:  # OpenRLHF without CUDA, or QLoRA with it: what TRL would need is the only number there is
+        own = [row for row in rows if row.adapter == adapter]
+        nearest = min(own, key=lambda row: row.peak)
+        reason = f"the spec says {wanted}, which cannot train {adapter} on {machine.name}"
+        return _choice(nearest, reason, fits=False)
+    fitting = [row for row in own if row.fits]
+    if not fitting and adapter == "qlora" and machine.kind != "cuda":
+        reason = f"QLoRA needs a CUDA device, and this is {machine.name}; write adapter.kind: lora"
+        return _choice(own[0], reason, fits=False)
+    if not fitting:
+        nearest = min(own, key=lambda row: row.peak)
+        return _choice(nearest, _too_large(nearest, rows, machine), fits=False)
+    # Rows come in the order of `strategies`, the simplest first.
+    chosen = fitting[0]
+    return _choice(chosen, _reason(wanted, chosen, own, machine), fits=True)
+
+
+def _choice(row: MemoryPlan, reason: str, *, fits: bool) -> BackendPlan:
+    return BackendPlan(
+        backend=row.backend,
+        strategy=row.strategy,
+        adapter=row.adapter,
+        devices=row.devices,
+        peak=row.peak,
+        fits=fits,
+        reason=reason,
+    )
+
+
+def _reason(wanted: str, chosen: MemoryPlan, own: Sequence[MemoryPlan], machine: Machine) -> str:
+    limit = f"{_gib(ROOM * machine.memory)} of {_gib(machine.memory)} that may be used"
+    fit = f"{_gib(chosen.peak)} a device fits the {limit}"
+    if wanted != "auto":
+        return f"the spec says {wanted}; {chosen.strategy} on {chosen.devices}: {fit}"
+    passed = next((row for row in own if row.backend == "trl" and not row.fits), None)
+    if chosen.backend == "trl":
+        others = f"; {passed.strategy} would need {_gib(passed.peak)}" if passed and passed != chosen else ""
+        return f"it fits this node: {chosen.strategy} on {chosen.devices}, {fit}{others}"
+    least = min((row.peak for row in own if row.backend == "trl"), default=0.0)
+    return f"TRL on one node would need {_gib(least)} a device, more than the {limit}; {chosen.strategy}: {fit}"
+
+
+def _too_large(nearest: MemoryPlan, rows: Sequence[MemoryPlan], machine: Machine) -> str:
+    said = (
+        f"nothing fits: {nearest.strategy} on {nearest.devices} needs {_gib(nearest.peak)} a device and "
+        f"{_gib(ROOM * machine.memory)} may be used"
+    )
+    smaller = next((row for row in rows if row.fits), None)
+    if smaller is None:
+        return f"{said}; take more or larger devices, or a smaller base"
+    return f"{said}; adapter.kind: {smaller.adapter} would fit ({smaller.strategy}, {_gib(smaller.peak)} a device)"
+
+
+def _gib(value: float) -> str:
+    return f"{value / GIB:.1f} GiB"
 
 
 def model_record(spec: Spec, shape: ModelShape, setup: TrainingSetup, policy: Size, machine: Machine) -> PlannedModel:

@@ -1,11 +1,9 @@
-"""Accelerators by name, and the machine that a spec describes.
+"""Accelerators by name, the machine that a spec describes, and the machine that this is.
 
-    machine = plan_machine(spec.hardware, accelerator="h100-80gb", here=detect_machine(), threads=None)
+    machine = plan_machine(spec.hardware, here=detect_machine(), accelerator="h100-80gb")
 
 Peaks and bandwidths are those of the vendors' data sheets, dense, in bfloat16 with float32 accumulation; memory is what
 a driver shows. Prices are assumptions of this page, for one device and hour on demand; `--price` replaces them.
-
-The machine that this is: its accelerators, or its processor and memory.
 """
 
 from __future__ import annotations

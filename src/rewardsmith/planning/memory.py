@@ -2,6 +2,8 @@
 
     use = training_memory(setup, strategy="fsdp", devices=8)
     use.peak, use.phase
+    held = activation_memory(shape, numerics, tokens=2048, adapter=None, checkpointing=False, tree=True)
+    held.saved + held.working
 
 Strategies, all of them data parallel: each of `devices` processes computes its own micro-batches.
 
@@ -15,11 +17,7 @@ Bytes a parameter: TRL's AdamW keeps gradients and both moments in the type of t
 bfloat16). DeepSpeed in bfloat16 keeps 2 + 2 for weights and gradients and 12 for float32 weights and both moments
 (1910.02054, §3.1). Adapters are trained in float32 (peft casts them), 16 bytes each.
 
-What a forward pass leaves in memory for its backward pass, in bytes, by counting saved tensors.
-
-    held = activation_memory(shape, numerics, tokens=2048, adapter=None, checkpointing=False, tree=True)
-    held.saved + held.working
-
+`activation_memory` is what a forward pass leaves in memory for its backward pass, in bytes, by counting saved tensors.
 The count is that of Korthikanti et al. 2022 (arXiv 2205.05198, §4.1: every tensor that an operation keeps for its
 gradient), done again for the layers of today: RMSNorm, gated MLP, rotary positions, grouped keys, attention that keeps
 the log-sum-exp instead of the scores (FlashAttention, arXiv 2205.14135, §3.1), the token tree's last layer, adapters,
@@ -43,6 +41,17 @@ from rewardsmith.modeling.shapes import ModelShape
 from rewardsmith.records.plan import MemoryUse
 
 Modules = Literal["all-linear"] | Sequence[str]
+Strategy = Literal["single", "ddp", "fsdp", "zero2", "zero3"]
+Phase = Literal["forward and backward", "optimizer step", "saving"]
+
+NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
+"""A weight in 4 bits, its block's scale in 8, the scales' own in 32: QLoRA, double quantisation (2305.14314, §3)."""
+
+BUCKET = 500_000_000
+"""Elements that DeepSpeed reduces at a time: its default `reduce_bucket_size`, which OpenRLHF's "auto" leaves."""
+
+LIVE = 1_000_000_000
+"""Parameters that ZeRO-3 keeps gathered at most: DeepSpeed's default `stage3_max_live_parameters`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,179 @@ class Adapter:
     rank: int
     modules: Modules = "all-linear"
     quantised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """What one forward pass holds: its tokens as laid out, and whether a step has several of them on a device."""
+
+    tokens: float
+    several: bool = True
+    tree: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSetup:
+    """What is trained, and how; `on_host`: on a CPU, whose memory holds the saved checkpoint too."""
+
+    shape: ModelShape
+    numerics: Numerics
+    batch: MicroBatch
+    adapter: Adapter | None = None
+    checkpointing: bool = False
+    on_host: bool = False
+
+    @property
+    def trained(self) -> int:
+        """Parameters with a gradient."""
+        if self.adapter is None:
+            return self.shape.parameters
+        return self.shape.adapter_parameters(self.adapter.rank, self.adapter.modules)
+
+
+def training_memory(setup: TrainingSetup, strategy: Strategy = "single", devices: int = 1) -> MemoryUse:
+    """The memory of each of `devices` devices under a strategy."""
+    return _STRATEGIES[strategy](setup, max(devices, 1))
+
+
+def most_tokens(setup: TrainingSetup, limit: float, strategy: Strategy = "single", devices: int = 1) -> int:
+    """Tokens of a micro-batch with which a device's peak is `limit` bytes; 0 or less where nothing fits.
+
+    The inverse of `training_memory` for a step of several micro-batches: what is left beside weights, gradients,
+    optimizer and buffers, over the bytes of a token.
+    """
+    one = replace(setup, batch=MicroBatch(tokens=1.0, several=True, tree=setup.batch.tree))
+    use = training_memory(one, strategy, devices)
+    held = _activations(one)
+    room = limit - use.weights - use.gradients - use.optimizer - use.buffers - held.casts
+    return math.floor(room / (held.saved + held.working))
+
+
+def _replicated(setup: TrainingSetup, devices: int, *, buckets: bool) -> MemoryUse:
+    weights, trained = weight_bytes(setup), _trained_bytes(setup)
+    # DDP's buckets are copies of the gradients unless gradients are views of them, which accelerate does not ask for.
+    buffers = trained if buckets and devices > 1 else 0.0
+    # Adam's two moments are kept in the type of what is trained.
+    return _peak(setup, weights, trained, 2 * trained, buffers, always=buffers > 0)
+
+
+def _single(setup: TrainingSetup, devices: int) -> MemoryUse:
+    return _replicated(setup, devices, buckets=False)
+
+
+def _ddp(setup: TrainingSetup, devices: int) -> MemoryUse:
+    return _replicated(setup, devices, buckets=True)
+
+
+def _fsdp(setup: TrainingSetup, devices: int) -> MemoryUse:
+    """Shards, and two layers gathered (the next one is fetched early) with the gradient of one (2304.11277, §3.2.1).
+
+    Where a step has several micro-batches, gradients wait unsharded for the last one (`no_sync`).
+    """
+    trained = _trained_bytes(setup)
+    layer = setup.shape.layer_parameters
+    gathered = 2 * layer * setup.numerics.compute + (layer * setup.numerics.compute if setup.adapter is None else 0)
+    gradients = trained if setup.batch.several else trained / devices
+    weights = weight_bytes(setup) / devices
+    return _peak(setup, weights, gradients, 2 * trained / devices, gathered, always=True)
+
+
+def _zero2(setup: TrainingSetup, devices: int) -> MemoryUse:
+    """Whole weights, the rest in shards, and a bucket of gradients on its way (1910.02054, §5.2)."""
+    trained = setup.trained
+    # DeepSpeed trains in bfloat16 (2 bytes) and keeps a float32 copy and both moments (12).
+    weights = 2.0 * setup.shape.parameters
+    return _peak(setup, weights, 2 * trained / devices, 12 * trained / devices, 2 * min(BUCKET, trained), always=True)
+
+
+def _zero3(setup: TrainingSetup, devices: int) -> MemoryUse:
+    """Everything in shards, with the parameters that are gathered and a bucket of gradients (1910.02054, §5.3)."""
+    trained, parameters = setup.trained, setup.shape.parameters
+    gathered = 2 * min(LIVE, parameters) + 2 * min(BUCKET, trained)
+    return _peak(setup, 2 * parameters / devices, 2 * trained / devices, 12 * trained / devices, gathered, always=True)
+
+
+_STRATEGIES: dict[Strategy, Callable[[TrainingSetup, int], MemoryUse]] = {
+    "single": _single,
+    "ddp": _ddp,
+    "fsdp": _fsdp,
+    "zero2": _zero2,
+    "zero3": _zero3,
+}
+
+
+def weight_bytes(setup: TrainingSetup) -> float:
+    """Weights as they lie in memory: in 4 bits what QLoRA quantises, adapters in float32."""
+    shape, held = setup.shape, setup.numerics.weights
+    if setup.adapter is None:
+        return float(shape.parameters * held)
+    adapters = 4.0 * setup.trained
+    if not setup.adapter.quantised:
+        return shape.parameters * held + adapters
+    quantised = sum(linear.copies * linear.inputs * linear.outputs for linear in shape.linears)
+    return quantised * NF4_BITS / 8 + (shape.parameters - quantised) * held + adapters
+
+
+def _trained_bytes(setup: TrainingSetup) -> float:
+    return float(setup.trained * (setup.numerics.weights if setup.adapter is None else 4))
+
+
+def _peak(
+    setup: TrainingSetup, weights: float, gradients: float, optimizer: float, buffers: float, *, always: bool
+) -> MemoryUse:
+    """The peak over the phases of a step.
+
+    Weights and optimizer are there all the time, also while the checkpoint is saved and loaded again. A step's first
+    micro-batch finds no gradients (they are freed after every step), so that with one micro-batch a step they grow
+    while activations go; with several, or where buffers hold them anyway, both are there together. `buffers` are alive
+    in forward and backward passes. Loading is no peak: safetensors maps the file, and weights are its pages until they
+    change.
+    """
+    held = _activations(setup)
+    together = setup.batch.several or always
+    computing = gradients + _in_a_pass(setup, held) if together else max(held.total, gradients)
+    steady = weights + optimizer
+    phases: dict[Phase, float] = {
+        "forward and backward": steady + computing + buffers,
+        "optimizer step": steady + gradients,
+        "saving": steady + (_reloaded_bytes(setup) if setup.on_host else 0.0),
+    }
+    phase = max(phases, key=lambda name: phases[name])
+    return MemoryUse(
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=held.total,
+        buffers=buffers,
+        peak=phases[phase],
+        phase=phase,
+    )
+
+
+def _in_a_pass(setup: TrainingSetup, held: Activations) -> float:
+    """Beside gradients that are there already: the activations, or at the end the new gradient of the embeddings."""
+    table = setup.shape.largest_table * setup.numerics.weights if setup.adapter is None else 0
+    return max(held.total, float(table))
+
+
+def _reloaded_bytes(setup: TrainingSetup) -> float:
+    """The checkpoint as it is loaded again in float32, on the host, for its golden rewards, beside the trained weights.
+
+    Weights in bfloat16 are resident twice: as the file's pages, which safetensors maps, and converted.
+    """
+    mapped = 2 if setup.numerics.weights == 2 else 0
+    return float(setup.shape.parameters * (4 + mapped))
+
+
+def _activations(setup: TrainingSetup) -> Activations:
+    return activation_memory(
+        setup.shape,
+        setup.numerics,
+        tokens=setup.batch.tokens,
+        adapter=setup.adapter,
+        checkpointing=setup.checkpointing,
+        tree=setup.batch.tree,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,192 +382,3 @@ def _rank_bytes(shape: ModelShape, adapter: Adapter | None, width: int) -> float
 def _cast_bytes(shape: ModelShape, numerics: Numerics) -> float:
     """Weights of the layers in the compute type."""
     return float(shape.active * numerics.compute) if numerics.autocast and numerics.weights != numerics.compute else 0.0
-
-
-Strategy = Literal["single", "ddp", "fsdp", "zero2", "zero3"]
-Phase = Literal["forward and backward", "optimizer step", "saving"]
-
-NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
-"""A weight in 4 bits, its block's scale in 8, the scales' own in 32: QLoRA, double quantisation (2305.14314, §3)."""
-
-BUCKET = 500_000_000
-"""Elements that DeepSpeed reduces at a time: its default `reduce_bucket_size`, which OpenRLHF's "auto" leaves."""
-
-LIVE = 1_000_000_000
-"""Parameters that ZeRO-3 keeps gathered at most: DeepSpeed's default `stage3_max_live_parameters`."""
-
-
-@dataclass(frozen=True, slots=True)
-class MicroBatch:
-    """What one forward pass holds: its tokens as laid out, and whether a step has several of them on a device."""
-
-    tokens: float
-    several: bool = True
-    tree: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSetup:
-    """What is trained, and how; `on_host`: on a CPU, whose memory holds the saved checkpoint too."""
-
-    shape: ModelShape
-    numerics: Numerics
-    batch: MicroBatch
-    adapter: Adapter | None = None
-    checkpointing: bool = False
-    on_host: bool = False
-
-    @property
-    def trained(self) -> int:
-        """Parameters with a gradient."""
-        if self.adapter is None:
-            return self.shape.parameters
-        return self.shape.adapter_parameters(self.adapter.rank, self.adapter.modules)
-
-
-def training_memory(setup: TrainingSetup, strategy: Strategy = "single", devices: int = 1) -> MemoryUse:
-    """The memory of each of `devices` devices under a strategy."""
-    return _STRATEGIES[strategy](setup, max(devices, 1))
-
-
-def most_tokens(setup: TrainingSetup, limit: float, strategy: Strategy = "single", devices: int = 1) -> int:
-    """Tokens of a micro-batch with which a device's peak is `limit` bytes; 0 or less where nothing fits.
-
-    The inverse of `training_memory` for a step of several micro-batches: what is left beside weights, gradients,
-    optimizer and buffers, over the bytes of a token.
-    """
-    one = replace(setup, batch=MicroBatch(tokens=1.0, several=True, tree=setup.batch.tree))
-    use = training_memory(one, strategy, devices)
-    held = activation_memory(
-        setup.shape,
-        setup.numerics,
-        tokens=1.0,
-        adapter=setup.adapter,
-        checkpointing=setup.checkpointing,
-        tree=setup.batch.tree,
-    )
-    room = limit - use.weights - use.gradients - use.optimizer - use.buffers - held.casts
-    return math.floor(room / (held.saved + held.working))
-
-
-def _replicated(setup: TrainingSetup, devices: int, *, buckets: bool) -> MemoryUse:
-    weights, trained = weight_bytes(setup), _trained_bytes(setup)
-    # DDP's buckets are copies of the gradients unless gradients are views of them, which accelerate does not ask for.
-    buffers = trained if buckets and devices > 1 else 0.0
-    # Adam's two moments are kept in the type of what is trained.
-    return _peak(setup, weights, trained, 2 * trained, buffers, always=buffers > 0)
-
-
-def _single(setup: TrainingSetup, devices: int) -> MemoryUse:
-    return _replicated(setup, devices, buckets=False)
-
-
-def _ddp(setup: TrainingSetup, devices: int) -> MemoryUse:
-    return _replicated(setup, devices, buckets=True)
-
-
-def _fsdp(setup: TrainingSetup, devices: int) -> MemoryUse:
-    """Shards, and two layers gathered (the next one is fetched early) with the gradient of one (2304.11277, §3.2.1).
-
-    Where a step has several micro-batches, gradients wait unsharded for the last one (`no_sync`).
-    """
-    trained = _trained_bytes(setup)
-    layer = setup.shape.layer_parameters
-    gathered = 2 * layer * setup.numerics.compute + (layer * setup.numerics.compute if setup.adapter is None else 0)
-    gradients = trained if setup.batch.several else trained / devices
-    weights = weight_bytes(setup) / devices
-    return _peak(setup, weights, gradients, 2 * trained / devices, gathered, always=True)
-
-
-def _zero2(setup: TrainingSetup, devices: int) -> MemoryUse:
-    """Whole weights, the rest in shards, and a bucket of gradients on its way (1910.02054, §5.2)."""
-    trained = setup.trained
-    # DeepSpeed trains in bfloat16 (2 bytes) and keeps a float32 copy and both moments (12).
-    weights = 2.0 * setup.shape.parameters
-    return _peak(setup, weights, 2 * trained / devices, 12 * trained / devices, 2 * min(BUCKET, trained), always=True)
-
-
-def _zero3(setup: TrainingSetup, devices: int) -> MemoryUse:
-    """Everything in shards, with the parameters that are gathered and a bucket of gradients (1910.02054, §5.3)."""
-    trained, parameters = setup.trained, setup.shape.parameters
-    gathered = 2 * min(LIVE, parameters) + 2 * min(BUCKET, trained)
-    return _peak(setup, 2 * parameters / devices, 2 * trained / devices, 12 * trained / devices, gathered, always=True)
-
-
-_STRATEGIES: dict[Strategy, Callable[[TrainingSetup, int], MemoryUse]] = {
-    "single": _single,
-    "ddp": _ddp,
-    "fsdp": _fsdp,
-    "zero2": _zero2,
-    "zero3": _zero3,
-}
-
-
-def weight_bytes(setup: TrainingSetup) -> float:
-    """Weights as they lie in memory: in 4 bits what QLoRA quantises, adapters in float32."""
-    shape, held = setup.shape, setup.numerics.weights
-    if setup.adapter is None:
-        return float(shape.parameters * held)
-    adapters = 4.0 * setup.trained
-    if not setup.adapter.quantised:
-        return shape.parameters * held + adapters
-    quantised = sum(linear.copies * linear.inputs * linear.outputs for linear in shape.linears)
-    return quantised * NF4_BITS / 8 + (shape.parameters - quantised) * held + adapters
-
-
-def _trained_bytes(setup: TrainingSetup) -> float:
-    return float(setup.trained * (setup.numerics.weights if setup.adapter is None else 4))
-
-
-def _peak(
-    setup: TrainingSetup, weights: float, gradients: float, optimizer: float, buffers: float, *, always: bool
-) -> MemoryUse:
-    """The peak over the phases of a step.
-
-    Weights and optimizer are there all the time, also while the checkpoint is saved and loaded again. A step's first
-    micro-batch finds no gradients (they are freed after every step), so that with one micro-batch a step they grow
-    while activations go; with several, or where buffers hold them anyway, both are there together. `buffers` are alive
-    in forward and backward passes. Loading is no peak: safetensors maps the file, and weights are its pages until they
-    change.
-    """
-    held = activation_memory(
-        setup.shape,
-        setup.numerics,
-        tokens=setup.batch.tokens,
-        adapter=setup.adapter,
-        checkpointing=setup.checkpointing,
-        tree=setup.batch.tree,
-    )
-    together = setup.batch.several or always
-    computing = gradients + _in_a_pass(setup, held) if together else max(held.total, gradients)
-    steady = weights + optimizer
-    phases: dict[Phase, float] = {
-        "forward and backward": steady + computing + buffers,
-        "optimizer step": steady + gradients,
-        "saving": steady + (_reloaded_bytes(setup) if setup.on_host else 0.0),
-    }
-    phase = max(phases, key=lambda name: phases[name])
-    return MemoryUse(
-        weights=weights,
-        gradients=gradients,
-        optimizer=optimizer,
-        activations=held.total,
-        buffers=buffers,
-        peak=phases[phase],
-        phase=phase,
-    )
-
-
-def _in_a_pass(setup: TrainingSetup, held: Activations) -> float:
-    """Beside gradients that are there already: the activations, or at the end the new gradient of the embeddings."""
-    table = setup.shape.largest_table * setup.numerics.weights if setup.adapter is None else 0
-    return max(held.total, float(table))
-
-
-def _reloaded_bytes(setup: TrainingSetup) -> float:
-    """The checkpoint as it is loaded again in float32, on the host, for its golden rewards, beside the trained weights.
-
-    Weights in bfloat16 are resident twice: as the file's pages, which safetensors maps, and converted.
-    """
-    mapped = 2 if setup.numerics.weights == 2 else 0
-    return float(setup.shape.parameters * (4 + mapped))

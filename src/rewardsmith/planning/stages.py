@@ -1,7 +1,8 @@
-"""A plan in words: the stages of the run and what each will do here, the commands, warnings, assumptions, the brief.
+"""A plan in words: stages and what each will do here, commands, the brief, warnings, assumptions, advice on sizes.
 
     stages = planned_stages(spec, shape, choice)        the report's contracts of the stages, with this spec's facts
     text = write_brief(record, spec)                    Markdown: what someone who builds the reward model must be told
+    for note in size_notes(base=600_000_000, policy=8_000_000_000, pairs=5_000): print(note.text, note.source)
 
 The brief's sections are base, framework, hardware, data contract, constraints, evaluation, cost, components, what to
 look at first, assumptions and commands. Every number is the record's own; every constraint is a rule of the spec.
@@ -9,13 +10,14 @@ look at first, assumptions and commands. Every number is the record's own; every
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from rewardsmith.modeling.shapes import ModelShape
 from rewardsmith.planning.grader import Speed
 from rewardsmith.planning.hardware import GIB, Machine
 from rewardsmith.planning.time import Lengths
-from rewardsmith.records.plan import BackendPlan, PlannedStage, PlanRecord, TimePlan
+from rewardsmith.records.plan import BackendPlan, PlannedStage, PlanRecord, SourcedNote, TimePlan
 from rewardsmith.report.sections.component_map import CONTRACTS
 from rewardsmith.spec import Spec
 from rewardsmith.spec.data import SourceSpec
@@ -325,3 +327,87 @@ def _few_steps(spec: Spec, lengths: Lengths) -> str | None:
     if steps >= LEAST_STEPS:
         return None
     return f"{lengths.pairs:,} pairs make {steps} steps, too few for the margin monitor; lower training.pairs_per_step"
+
+
+LEAST_PAIRS = 2000
+"""Comparisons below which the reward models of Gao et al. were hardly better than chance (2210.10760, §3.3)."""
+
+SMALL_BASE = 0.02
+"""A base below this share of its policy is pointed out: InstructGPT's was 6B of 175B, 0.034 (2203.02155, §3.5)."""
+
+SERVING_SHARE = 0.5
+"""A base above this share of its policy costs as much to ask as a large part of the policy's own forward pass."""
+
+
+def size_notes(*, base: int, policy: int | None, pairs: int | None) -> tuple[SourcedNote, ...]:
+    """What is known about how large a reward model should be and how many pairs it wants, each with its source.
+
+    Published laws give directions and thresholds, not the accuracy of your model on your data: their constants belong
+    to their own data. What they leave open, `run --learning-curve` measures.
+    """
+    notes = [
+        _note(
+            "A larger reward model can be optimised against longer before its true quality falls: the coefficients of "
+            "that law move smoothly with the logarithm of its parameters. Each doubling buys a constant step, at twice "
+            "the price of every reward",
+            "Gao et al. 2022, arXiv 2210.10760, §3.2",
+        )
+    ]
+    notes += _pairs_notes(pairs)
+    notes += _policy_notes(base, policy)
+    return tuple(notes)
+
+
+def _note(text: str, source: str) -> SourcedNote:
+    return SourcedNote(text=text, source=source)
+
+
+def _pairs_notes(pairs: int | None) -> list[SourcedNote]:
+    source = "Gao et al. 2022, arXiv 2210.10760, §3.3"
+    if pairs is None:
+        text = f"The number of pairs is not known yet; below about {LEAST_PAIRS:,} expect little more than chance"
+        return [_note(text, source)]
+    if pairs < LEAST_PAIRS:
+        text = (
+            f"{pairs:,} pairs are few: below about {LEAST_PAIRS:,} comparisons reward models of all sizes were hardly "
+            "better than chance. More pairs help more than a larger base here"
+        )
+        return [_note(text, source)]
+    doublings = math.log2(pairs / LEAST_PAIRS)
+    text = (
+        f"{pairs:,} pairs are {doublings:.1f} doublings above {LEAST_PAIRS:,}, where models of all sizes begin to "
+        "learn. Accuracy on preferences grows about linearly with the logarithm of the pairs and of the parameters; "
+        "`rewardsmith run SPEC --learning-curve 0.25,0.5,1` measures the slope of yours"
+    )
+    return [_note(text, "Bai et al. 2022, arXiv 2204.05862, §3.1; Gao et al. 2022, §3.3")]
+
+
+def _policy_notes(base: int, policy: int | None) -> list[SourcedNote]:
+    if policy is None:
+        return [
+            _note(
+                "The policy is not stated: state policy.id or policy.parameters. A base of the policy's own family is "
+                "the safest first choice",
+                "RewardBench 2, arXiv 2506.01937",
+            )
+        ]
+    share = base / policy
+    if share < SMALL_BASE:
+        return [
+            _note(
+                f"The base is {share:.1%} of its policy. Gao et al. found that larger policies gain less from a fixed "
+                "reward model and do not over-optimise it more; InstructGPT took 6B for 175B (3.4%)",
+                "Gao et al. 2022, §3.4; Ouyang et al. 2022, arXiv 2203.02155, §3.5",
+            )
+        ]
+    if share > SERVING_SHARE:
+        return [
+            _note(
+                f"The base is {share:.0%} of its policy: each reward costs about as much as the policy's own forward "
+                "pass over the same text. That is a small part of a rollout, which writes token by token; where "
+                "rewards are the bottleneck, a base of a tenth is usual",
+                "operations as in Kaplan et al. 2020, arXiv 2001.08361",
+            )
+        ]
+    usual = f"The base is {share:.0%} of its policy, within what is usual"
+    return [_note(usual, "Ouyang et al. 2022, §3.5")]

@@ -1,36 +1,22 @@
-"""Time of an epoch: operations of the model, the share of the peak that is reached, and what the network adds.
+"""Time of an epoch and of every stage of a run: from the data's lengths, the model's operations, and the network.
 
-    estimate = training_time(setup, lengths, machine, strategy="ddp", devices=8, budget=16384, pairs_per_step=64)
+    lengths = lengths_of(check.tokens, pairs=check.train_pairs, source="check.json")
+    lengths = assumed_lengths(max_length=1024)           # before any check: every text as long as the limit allows
+    batch = micro_batch(lengths, budget=2048, pairs_per_step=64, devices=1, tree=True)
+    time = training_time(setup, lengths, machine, strategy="ddp", devices=8, budget=16384, pairs_per_step=64)
+    times = stage_times(spec, shape, lengths, machine, training=time, rows={"held_out": 162, "rewardbench2": 1865})
+
+The token tree computes what the two texts of a pair share once; the data contract has counted that for the whole data
+set (`tokens.waste`), so that the mean of a pair is known and not estimated.
 
 Operations (Kaplan et al. 2020, arXiv 2001.08361, §2.1; Chowdhery et al. 2022, PaLM, arXiv 2204.02311, appendix B): a
 forward pass takes 2 a token for each parameter that is multiplied and 4·A a token, layer and attended key; the backward
 pass twice that. Frozen matrices have no weight gradient, so that adapters take two thirds of it. Gradient
 checkpointing repeats the forward pass.
 
-How many tokens training will compute, from the data's own lengths in `check.json`.
-
-    lengths = lengths_of(check.tokens, pairs=check.train_pairs, source="check.json")
-    lengths = assumed_lengths(max_length=1024)           # before any check: every text as long as the limit allows
-    batch = micro_batch(lengths, budget=2048, pairs_per_step=64, devices=1, tree=True)
-
-The token tree computes what the two texts of a pair share once; the data contract has counted that for the whole data
-set (`tokens.waste`), so that the mean of a pair is known and not estimated.
-
-What is known about how large a reward model should be and how many pairs it wants, each with its source.
-
-    for note in size_notes(base=600_000_000, policy=8_000_000_000, pairs=5_000): print(note.text, note.source)
-
-Published laws give directions and thresholds, not the accuracy of your model on your data: their constants belong to
-their own data. What they leave open, `run --learning-curve` measures.
-
-How long each stage of a run takes, not training alone: check, training, labels, evaluation, probes, attack, report.
-
-    times = stage_times(spec, shape, lengths, machine, training=time, rows={"held_out": 162, "rewardbench2": 1865})
-
-Whatever asks the model is counted in forward passes (`forward_operations`) over texts as long as the training
-texts; a text's prompt counts once where its row has several. What computes no model (reading, intervals, pages) goes by
-rates measured on two CPU cores. These are upper bounds of what is asked: probes that do not apply to a row, and rewards
-that are known already, cost nothing.
+Stages that ask the model are counted in forward passes over texts as long as the training texts; a text's prompt counts
+once where its row has several. What computes no model (reading, intervals, pages) goes by rates measured on two CPU
+cores. These are upper bounds: probes that do not apply to a row, and rewards that are known already, cost nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +29,7 @@ from pathlib import Path
 from rewardsmith.modeling.shapes import ModelShape
 from rewardsmith.planning.hardware import Machine
 from rewardsmith.planning.memory import MicroBatch, Strategy, TrainingSetup
-from rewardsmith.records.plan import SourcedNote, StageTime, TimePlan
+from rewardsmith.records.plan import StageTime, TimePlan
 from rewardsmith.records.texts import LengthBin, TokenSummary
 from rewardsmith.spec import BenchmarkSpec, Spec
 from rewardsmith.spec.evaluation import DESTROYED_PROBES, HELD_OUT, SURFACE_PROBES
@@ -217,86 +203,6 @@ def training_time(
         seconds=seconds,
         cost=None if machine.price is None else seconds / 3600 * machine.price * devices,
     )
-
-
-LEAST_PAIRS = 2000
-"""Comparisons below which the reward models of Gao et al. were hardly better than chance (2210.10760, §3.3)."""
-
-SMALL_BASE = 0.02
-"""A base below this share of its policy is pointed out: InstructGPT's was 6B of 175B, 0.034 (2203.02155, §3.5)."""
-
-SERVING_SHARE = 0.5
-"""A base above this share of its policy costs as much to ask as a large part of the policy's own forward pass."""
-
-
-def size_notes(*, base: int, policy: int | None, pairs: int | None) -> tuple[SourcedNote, ...]:
-    """Advice on sizes for this base, policy and number of pairs."""
-    notes = [
-        _note(
-            "A larger reward model can be optimised against longer before its true quality falls: the coefficients of "
-            "that law move smoothly with the logarithm of its parameters. Each doubling buys a constant step, at twice "
-            "the price of every reward",
-            "Gao et al. 2022, arXiv 2210.10760, §3.2",
-        )
-    ]
-    notes += _pairs_notes(pairs)
-    notes += _policy_notes(base, policy)
-    return tuple(notes)
-
-
-def _note(text: str, source: str) -> SourcedNote:
-    return SourcedNote(text=text, source=source)
-
-
-def _pairs_notes(pairs: int | None) -> list[SourcedNote]:
-    source = "Gao et al. 2022, arXiv 2210.10760, §3.3"
-    if pairs is None:
-        text = f"The number of pairs is not known yet; below about {LEAST_PAIRS:,} expect little more than chance"
-        return [_note(text, source)]
-    if pairs < LEAST_PAIRS:
-        text = (
-            f"{pairs:,} pairs are few: below about {LEAST_PAIRS:,} comparisons reward models of all sizes were hardly "
-            "better than chance. More pairs help more than a larger base here"
-        )
-        return [_note(text, source)]
-    doublings = math.log2(pairs / LEAST_PAIRS)
-    text = (
-        f"{pairs:,} pairs are {doublings:.1f} doublings above {LEAST_PAIRS:,}, where models of all sizes begin to "
-        "learn. Accuracy on preferences grows about linearly with the logarithm of the pairs and of the parameters; "
-        "`rewardsmith run SPEC --learning-curve 0.25,0.5,1` measures the slope of yours"
-    )
-    return [_note(text, "Bai et al. 2022, arXiv 2204.05862, §3.1; Gao et al. 2022, §3.3")]
-
-
-def _policy_notes(base: int, policy: int | None) -> list[SourcedNote]:
-    if policy is None:
-        return [
-            _note(
-                "The policy is not stated: state policy.id or policy.parameters. A base of the policy's own family is "
-                "the safest first choice",
-                "RewardBench 2, arXiv 2506.01937",
-            )
-        ]
-    share = base / policy
-    if share < SMALL_BASE:
-        return [
-            _note(
-                f"The base is {share:.1%} of its policy. Gao et al. found that larger policies gain less from a fixed "
-                "reward model and do not over-optimise it more; InstructGPT took 6B for 175B (3.4%)",
-                "Gao et al. 2022, §3.4; Ouyang et al. 2022, arXiv 2203.02155, §3.5",
-            )
-        ]
-    if share > SERVING_SHARE:
-        return [
-            _note(
-                f"The base is {share:.0%} of its policy: each reward costs about as much as the policy's own forward "
-                "pass over the same text. That is a small part of a rollout, which writes token by token; where "
-                "rewards are the bottleneck, a base of a tenth is usual",
-                "operations as in Kaplan et al. 2020, arXiv 2001.08361",
-            )
-        ]
-    usual = f"The base is {share:.0%} of its policy, within what is usual"
-    return [_note(usual, "Ouyang et al. 2022, §3.5")]
 
 
 CHECK_SECONDS = 1.7e-3

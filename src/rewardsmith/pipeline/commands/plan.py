@@ -47,8 +47,8 @@ from rewardsmith.planning.backend import (
 from rewardsmith.planning.grader import OVERHEAD, Budget, Speed, plan_grading
 from rewardsmith.planning.hardware import Machine, detect_machine, plan_machine
 from rewardsmith.planning.memory import training_memory
-from rewardsmith.planning.stages import assumptions_of, launch_commands, planned_stages, warnings_of
-from rewardsmith.planning.time import Lengths, assumed_lengths, lengths_of, size_notes, stage_times, training_time
+from rewardsmith.planning.stages import assumptions_of, launch_commands, planned_stages, size_notes, warnings_of
+from rewardsmith.planning.time import Lengths, assumed_lengths, lengths_of, stage_times, training_time
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.files import read_record
 from rewardsmith.records.plan import BackendPlan, PlanRecord
