@@ -1,17 +1,13 @@
-"""Several reward models as one `Scorer`, in this process or on other machines; `combining.py` has the formulas.
+"""Several reward models as one `Scorer`, in this process or on other machines, and how their rewards become one.
 
     ensemble = EnsembleScorer([Member("a", scorer_a), Member("b", scorer_b)], Combination("uwo", penalty=0.5))
     rewards_B = ensemble.score(conversations)
     found = ensemble.score_members(conversations)
     found.members["a"], found.spread, found.left_out
+    combined = combine({"a": reward_B, "b": reward_B}, Combination("uwo", penalty=0.5))     # arrays alone
 
 Members read the conversation each in its own way: tokenizers, templates and machines may differ. A member that fails
 is an error; with `leave_out_failing` it is left out of that call, and `left_out` says so.
-
-How the rewards of several models become one: pure functions over arrays, used by `ensemble.py` and by the server.
-
-    combined = combine({"a": reward_B, "b": reward_B}, Combination("uwo", penalty=0.5))
-    combined.rewards, combined.members, combined.spread
 
 With rewards r_k of the members k, weights w_k that sum to 1 (equal unless given), and m = Σ w_k r_k:
 
@@ -33,6 +29,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -48,6 +45,10 @@ Floats = NDArray[np.float64]
 
 SCALE_RATIO = 2.0
 """Members whose rewards spread more than this many times as widely as another's are said to differ in scale."""
+
+
+FAILURES = (RewardsmithError, RuntimeError, OSError)
+"""What a member raises when it fails: unreachable, out of memory, refused. A programming mistake is none of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,121 @@ class EnsembleRewards:
     members: dict[str, Floats]
     spread: Floats
     left_out: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One reward model: its name, what scores with it, the recorded scale of its rewards.
+
+    A `remote` member is asked in a thread of its own, while the others compute here.
+    """
+
+    name: str
+    scorer: Scorer
+    scale: Scale = field(default_factory=Scale)
+    remote: bool = False
+
+
+class EnsembleScorer:
+    """Members behind one `score`; satisfies `protocols.Scorer`."""
+
+    def __init__(self, members: Sequence[Member], combination: Combination | None = None) -> None:
+        self.members = tuple(members)
+        self.combination = combination or Combination()
+        check_combination([member.name for member in self.members], self.combination)
+
+    def score(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats:
+        """Combined rewards, shape (len(conversations),), in input order; NaN as `combine` says.
+
+        Raises:
+            ModelError: a member failed, or with `leave_out_failing` all of them.
+        """
+        return self.score_members(conversations, progress).rewards
+
+    def why(self, conversations: Sequence[Conversation]) -> list[str]:
+        """Why each conversation has no reward, by the first member that has a reason."""
+        said = [member.scorer.why(conversations) for member in self.members if isinstance(member.scorer, Explaining)]
+        return [
+            next((one[place] for one in said if one[place] != NO_REWARD), NO_REWARD)
+            for place in range(len(conversations))
+        ]
+
+    def score_members(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> EnsembleRewards:
+        """Combined rewards, with the members' and their spread. Raises as `score`."""
+        calls = {member.name: partial(member.scorer.score, conversations) for member in self.members}
+        found, failed = ask_members(
+            calls, remote={member.name for member in self.members if member.remote}, progress=progress
+        )
+        return combine_found(found, failed, len(conversations), self.combination)
+
+
+def ask_members(
+    calls: Mapping[str, Callable[[], Floats]], *, remote: set[str], progress: Progress | None = None
+) -> tuple[dict[str, Floats], dict[str, str]]:
+    """What each member gave, and why the others gave nothing. Remote members work while the others compute here."""
+    found: dict[str, Floats] = {}
+    failed: dict[str, str] = {}
+    with ThreadPoolExecutor(max(1, len(remote)), thread_name_prefix="member") as pool:
+        waiting: dict[str, Future[Floats]] = {name: pool.submit(calls[name]) for name in calls if name in remote}
+        for done, name in enumerate(sorted(calls, key=lambda one: one in remote), start=1):
+            try:
+                found[name] = waiting[name].result() if name in waiting else calls[name]()
+            except FAILURES as error:
+                failed[name] = error.problem if isinstance(error, RewardsmithError) else type(error).__name__
+            if progress is not None:
+                progress(done, len(calls))
+    return {name: found[name] for name in calls if name in found}, failed
+
+
+def combine_found(
+    found: Mapping[str, Floats], failed: Mapping[str, str], count: int, combination: Combination
+) -> EnsembleRewards:
+    """As `combine`, where some members failed.
+
+    Raises:
+        ModelError: a member failed and may not be left out, or none is left.
+    """
+    if failed and (not found or not combination.leave_out_failing):
+        name, reason = next(iter(failed.items()))
+        raise ModelError(
+            f"the member {name} failed: {reason}",
+            where="ensemble",
+            fix="fix it, or let it be left out: --leave-out-failing" if found else "fix it",
+        )
+    nothing = {name: np.full(count, np.nan) for name in failed}
+    combined = combine({**found, **nothing}, combination)
+    return EnsembleRewards(combined.rewards, combined.members, combined.spread, dict(failed))
+
+
+def combine(members: Mapping[str, Floats], combination: Combination) -> EnsembleRewards:
+    """One reward for each conversation from the raw rewards of the members.
+
+    A NaN is a reward that a member does not have. It makes the combined reward NaN; with `leave_out_failing` the
+    members that have one are combined, their weights made to sum to 1 again. Without any the reward is NaN.
+
+    Args:
+        members: raw rewards by name, shape (B,) each.
+        combination: rule, weights, λ, scales.
+    """
+    scaled = {name: _scaled(rewards_B, combination.scales.get(name)) for name, rewards_B in members.items()}
+    values_KB = np.stack(list(scaled.values()))
+    there_KB = np.isfinite(values_KB)
+    given_K = np.array([combination.weights.get(name, 1.0) for name in scaled])
+    weights_KB = given_K[:, None] * there_KB
+    total_B = weights_KB.sum(axis=0)
+    weights_KB = weights_KB / np.where(total_B > 0, total_B, 1.0)
+    known_KB = np.where(there_KB, values_KB, 0.0)
+    usable_B = there_KB.any(axis=0) if combination.leave_out_failing else there_KB.all(axis=0)
+    rewards_B = RULES[combination.rule](known_KB, weights_KB, combination.penalty)
+    spread_B = np.sqrt(_variance(known_KB, weights_KB))
+    return EnsembleRewards(
+        np.where(usable_B, rewards_B, np.nan), scaled, np.where(there_KB.any(axis=0), spread_B, np.nan), {}
+    )
+
+
+def _scaled(rewards_B: Floats, scale: tuple[float, float] | None) -> Floats:
+    rewards_B = np.asarray(rewards_B, dtype=np.float64)
+    return rewards_B if scale is None else (rewards_B - scale[0]) / scale[1]
 
 
 def _mean(values_KB: Floats, weights_KB: Floats, _: float) -> Floats:
@@ -151,37 +267,6 @@ def _check_weights(names: Sequence[str], combination: Combination) -> None:
         raise ModelError(f"the weight of {name} is {weight}", where="weights", fix="write positive numbers")
 
 
-def combine(members: Mapping[str, Floats], combination: Combination) -> EnsembleRewards:
-    """One reward for each conversation from the raw rewards of the members.
-
-    A NaN is a reward that a member does not have. It makes the combined reward NaN; with `leave_out_failing` the
-    members that have one are combined, their weights made to sum to 1 again. Without any the reward is NaN.
-
-    Args:
-        members: raw rewards by name, shape (B,) each.
-        combination: rule, weights, λ, scales.
-    """
-    scaled = {name: _scaled(rewards_B, combination.scales.get(name)) for name, rewards_B in members.items()}
-    values_KB = np.stack(list(scaled.values()))
-    there_KB = np.isfinite(values_KB)
-    given_K = np.array([combination.weights.get(name, 1.0) for name in scaled])
-    weights_KB = given_K[:, None] * there_KB
-    total_B = weights_KB.sum(axis=0)
-    weights_KB = weights_KB / np.where(total_B > 0, total_B, 1.0)
-    known_KB = np.where(there_KB, values_KB, 0.0)
-    usable_B = there_KB.any(axis=0) if combination.leave_out_failing else there_KB.all(axis=0)
-    rewards_B = RULES[combination.rule](known_KB, weights_KB, combination.penalty)
-    spread_B = np.sqrt(_variance(known_KB, weights_KB))
-    return EnsembleRewards(
-        np.where(usable_B, rewards_B, np.nan), scaled, np.where(there_KB.any(axis=0), spread_B, np.nan), {}
-    )
-
-
-def _scaled(rewards_B: Floats, scale: tuple[float, float] | None) -> Floats:
-    rewards_B = np.asarray(rewards_B, dtype=np.float64)
-    return rewards_B if scale is None else (rewards_B - scale[0]) / scale[1]
-
-
 def calibrated_scales(scales: Mapping[str, Scale]) -> dict[str, tuple[float, float]]:
     """(offset, divisor) of each member: its recorded mean, and its temperature where all have one, else its std.
 
@@ -228,102 +313,3 @@ def scale_notes(scales: Mapping[str, Scale], rule: Rule) -> list[str]:
                 "compares levels; --calibrated subtracts the mean"
             )
     return notes
-
-
-def combine_found(
-    found: Mapping[str, Floats], failed: Mapping[str, str], count: int, combination: Combination
-) -> EnsembleRewards:
-    """As `combine`, where some members failed.
-
-    Raises:
-        ModelError: a member failed and may not be left out, or none is left.
-    """
-    if failed and (not found or not combination.leave_out_failing):
-        name, reason = next(iter(failed.items()))
-        raise ModelError(
-            f"the member {name} failed: {reason}",
-            where="ensemble",
-            fix="fix it, or let it be left out: --leave-out-failing" if found else "fix it",
-        )
-    nothing = {name: np.full(count, np.nan) for name in failed}
-    combined = combine({**found, **nothing}, combination)
-    return EnsembleRewards(combined.rewards, combined.members, combined.spread, dict(failed))
-
-
-FAILURES = (RewardsmithError, RuntimeError, OSError)
-"""What a member raises when it fails: unreachable, out of memory, refused. A programming mistake is none of these."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One reward model: its name, what scores with it, the recorded scale of its rewards.
-
-    A `remote` member is asked in a thread of its own, while the others compute here.
-    """
-
-    name: str
-    scorer: Scorer
-    scale: Scale = field(default_factory=Scale)
-    remote: bool = False
-
-
-class EnsembleScorer:
-    """Members behind one `score`; satisfies `protocols.Scorer`."""
-
-    def __init__(self, members: Sequence[Member], combination: Combination | None = None) -> None:
-        self.members = tuple(members)
-        self.combination = combination or Combination()
-        check_combination([member.name for member in self.members], self.combination)
-
-    def score(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats:
-        """Combined rewards, shape (len(conversations),), in input order; NaN as `combine` says.
-
-        Raises:
-            ModelError: a member failed, or with `leave_out_failing` all of them.
-        """
-        return self.score_members(conversations, progress).rewards
-
-    def why(self, conversations: Sequence[Conversation]) -> list[str]:
-        """Why each conversation has no reward, by the first member that has a reason."""
-        said = [member.scorer.why(conversations) for member in self.members if isinstance(member.scorer, Explaining)]
-        return [
-            next((one[place] for one in said if one[place] != NO_REWARD), NO_REWARD)
-            for place in range(len(conversations))
-        ]
-
-    def score_members(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> EnsembleRewards:
-        """Combined rewards, with the members' and their spread. Raises as `score`."""
-        calls = {member.name: _Call(member, conversations) for member in self.members}
-        found, failed = ask_members(
-            calls, remote={member.name for member in self.members if member.remote}, progress=progress
-        )
-        return combine_found(found, failed, len(conversations), self.combination)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One member's part of a call."""
-
-    member: Member
-    conversations: Sequence[Conversation]
-
-    def __call__(self) -> Floats:
-        return self.member.scorer.score(self.conversations)
-
-
-def ask_members(
-    calls: Mapping[str, Callable[[], Floats]], *, remote: set[str], progress: Progress | None = None
-) -> tuple[dict[str, Floats], dict[str, str]]:
-    """What each member gave, and why the others gave nothing. Remote members work while the others compute here."""
-    found: dict[str, Floats] = {}
-    failed: dict[str, str] = {}
-    with ThreadPoolExecutor(max(1, len(remote)), thread_name_prefix="member") as pool:
-        waiting: dict[str, Future[Floats]] = {name: pool.submit(calls[name]) for name in calls if name in remote}
-        for done, name in enumerate(sorted(calls, key=lambda one: one in remote), start=1):
-            try:
-                found[name] = waiting[name].result() if name in waiting else calls[name]()
-            except FAILURES as error:
-                failed[name] = error.problem if isinstance(error, RewardsmithError) else type(error).__name__
-            if progress is not None:
-                progress(done, len(calls))
-    return {name: found[name] for name in calls if name in found}, failed

@@ -1,21 +1,11 @@
 """A checkpoint in this process as a `Scorer`: rendered as in training, each distinct text computed once.
 
 scorer = LocalScorer.load(Path("runs/x/model"))
-rewards_B = scorer.score(conversations)          # NaN where a conversation cannot be rendered
-scorer.missing                                   # how often, and why: {"over_length": 3}
-scorer.as_upstream()                             # the same weights, texts rendered as RewardBench's script does
-
-The reward after each token of one text: where along a response a model makes up its mind.
-
-    running = running_rewards(scorer, ids_T)
-    running.rewards                    # (T,): the reward of the text that ends with token t; the last is the reward
-
-A causal decoder sees nothing to the right of a token, so the reward head applied at every position of one forward pass
-gives the reward of every prefix, exactly. For anything else (encoders, whose tokens see both sides; positions that
-change with the length of the text) each prefix is computed on its own, of a long text only the last `MOST_PREFIXES`.
-
-The head was trained at EOS only. A reward in the middle of a text shows where the number moves; it is no grade of the
-unfinished text.
+rewards_B = scorer.score(conversations)      # NaN where a conversation cannot be rendered
+scorer.missing                               # how often, and why: {"over_length": 3}
+scorer.as_upstream()                         # the same weights, texts rendered as RewardBench's script does
+running = running_rewards(scorer, ids_T)
+running.rewards                              # (T,): of the text that ends with token t; the last is the reward
 """
 
 from __future__ import annotations
@@ -192,7 +182,15 @@ class RunningRewards:
 
 
 def running_rewards(scorer: LocalScorer, ids_T: Ids) -> RunningRewards:
-    """Rewards of the text cut after each of its tokens.
+    """Rewards of the text cut after each of its tokens: where along a response a model makes up its mind.
+
+    A causal decoder sees nothing to the right of a token, so the reward head applied at every position of one forward
+    pass gives the reward of every prefix, exactly. For anything else (encoders, whose tokens see both sides; positions
+    that change with the length of the text) each prefix is computed on its own, of a long text only the last
+    `MOST_PREFIXES`.
+
+    The head was trained at EOS only. A reward in the middle of a text shows where the number moves; it is no grade of
+    the unfinished text.
 
     Args:
         scorer: the model.
