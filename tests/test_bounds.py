@@ -526,7 +526,7 @@ def test_what_stands_for_a_file_of_a_model_is_named(name: str, kind: str, tiny_b
     """transformers takes each of these for absent: a model without its settings, or one that is "not recognised"."""
     from rewardsmith.doctor.checkpoints import checkpoint_findings, is_checkpoint
     from rewardsmith.modeling import loading, shapes
-    from rewardsmith.rendering.renderer import load_tokenizer
+    from rewardsmith.rendering.tokenizer import load_tokenizer
 
     model = Path(shutil.copytree(tiny_base, tmp_path / "model"))
     (model / name).unlink(missing_ok=True)

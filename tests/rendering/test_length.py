@@ -10,7 +10,8 @@ from rendering_tokenizers import chatml, llama3
 
 from rewardsmith.errors import DataError
 from rewardsmith.rendering import Renderer
-from rewardsmith.rendering.encoding import cut_prompt, shared_prefix
+from rewardsmith.rendering.encoding import shared_prefix
+from rewardsmith.rendering.renderer import cut_prompt
 from rewardsmith.types import Message, PreferencePair
 
 BOS, EOS = 0, 1

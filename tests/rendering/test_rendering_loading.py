@@ -146,7 +146,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_tokenizer_that_does_not_tell_texts_apart_is_refused(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("rewardsmith.rendering.renderer.is_installed", lambda package: package == "google.protobuf")
+    monkeypatch.setattr("rewardsmith.rendering.tokenizer.is_installed", lambda package: package == "google.protobuf")
     damage, said = DAMAGE[name]
     wordy = build(CHATML_TOKENS, CHATML, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     wordy.save_pretrained(tmp_path)

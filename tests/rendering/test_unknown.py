@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from rewardsmith.rendering.encoding import encode
-from rewardsmith.rendering.renderer import find_unknown, unknown_parts
+from rewardsmith.rendering.tokenizer import find_unknown, unknown_parts
 
 
 def word_level() -> Any:

@@ -1,11 +1,12 @@
 """The only place where text becomes tokens. transformers is loaded when a tokenizer is, not before.
 
 messages.py        what files and requests hold → messages, with calls, tools and reasoning
-renderer.py        a tokenizer from the hub or a folder → Renderer: conversations → ids, or the reason for none
+tokenizer.py       a tokenizer from the hub or a folder, or why it cannot be used
+renderer.py        a tokenizer → Renderer: conversations → ids, or the reason for none
 ahead.py           pairs rendered by other processes while this one works on
 encoding.py        rendered texts → ids, what they share only once
-template.py        a chat template → one whose full conversations end with EOS
-special_tokens.py  EOS, BOS, and a pad token that is neither; texts that would not be taken for content
+template.py        a chat template → one whose full conversations end with EOS; texts that are no content to it
+special_tokens.py  EOS, BOS, and a pad token that is neither; what can be wrong with a rendered text
 sandbox.py         chat templates in a process of their own, under limits
 upstream.py        the same conversations as RewardBench's own script renders them
 """
@@ -18,17 +19,17 @@ from rewardsmith import lazy_names
 
 if TYPE_CHECKING:
     from rewardsmith.rendering.ahead import RenderAhead
-    from rewardsmith.rendering.encoding import Ids, length_said
+    from rewardsmith.rendering.encoding import Ids
     from rewardsmith.rendering.renderer import (
         OverLength,
         RenderedPair,
         Renderer,
-        Unknown,
+        length_said,
         load_renderer,
-        load_tokenizer,
     )
     from rewardsmith.rendering.special_tokens import REASONS, Rendered
     from rewardsmith.rendering.template import FOREIGN_MARKERS, DateUse, Markers
+    from rewardsmith.rendering.tokenizer import Unknown, load_tokenizer
     from rewardsmith.rendering.upstream import UpstreamRenderer
 
 __all__ = [
@@ -60,11 +61,11 @@ _HOMES = {
     "Rendered": "special_tokens",
     "RenderedPair": "renderer",
     "Renderer": "renderer",
-    "Unknown": "renderer",
+    "Unknown": "tokenizer",
     "UpstreamRenderer": "upstream",
-    "length_said": "encoding",
+    "length_said": "renderer",
     "load_renderer": "renderer",
-    "load_tokenizer": "renderer",
+    "load_tokenizer": "tokenizer",
 }
 
 if not TYPE_CHECKING:

@@ -10,32 +10,9 @@ before a special token, and the ids of its halves are the ids of the whole. `Enc
 token, the one that begins the response (`<|im_start|>`, `<|start_header_id|>`), and encodes equal heads once. That
 holds for tokens which take no space from their left, stand for themselves in the raw text, and overlap with no other
 added token; `find_opening` takes no other. Where the tokenizer also parts texts at their spaces, each distinct word is
-encoded once (`words.py`).
+encoded once (`Words`).
 
 Both are tried out on probe texts when a tokenizer is loaded; where one differs, texts are encoded whole.
-
-Texts → token ids word by word, each distinct word encoded once: most words of a text were seen before.
-
-    if parts_at_spaces(tokenizer):
-        Words(tokenizer.backend_tokenizer).encode(texts)       # the ids of the whole texts
-
-A word here is what stands from a space to the next one: text before a space that follows a visible character is one
-word, and the space begins the next. Cutting there is exact where a tokenizer itself never looks across such a place:
-
-- its pre-tokenizer ends a piece there. Those that `parts_at_spaces` knows match a space at the beginning of a piece,
-  or within a run of whitespace, and a run is never cut but in front;
-- its normalizer works on each character (or on a character and the marks that follow it);
-- no added token contains whitespace or asks for what stands beside it;
-- its model works on each piece alone.
-
-These are the tokenizers of the GPT, Llama 3, Qwen, SmolLM, OLMo and Phi families, and BERT's. Others are encoded whole.
-
-What happens to texts that are longer than the limit: pure functions on token ids.
-
-Only the oldest tokens of the prompt may be cut. BOS stays first, the response and EOS stay whole, and the two sides of
-a pair lose the same tokens, so that they keep sharing their prompt.
-
-`too_long` says in words that a text does not fit, and `length_said` reads the number of tokens out of them again.
 
 Shapes: T tokens of one text.
 """
@@ -52,190 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int32]
-
-
-def shared_prefix(first_T: Ids, second_T: Ids) -> int:
-    """Number of leading tokens that two texts share."""
-    length = min(len(first_T), len(second_T))
-    differs = np.nonzero(first_T[:length] != second_T[:length])[0]
-    return int(differs[0]) if len(differs) else length
-
-
-def excess(texts: tuple[Ids, ...], max_length: int) -> int:
-    """Tokens by which the longest text passes the limit; 0 when all fit."""
-    return max(0, max(len(ids_T) for ids_T in texts) - max_length)
-
-
-def too_long(texts: tuple[Ids, ...], max_length: int) -> str:
-    """Says how long the longest text is."""
-    return f"{max(len(ids_T) for ids_T in texts)} tokens, the limit is {max_length}"
-
-
-def length_said(detail: str) -> int:
-    """The number of tokens in what `too_long` said, also where more stands around it."""
-    said = re.search(r"(\d+) tokens, the limit is \d+", detail)
-    if said is None:
-        raise ValueError(f"not said by too_long: {detail!r}")
-    return int(said[1])
-
-
-def cut_prompt(texts: tuple[Ids, ...], prompt_T: Ids, *, max_length: int, bos_id: int | None) -> tuple[Ids, ...] | None:
-    """Cut the same oldest prompt tokens from texts that share a prompt, until the longest fits.
-
-    Args:
-        texts: token ids, the shared prompt first.
-        prompt_T: ids of the prompt alone, with the header of the response. What a text shares with it may be cut.
-        max_length: longest text allowed.
-        bos_id: kept where it is the first token.
-
-    Returns:
-        The shortened texts; None when the prompt cannot give enough, that is, when a response alone is too long.
-    """
-    cut = excess(texts, max_length)
-    start = int(bos_id is not None and all(len(ids_T) > 0 and ids_T[0] == bos_id for ids_T in texts))
-    prompt_length = min(shared_prefix(ids_T, prompt_T) for ids_T in texts)
-    if start + cut > prompt_length:
-        return None
-    return tuple(np.concatenate((ids_T[:start], ids_T[start + cut :])) for ids_T in texts)
-
-
-# Words kept; at about 200 bytes each, with the ids.
-_REMEMBERED = 200_000
-# Longer ones seldom come again.
-_LONGEST = 48
-# Words that share a call of the tokenizer: each call has a cost of its own.
-_JOINED = 64
-
-# From the front of a run of whitespace to the next space that follows a visible character. Python counts a few more
-# characters as whitespace than the tokenizers do, which only makes words longer.
-_WORD = re.compile(r"\s*\S+(?:[^\S ]\s*\S*)*|\s+")
-
-_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_BEFORE = r"[^\r\n\p{L}\p{N}]?"
-_GPT_4O = (
-    rf"{_BEFORE}{_UPPER}*{_LOWER}+{_ENDINGS}?|{_BEFORE}{_UPPER}+{_LOWER}*{_ENDINGS}?"
-    rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
-)
-# Patterns of `Split` that begin a piece at every space behind a visible character.
-_PATTERNS = frozenset(
-    {
-        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",  # GPT-2
-        rf"{_ENDINGS}|{_BEFORE}\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}",  # GPT-4, Llama 3
-        rf"{_ENDINGS}|{_BEFORE}\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}",  # Qwen 2, 2.5, 3
-        rf"{_ENDINGS}|{_BEFORE}[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}",  # Qwen 3.5
-        _GPT_4O,
-    }
-)
-_KNOWN_NORMALIZERS = ("NFC", "BertNormalizer")
-
-
-class Words:
-    """Encodes texts of a tokenizer for which `parts_at_spaces` holds."""
-
-    def __init__(self, backend: Any, separator: str = "", separator_id: int = -1) -> None:
-        """Take the Rust half of a tokenizer.
-
-        Args:
-            backend: with truncation and padding off.
-            separator: a special token that may stand between any two texts without changing their ids; "" for none.
-            separator_id: its id.
-        """
-        self._backend = backend
-        self._separator = separator
-        self._separator_id = separator_id
-        self._known: dict[str, bytes] = {}
-
-    def encode(self, texts: Sequence[str]) -> list[Ids]:
-        """Ids of each text, shape (T,), int32."""
-        if len(self._known) > _REMEMBERED:
-            self._known = {}
-        known, words = self._known, [_WORD.findall(text) for text in texts]
-        fresh: set[str] = set()
-        for parts in words:
-            fresh.update(set(parts).difference(known))
-        found = self._encode(fresh)
-        known.update((word, ids) for word, ids in found.items() if len(word) <= _LONGEST)
-        long = {word: ids for word, ids in found.items() if len(word) > _LONGEST}
-        return [np.frombuffer(bytearray(_join(parts, known, long)), dtype=np.int32) for parts in words]
-
-    def _encode(self, words: set[str]) -> dict[str, bytes]:
-        """The ids of words, as bytes: those of several in one call, with the separator between them."""
-        alone = [word for word in words if not self._separator or self._separator in word]
-        rest = list(words.difference(alone))
-        groups = [rest[start : start + _JOINED] for start in range(0, len(rest), _JOINED)]
-        texts = [*alone, *(self._separator.join(group) for group in groups)]
-        ids = [
-            np.array(e.ids, dtype=np.int32) for e in self._backend.encode_batch_fast(texts, add_special_tokens=False)
-        ]
-        found = {word: ids_T.tobytes() for word, ids_T in zip(alone, ids[: len(alone)], strict=True)}
-        for group, ids_T in zip(groups, ids[len(alone) :], strict=True):
-            found.update(zip(group, self._part(ids_T), strict=True))
-        return found
-
-    def _part(self, ids_T: Ids) -> Iterator[bytes]:
-        """What stands between the separators."""
-        raw, width, start = ids_T.tobytes(), ids_T.itemsize, 0
-        for end in np.flatnonzero(ids_T == self._separator_id).tolist():
-            yield raw[width * start : width * end]
-            start = end + 1
-        yield raw[width * start :]
-
-
-def _join(words: list[str], known: dict[str, bytes], long: dict[str, bytes]) -> bytes:
-    if not long:
-        return b"".join(map(known.__getitem__, words))
-    return b"".join(long[word] if word in long else known[word] for word in words)
-
-
-def parts_at_spaces(tokenizer: Any) -> bool:
-    """Whether the ids of a text are those of its words, one after the other."""
-    backend = tokenizer.backend_tokenizer
-    normalizer = _state(backend.normalizer)
-    if normalizer and normalizer.get("type") not in _KNOWN_NORMALIZERS:
-        return False
-    if tokenizer.split_special_tokens or getattr(backend.model, "dropout", None):
-        return False
-    added = tokenizer.added_tokens_decoder.values()
-    asks_around = any(
-        token.lstrip
-        or token.rstrip
-        or token.single_word
-        or re.search(r"\s", token.content)
-        # A normalizer may change the token's text, and then the place where it is found.
-        or (token.normalized and normalizer)
-        for token in added
-    )
-    return not asks_around and _pieces_end_at_spaces(_state(backend.pre_tokenizer))
-
-
-def _state(part: Any) -> dict[str, Any]:
-    """How a part of a tokenizer is written in `tokenizer.json`; a part written in Python has no such form."""
-    if part is None:
-        return {}
-    try:
-        return dict(json.loads(part.__getstate__()))
-    except Exception:  # tokenizers raises a bare Exception
-        return {"type": "unknown"}
-
-
-def _pieces_end_at_spaces(pre_tokenizer: dict[str, Any]) -> bool:
-    """Whether some part begins a piece at every space behind a visible character, and the others only part further."""
-    parts = pre_tokenizer["pretokenizers"] if pre_tokenizer.get("type") == "Sequence" else [pre_tokenizer]
-    return all(_is_known(part) for part in parts) and any(_begins_at_spaces(part) for part in parts)
-
-
-def _is_known(part: dict[str, Any]) -> bool:
-    return part.get("type") in ("Digits", "ByteLevel") or _begins_at_spaces(part)
-
-
-def _begins_at_spaces(part: dict[str, Any]) -> bool:
-    if part.get("type") == "Split":
-        known = part["pattern"].get("Regex") in _PATTERNS
-        return known and part["behavior"] == "Isolated" and not part["invert"]
-    return part.get("type") == "BertPreTokenizer" or (part.get("type") == "ByteLevel" and bool(part["use_regex"]))
-
 
 # Characters of texts that are kept for the next batch: more than those of a chunk of pairs, which has about a million.
 _CHARACTERS_KEPT = 4_000_000
@@ -375,3 +168,163 @@ def _stands_alone(text: str, added: Sequence[Any]) -> bool:
         if any(text.startswith(rest) or rest.startswith(text) for rest in rests):
             return False
     return True
+
+
+# Words kept; at about 200 bytes each, with the ids.
+_REMEMBERED = 200_000
+# Longer ones seldom come again.
+_LONGEST = 48
+# Words that share a call of the tokenizer: each call has a cost of its own.
+_JOINED = 64
+
+# From the front of a run of whitespace to the next space that follows a visible character. Python counts a few more
+# characters as whitespace than the tokenizers do, which only makes words longer.
+_WORD = re.compile(r"\s*\S+(?:[^\S ]\s*\S*)*|\s+")
+
+_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_BEFORE = r"[^\r\n\p{L}\p{N}]?"
+_GPT_4O = (
+    rf"{_BEFORE}{_UPPER}*{_LOWER}+{_ENDINGS}?|{_BEFORE}{_UPPER}+{_LOWER}*{_ENDINGS}?"
+    rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
+)
+# Patterns of `Split` that begin a piece at every space behind a visible character.
+_PATTERNS = frozenset(
+    {
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",  # GPT-2
+        rf"{_ENDINGS}|{_BEFORE}\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}",  # GPT-4, Llama 3
+        rf"{_ENDINGS}|{_BEFORE}\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}",  # Qwen 2, 2.5, 3
+        rf"{_ENDINGS}|{_BEFORE}[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}",  # Qwen 3.5
+        _GPT_4O,
+    }
+)
+_KNOWN_NORMALIZERS = ("NFC", "BertNormalizer")
+
+
+class Words:
+    """Encodes texts of a tokenizer for which `parts_at_spaces` holds, each distinct word once: most were seen before.
+
+    A word here is what stands from a space to the next one: text before a space that follows a visible character is one
+    word, and the space begins the next.
+    """
+
+    def __init__(self, backend: Any, separator: str = "", separator_id: int = -1) -> None:
+        """Take the Rust half of a tokenizer.
+
+        Args:
+            backend: with truncation and padding off.
+            separator: a special token that may stand between any two texts without changing their ids; "" for none.
+            separator_id: its id.
+        """
+        self._backend = backend
+        self._separator = separator
+        self._separator_id = separator_id
+        self._known: dict[str, bytes] = {}
+
+    def encode(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of each text, shape (T,), int32."""
+        if len(self._known) > _REMEMBERED:
+            self._known = {}
+        known, words = self._known, [_WORD.findall(text) for text in texts]
+        fresh: set[str] = set()
+        for parts in words:
+            fresh.update(set(parts).difference(known))
+        found = self._encode(fresh)
+        known.update((word, ids) for word, ids in found.items() if len(word) <= _LONGEST)
+        long = {word: ids for word, ids in found.items() if len(word) > _LONGEST}
+        return [np.frombuffer(bytearray(_join(parts, known, long)), dtype=np.int32) for parts in words]
+
+    def _encode(self, words: set[str]) -> dict[str, bytes]:
+        """The ids of words, as bytes: those of several in one call, with the separator between them."""
+        alone = [word for word in words if not self._separator or self._separator in word]
+        rest = list(words.difference(alone))
+        groups = [rest[start : start + _JOINED] for start in range(0, len(rest), _JOINED)]
+        texts = [*alone, *(self._separator.join(group) for group in groups)]
+        ids = [
+            np.array(e.ids, dtype=np.int32) for e in self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        ]
+        found = {word: ids_T.tobytes() for word, ids_T in zip(alone, ids[: len(alone)], strict=True)}
+        for group, ids_T in zip(groups, ids[len(alone) :], strict=True):
+            found.update(zip(group, self._part(ids_T), strict=True))
+        return found
+
+    def _part(self, ids_T: Ids) -> Iterator[bytes]:
+        """What stands between the separators."""
+        raw, width, start = ids_T.tobytes(), ids_T.itemsize, 0
+        for end in np.flatnonzero(ids_T == self._separator_id).tolist():
+            yield raw[width * start : width * end]
+            start = end + 1
+        yield raw[width * start :]
+
+
+def _join(words: list[str], known: dict[str, bytes], long: dict[str, bytes]) -> bytes:
+    if not long:
+        return b"".join(map(known.__getitem__, words))
+    return b"".join(long[word] if word in long else known[word] for word in words)
+
+
+def parts_at_spaces(tokenizer: Any) -> bool:
+    """Whether the ids of a text are those of its words, one after the other.
+
+    Cutting at spaces is exact where a tokenizer itself never looks across such a place:
+
+    - its pre-tokenizer ends a piece there: the known ones match a space at the beginning of a piece, or within a run of
+      whitespace, and a run is never cut but in front;
+    - its normalizer works on each character (or on a character and the marks that follow it);
+    - no added token contains whitespace or asks for what stands beside it;
+    - its model works on each piece alone.
+
+    These are the tokenizers of the GPT, Llama 3, Qwen, SmolLM, OLMo and Phi families, and BERT's.
+    """
+    backend = tokenizer.backend_tokenizer
+    normalizer = _state(backend.normalizer)
+    if normalizer and normalizer.get("type") not in _KNOWN_NORMALIZERS:
+        return False
+    if tokenizer.split_special_tokens or getattr(backend.model, "dropout", None):
+        return False
+    added = tokenizer.added_tokens_decoder.values()
+    asks_around = any(
+        token.lstrip
+        or token.rstrip
+        or token.single_word
+        or re.search(r"\s", token.content)
+        # A normalizer may change the token's text, and then the place where it is found.
+        or (token.normalized and normalizer)
+        for token in added
+    )
+    return not asks_around and _pieces_end_at_spaces(_state(backend.pre_tokenizer))
+
+
+def _state(part: Any) -> dict[str, Any]:
+    """How a part of a tokenizer is written in `tokenizer.json`; a part written in Python has no such form."""
+    if part is None:
+        return {}
+    try:
+        return dict(json.loads(part.__getstate__()))
+    except Exception:  # tokenizers raises a bare Exception
+        return {"type": "unknown"}
+
+
+def _pieces_end_at_spaces(pre_tokenizer: dict[str, Any]) -> bool:
+    """Whether some part begins a piece at every space behind a visible character, and the others only part further."""
+    parts = pre_tokenizer["pretokenizers"] if pre_tokenizer.get("type") == "Sequence" else [pre_tokenizer]
+    return all(_is_known(part) for part in parts) and any(_begins_at_spaces(part) for part in parts)
+
+
+def _is_known(part: dict[str, Any]) -> bool:
+    return part.get("type") in ("Digits", "ByteLevel") or _begins_at_spaces(part)
+
+
+def _begins_at_spaces(part: dict[str, Any]) -> bool:
+    if part.get("type") == "Split":
+        known = part["pattern"].get("Regex") in _PATTERNS
+        return known and part["behavior"] == "Isolated" and not part["invert"]
+    return part.get("type") == "BertPreTokenizer" or (part.get("type") == "ByteLevel" and bool(part["use_regex"]))
+
+
+def shared_prefix(first_T: Ids, second_T: Ids) -> int:
+    """Number of leading tokens that two texts share."""
+    length = min(len(first_T), len(second_T))
+    differs = np.nonzero(first_T[:length] != second_T[:length])[0]
+    return int(differs[0]) if len(differs) else length

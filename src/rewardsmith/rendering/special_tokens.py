@@ -1,21 +1,15 @@
-"""Gives a tokenizer the special tokens that a reward model needs: EOS, and a pad token that is neither EOS nor BOS.
+"""EOS, and a pad token that is neither EOS nor BOS; what can be wrong with a rendered text; batches of conversations.
 
-    tokens = prepare_special_tokens(tokenizer)      # changes the tokenizer in place
+    tokens = prepare_special_tokens(tokenizer)                          # changes the tokenizer in place
+    render_batch(tokenizer, encode, tokens, conversations)              # one Rendered each; lengths are not looked at
+    render_batch(tokenizer, encode, tokens, conversations, control)     # messages with control tokens are refused
 
 Pad and EOS must differ: transformers reads a reward at the rightmost token whose id is not the pad id, so with
 pad = EOS it reads one token early. A reserved token that the vocabulary has and no text uses is taken first; only where
 there is none a new one is added, and then the model's embedding may have to grow.
 
-What can be wrong with one rendered text, as codes with their meaning. Pure functions.
-
-find_fault(ids, tokens)             → "" or a key of REASONS
-loses_response(text, conversation)  → whether the template dropped the response
-lost_fields(text, conversation)     → what of tools, calls, reasoning and names the template dropped, in words
-
-Template and tokenizer over a batch of conversations; lengths are not looked at here.
-
-render_batch(tokenizer, encode, tokens, conversations)           → one Rendered each
-render_batch(tokenizer, encode, tokens, conversations, control)  → the same; messages with control tokens are refused
+A text that is not sound has no ids: `find_fault` looks at its special tokens, `loses_response` and `lost_fields` at
+what the template dropped. The codes of faults are the keys of `REASONS`.
 """
 
 from __future__ import annotations
@@ -149,6 +143,94 @@ REASONS = {
 CONTROL_REASONS = frozenset({"eos_doubled", "bos_doubled", "pad_in_text", "special_token_in_text"})
 """Faults that a control token in a message makes."""
 
+Encode = Callable[[Sequence[str]], list[Ids]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One conversation as token ids, shape (T,), int32.
+
+    `ids` is None exactly where `reason` (a key of `REASONS`) is given. `cut` counts prompt tokens that the policy
+    `truncate_prompt` took away. `token` names control tokens and where they stand, and quotes nothing else of a text.
+    """
+
+    ids: Ids | None
+    reason: str = ""
+    detail: str = ""
+    cut: int = 0
+    token: str = ""
+
+
+def render_batch(
+    tokenizer: Any,
+    encode: Encode,
+    tokens: SpecialTokens,
+    conversations: Sequence[Conversation],
+    control: ControlTokens | None = None,
+    *,
+    as_text: bool = False,
+) -> list[Rendered]:
+    """Token ids of each conversation, or its fault.
+
+    Args:
+        tokenizer: a prepared transformers tokenizer.
+        encode: turns rendered texts into ids.
+        tokens: its special tokens.
+        conversations: what to render.
+        control: looks for control tokens in messages; None looks for none.
+        as_text: encode them as plain text instead of refusing the conversation.
+    """
+    texts = template_texts(tokenizer, conversations)
+    sound = [text for text in texts if isinstance(text, str)]
+    encoded = iter(together_or_alone(encode, sound))
+    done = []
+    for conversation, text in zip(conversations, texts, strict=True):
+        if isinstance(text, Exception):
+            done.append(Rendered(None, "template_refused", first_line(text)))
+            continue
+        rendered = _checked(next(encoded), text, conversation, tokens, control)
+        if as_text and control is not None and rendered.reason in CONTROL_REASONS:
+            rendered = _as_text(conversation, tokens, control) or rendered
+        done.append(rendered)
+    return done
+
+
+def _as_text(conversation: Conversation, tokens: SpecialTokens, control: ControlTokens) -> Rendered | None:
+    """The conversation with its control tokens as plain text; None where that cannot be done."""
+    try:
+        text, ids_T = control.as_text(conversation)
+    except Exception:  # template and tokenizer are foreign code
+        return None
+    rendered = _checked(ids_T, text, conversation, tokens, None)
+    return rendered if not rendered.reason and control.is_the_template_s(conversation, ids_T) else None
+
+
+def _checked(
+    ids_T: Ids | Exception,
+    text: str,
+    conversation: Conversation,
+    tokens: SpecialTokens,
+    control: ControlTokens | None,
+) -> Rendered:
+    if isinstance(ids_T, Exception):
+        return Rendered(None, "not_unicode", first_line(ids_T))
+    fault = "response_lost" if loses_response(text, conversation) else find_fault(ids_T, tokens)
+    found = control.fault(conversation, text, ids_T) if control is not None else ""
+    if not fault and not found:
+        lost = lost_fields(text, conversation)
+        return Rendered(None, "fields_lost", lost) if lost else Rendered(ids_T)
+    reason = fault or "special_token_in_text"
+    if reason not in CONTROL_REASONS:
+        return Rendered(None, reason, f"it ends with {text[-40:]!r}")
+    token = found or tokens.named_by(reason)
+    detail = token if reason == "special_token_in_text" else f"{token}; it ends with {text[-40:]!r}"
+    return Rendered(None, reason, detail, token=token)
+
+
+def first_line(error: Exception) -> str:
+    """What a foreign error says, short enough for a finding."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
 
 def find_fault(ids_T: Ids, tokens: SpecialTokens) -> str:
     """The first fault in the special tokens of one text; empty when there is none."""
@@ -250,92 +332,3 @@ def _shows(text: str, value: str) -> bool:
     folded = "".join(text.split())
     as_json = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
     return any("".join(form.split()) in folded for form in as_json)
-
-
-Encode = Callable[[Sequence[str]], list[Ids]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """One conversation as token ids, shape (T,), int32.
-
-    `ids` is None exactly where `reason` (a key of `REASONS`) is given. `cut` counts prompt tokens that the policy
-    `truncate_prompt` took away. `token` names control tokens and where they stand, and quotes nothing else of a text.
-    """
-
-    ids: Ids | None
-    reason: str = ""
-    detail: str = ""
-    cut: int = 0
-    token: str = ""
-
-
-def render_batch(
-    tokenizer: Any,
-    encode: Encode,
-    tokens: SpecialTokens,
-    conversations: Sequence[Conversation],
-    control: ControlTokens | None = None,
-    *,
-    as_text: bool = False,
-) -> list[Rendered]:
-    """Token ids of each conversation, or its fault.
-
-    Args:
-        tokenizer: a prepared transformers tokenizer.
-        encode: turns rendered texts into ids.
-        tokens: its special tokens.
-        conversations: what to render.
-        control: looks for control tokens in messages; None looks for none.
-        as_text: encode them as plain text instead of refusing the conversation.
-    """
-    texts = template_texts(tokenizer, conversations)
-    sound = [text for text in texts if isinstance(text, str)]
-    encoded = iter(together_or_alone(encode, sound))
-    done = []
-    for conversation, text in zip(conversations, texts, strict=True):
-        if isinstance(text, Exception):
-            done.append(Rendered(None, "template_refused", first_line(text)))
-            continue
-        rendered = _checked(next(encoded), text, conversation, tokens, control)
-        if as_text and control is not None and rendered.reason in CONTROL_REASONS:
-            rendered = _as_text(conversation, tokens, control) or rendered
-        done.append(rendered)
-    return done
-
-
-def _as_text(conversation: Conversation, tokens: SpecialTokens, control: ControlTokens) -> Rendered | None:
-    """The conversation with its control tokens as plain text; None where that cannot be done."""
-    try:
-        text, ids_T = control.as_text(conversation)
-    except Exception:  # template and tokenizer are foreign code
-        return None
-    rendered = _checked(ids_T, text, conversation, tokens, None)
-    return rendered if not rendered.reason and control.is_the_template_s(conversation, ids_T) else None
-
-
-def _checked(
-    ids_T: Ids | Exception,
-    text: str,
-    conversation: Conversation,
-    tokens: SpecialTokens,
-    control: ControlTokens | None,
-) -> Rendered:
-    if isinstance(ids_T, Exception):
-        return Rendered(None, "not_unicode", first_line(ids_T))
-    fault = "response_lost" if loses_response(text, conversation) else find_fault(ids_T, tokens)
-    found = control.fault(conversation, text, ids_T) if control is not None else ""
-    if not fault and not found:
-        lost = lost_fields(text, conversation)
-        return Rendered(None, "fields_lost", lost) if lost else Rendered(ids_T)
-    reason = fault or "special_token_in_text"
-    if reason not in CONTROL_REASONS:
-        return Rendered(None, reason, f"it ends with {text[-40:]!r}")
-    token = found or tokens.named_by(reason)
-    detail = token if reason == "special_token_in_text" else f"{token}; it ends with {text[-40:]!r}"
-    return Rendered(None, reason, detail, token=token)
-
-
-def first_line(error: Exception) -> str:
-    """What a foreign error says, short enough for a finding."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

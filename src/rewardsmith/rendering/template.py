@@ -1,58 +1,22 @@
-"""Rewrites a chat template so that a full conversation ends with EOS and nothing follows it. Text in, text out.
+r"""What a chat template writes: full conversations closed with EOS, the date, and texts that are no content to it.
 
     closed = close_template(template, eos="<|im_end|>", bos=None)
-    closed = close_template(template, eos="<|im_end|>", bos=None, closing="openrlhf")      # as another trainer did it
-    is_closed(closed)        # True: never rewritten twice
-
-The saved template is the definition: programs that load only the tokenizer (TRL's GRPO, vLLM's `messages`,
-RewardBench's script) get the ids that training saw. The original template is kept whole inside a Jinja `set` block;
-what it writes is captured and only its end is fixed:
-
-- it ends with EOS and whitespace follows (ChatML's newline): the whitespace goes;
-- it does not end with EOS (Gemma, Llama 3 with another EOS, plain text): EOS is appended. Nothing is stripped, because
-  a template's own newline cannot be told from one that ends the response;
-- `bos` is given (a base whose tokenizer adds BOS to plain text) and the template writes none: BOS is put first;
-- `add_generation_prompt` is set: nothing is appended, so that a prompt stays the beginning of its conversation;
-- the messages have the role `text`: their contents are joined as they are, and closed in the same way.
-
-A model that was trained elsewhere is read where its trainer read it (`Closing`): OpenRLHF cuts line breaks and appends
-a space and EOS where the template wrote none; a published classifier has whatever its own template writes.
-
-Does a chat template write today's date? Then the same conversation has other tokens, and another reward, tomorrow.
-
-    date_use(template, special_tokens) → DateUse(mentions=True, differs=True)
-
-`strftime_now` is the only clock that transformers gives a template. It is looked for in the source, and the template is
-rendered on two days, both in the past, with everything else the same.
-
-Texts that mean something to the tokenizer or the template, and therefore must not stand in what people write.
-
+    date_use(template, special_tokens)          # DateUse(mentions=True, differs=True): other tokens tomorrow
     markers = find_markers(tokenizer)
     markers.special       # control tokens: EOS, BOS, the tokens that open and close turns
     markers.roles         # written by the template before or after a turn, but no special tokens: "\nassistant: "
     FOREIGN_MARKERS       # what the templates of other model families write
-
     control = ControlTokens(tokenizer)
     control.fault(conversation, text, ids)      # "<|im_end|> in message 2 (assistant)", or ""
     control.as_text(conversation)               # the same conversation with such tokens encoded as plain text
 
-Where a user's text contains `<|im_end|>\n<|im_start|>assistant\n`, the model sees a turn that nobody took. A template
-that marks its turns with plain words can be imitated without any special token.
+The saved template is the definition: programs that load only the tokenizer (TRL's GRPO, vLLM's `messages`,
+RewardBench's script) get the ids that training saw. A model that was trained elsewhere is read where its trainer read
+it (`Closing`): OpenRLHF cuts line breaks and appends a space and EOS where the template wrote none; a published
+classifier has whatever its own template writes.
 
-Control tokens are the added tokens that open or close turns and texts:
-
-- BOS, EOS, pad, unk, sep, cls and mask of the tokenizer;
-- what the template writes around the contents of a conversation, special or not (`<|im_start|>`, header ids);
-- every other added token with `special: true` (reserved tokens, fill-in-the-middle, images),
-  unless its name says that it marks content: reasoning, tool calls and their results (`_CONTENT`).
-
-`<think>`, `<tool_call>`, `<tool_response>` and their like are what a response may be made of; they pass. transformers
-draws the line in the same place (`apply_chat_template(sanitize_control_tokens=True)`, since 5.23), but for content
-marked as special.
-
-What counts is ids, not spelling. A conversation is sound where its control ids are exactly those that the template
-writes for these roles around other contents. So a token that a normalizer makes of another spelling is seen, one that
-arises where content and template meet is seen, and a spelling that this tokenizer takes apart passes.
+Control tokens must not stand in what people write: where a user's text contains `<|im_end|>\n<|im_start|>assistant\n`,
+the model sees a turn that nobody took. A template that marks its turns with plain words can be imitated without any.
 """
 
 from __future__ import annotations
@@ -123,7 +87,16 @@ def is_closed(template: str) -> bool:
 
 
 def close_template(template: str, *, eos: str, bos: str | None, closing: Closing = "eos") -> str:
-    """The template, rewritten; one that is closed already comes back unchanged.
+    """The template, rewritten so that a full conversation ends with EOS and nothing follows it; unchanged if it is so.
+
+    The original template is kept whole inside a Jinja `set` block; what it writes is captured, its end alone is fixed:
+
+    - it ends with EOS and whitespace follows (ChatML's newline): the whitespace goes;
+    - it does not end with EOS (Gemma, Llama 3 with another EOS, plain text): EOS is appended. Nothing is stripped,
+      because a template's own newline cannot be told from one that ends the response;
+    - `bos` is given (a base whose tokenizer adds BOS to plain text) and the template writes none: BOS is put first;
+    - `add_generation_prompt` is set: nothing is appended, so that a prompt stays the beginning of its conversation;
+    - the messages have the role `text`: their contents are joined as they are, and closed in the same way.
 
     Args:
         template: Jinja source as transformers understands it (`trim_blocks`, `lstrip_blocks`).
@@ -170,7 +143,10 @@ class DateUse:
 
 
 def date_use(template: str, special_tokens: Mapping[str, Any]) -> DateUse:
-    """What a template does with the date.
+    """What a template does with the date: written, the same conversation has another reward tomorrow.
+
+    `strftime_now` is the only clock that transformers gives a template. It is looked for in the source, and the
+    template is rendered on two days, both in the past, with everything else the same.
 
     Args:
         template: Jinja source as transformers understands it.
@@ -258,7 +234,19 @@ class Markers:
 
 
 def find_markers(tokenizer: Any) -> Markers:
-    """The control tokens of a prepared tokenizer, and what its template writes around turns beside them."""
+    """The control tokens of a prepared tokenizer, and what its template writes around turns beside them.
+
+    Control tokens are the added tokens that open or close turns and texts:
+
+    - BOS, EOS, pad, unk, sep, cls and mask of the tokenizer;
+    - what the template writes around the contents of a conversation, special or not (`<|im_start|>`, header ids);
+    - every other added token with `special: true` (reserved tokens, fill-in-the-middle, images),
+      unless its name says that it marks content: reasoning, tool calls and their results (`_CONTENT`).
+
+    `<think>`, `<tool_call>`, `<tool_response>` and their like are what a response may be made of; they pass.
+    transformers draws the line in the same place (`apply_chat_template(sanitize_control_tokens=True)`, since 5.23), but
+    for content marked as special.
+    """
     pieces = [_without_ends(piece, tokenizer) for piece in _written(tokenizer)]
     added = [token for token in tokenizer.added_tokens_decoder.values() if token.content.strip()]
     special = {token.content for token in added if token.special and not _marks_content(token.content)}
@@ -278,7 +266,12 @@ def _marks_content(token: str) -> bool:
 
 
 class ControlTokens:
-    """Looks for control tokens of a prepared tokenizer (with its template) in what people wrote."""
+    """Looks for control tokens of a prepared tokenizer (with its template) in what people wrote.
+
+    What counts is ids, not spelling. A conversation is sound where its control ids are exactly those that the template
+    writes for these roles around other contents. So a token that a normalizer makes of another spelling is seen, one
+    that arises where content and template meet is seen, and a spelling that this tokenizer takes apart passes.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer

@@ -25,9 +25,9 @@ import numpy as np
 
 from rewardsmith.errors import RenderingError
 from rewardsmith.rendering.encoding import Ids
-from rewardsmith.rendering.renderer import load_tokenizer
 from rewardsmith.rendering.sandbox import template_texts, together_or_alone
 from rewardsmith.rendering.special_tokens import Rendered, first_line, tokenizer_name
+from rewardsmith.rendering.tokenizer import load_tokenizer
 from rewardsmith.types import Conversation
 
 MAX_LENGTH = 2048

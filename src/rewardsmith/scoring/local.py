@@ -30,6 +30,7 @@ from rewardsmith.modeling.reward_head import position_limit, reads_one_token
 from rewardsmith.modeling.token_gradients import token_gradients
 from rewardsmith.protocols import Progress
 from rewardsmith.rendering import REASONS, Ids, Rendered, Renderer, UpstreamRenderer
+from rewardsmith.rendering.encoding import shared_prefix
 from rewardsmith.types import Conversation
 
 ScoreIds = Callable[[Sequence[Ids], Progress], NDArray[np.float64]]
@@ -125,7 +126,10 @@ class LocalScorer:
         """
         texts, places = [], []
         for one, other in zip(self.render(conversations), self.render(others), strict=True):
-            if one.ids is not None and other.ids is not None and (place := _first_difference(one.ids, other.ids)) >= 0:
+            if one.ids is None or other.ids is None:
+                continue
+            place = shared_prefix(one.ids, other.ids)
+            if place < min(len(one.ids), len(other.ids)):
                 texts.append(one.ids)
                 places.append(place)
         scores_V = token_gradients(self.checkpoint.model, texts, places, self.renderer.pad_token_id) if texts else None
@@ -161,13 +165,6 @@ class LocalScorer:
 
 _LOOKED_AT = 16
 """So many tokens are looked at for each word that is suggested: many are pieces of words or marks."""
-
-
-def _first_difference(one: Ids, other: Ids) -> int:
-    """The first place where two texts differ, -1 where the first holds none."""
-    shared = min(len(one), len(other))
-    differ = np.flatnonzero(np.asarray(one[:shared]) != np.asarray(other[:shared]))
-    return int(differ[0]) if differ.size else -1
 
 
 MOST_PREFIXES = 256

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from rewardsmith.rendering.encoding import shared_prefix
 
 _EVERY = 0.25  # seconds between two reports
 
@@ -70,14 +72,8 @@ class HasIds(Protocol):
 
 def pair_tokens(ids: Sequence[HasIds]) -> NDArray[np.int64]:
     """Tokens of each pair as a tree: both texts, what they share at their beginning once; shape (pairs,)."""
-    return np.array([len(pair.chosen) + len(pair.rejected) - _shared(pair.chosen, pair.rejected) for pair in ids], int)
-
-
-def _shared(one: ArrayLike, other: ArrayLike) -> int:
-    one_T, other_T = np.asarray(one), np.asarray(other)
-    length = min(len(one_T), len(other_T))
-    differs = np.flatnonzero(one_T[:length] != other_T[:length])
-    return int(differs[0]) if len(differs) else length
+    both = [(np.asarray(pair.chosen), np.asarray(pair.rejected)) for pair in ids]
+    return np.array([len(one_T) + len(other_T) - shared_prefix(one_T, other_T) for one_T, other_T in both], int)
 
 
 class EpochClock:
