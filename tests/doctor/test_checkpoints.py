@@ -182,6 +182,11 @@ def test_what_a_template_ends_with() -> None:
     assert ends_with_eos("{{ raise_exception('needs tools') }}", "</s>", bos="") is None
 
 
+def test_a_template_that_would_compute_for_hours_is_given_up() -> None:
+    """Jinja's sandbox bounds loops, not one operation of Python."""
+    assert ends_with_eos("{{ 10 ** (10 ** 9) }}", "</s>", bos="") is None
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

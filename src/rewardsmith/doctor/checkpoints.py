@@ -1,4 +1,4 @@
-"""The known faults of a checkpoint folder, from its files alone: nothing is loaded.
+"""The known faults of a checkpoint folder, from its files alone: no model and no tokenizer is loaded.
 
     for finding in checkpoint_findings(Path("runs/x/model")): finding.rule, finding.file, finding.problem, finding.fix
 
@@ -6,10 +6,6 @@ Most of these give wrong rewards without an error: pad that is EOS, a LoRA adapt
 of another size, weights of NaN, a sigmoid in another program, ids beyond the embedding, a template that does not end
 with EOS. Weights are read for NaN and infinity alone: a second for each gigabyte or two.
 `rewardsmith verify` goes further: it loads the model and compares rewards on every path.
-
-What a chat template writes at the end of a conversation, without a tokenizer: jinja2 in its sandbox.
-
-ends_with_eos("{% for m in messages %}…", eos="<|im_end|>", bos="")     # None: it does; else what stands there
 """
 
 from __future__ import annotations
@@ -25,49 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from rewardsmith.doctor.scanning import Fixed
-from rewardsmith.errors import first_line
+from rewardsmith.errors import RenderingError, first_line
 from rewardsmith.modeling.faults import config_faults, known_faults
 from rewardsmith.modeling.spellings import SPELLERS, gaps, respelled, tokenizer_for_both
 from rewardsmith.modeling.stored import BEFORE_IT_DIVERGED, none_in, not_finite
 from rewardsmith.records.bounded import parse_json, read_bounded, regular
 from rewardsmith.records.doctor import DoctorFinding
+from rewardsmith.rendering.sandbox import run_template
+from rewardsmith.types import Message
 
 _CONVERSATION = (
-    {"role": "user", "content": "Which is longer, a mile or a kilometre?"},
-    {"role": "assistant", "content": "A mile."},
+    Message("user", "Which is longer, a mile or a kilometre?"),
+    Message("assistant", "A mile."),
 )
-_GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 _SHOWN = 24
-
-
-def ends_with_eos(template: str, eos: str, *, bos: str) -> str | None:
-    """What a conversation ends with if that is not EOS; None if it is, or if the template needs more than messages."""
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def refuse(message: str) -> None:
-        raise TemplateError(message)
-
-    # The settings of transformers, on which the line breaks of a rendered text depend.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals |= {"raise_exception": refuse, "strftime_now": lambda _: "1 January 2026"}
-    # As transformers has it: jinja's own filter escapes <, > and & for HTML.
-    environment.filters["tojson"] = _tojson
-    try:
-        rendered = environment.from_string(_GENERATION.sub("", template)).render(
-            messages=_CONVERSATION, eos_token=eos, bos_token=bos, add_generation_prompt=False
-        )
-    except Exception:  # a template is a program of its own: what it raises says nothing of its end
-        return None
-    return None if rendered.endswith(eos) else rendered[-_SHOWN:]
-
-
-def _tojson(value: Any, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=options.get("indent"))
-
-
 _HEAD = re.compile(r"(^|\.)(score|classifier|v_head|value_head|regression_head)\b(?!.*\blora_)")
 _EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")
 _REWARD_CLASSES = ("ForSequenceClassification", "RewardModel", "LLMForSequenceRegression")
@@ -321,6 +288,19 @@ def _template(files: _Files) -> Iterator[DoctorFinding]:
             found=f"ends with {ending!r}",
             severity="warning",
         )
+
+
+def ends_with_eos(template: str, eos: str, *, bos: str) -> str | None:
+    """What a conversation ends with if that is not EOS; None if it is, or if the template needs more than messages.
+
+    The template is rendered under limits, without a tokenizer (`rendering.sandbox`).
+    """
+    try:
+        (rendered,) = run_template(template, {"eos_token": eos, "bos_token": bos}, [_CONVERSATION])
+    except RenderingError:  # it passed its limits again and again
+        return None
+    # What a template raises, a program of its own, says nothing of its end.
+    return None if isinstance(rendered, Exception) or rendered.endswith(eos) else rendered[-_SHOWN:]
 
 
 def _rope(files: _Files) -> Iterator[DoctorFinding]:

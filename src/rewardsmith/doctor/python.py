@@ -2,25 +2,12 @@
 
     hits = scan_python(text, applied)          # raises SyntaxError
 
-Only names that `names_in_sight` can follow are looked up, so that a string, a comment, a local class of the same name
+Only names that `NamesInSight` can follow are looked up, so that a string, a comment, a local class of the same name
 or another library's argument never gives a hit. An import that a `try` guards with `except ImportError` is the author's
 own answer to the change, and is left alone.
 
-What the names of a Python module are: followed from their imports through aliases, assignments and instances.
-
-    class Scanner(NamesInSight):
-        def visit_Call(self, node):
-            self.qualified(node.func)         # "trl.RewardTrainer", or None where nobody can tell
-
-A name is its full dotted name; `Class()` is an instance of it, `Class()()` what calling that gives; `batch of T` is
-what a trainer T is given, `rows of T` and `row of T` what a collator T is. Scope by scope, as Python has them; what
-cannot be followed is None.
-
-How an import or an attribute is rewritten when its name moved: spans of the source, everything else as it stands.
-
-A name that has another name now keeps its old one in the file (`import New as Old`), so that its uses need no change.
-
-From the line and UTF-8 column that `ast` gives to an offset in characters of the text.
+An import or an attribute whose name moved is rewritten by spans of the source, everything else as it stands. A name
+that has another name now keeps its old one in the file (`import New as Old`), so that its uses need no change.
 """
 
 from __future__ import annotations
@@ -41,8 +28,27 @@ _PARSERS = (".TrlParser", ".HfArgumentParser")
 _PARSE = {"parse_args_and_config", "parse_args_into_dataclasses"}
 
 
+def scan_python(text: str, applied: Sequence[Applied]) -> list[Hit]:
+    """Every old name in a module's source, in the order of the text.
+
+    Raises:
+        SyntaxError: the text is not Python.
+    """
+    scanner = _Scanner(text, applied)
+    scanner.visit(ast.parse(text))
+    return sorted(scanner.hits, key=lambda hit: hit.start)
+
+
 class NamesInSight(ast.NodeVisitor):
-    """Walks a module. `imports` has the statement of each imported name, `guarded` is above 0 where a `try` catches."""
+    """What the names of a module are: followed from their imports through aliases, assignments and instances.
+
+        self.qualified(node.func)         # "trl.RewardTrainer", or None where nobody can tell
+
+    A name is its full dotted name; `Class()` is an instance of it, `Class()()` what calling that gives; `batch of T` is
+    what a trainer T is given, `rows of T` and `row of T` what a collator T is. Scope by scope, as Python has them; what
+    cannot be followed is None. `imports` has the statement of each imported name, `guarded` is above 0 where a `try`
+    catches.
+    """
 
     def __init__(self) -> None:
         self.imports: dict[str, ast.Import] = {}
@@ -217,145 +223,6 @@ def _names(node: ast.AST | None) -> Iterator[ast.Name]:
     return (part for part in ast.walk(node) if isinstance(part, ast.Name)) if node else iter(())
 
 
-_Node = ast.expr | ast.stmt | ast.alias | ast.keyword | ast.arg
-
-
-class Positions:
-    """Offsets of nodes in one text."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        # ast counts lines at \n, \r\n and \r, and no other of the breaks that str.splitlines knows.
-        self._lines = text.replace("\r\n", " \n").replace("\r", "\n").split("\n")
-        self._starts = [0]
-        for line in self._lines:
-            self._starts.append(self._starts[-1] + len(line) + 1)
-
-    def start(self, node: _Node) -> int:
-        """Where a node begins."""
-        return self._offset(node.lineno, node.col_offset)
-
-    def end(self, node: _Node) -> int:
-        """Where a node ends."""
-        return self._offset(node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
-
-    def line_end(self, node: _Node) -> int:
-        """The end of the last line of a node, before its line break."""
-        return self._starts[node.end_lineno or node.lineno] - 1
-
-    def alone(self, node: _Node) -> bool:
-        """Whether no other statement shares the lines of a node."""
-        before = self._lines[node.lineno - 1][: self.start(node) - self._starts[node.lineno - 1]]
-        after = self.text[self.end(node) : self.line_end(node)].strip()
-        return not before.strip() and (not after or after.startswith("#"))
-
-    def _offset(self, line: int, column: int) -> int:
-        text = self._lines[line - 1]
-        # ast counts columns in bytes of UTF-8, edits count characters.
-        return self._starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
-
-
-@dataclass(frozen=True)
-class Imported:
-    """One name of a `from … import …` that a rule knows; `new` is empty where it is gone."""
-
-    alias: ast.alias
-    full: str
-    rule: Rule
-    severity: Severity
-    new: str
-
-
-def import_edits(node: ast.ImportFrom, found: Sequence[Imported], positions: Positions) -> tuple[Edit, ...]:
-    """Move the found names that have a new place; the other names of the statement stay where they are."""
-    moved = {one.alias: one.new for one in found if one.new}
-    if not moved or not positions.alone(node):
-        return ()
-    modules = {new.rpartition(".")[0] for new in moved.values()}
-    if modules == {node.module} or (len(moved) == len(node.names) and len(modules) == 1):
-        return _in_place(node, moved, modules.pop(), positions)
-    return (*_cut(node, moved, positions), _added(node, moved, positions))
-
-
-def _in_place(
-    node: ast.ImportFrom, moved: Mapping[ast.alias, str], module: str, positions: Positions
-) -> tuple[Edit, ...]:
-    start = positions.start(node)
-    old = re.compile(r"from\s+(\S+)").match(positions.text, start)
-    if old is None:
-        return ()
-    edits = [Edit(old.start(1), old.end(1), module)] if old[1] != module else []
-    for alias, new in moved.items():
-        if new.rpartition(".")[2] != alias.name:
-            edits.append(Edit(positions.start(alias), positions.end(alias), _spelled(alias, new)))
-    return tuple(edits)
-
-
-def _cut(node: ast.ImportFrom, moved: Mapping[ast.alias, str], positions: Positions) -> list[Edit]:
-    """Each moved name goes with the comma after it; at the end of the list, with the one before it."""
-    names, edits = node.names, []
-    kept = [index for index, alias in enumerate(names) if alias not in moved]
-    last = kept[-1] if kept else -1
-    for index, alias in enumerate(names[:last]):
-        if alias in moved:
-            edits.append(Edit(positions.start(alias), positions.start(names[index + 1]), ""))
-    if kept and last + 1 < len(names):
-        edits.append(Edit(positions.end(names[last]), positions.end(names[-1]), ""))
-    if not kept:
-        edits.append(Edit(positions.start(node), positions.end(node), ""))
-    return edits
-
-
-def _added(node: ast.ImportFrom, moved: Mapping[ast.alias, str], positions: Positions) -> Edit:
-    indent, lines = " " * node.col_offset, []
-    for module in sorted({new.rpartition(".")[0] for new in moved.values()}):
-        names = [_spelled(alias, new) for alias, new in moved.items() if new.rpartition(".")[0] == module]
-        lines.append(f"from {module} import {', '.join(names)}")
-    if len(moved) == len(node.names):  # the old statement is gone: the new ones take its place
-        return Edit(positions.end(node), positions.end(node), f"\n{indent}".join(lines))
-    end = positions.line_end(node)
-    return Edit(end, end, "".join(f"\n{indent}{line}" for line in lines))
-
-
-def _spelled(alias: ast.alias, new: str) -> str:
-    name, kept = new.rpartition(".")[2], alias.asname or alias.name
-    return name if name == kept else f"{name} as {kept}"
-
-
-def attribute_edits(
-    node: ast.Attribute, full: str, new: str, imports: Mapping[str, ast.Import], positions: Positions
-) -> tuple[Edit, ...]:
-    """Rename `module.Name` in place and import the new module; `new` "()" means: call the object itself."""
-    start, end = positions.end(node.value), positions.end(node)
-    if new == "()":
-        return (Edit(start, end, ""),)
-    if not new:
-        return ()
-    module, _, name = new.rpartition(".")
-    if module == full.rpartition(".")[0]:
-        return (Edit(end - len(node.attr), end, name),)
-    root: ast.expr = node
-    while isinstance(root, ast.Attribute):
-        root = root.value
-    statement = imports.get(root.id) if isinstance(root, ast.Name) else None
-    if statement is None or not positions.alone(statement):
-        return ()
-    after = positions.line_end(statement)
-    added = Edit(after, after, f"\n{' ' * statement.col_offset}import {module}")
-    return (added, Edit(positions.start(node), end, new))
-
-
-def scan_python(text: str, applied: Sequence[Applied]) -> list[Hit]:
-    """Every old name in a module's source, in the order of the text.
-
-    Raises:
-        SyntaxError: the text is not Python.
-    """
-    scanner = _Scanner(text, applied)
-    scanner.visit(ast.parse(text))
-    return sorted(scanner.hits, key=lambda hit: hit.start)
-
-
 class _Scanner(NamesInSight):
     """Looks every name in sight up in the rules."""
 
@@ -498,3 +365,131 @@ class _Scanner(NamesInSight):
 def _written(value: ast.expr) -> str:
     """A value as a shell would have it: a text without its quotes, all else as its source."""
     return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ast.unparse(value)
+
+
+_Node = ast.expr | ast.stmt | ast.alias | ast.keyword | ast.arg
+
+
+class Positions:
+    """Offsets of nodes in one text, in characters: `ast` gives lines and columns of UTF-8."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        # ast counts lines at \n, \r\n and \r, and no other of the breaks that str.splitlines knows.
+        self._lines = text.replace("\r\n", " \n").replace("\r", "\n").split("\n")
+        self._starts = [0]
+        for line in self._lines:
+            self._starts.append(self._starts[-1] + len(line) + 1)
+
+    def start(self, node: _Node) -> int:
+        """Where a node begins."""
+        return self._offset(node.lineno, node.col_offset)
+
+    def end(self, node: _Node) -> int:
+        """Where a node ends."""
+        return self._offset(node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
+
+    def line_end(self, node: _Node) -> int:
+        """The end of the last line of a node, before its line break."""
+        return self._starts[node.end_lineno or node.lineno] - 1
+
+    def alone(self, node: _Node) -> bool:
+        """Whether no other statement shares the lines of a node."""
+        before = self._lines[node.lineno - 1][: self.start(node) - self._starts[node.lineno - 1]]
+        after = self.text[self.end(node) : self.line_end(node)].strip()
+        return not before.strip() and (not after or after.startswith("#"))
+
+    def _offset(self, line: int, column: int) -> int:
+        text = self._lines[line - 1]
+        # ast counts columns in bytes of UTF-8, edits count characters.
+        return self._starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One name of a `from … import …` that a rule knows; `new` is empty where it is gone."""
+
+    alias: ast.alias
+    full: str
+    rule: Rule
+    severity: Severity
+    new: str
+
+
+def import_edits(node: ast.ImportFrom, found: Sequence[Imported], positions: Positions) -> tuple[Edit, ...]:
+    """Move the found names that have a new place; the other names of the statement stay where they are."""
+    moved = {one.alias: one.new for one in found if one.new}
+    if not moved or not positions.alone(node):
+        return ()
+    modules = {new.rpartition(".")[0] for new in moved.values()}
+    if modules == {node.module} or (len(moved) == len(node.names) and len(modules) == 1):
+        return _in_place(node, moved, modules.pop(), positions)
+    return (*_cut(node, moved, positions), _added(node, moved, positions))
+
+
+def _in_place(
+    node: ast.ImportFrom, moved: Mapping[ast.alias, str], module: str, positions: Positions
+) -> tuple[Edit, ...]:
+    start = positions.start(node)
+    old = re.compile(r"from\s+(\S+)").match(positions.text, start)
+    if old is None:
+        return ()
+    edits = [Edit(old.start(1), old.end(1), module)] if old[1] != module else []
+    for alias, new in moved.items():
+        if new.rpartition(".")[2] != alias.name:
+            edits.append(Edit(positions.start(alias), positions.end(alias), _spelled(alias, new)))
+    return tuple(edits)
+
+
+def _cut(node: ast.ImportFrom, moved: Mapping[ast.alias, str], positions: Positions) -> list[Edit]:
+    """Each moved name goes with the comma after it; at the end of the list, with the one before it."""
+    names, edits = node.names, []
+    kept = [index for index, alias in enumerate(names) if alias not in moved]
+    last = kept[-1] if kept else -1
+    for index, alias in enumerate(names[:last]):
+        if alias in moved:
+            edits.append(Edit(positions.start(alias), positions.start(names[index + 1]), ""))
+    if kept and last + 1 < len(names):
+        edits.append(Edit(positions.end(names[last]), positions.end(names[-1]), ""))
+    if not kept:
+        edits.append(Edit(positions.start(node), positions.end(node), ""))
+    return edits
+
+
+def _added(node: ast.ImportFrom, moved: Mapping[ast.alias, str], positions: Positions) -> Edit:
+    indent, lines = " " * node.col_offset, []
+    for module in sorted({new.rpartition(".")[0] for new in moved.values()}):
+        names = [_spelled(alias, new) for alias, new in moved.items() if new.rpartition(".")[0] == module]
+        lines.append(f"from {module} import {', '.join(names)}")
+    if len(moved) == len(node.names):  # the old statement is gone: the new ones take its place
+        return Edit(positions.end(node), positions.end(node), f"\n{indent}".join(lines))
+    end = positions.line_end(node)
+    return Edit(end, end, "".join(f"\n{indent}{line}" for line in lines))
+
+
+def _spelled(alias: ast.alias, new: str) -> str:
+    name, kept = new.rpartition(".")[2], alias.asname or alias.name
+    return name if name == kept else f"{name} as {kept}"
+
+
+def attribute_edits(
+    node: ast.Attribute, full: str, new: str, imports: Mapping[str, ast.Import], positions: Positions
+) -> tuple[Edit, ...]:
+    """Rename `module.Name` in place and import the new module; `new` "()" means: call the object itself."""
+    start, end = positions.end(node.value), positions.end(node)
+    if new == "()":
+        return (Edit(start, end, ""),)
+    if not new:
+        return ()
+    module, _, name = new.rpartition(".")
+    if module == full.rpartition(".")[0]:
+        return (Edit(end - len(node.attr), end, name),)
+    root: ast.expr = node
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    statement = imports.get(root.id) if isinstance(root, ast.Name) else None
+    if statement is None or not positions.alone(statement):
+        return ()
+    after = positions.line_end(statement)
+    added = Edit(after, after, f"\n{' ' * statement.col_offset}import {module}")
+    return (added, Edit(positions.start(node), end, new))

@@ -1,21 +1,15 @@
 """What the doctor judges by: the rules, what a scanner gives back, and the installed versions.
 
-The rules of rules.toml as data: what upstream moved or removed, from which version on.
-
     rules = load_rules()
-    here = applied_rules(rules, {"trl": "1.16.0", "openrlhf": "0.11.2"})     # [(rule, severity)] of these versions
-
-A rule holds in the versions from `since` to before `until`; from `deprecated` to `since` the old name works and warns.
-
-What a scanner of one text gives back: where a rule's old name stands, and which edits would fix it.
-
-Offsets count characters of the text that was scanned, so that a fix changes these spans and nothing else.
-
-Installed versions of the stack, here or where another interpreter runs, and what of them does not go together.
-
-    here = installed()                                  # this interpreter's packages
+    applied = applied_rules(rules.rules, {"trl": "1.16.0", "openrlhf": "0.11.2"})     # [(rule, severity)] of these
     there = installed("/opt/openrlhf/bin/python")       # OpenRLHF's own environment: its pins conflict with ours
-    findings = version_findings(there, load_rules().combinations)
+    findings = version_findings(there, rules.combinations)
+
+rules.toml says what upstream moved or removed. A rule holds in the versions from `since` to before `until`; from
+`deprecated` to `since` the old name works and warns.
+
+A scanner of one text gives back `Hit`s: where a rule's old name stands, and which edits would fix it. Offsets count
+characters of the text that was scanned, so that a fix changes these spans and nothing else.
 
 Nothing of the stack is imported: versions and requirements are read from the packages' metadata. A package that pins
 another (OpenRLHF: transformers, ray, deepspeed, flash-attn) is held to its own words; known bad combinations beyond

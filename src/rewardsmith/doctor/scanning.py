@@ -1,22 +1,16 @@
-"""Files and folders → old names in them, by kind of file.
+"""Files and folders → old names in them, by kind of file, and the names rewritten where that is mechanical.
 
-    for scanned in scan_paths([Path("scripts")], applied): scanned.hits, scanned.unreadable
-
-Python, shell scripts, YAML and notebooks are read; what is something else is stepped over in a folder, and said to be
-unreadable when it was named. A file that cannot be read or parsed is reported with its reason and stops nothing.
-
-Old names rewritten where that is mechanical, as a diff first; a file keeps its layout, comments and permissions.
-
+    scanned = scan_paths([Path("scripts")], applied)
+    for one in scanned: one.hits, one.unreadable
     for fixed in fixes(scanned, applied): print(fixed.diff); fixed.write()
 
-Each edit replaces the span of one name. A text is scanned again after its edits, because what one rule writes another
-may have to take further, until nothing is left to rewrite.
+Python, shell scripts, YAML and notebooks are read; what is something else is stepped over in a folder, and said to be
+unreadable when it was named. A file that cannot be read or parsed is reported with its reason and stops nothing. Of a
+notebook the code cells are Python, `!` lines and `%%bash` cells shell; hits are by cell and line.
 
-Old names in Jupyter notebooks: code cells as Python, `!` lines and `%%bash` cells as shell; by cell and line.
-
-    for cell in code_cells(text): cell.number, cell.source          # raises ValueError
-
-A fix goes back into the notebook's JSON, which stays as it was laid out; one in an unusual layout is not rewritten.
+Each edit replaces the span of one name; a file keeps its layout, comments and permissions. A text is scanned again
+after its edits, because what one rule writes another may have to take further, until nothing is left to rewrite. A fix
+goes back into a notebook's JSON, which stays as it was laid out; one in an unusual layout is not rewritten.
 """
 
 from __future__ import annotations
@@ -40,82 +34,11 @@ from rewardsmith.records.bounded import BeyondLimitError, parse_json, read_bound
 _SHELL_CELL = re.compile(r"%%(bash|sh|script)\b[^\n]*")
 _OTHER_CELL = re.compile(r"%%(html|javascript|js|latex|markdown|svg|writefile|perl|ruby|cython)\b")
 _MAGIC = re.compile(r"^([ \t]*)([!%](?:[^\n\\]|\\.|\\\n)*)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A code cell, counted from 1 over all cells, as a notebook shows them."""
-
-    number: int
-    source: str
-
-
-def code_cells(text: str) -> list[Cell]:
-    """The code cells of a notebook.
-
-    Raises:
-        ValueError: the text is not a notebook.
-    """
-    cells = _read(text)["cells"]
-    return [Cell(at, _source(cell)) for at, cell in enumerate(cells, start=1) if cell.get("cell_type") == "code"]
-
-
-def scan_cell(source: str, applied: Sequence[Applied]) -> list[Hit]:
-    """The hits of one cell; magics are no Python and `!` lines are shell.
-
-    Raises:
-        SyntaxError: what is left is not Python.
-    """
-    if _OTHER_CELL.match(source):
-        return []
-    if shell := _SHELL_CELL.match(source):
-        return [hit.shifted(shell.end()) for hit in scan_shell(source[shell.end() :], applied)]
-    hits = [
-        hit.shifted(match.start(2) + 1)
-        for match in _MAGIC.finditer(source)
-        if match[2].startswith("!")
-        for hit in scan_shell(match[2][1:], applied)
-    ]
-    return sorted([*hits, *scan_python(_MAGIC.sub(_blank, source), applied)], key=lambda hit: hit.start)
-
-
-def with_sources(text: str, sources: Mapping[int, str]) -> str | None:
-    """The notebook with these cells' sources, laid out as it was; None where its layout cannot be kept."""
-    notebook = _read(text)
-    # Jupyter writes an indent of 1; the layout that gives the same text back is the file's own.
-    for layout in ({"indent": 1}, {"indent": 2}, {"indent": 4}, {"indent": None}):
-        for ascii_only in (False, True):
-            for tail in ("\n", ""):
-                if json.dumps(notebook, ensure_ascii=ascii_only, **layout) + tail == text:
-                    for number, source in sources.items():
-                        cell = notebook["cells"][number - 1]
-                        whole = isinstance(cell["source"], str)
-                        cell["source"] = source if whole else source.splitlines(keepends=True)
-                    return json.dumps(notebook, ensure_ascii=ascii_only, **layout) + tail
-    return None
-
-
-def _read(text: str) -> dict[str, Any]:
-    notebook = parse_json(text)
-    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
-        raise ValueError("it has no cells (notebooks of format 3 and older are not read)")  # noqa: TRY004
-    return notebook
-
-
-def _source(cell: Mapping[str, Any]) -> str:
-    source = cell.get("source", "")
-    return source if isinstance(source, str) else "".join(source)
-
-
-def _blank(match: re.Match[str]) -> str:
-    """An expression of the same length and with the same line breaks, so that places stay right."""
-    rest = re.sub(r"[^\n]", " ", match[2][1:]).replace(" \n", "\\\n")
-    return f"{match[1]}0{rest}"
-
-
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "build", "dist", "wandb"}
 _LARGEST = 5_000_000
 """Bytes; a larger file is data, not a script."""
+
+_ROUNDS = 5
 
 Scan = Callable[[str, Sequence[Applied]], list[Hit]]
 
@@ -244,9 +167,6 @@ def _said(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-_ROUNDS = 5
-
-
 @dataclass(frozen=True)
 class Fixed:
     """A file before and after."""
@@ -313,3 +233,74 @@ def _once(scanned: Scanned) -> str | None:
         return sources[0]
     changed = {number: source for number, source in sources.items() if source != dict(scanned.sources)[number]}
     return with_sources(scanned.text, changed) if changed else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell, counted from 1 over all cells, as a notebook shows them."""
+
+    number: int
+    source: str
+
+
+def code_cells(text: str) -> list[Cell]:
+    """The code cells of a notebook.
+
+    Raises:
+        ValueError: the text is not a notebook.
+    """
+    cells = _read(text)["cells"]
+    return [Cell(at, _source(cell)) for at, cell in enumerate(cells, start=1) if cell.get("cell_type") == "code"]
+
+
+def scan_cell(source: str, applied: Sequence[Applied]) -> list[Hit]:
+    """The hits of one cell; magics are no Python and `!` lines are shell.
+
+    Raises:
+        SyntaxError: what is left is not Python.
+    """
+    if _OTHER_CELL.match(source):
+        return []
+    if shell := _SHELL_CELL.match(source):
+        return [hit.shifted(shell.end()) for hit in scan_shell(source[shell.end() :], applied)]
+    hits = [
+        hit.shifted(match.start(2) + 1)
+        for match in _MAGIC.finditer(source)
+        if match[2].startswith("!")
+        for hit in scan_shell(match[2][1:], applied)
+    ]
+    return sorted([*hits, *scan_python(_MAGIC.sub(_blank, source), applied)], key=lambda hit: hit.start)
+
+
+def with_sources(text: str, sources: Mapping[int, str]) -> str | None:
+    """The notebook with these cells' sources, laid out as it was; None where its layout cannot be kept."""
+    notebook = _read(text)
+    # Jupyter writes an indent of 1; the layout that gives the same text back is the file's own.
+    for layout in ({"indent": 1}, {"indent": 2}, {"indent": 4}, {"indent": None}):
+        for ascii_only in (False, True):
+            for tail in ("\n", ""):
+                if json.dumps(notebook, ensure_ascii=ascii_only, **layout) + tail == text:
+                    for number, source in sources.items():
+                        cell = notebook["cells"][number - 1]
+                        whole = isinstance(cell["source"], str)
+                        cell["source"] = source if whole else source.splitlines(keepends=True)
+                    return json.dumps(notebook, ensure_ascii=ascii_only, **layout) + tail
+    return None
+
+
+def _read(text: str) -> dict[str, Any]:
+    notebook = parse_json(text)
+    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+        raise ValueError("it has no cells (notebooks of format 3 and older are not read)")  # noqa: TRY004
+    return notebook
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    source = cell.get("source", "")
+    return source if isinstance(source, str) else "".join(source)
+
+
+def _blank(match: re.Match[str]) -> str:
+    """An expression of the same length and with the same line breaks, so that places stay right."""
+    rest = re.sub(r"[^\n]", " ", match[2][1:]).replace(" \n", "\\\n")
+    return f"{match[1]}0{rest}"

@@ -1,23 +1,20 @@
-r"""Old programs and flags in shell commands: `trl`, `openrlhf.cli.*` under any launcher, RewardBench, verl, vLLM.
+r"""Old programs, flags and keys: shell commands under any launcher, and YAML.
 
     hits = scan_shell(text, applied)
-
-A program is found wherever it stands in a command, so that `deepspeed`, `torchrun`, `ray job submit --` and `srun` do
-not matter; a command that only prints or installs is none. A flag is looked at only behind the program it belongs to.
-
-Shell text as commands made of words, each with its place; enough of the grammar to find flags, and no more.
-
+    hits = scan_yaml(text, applied)                                  # raises yaml.YAMLError
     for command in commands_in(text): [word.value for word in command]
 
+Programs are `trl`, `openrlhf.cli.*`, RewardBench, verl, vLLM. One is found wherever it stands in a command, so that
+`deepspeed`, `torchrun`, `ray job submit --` and `srun` do not matter; a command that only prints or installs is none. A
+flag is looked at only behind the program it belongs to.
+
+Shell text is read as commands made of words, each with its place; enough of the grammar to find flags, and no more.
 Known: quotes, `\` before a line break, comments, `;`, `&&`, `|`, here-documents (their lines are commands too: that is
-how OpenRLHF's examples write theirs), arrays and strings in variables that a command then names. No more is expanded.
+how OpenRLHF's examples write theirs), arrays and strings in variables that a command then names.
 
-Old keys in configuration files of TRL, accelerate, verl, vLLM, and commands inside any YAML (jobs, pods, workflows).
-
-    hits = scan_yaml(text, applied)            # raises yaml.YAMLError
-
-The keys of a file tell which program it is for; in any other file only the commands are looked at. Keys are read by
-their place, so `reward_model.strategy` is one thing and `strategy` another.
+YAML is the configuration files of TRL, accelerate, verl and vLLM, and commands inside any (jobs, pods, workflows). The
+keys of a file tell which program it is for; in any other file only the commands are looked at. Keys are read by their
+place, so `reward_model.strategy` is one thing and `strategy` another.
 """
 
 from __future__ import annotations
