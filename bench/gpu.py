@@ -48,8 +48,7 @@ from rewardsmith.modeling.reward_head import install_reward_forward
 from rewardsmith.modeling.tree.attention import dense_tree_attention
 from rewardsmith.modeling.tree.cuda import KERNEL_VARIABLE, flex_tree_attention
 from rewardsmith.modeling.tree.token_tree import TreeLayout, pack_sequences
-from rewardsmith.modeling.tree.varlen import gathered_tokens, reference_varlen, varlen_attention
-from rewardsmith.modeling.tree.varlen_kernels import varlen_call
+from rewardsmith.modeling.tree.varlen import gathered_tokens, reference_varlen, varlen_attention, varlen_call
 from tables import RESULTS, Json, markdown_table
 
 PREPARED = Path("build/gpu")

@@ -13,8 +13,9 @@ import torch
 
 from rewardsmith import threads
 from rewardsmith.threads import ThreadChoice, choose_threads
-from rewardsmith.training import pace
-from rewardsmith.training.pace import THREADS_FILE, Pace, settle_threads
+from rewardsmith.training import trl_backend
+from rewardsmith.training.trainer import Pace
+from rewardsmith.training.trl_backend import THREADS_FILE, settle_threads
 
 CORES = os.cpu_count() or 1
 
@@ -113,7 +114,7 @@ def own_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_the_spec_s_number_overrides_all(
     tmp_path: Path, own_threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "thread_choice", lambda: ThreadChoice(1, "busy"))
+    monkeypatch.setattr(trl_backend, "thread_choice", lambda: ThreadChoice(1, "busy"))
     assert settle_threads(5, tmp_path, resumed=False) == (5, "hardware.threads")
     assert not (tmp_path / THREADS_FILE).exists()
 
@@ -121,7 +122,7 @@ def test_the_spec_s_number_overrides_all(
 def test_an_epoch_that_goes_on_keeps_the_threads_of_its_beginning(
     tmp_path: Path, own_threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "thread_choice", lambda: ThreadChoice(3, "others keep 5.0 of them busy"))
+    monkeypatch.setattr(trl_backend, "thread_choice", lambda: ThreadChoice(3, "others keep 5.0 of them busy"))
     assert settle_threads(None, tmp_path, resumed=False) == (3, "others keep 5.0 of them busy")
     assert json.loads((tmp_path / THREADS_FILE).read_text()) == {"threads": 3}
     own_threads.append(8)  # the machine is free now
@@ -135,9 +136,9 @@ def test_what_the_environment_says_is_left_alone_on_a_resume_too(
     tmp_path: Path, own_threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / THREADS_FILE).write_text('{"threads": 9}')
-    monkeypatch.setattr(pace, "thread_choice", lambda: ThreadChoice(None, "OMP_NUM_THREADS is 3", stated=True))
+    monkeypatch.setattr(trl_backend, "thread_choice", lambda: ThreadChoice(None, "OMP_NUM_THREADS is 3", stated=True))
     assert settle_threads(None, tmp_path, resumed=True) == (3, "OMP_NUM_THREADS is 3")
-    monkeypatch.setattr(pace, "thread_choice", lambda: None)
+    monkeypatch.setattr(trl_backend, "thread_choice", lambda: None)
     assert settle_threads(None, tmp_path, resumed=True) == (3, "torch's own choice")
     assert own_threads == [3]
 

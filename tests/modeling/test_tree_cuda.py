@@ -42,6 +42,7 @@ from rewardsmith.modeling.tree.cuda import (
 from rewardsmith.modeling.tree.token_tree import Pack, TreeLayout, pack_pairs, pack_sequences
 from rewardsmith.modeling.tree.varlen import (
     VarlenPlan,
+    candidates,
     gathered_tokens,
     plan_reward_varlen,
     plan_varlen,
@@ -49,7 +50,6 @@ from rewardsmith.modeling.tree.varlen import (
     to_tensors,
     varlen_attention,
 )
-from rewardsmith.modeling.tree.varlen_kernels import candidates
 
 CPU = torch.device("cpu")
 

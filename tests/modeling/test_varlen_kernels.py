@@ -11,9 +11,16 @@ import torch
 from test_tree_attention import random_layout
 from torch import Tensor
 
-from rewardsmith.modeling.tree import varlen_kernels
-from rewardsmith.modeling.tree.varlen import VarlenCall, VarlenTensors, plan_varlen, reference_varlen, to_tensors
-from rewardsmith.modeling.tree.varlen_kernels import candidates, varlen_call
+from rewardsmith.modeling.tree import varlen
+from rewardsmith.modeling.tree.varlen import (
+    VarlenCall,
+    VarlenTensors,
+    candidates,
+    plan_varlen,
+    reference_varlen,
+    to_tensors,
+    varlen_call,
+)
 
 # From torch 2.10 on; with an older one there is no varlen kernel of its own to ask.
 of_torch = pytest.importorskip("torch.nn.attention.varlen")
@@ -100,15 +107,15 @@ def test_a_broken_package_is_named_and_passed_over(monkeypatch: pytest.MonkeyPat
             raise ImportError("undefined symbol: _ZN3c10")
         return of_torch
 
-    monkeypatch.setattr(varlen_kernels, "find_spec", lambda name: name)
-    monkeypatch.setattr(varlen_kernels, "import_module", broken)
+    monkeypatch.setattr(varlen, "find_spec", lambda name: name)
+    monkeypatch.setattr(varlen, "import_module", broken)
     assert len(names(torch.bfloat16, 64, None, HOPPER)) == 1
     assert "flash_attn is installed and cannot be used: undefined symbol" in caplog.text
     assert "flash_attn_interface is installed and cannot be used" in caplog.text
 
 
 def test_version_3_comes_first_and_is_for_hopper_alone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(varlen_kernels, "_flash_attention", lambda package: iter([(package, reference_varlen)]))
+    monkeypatch.setattr(varlen, "_flash_attention", lambda package: iter([(package, reference_varlen)]))
     ours = f"varlen attention of torch {torch.__version__}"
     assert names(torch.bfloat16, 128, None, HOPPER) == ["flash_attn_interface", ours, "flash_attn"]
     assert names(torch.bfloat16, 128, None, BLACKWELL) == [ours, "flash_attn"]
@@ -172,7 +179,7 @@ def test_a_kernel_that_is_wrong_is_named_and_the_next_one_taken(
     caplog: pytest.LogCaptureFixture,
 ):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(varlen_kernels, "candidates", lambda *_: iter([("wrong", wrong), ("right", reference_varlen)]))
+    monkeypatch.setattr(varlen, "candidates", lambda *_: iter([("wrong", wrong), ("right", reference_varlen)]))
     with torch.inference_mode():  # whoever asks first may be scoring
         assert varlen_call.__wrapped__(dtype, 16, None, CPU) is reference_varlen
     warned, taken = caplog.records
@@ -184,7 +191,7 @@ def test_a_kernel_that_is_wrong_is_named_and_the_next_one_taken(
 
 
 def test_without_a_right_kernel_there_is_none(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(varlen_kernels, "candidates", lambda *_: iter([("wrong", top_left)]))
+    monkeypatch.setattr(varlen, "candidates", lambda *_: iter([("wrong", top_left)]))
     assert varlen_call.__wrapped__(torch.bfloat16, 16, 30.0, CPU) is None
 
 
@@ -192,13 +199,13 @@ def test_a_full_memory_says_nothing_of_a_kernel(monkeypatch: pytest.MonkeyPatch)
     def full(*_: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(varlen_kernels, "candidates", lambda *_: iter([("full", full)]))
+    monkeypatch.setattr(varlen, "candidates", lambda *_: iter([("full", full)]))
     with pytest.raises(torch.OutOfMemoryError):
         varlen_call.__wrapped__(torch.bfloat16, 16, None, CPU)
 
 
 def test_the_proof_draws_nothing_from_the_generator_of_torch(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(varlen_kernels, "candidates", lambda *_: iter([("right", reference_varlen)]))
+    monkeypatch.setattr(varlen, "candidates", lambda *_: iter([("right", reference_varlen)]))
     before = torch.get_rng_state()
     varlen_call.__wrapped__(torch.bfloat16, 16, None, CPU)
     assert torch.equal(torch.get_rng_state(), before)

@@ -13,7 +13,7 @@ In order, so that what matters most comes first where the budget is short:
     6  the same search for the good answers
 
 The edits of the first pairs are timed, and where the search of all pairs would not fit into the seconds there are,
-fewer pairs are attacked (`budget`).
+fewer pairs are attacked (`asking.make_plan`).
 
 A pair is flipped where the edited bad answer gets more than the good one, by more than a hundredth of the standard
 deviation of unedited rewards: less is rounding.

@@ -7,7 +7,6 @@ plan.py         the spec's training section resolved to numbers, the order of th
 trl_backend.py  from a `TrainJob` to a checkpoint folder and a `TrainRecord`
 trainer.py      the subclass of TRL's trainer
 resume.py       which checkpoints of a killed run can be resumed
-pace.py         CPU threads, and a warning where other work keeps them waiting
 progress.py     how far an epoch is, from its first micro-batch on
 metrics.py      a line per optimizer step, the margin of every pair when it was met, and whether the margin rises
 flight.py       two pairs through all that training does, before the epoch

@@ -36,11 +36,14 @@ from rewardsmith.errors import ModelError
 from rewardsmith.modeling.layouts import Layout, PairIds, Part, send_inputs
 from rewardsmith.modeling.tree.token_tree import TreeLayout
 from rewardsmith.records.training import StepMetrics
+from rewardsmith.threads import plural_threads
 from rewardsmith.training.metrics import step_metrics
-from rewardsmith.training.pace import Pace
 from rewardsmith.training.plan import StepSampler, deal
 from rewardsmith.training.progress import EpochClock
 from rewardsmith.training.resume import mark_complete, remove_all_but, step_of
+
+_LOOK_SECONDS = 10.0  # of steps, before their pace is judged
+_LEAST_USED = 0.5  # of a thread's time: what is less was spent waiting
 
 OnStep = Callable[[StepMetrics, list[int], NDArray[np.float64]], bool]
 """Called on every process with the step's metrics, its pairs and their margins; True stops training."""
@@ -249,3 +252,38 @@ def _as_step(rows: list[dict[str, Any]]) -> Step:
 
 def _same(value: Any, *_: Any, **__: Any) -> Any:
     return value
+
+
+class Pace:
+    """Compares the steps' wall time with their CPU time, and says once where other work keeps them waiting.
+
+    Every operation waits for the slowest of its threads. Where others keep the cores busy, that wait is what a step
+    consists of (`rewardsmith.threads` has the numbers).
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._wall, self._cpu = 0.0, 0.0
+        self._said = False
+
+    def observe(self, wall: float, cpu: float) -> str:
+        """Seconds of a step and of its CPU time, all threads together; a warning with its remedy, mostly empty."""
+        self._wall, self._cpu = self._wall + wall, self._cpu + cpu
+        if self._said or self._wall < _LOOK_SECONDS:
+            return ""
+        used, self._wall, self._cpu = self._cpu / self._wall, 0.0, 0.0
+        if used >= _LEAST_USED * self.threads:
+            return ""
+        self._said = True
+        return (
+            f"warning: training gets {used:.1f} cores for its {plural_threads(self.threads)}: other work has the rest. "
+            f"{self._remedy(used)}"
+        )
+
+    def _remedy(self, used: float) -> str:
+        if self.threads == 1:
+            return f"Steps take {1 / max(used, 0.01):.1f} times as long as they would alone; end the other work"
+        return (
+            "Each operation waits for the slowest thread. End the other work; or stop, and start again with "
+            f"OMP_WAIT_POLICY=PASSIVE, or with hardware.threads: {max(1, round(used))} in the spec"
+        )

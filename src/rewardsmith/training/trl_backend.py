@@ -10,6 +10,7 @@ back.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import resource
 import sys
@@ -36,13 +37,12 @@ from rewardsmith.modeling.loading import choose_device, load_base, multiplies_bf
 from rewardsmith.modeling.quiet import quiet_upstream
 from rewardsmith.modeling.regimes import Regimes, regimes_of
 from rewardsmith.modeling.weights import check_saved
-from rewardsmith.records.files import write_json
+from rewardsmith.records.files import write_json, write_text
 from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.spec import QloraAdapter
-from rewardsmith.threads import in_words
+from rewardsmith.threads import ThreadChoice, in_words, thread_choice
 from rewardsmith.training.job import TrainJob, checkpoint_record, margin_stop, monitor_finding, range_finding
 from rewardsmith.training.metrics import MarginMonitor, StepLog
-from rewardsmith.training.pace import THREADS_FILE, settle_threads
 from rewardsmith.training.plan import (
     StepSampler,
     TrainingPlan,
@@ -54,6 +54,9 @@ from rewardsmith.training.plan import (
 from rewardsmith.training.progress import EpochClock, EpochProgress, pair_tokens
 from rewardsmith.training.resume import Resumable, damage_finding, find_resumable, remove_all_but, step_of
 from rewardsmith.training.trainer import WholeStepTrainer
+
+THREADS_FILE = "threads.json"
+"""In `train/` while an epoch is not finished: the threads that were chosen for its beginning."""
 
 
 @quiet_upstream()
@@ -191,6 +194,30 @@ def _restart(job: TrainJob, log: StepLog) -> tuple[Resumable, list[StepMetrics]]
         job.note(f"warning: damaged, not resumed: {'; '.join(found.damaged)}. {goes_on[0].upper()}{goes_on[1:]}")
     remove_all_but(job.folder, keep=found.checkpoint)
     return found, log.cut_to(at)
+
+
+def settle_threads(stated: int | None, folder: Path, *, resumed: bool) -> tuple[int, str]:
+    """Set the threads that compute; returns how many, and why.
+
+    An epoch that goes on keeps those that were chosen for its beginning, however busy the machine is now: their number
+    decides the last bits of a sum.
+
+    Args:
+        stated: `hardware.threads` of the spec, which overrides all.
+        folder: `train/` of the run.
+        resumed: the epoch goes on from a checkpoint.
+    """
+    file, choice = folder / THREADS_FILE, thread_choice() or ThreadChoice(None, "torch's own choice", stated=True)
+    if stated:
+        torch.set_num_threads(stated)
+        return torch.get_num_threads(), "hardware.threads"
+    if choice.stated:
+        return torch.get_num_threads(), choice.reason
+    if resumed and file.exists():
+        torch.set_num_threads(int(json.loads(file.read_text(encoding="utf-8"))["threads"]))
+        return torch.get_num_threads(), "as many as before training was interrupted"
+    write_text(file, json.dumps({"threads": torch.get_num_threads()}) + "\n")
+    return torch.get_num_threads(), choice.reason
 
 
 def _build_trainer(

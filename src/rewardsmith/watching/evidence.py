@@ -8,8 +8,7 @@ One error rate for the whole stream, looked at as often as one likes: half of α
 among the signals, whether or not they can be computed. Each hypothesis speaks of means given all that came before:
 
     audit      E[quality win − reward win] ≥ −tolerance: against the same answers of the reference, the policy's answers
-               do
-               not win by quality that much less often than by reward
+               do not win by quality that much less often than by reward
     signal     E[value] ≤ mean of the reference + 2.58 standard errors + margin; not tested where that is 1 or more
 
 A pair's two wins lie in [0, 1], so (1 + quality win − reward win) / 2 does too.

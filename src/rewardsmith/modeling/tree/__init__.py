@@ -3,5 +3,5 @@
 token_tree.py       texts → rows of trees
 attention.py        the function that transformers calls in each layer, and the dense reference
 calls.py            the kernel on a CPU
-cuda.py             which kernel a pack takes on a GPU: varlen.py, varlen_kernels.py; or FlexAttention
+cuda.py             which kernel a pack takes on a GPU: varlen.py, or FlexAttention
 """

@@ -1,6 +1,6 @@
 """The attention of a row of trees on a CUDA device: which kernel a pack takes, and FlexAttention.
 
-    varlen      one variable-length call over gathered paths (`varlen`, its kernels in `varlen_kernels`)
+    varlen      one variable-length call over gathered paths (`varlen`)
     flex        FlexAttention with a block mask made from the layout on the host, compiled once for all lengths: for
                 soft-capping, float32, and trees whose paths gather too much
 
@@ -27,8 +27,14 @@ from torch import Tensor, nn
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.reward_head import send
 from rewardsmith.modeling.tree.token_tree import TreeLayout
-from rewardsmith.modeling.tree.varlen import VarlenCall, gathered_tokens, reference_varlen, varlen_attention
-from rewardsmith.modeling.tree.varlen_kernels import fits_varlen, varlen_call
+from rewardsmith.modeling.tree.varlen import (
+    VarlenCall,
+    fits_varlen,
+    gathered_tokens,
+    reference_varlen,
+    varlen_attention,
+    varlen_call,
+)
 
 Kernel = Literal["varlen", "flex"]
 
