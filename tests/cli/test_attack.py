@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from checkpoint_maker import make_checkpoint
 from cli_world import World
 
 from conftest import make_pairs
+from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.files import read_record
 from rewardsmith.records.run import GatesRecord, Manifest
@@ -97,8 +99,9 @@ def test_a_limit_ends_with_1_where_it_is_passed_and_where_too_little_is_known(wo
     ],
 )
 def test_input_that_cannot_be_used_is_one_message_and_exit_2(
-    world: World, model: str, tmp_path: Path, arguments: tuple[str, ...], said: str
+    world: World, model: str, tmp_path: Path, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rewardsmith.pipeline.attacking.LoadOptions", partial(LoadOptions, patience=0.0))
     (tmp_path / "empty.txt").write_text("# nothing\n")
     (tmp_path / "bare.jsonl").write_text('{"prompt": "Why?", "chosen": "So."}\n')
     answer = world("attack", *(model if one == "MODEL" else one for one in arguments), "--out", "out")

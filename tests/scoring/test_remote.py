@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +108,51 @@ def test_nobody_there_is_said_after_the_patience() -> None:
         gone = scorer(world)
     with pytest.raises(ModelError, match=r"no answer: .*refused"):
         gone.score([chat("", "a")])
+
+
+def test_waiting_for_a_server_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    waits: list[float] = []
+    with serving() as world:
+        gone = RemoteScorer(f"http://{world.host}:{world.port}", patience=1.0, sleep=waits.append)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"no answer: .*refused"):
+            gone.score([chat("", "a")])
+    assert len(waits) > 2
+    said = [record.message for record in caplog.records]
+    assert said == [f"note: {gone.url}: Connection refused; it is asked again for up to 1 seconds"]
+
+
+def answers(said: bytes) -> Any:
+    """A server that says this whatever it is asked, once."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        with listener, peer:
+            peer.recv(4096)
+            peer.sendall(said)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return listener.getsockname()[1], thread
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said", "fix"),
+    [
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "write http:// where the server has no TLS"),
+        ("http", b"SSH-2.0-OpenSSH_9.2\r\n", "correct the port"),
+        ("http", b"HTTP/1.1 200 " + b"O" * 70_000 + b"\r\n\r\n", "correct the port"),
+    ],
+)
+def test_what_waiting_does_not_cure_is_said_at_once(scheme: str, said: bytes, fix: str) -> None:
+    port, thread = answers(said)
+    waits: list[float] = []
+    with pytest.raises(ModelError, match="no answer: ") as refused:
+        RemoteScorer(f"{scheme}://127.0.0.1:{port}", sleep=waits.append).score([chat("", "a")])
+    thread.join()
+    assert waits == []
+    assert fix in str(refused.value)
 
 
 @contextmanager

@@ -8,7 +8,8 @@
 The token is read from `$REWARDSMITH_TOKEN` (of another kind of server from its own variable), or from the URL's
 userinfo; it stands in no message. Redirects are not followed and proxies not used: the token goes to the named host
 only. An answer has `ANSWER_BYTES` at most and `timeout` seconds in all, however slowly it trickles. A server that is
-full (503, 429) or not there yet is asked again, with `Retry-After` respected, until `patience` seconds are over.
+full (503, 429) or not there yet is asked again, with `Retry-After` respected, until `patience` seconds are over, and
+that is said once. What waiting does not cure (a certificate, another protocol) is said at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import logging
 import os
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,11 +37,14 @@ from rewardsmith.addresses import (
 from rewardsmith.errors import ModelError
 from rewardsmith.records.bounded import parse_json
 
+_LOG = logging.getLogger(__name__)
+
 TOKEN_VARIABLE = "REWARDSMITH_TOKEN"  # noqa: S105 - a name, not a secret
 ANSWER_BYTES = 64 * 2**20
 _PIECE = 2**16
 _SHOWN = 300
 _FULL = (429, 503)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")  # by the version of OpenSSL
 OPTIONS = ("tokenizer", "model")
 """What may stand behind the `?` of an address; it is not sent."""
 
@@ -133,6 +139,7 @@ class Connection:
         self.timeout = timeout
         self.patience = patience
         self._sleep = sleep
+        self._said_waiting = False
         self._headers = _headers(address.parts, token if token is not None else os.environ.get(variable), variable)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Reply:
@@ -149,6 +156,8 @@ class Connection:
                 reply = self._once(method, path, raw)
             except (OSError, http.client.HTTPException, UnicodeError) as error:
                 reply, problem = None, self._problem(error)
+                if fix := _hopeless(error):
+                    raise ModelError(f"no answer: {problem}", where=self.url, fix=fix) from error
             if reply is not None and reply.status not in _FULL:
                 return reply
             wait = _seconds(reply, pause)
@@ -158,6 +167,10 @@ class Connection:
                 raise ModelError(
                     f"no answer: {problem}", where=self.url, fix="start the server, or correct the address"
                 )
+            if not self._said_waiting:
+                self._said_waiting = True
+                said = problem if reply is None else f"the server is full ({reply.status})"
+                _LOG.warning("note: %s: %s; it is asked again for up to %g seconds", self.url, said, self.patience)
             self._sleep(wait)
             pause = min(2 * pause, 8.0)
 
@@ -209,6 +222,17 @@ class Connection:
         if type(error) is http.client.HTTPException:
             return str(error)
         return error.strerror or type(error).__name__ if isinstance(error, OSError) else type(error).__name__
+
+
+def _hopeless(error: Exception) -> str:
+    """The fix of what no waiting cures; empty where the server may only be starting or going down."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "name the host as its certificate does; $SSL_CERT_FILE names authorities that this machine lacks"
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        return "write http:// where the server has no TLS"
+    if type(error) in (http.client.BadStatusLine, http.client.LineTooLong, http.client.HTTPException):
+        return "correct the port: what answers there is no server of rewards"
+    return "correct the address" if isinstance(error, UnicodeError) else ""
 
 
 def _headers(parts: SplitResult, token: str | None, variable: str) -> dict[str, str]:
