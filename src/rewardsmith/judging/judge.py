@@ -7,24 +7,14 @@
 
 It fulfils `protocols.BenchmarkJudge`. A reply that cannot be read is asked for once more, with a word about its form;
 what cannot be read then is missing. A verdict on a pair needs a reading of each order: one order alone would carry
-the judge's preference for a place.
+the judge's preference for a place. Several readings become one by their mean or majority, each order of a pair weighing
+the same.
+
+A judge may prefer the first answer, or the last. So that this favours no answer, the order of a row is drawn from the
+judge's seed and the row's name; rows that are known beforehand (`expect`) get balanced orders.
 
 What an endpoint does not have (JSON by schema, token probabilities, a seed) is found out by asking: where it refuses a
 request that has them and takes the same without, it is not asked for them again, in a resumed job neither.
-
-Several readings as one verdict: means or majorities, each order of a pair weighing the same.
-
-A value of a pair is the probability that the first response is better: above one half, below it, or a tie.
-
-In which order candidates are shown: drawn from a seed, and balanced.
-
-A judge may prefer the first answer, or the last. So that this cannot favour any one answer, the order of a row is drawn
-from the judge's seed and the row's name; where all rows are known beforehand, they are taken in blocks of n rows, in
-which each answer stands at each place exactly once.
-
-What a judge said, counted: replies, those that could not be read, and the places that it named.
-
-Counts only grow and do not depend on the order of replies, so that a job that was killed and resumed counts the same.
 """
 
 from __future__ import annotations
@@ -62,138 +52,6 @@ from rewardsmith.judging.questions import (
 )
 from rewardsmith.spec import JudgeSpec
 from rewardsmith.types import Choice, Comparison, Conversation, JudgeAnswer, Missing, Rating, Usage
-
-How = Literal["mean", "majority"]
-
-_ROUNDING = 1e-9
-
-
-def first_better(values: Sequence[Sequence[float]], how: How) -> float:
-    """Probability that the first response is better, from the readings of each order; none may be empty.
-
-    `mean` is the mean over orders of the means over readings; `majority` is 1, 0 or one half by the mean share of
-    votes.
-    """
-    if how == "mean":
-        return _mean([_mean(order) for order in values])
-    return (1 + _side(_mean([_mean([(1 + _side(value)) / 2 for value in order]) for order in values]))) / 2
-
-
-def agree(first_order: Sequence[float], second_order: Sequence[float], how: How) -> bool:
-    """Whether both orders name the same response, or both a tie."""
-    return _side(first_better([first_order], how)) == _side(first_better([second_order], how))
-
-
-def best_answer(shares: Sequence[Mapping[int, float]], order: Sequence[int], how: How) -> int:
-    """The answer with the highest mean share, or with the most votes; among equals the one that `order` has first.
-
-    Args:
-        shares: one reading each: answer → its share.
-        order: all answers; drawn, so that no answer gains by a tie.
-    """
-    if how == "majority":
-        shares = [{_highest(share, order): 1.0} for share in shares]
-    return _highest({answer: sum(share.get(answer, 0.0) for share in shares) for answer in order}, order)
-
-
-def rating(values: Sequence[float], how: How) -> float:
-    """The mean of ratings, or the most frequent one; the mean of those that are equally frequent."""
-    if how == "mean":
-        return _mean(values)
-    counts = Counter(values)
-    return _mean([value for value, count in counts.items() if count == max(counts.values())])
-
-
-def _highest(share: Mapping[int, float], order: Sequence[int]) -> int:
-    top = max(share.values())
-    return next(answer for answer in order if share.get(answer, -1.0) >= top - _ROUNDING)
-
-
-def _side(value: float) -> int:
-    """1 where the first is better, -1 where the second is, 0 for a tie."""
-    # Shares of several readings add up to one half only but for rounding.
-    return 0 if abs(value - 0.5) <= _ROUNDING else 1 if value > 0.5 else -1
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-Order = tuple[int, ...]
-"""The answers' numbers by place: `order[0]` is shown first."""
-
-
-def drawn_order(seed: int, row: str, answers: int) -> Order:
-    """An order that depends on nothing but the seed and the row's name."""
-    return _permutation(answers, seed, row)
-
-
-def balanced_orders(seed: int, rows: Mapping[str, int]) -> dict[str, Order]:
-    """An order for each of these rows; `rows` maps a row's name to the number of its answers.
-
-    Rows with the same number n of answers are shuffled by the seed and cut into blocks of n; the rows of a block get
-    the n rotations of one drawn order. So over all rows an answer's place counts differ by one at most.
-    """
-    found: dict[str, Order] = {}
-    for answers in sorted(set(rows.values())):
-        names = sorted((name for name, n in rows.items() if n == answers), key=lambda name: (_hash(seed, name), name))
-        for place, name in enumerate(names):
-            block, turn = divmod(place, answers)
-            found[name] = rotated(_permutation(answers, seed, f"{answers}\x1f{block}"), turn)
-    return {name: found[name] for name in rows}
-
-
-def rotated(order: Order, by: int) -> Order:
-    """The same order, begun `by` places later; n rotations put each answer at each place once."""
-    turn = by % len(order)
-    return order[turn:] + order[:turn]
-
-
-def _permutation(size: int, seed: int, name: str) -> Order:
-    rng = np.random.default_rng(_hash(seed, name))
-    return tuple(int(place) for place in rng.permutation(size))
-
-
-def _hash(seed: int, name: str) -> int:
-    text = f"{seed}\x1f{name}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
-
-
-@dataclass(slots=True)
-class Tally:
-    """By kind of question.
-
-    Attributes:
-        replies: replies to first asking.
-        unread: of these, the ones that could not be read and were asked for again.
-        unparsed: readings that were missing after that.
-        places: (kind, letter) → how often the answer under this letter was named.
-        ratings: rating → how often it was given.
-    """
-
-    replies: Counter[Kind] = field(default_factory=Counter)
-    unread: Counter[Kind] = field(default_factory=Counter)
-    unparsed: Counter[Kind] = field(default_factory=Counter)
-    places: dict[Kind, Counter[str]] = field(default_factory=dict)
-    ratings: Counter[float] = field(default_factory=Counter)
-
-    def read(self, kind: Kind, *, readable: bool, again: bool) -> None:
-        """One reply."""
-        if again:
-            self.unparsed[kind] += not readable
-        else:
-            self.replies[kind] += 1
-            self.unread[kind] += not readable
-
-    def named(self, kind: Kind, shares: Mapping[str, float], labels: Sequence[str]) -> None:
-        """One reading that names a letter."""
-        counts = self.places.setdefault(kind, Counter(dict.fromkeys(labels, 0)))
-        counts[max(labels, key=lambda label: shares[label])] += 1
-
-    def rated(self, value: float) -> None:
-        """One rating."""
-        self.ratings[value] += 1
-
 
 T = TypeVar("T")
 Read = Callable[[Question, Reply, Form], T | None]
@@ -394,3 +252,134 @@ def _reason(readings: Sequence[Reading[T]]) -> Missing:
 def _digest(conversation: Conversation) -> str:
     text = "\x1e".join(f"{message.role}\x1f{message.text}" for message in conversation)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+How = Literal["mean", "majority"]
+_ROUNDING = 1e-9
+
+
+def first_better(values: Sequence[Sequence[float]], how: How) -> float:
+    """Probability that the first response is better, from the readings of each order; none may be empty.
+
+    `mean` is the mean over orders of the means over readings; `majority` is 1, 0 or one half by the mean share of
+    votes.
+    """
+    if how == "mean":
+        return _mean([_mean(order) for order in values])
+    return (1 + _side(_mean([_mean([(1 + _side(value)) / 2 for value in order]) for order in values]))) / 2
+
+
+def agree(first_order: Sequence[float], second_order: Sequence[float], how: How) -> bool:
+    """Whether both orders name the same response, or both a tie."""
+    return _side(first_better([first_order], how)) == _side(first_better([second_order], how))
+
+
+def best_answer(shares: Sequence[Mapping[int, float]], order: Sequence[int], how: How) -> int:
+    """The answer with the highest mean share, or with the most votes; among equals the one that `order` has first.
+
+    Args:
+        shares: one reading each: answer → its share.
+        order: all answers; drawn, so that no answer gains by a tie.
+    """
+    if how == "majority":
+        shares = [{_highest(share, order): 1.0} for share in shares]
+    return _highest({answer: sum(share.get(answer, 0.0) for share in shares) for answer in order}, order)
+
+
+def rating(values: Sequence[float], how: How) -> float:
+    """The mean of ratings, or the most frequent one; the mean of those that are equally frequent."""
+    if how == "mean":
+        return _mean(values)
+    counts = Counter(values)
+    return _mean([value for value, count in counts.items() if count == max(counts.values())])
+
+
+def _highest(share: Mapping[int, float], order: Sequence[int]) -> int:
+    top = max(share.values())
+    return next(answer for answer in order if share.get(answer, -1.0) >= top - _ROUNDING)
+
+
+def _side(value: float) -> int:
+    """1 where the first is better, -1 where the second is, 0 for a tie."""
+    # Shares of several readings add up to one half only but for rounding.
+    return 0 if abs(value - 0.5) <= _ROUNDING else 1 if value > 0.5 else -1
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+Order = tuple[int, ...]
+"""The answers' numbers by place: `order[0]` is shown first."""
+
+
+def drawn_order(seed: int, row: str, answers: int) -> Order:
+    """An order that depends on nothing but the seed and the row's name."""
+    return _permutation(answers, seed, row)
+
+
+def balanced_orders(seed: int, rows: Mapping[str, int]) -> dict[str, Order]:
+    """An order for each of these rows; `rows` maps a row's name to the number of its answers.
+
+    Rows with the same number n of answers are shuffled by the seed and cut into blocks of n; the rows of a block get
+    the n rotations of one drawn order. So over all rows an answer's place counts differ by one at most.
+    """
+    found: dict[str, Order] = {}
+    for answers in sorted(set(rows.values())):
+        names = sorted((name for name, n in rows.items() if n == answers), key=lambda name: (_hash(seed, name), name))
+        for place, name in enumerate(names):
+            block, turn = divmod(place, answers)
+            found[name] = rotated(_permutation(answers, seed, f"{answers}\x1f{block}"), turn)
+    return {name: found[name] for name in rows}
+
+
+def rotated(order: Order, by: int) -> Order:
+    """The same order, begun `by` places later; n rotations put each answer at each place once."""
+    turn = by % len(order)
+    return order[turn:] + order[:turn]
+
+
+def _permutation(size: int, seed: int, name: str) -> Order:
+    rng = np.random.default_rng(_hash(seed, name))
+    return tuple(int(place) for place in rng.permutation(size))
+
+
+def _hash(seed: int, name: str) -> int:
+    text = f"{seed}\x1f{name}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
+
+
+@dataclass(slots=True)
+class Tally:
+    """By kind of question.
+
+    Attributes:
+        replies: replies to first asking.
+        unread: of these, the ones that could not be read and were asked for again.
+        unparsed: readings that were missing after that.
+        places: (kind, letter) → how often the answer under this letter was named.
+        ratings: rating → how often it was given.
+    """
+
+    replies: Counter[Kind] = field(default_factory=Counter)
+    unread: Counter[Kind] = field(default_factory=Counter)
+    unparsed: Counter[Kind] = field(default_factory=Counter)
+    places: dict[Kind, Counter[str]] = field(default_factory=dict)
+    ratings: Counter[float] = field(default_factory=Counter)
+
+    def read(self, kind: Kind, *, readable: bool, again: bool) -> None:
+        """One reply."""
+        if again:
+            self.unparsed[kind] += not readable
+        else:
+            self.replies[kind] += 1
+            self.unread[kind] += not readable
+
+    def named(self, kind: Kind, shares: Mapping[str, float], labels: Sequence[str]) -> None:
+        """One reading that names a letter."""
+        counts = self.places.setdefault(kind, Counter(dict.fromkeys(labels, 0)))
+        counts[max(labels, key=lambda label: shares[label])] += 1
+
+    def rated(self, value: float) -> None:
+        """One rating."""
+        self.ratings[value] += 1

@@ -1,40 +1,25 @@
-"""What is asked of a judge and what its reply says: material, prompt files, the request, the strict reader.
+"""What is asked of a judge, as text and as a request, and what its reply says.
 
-Questions to a judge: the material of a row, put into a prompt.
+    prompts = load_prompts(spec.prompts)                                {"ranking": Prompt, "pairwise": …, "rating": …}
+    question = ranking_question(prompts["ranking"], prompt, answers)    or pairwise_question, rating_question
+    body, form = request_body(spec, question, off, seed=…, again=False)
+    shares = read_labels(question, reply, form)                         or read_rating; None where it cannot be read
 
-    ranking_question(prompt, conversation, answers)        labels A, B, C …: which is the best?
-    pairwise_question(prompt, conversation, first, second)  labels A, B, and C for a tie
-    rating_question(prompt, conversation)                   the last message, from 1 to 10
-
-Each part of the material stands under a line with a mark that is a hash of all of it: a response cannot know the
-mark, so it cannot pretend to be over and speak to the judge itself.
-
-The exact request: a question in the form that the spec asks for and the endpoint takes.
-
-`FEATURES` are the fields that an endpoint may not know. `off` are those that this one has refused: without
-`response_format` the reply is text, without `logprobs` it is the bare verdict.
-
-Prompt files: read, checked, hashed, filled.
-
-    prompts = load_prompts(spec.prompts)         {"ranking": Prompt, "pairwise": Prompt, "rating": Prompt}
-    prompts["ranking"].messages("text", {"conversation": …, "answers": …, "mark": …, "labels": …})
-
-A file has sections, each under a line of its own: `--- system ---`, `--- user ---`, and one for each form of the reply,
-`--- reply: text ---`, `--- reply: json ---`, `--- reply: token ---`; what stands above them is a comment. Names in
-double braces are filled in once, so that braces in the material stay what they are. The files of this project lie in
+A prompt file has sections, each under a line of its own: `--- system ---`, `--- user ---`, and one for each form of the
+reply, `--- reply: text ---`, `--- reply: json ---`, `--- reply: token ---`; what stands above them is a comment. Names
+in double braces are filled in once, so that braces in the material stay what they are. The files of this project lie in
 `prompts/`; a user's own takes the place of one. A prompt is known by the SHA-256 of its file.
 
-What a reply says: strict. An ambiguous reply is None and counts as missing; it never becomes a score.
+Each part of the material stands under a line with a mark that is a hash of all of it: a response cannot know the mark,
+so it cannot pretend to be over and speak to the judge itself.
 
-    read_labels(question, reply, form)   → probability of each label, None where it cannot be read
-    read_rating(question, reply, form)   → the rating from 1 to 10, None where it cannot be read
+Replies are read strictly: an ambiguous one is None and counts as missing; it never becomes a score.
 
-text     the last line that is not empty holds the verdict in double square brackets, `[[B]]`, and nothing else but
-         "Verdict:" and emphasis. A mark anywhere else is talk: a judge that quotes a response has not decided.
-json     the whole reply is one JSON object (a code fence around it is taken off) with the field of the question.
-token    the probabilities of the first token, where the endpoint gives them: those of the labels must hold more than
-half
-         of it, and are scaled to 1. Else the reply itself is the verdict, bare or in brackets.
+    text     the last line that is not empty holds the verdict in double square brackets, `[[B]]`, and nothing else but
+             "Verdict:" and emphasis. A mark anywhere else is talk: a judge that quotes a response has not decided.
+    json     the whole reply is one JSON object (a code fence around it is taken off) with the field of the question.
+    token    the probabilities of the first token, where the endpoint gives them: those of the labels must hold more
+             than half of it, and are scaled to 1. Else the reply itself is the verdict, bare or in brackets.
 """
 
 from __future__ import annotations
@@ -57,10 +42,8 @@ from rewardsmith.types import Conversation
 Kind = Literal["ranking", "pairwise", "rating"]
 Form = Literal["text", "json", "token"]
 """How a reply is written: reasoned text that ends with the verdict, a JSON object, or the verdict alone."""
-
 KINDS: tuple[Kind, ...] = ("ranking", "pairwise", "rating")
 BUILT_IN = "built in"
-
 _FILLED = ("conversation", "answers", "mark", "labels", "reply")
 _NEEDED = ("conversation", "answers", "reply")
 _SECTIONS = ("system", "user", "reply: text", "reply: json", "reply: token")
@@ -156,7 +139,6 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TIE = "C"
 """The letter of a pair's tie."""
-
 PAIR = ("A", "B", TIE)
 RATINGS = tuple(str(rating) for rating in range(1, 11))
 
@@ -212,13 +194,6 @@ def rating_question(prompt: Prompt, conversation: Conversation) -> Question:
     return _question("rating", prompt, conversation[:-1], shown, RATINGS)
 
 
-def as_text(response: Conversation) -> str:
-    """A response as one text: a lone message as it is, several with their roles."""
-    if len(response) == 1:
-        return response[0].text
-    return "\n\n".join(f"[{message.role}]\n{message.text}" for message in response)
-
-
 def _question(
     kind: Kind, prompt: Prompt, conversation: Conversation, shown: Sequence[tuple[str, str]], labels: tuple[str, ...]
 ) -> Question:
@@ -234,6 +209,13 @@ def _question(
         mark=mark,
         labels=labels,
     )
+
+
+def as_text(response: Conversation) -> str:
+    """A response as one text: a lone message as it is, several with their roles."""
+    if len(response) == 1:
+        return response[0].text
+    return "\n\n".join(f"[{message.role}]\n{message.text}" for message in response)
 
 
 def _sendable(text: str) -> str:
@@ -252,15 +234,7 @@ def _listed(labels: Sequence[str]) -> str:
 
 FEATURES = ("response_format", "logprobs", "seed")
 """Fields of a request that an endpoint may refuse, in the order in which they are given up."""
-
 _VERDICT_TOKENS = {"ranking": 1, "pairwise": 1, "rating": 3}
-
-
-def reply_form(spec: JudgeSpec, off: frozenset[str]) -> Form:
-    """How the reply is to be written."""
-    if spec.verdict == "logprobs":
-        return "token"
-    return "text" if spec.output == "text" or "response_format" in off else "json"
 
 
 def request_body(
@@ -294,16 +268,11 @@ def request_body(
     return body, form
 
 
-def droppable(spec: JudgeSpec, body: dict[str, Any]) -> str | None:
-    """The next feature of a refused request that can be done without; None where there is none."""
-    kept = ("response_format",) if spec.output == "json_schema" else ()
-    return next((feature for feature in FEATURES if feature in body and feature not in kept), None)
-
-
-def sample_seed(seed: int, sample: int) -> int:
-    """The endpoint's seed for one of several samples, in [0, 2^31)."""
-    # Shifted to 31 bits, which also fit a signed 32-bit number.
-    return int.from_bytes(hashlib.sha256(f"{seed} {sample}".encode()).digest()[:4], "big") >> 1
+def reply_form(spec: JudgeSpec, off: frozenset[str]) -> Form:
+    """How the reply is to be written."""
+    if spec.verdict == "logprobs":
+        return "token"
+    return "text" if spec.output == "text" or "response_format" in off else "json"
 
 
 def _schema(question: Question) -> dict[str, Any]:
@@ -322,10 +291,21 @@ def _schema(question: Question) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": field, "strict": True, "schema": schema}}
 
 
+def droppable(spec: JudgeSpec, body: dict[str, Any]) -> str | None:
+    """The next feature of a refused request that can be done without; None where there is none."""
+    kept = ("response_format",) if spec.output == "json_schema" else ()
+    return next((feature for feature in FEATURES if feature in body and feature not in kept), None)
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """The endpoint's seed for one of several samples, in [0, 2^31)."""
+    # Shifted to 31 bits, which also fit a signed 32-bit number.
+    return int.from_bytes(hashlib.sha256(f"{seed} {sample}".encode()).digest()[:4], "big") >> 1
+
+
 LEAST_MASS = 0.5
 """Labels that hold no more than this of a token's probability are no verdict: the judge was about to say something
 else."""
-
 # A 1 of no more probability than this moves the mean by less than a tenth, even if a 10 was meant.
 _UNRESOLVED = 0.01
 _MOST = 10**9
@@ -359,19 +339,6 @@ def read_labels(question: Question, reply: Reply, form: Form) -> Mapping[str, fl
     return None if label is None else {one: float(one == label) for one in question.labels}
 
 
-def read_rating(question: Question, reply: Reply, form: Form) -> float | None:
-    """The rating: the number that is written, or the mean over the probabilities of the first token."""
-    if form == "token" and reply.tops:
-        shares = _from_tokens(reply.tops[0], question.labels)
-        if shares is None:
-            return None
-        # "1" may be the beginning of "10" where a tokenizer parts the two digits: then only the written number is sure
-        if not (shares["1"] > _UNRESOLVED and shares["10"] == 0):
-            return sum(int(label) * share for label, share in shares.items())
-    label = _written(question, reply.text, form, "rating")
-    return None if label is None else float(label)
-
-
 def _from_tokens(tops: Sequence[tuple[str, float]], labels: Sequence[str]) -> dict[str, float] | None:
     shares = dict.fromkeys(labels, 0.0)
     for token, log_probability in tops:
@@ -391,15 +358,6 @@ def _written(question: Question, text: str, form: Form, field: str) -> str | Non
     return found if found in question.labels else None
 
 
-def _in_text(text: str, *, bare: bool) -> str | None:
-    last = next((line for line in reversed(text.splitlines()) if line.strip(_DECORATION)), "")
-    line = last.strip(_DECORATION)
-    match = _LINE.fullmatch(line)
-    if match:
-        return match[1].upper()
-    return line if bare and line == text.strip(_DECORATION) else None
-
-
 def _in_json(text: str, field: str) -> str | None:
     fenced = _FENCE.fullmatch(text)
     try:
@@ -410,3 +368,25 @@ def _in_json(text: str, field: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value) if isinstance(value, str) or abs(value) < _MOST else None
+
+
+def _in_text(text: str, *, bare: bool) -> str | None:
+    last = next((line for line in reversed(text.splitlines()) if line.strip(_DECORATION)), "")
+    line = last.strip(_DECORATION)
+    match = _LINE.fullmatch(line)
+    if match:
+        return match[1].upper()
+    return line if bare and line == text.strip(_DECORATION) else None
+
+
+def read_rating(question: Question, reply: Reply, form: Form) -> float | None:
+    """The rating: the number that is written, or the mean over the probabilities of the first token."""
+    if form == "token" and reply.tops:
+        shares = _from_tokens(reply.tops[0], question.labels)
+        if shares is None:
+            return None
+        # "1" may be the beginning of "10" where a tokenizer parts the two digits: then only the written number is sure
+        if not (shares["1"] > _UNRESOLVED and shares["10"] == 0):
+            return sum(int(label) * share for label, share in shares.items())
+    label = _written(question, reply.text, form, "rating")
+    return None if label is None else float(label)
