@@ -1,6 +1,12 @@
-"""The cost-accuracy curve: what each share of escalations gives, beside random routing and the oracle. Pure.
+"""What routing gives and costs on held-out pairs, beside random routing and the oracle; the limit for a target. Pure.
 
-    points = curve(trial, SHARES, seed=17, resamples=2000)
+    trial = make_trial(rules, opinions, subsets, verdicts, units)   # flat arrays: results of model, judge and router
+    points = curve(trial, SHARES, seed=17, resamples=2000)          # one a budget
+    fitted = fit_limit(trial, Target("gain", 0.95))                 # .limit, .reached
+    checked = cross_fit(trial, target, seed=17, resamples=2000)     # on prompts that the limit was not fitted on
+    band = predict(trial, margins, temperature, interval, limits, judge_accuracy=0.85, seed=17)
+    verdict, statement = weigh(points, advantage, gain)             # whether to route, in words
+    pays, statement = judge_worth(model, judge, gain, pairs=500, calls=1000)
 
 At a limit t the pairs with a sureness below t are escalated. With g = routed - model, the gain of escalating a pair,
 and e = 1 where it is escalated:
@@ -11,52 +17,6 @@ and e = 1 where it is escalated:
 
 Accuracies and differences have the intervals of `rewardsmith.statistics`, from a bootstrap over prompts; limits are
 taken as fixed.
-
-The limit for a target, and what it is worth on pairs that it was not fitted on. Pure.
-
-    fitted = fit_limit(trial, Target("gain", 0.95))         # .limit, .reached
-    checked = cross_fit(trial, target, seed=17)             # .accuracy, .share of other folds' limits
-
-Targets: `accuracy` and `gain` (a part of the judge's gain over the reward model) ask for the fewest escalations that
-reach them; `share` and `cost` (money for 1,000 comparisons) for the most escalations that stay within them.
-
-What the threshold is fitted on: held-out pairs with the reward model's margin and the judge's verdict. Pure.
-
-    trial = make_trial(rules, opinions, subsets, verdicts, units)
-
-In: for each pair the opinion and the verdict, both of "the chosen response is first"; whoever was asked saw them in an
-order of its own. Out: flat arrays of results, 1 where the chosen response wins, 1/2 for a tie, 0 otherwise.
-
-    model    the reward model alone; 0 where a reward is missing
-    judge    the judge alone; 0 where its verdict is missing
-    routed   what an escalated pair gets: the judge's winner; where the judge ties or is missing, the model's
-
-What a calibration predicts of the curve, before any label is seen, and whether the curve keeps to it. Pure.
-
-    band = predict(trial, margins, temperature, interval, limits, judge_accuracy=0.85, seed=17)
-    band.low <= accuracies <= band.high, at every limit at once, in 95 of 100 cases where the calibration is right
-
-A calibrated model that keeps a pair is right with probability sigmoid(|margin| / T). So the accuracy at a limit is
-predicted by the mean of these over what is kept, plus the judge's part: its stated accuracy over what is escalated, or
-(None) its results as they were found. The band is simulated: the temperature is drawn from its interval (log-normal),
-then each pair's result, pair by pair; it holds the whole curve at once: mean ± c · standard deviation, with c the 95 %
-quantile of the largest deviation anywhere on the curve.
-
-Whether routing on a reward model's doubt beats random escalation at equal cost, in words. Pure.
-
-    verdict, statement = weigh(points, advantage, gain)
-
-*worth it*: over budgets of 5 to 50 % routing is surely better than asking the judge at random as often.
-*not worth it*: it is surely less than half a point better.
-*nothing to gain*: with everything escalated the router is surely no better than the reward model alone.
-*undecided*: the pairs are too few to say.
-
-Whether the judge itself is worth its cost, whatever is escalated. Pure.
-
-    pays, statement = judge_worth(model, judge, gain, pairs=500, calls=1000)
-
-It is not where it is surely no better than the reward model, and where it may be a coin or worse and is surely below
-60 %, on pairs on which it does not surely beat the reward model either.
 """
 
 from __future__ import annotations
@@ -79,14 +39,24 @@ from rewardsmith.types import JudgeAnswer, Opinion
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
 _RESULTS = {"first": 1.0, "tie": 0.5, "second": 0.0, None: 0.0}
 _KEPT, _ESCALATED = Look(False, "", ""), Look(True, "", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Arrays of shape (pairs,); `units` numbers the prompts: pairs of one prompt are one unit for intervals."""
+    """Held-out pairs as arrays of shape (pairs,).
+
+    A result is 1 where the chosen response wins, 1/2 for a tie, 0 otherwise.
+
+    Attributes:
+        sureness: escalated below the limit (`Rules.sureness`).
+        model: the reward model alone; 0 where a reward is missing.
+        judge: the judge alone; 0 where its verdict is missing.
+        routed: what an escalated pair gets: the judge's winner; where the judge ties or is missing, the model's.
+        cost: of asking the judge, in money.
+        units: numbers of the prompts: pairs of one prompt are one unit for intervals.
+    """
 
     sureness: Floats
     model: Floats
@@ -119,6 +89,8 @@ def make_trial(
 ) -> Trial:
     """Results of the model, the judge and the router on every pair.
 
+    Opinions and verdicts are of "the chosen response is first", in whatever order the judge saw the two.
+
     Raises:
         SpecError: the rules have nothing to fit, or ask for what the model does not say.
     """
@@ -138,9 +110,90 @@ def make_trial(
 
 SHARES = tuple(round(0.05 * step, 2) for step in range(21))
 """Budgets of the curve, as shares of the comparisons."""
-
 ADVANTAGE_SHARES = SHARES[1:11]
 """5 to 50 %: where a router is used; random routing and any other meet at 0 and at 100 %."""
+
+
+def curve(trial: Trial, shares: Sequence[float], *, seed: int, resamples: int) -> tuple[RoutePoint, ...]:
+    """One point a budget; budgets that the limits cannot tell apart make one point."""
+    limits = limits_of(trial)
+    # A set: several budgets may end at one limit where many pairs are equally sure.
+    places = sorted({limits.within(share * len(trial)) for share in shares})
+    return tuple(point(trial, float(limits.values[place]), seed=seed, resamples=resamples) for place in places)
+
+
+def point(trial: Trial, limit: float, *, seed: int, resamples: int) -> RoutePoint:
+    """What the router does at one limit."""
+    escalated = trial.sureness < limit
+    gain_P = trial.routed - trial.model
+    model, whole = float(trial.model.mean()), float(gain_P.mean())
+    share, router = float(escalated.mean()), float((trial.model + escalated * gain_P).mean())
+    return RoutePoint(
+        share=share,
+        limit=limit,
+        accuracy=accuracy(np.where(escalated, trial.routed, trial.model), trial.units, seed, resamples),
+        random=model + share * whole,
+        difference=advantage(trial, escalated.astype(np.float64), seed=seed, resamples=resamples),
+        oracle=model + _largest(gain_P, int(escalated.sum())),
+        # A share of a gain that is zero or negative would mean nothing.
+        gain=(router - model) / whole if whole > 0 else None,
+        cost=1000 * float((trial.cost * escalated).mean()),
+    )
+
+
+def _largest(gain_P: Floats, count: int) -> float:
+    """The mean over all pairs of the `count` largest gains, none of them negative."""
+    return float(np.sort(np.maximum(gain_P, 0.0))[::-1][:count].sum() / len(gain_P))
+
+
+def accuracy(result_P: Floats, units: Ints, seed: int, resamples: int) -> RoutedScore:
+    """A mean of results with its interval."""
+    sums_UF = statistics.grouped_sums(result_P, units)
+    samples_SF = statistics.bootstrap_sums(sums_UF, seed=seed, resamples=resamples)
+    score = float(result_P.mean())
+    interval = statistics.score_interval(score, samples_SF[:, 0] / samples_SF[:, 1], len(sums_UF))
+    return RoutedScore(value=score, low=interval.low, high=interval.high)
+
+
+def advantage(trial: Trial, escalated_P: Floats, *, seed: int, resamples: int) -> RoutedScore:
+    """The router's accuracy minus that of random routing with as many escalations, with its interval.
+
+    `escalated_P` may be the mean over several budgets: the difference is linear in it.
+    """
+    gain_P = trial.routed - trial.model
+    units_UF = _unit_sums([escalated_P * gain_P, escalated_P, gain_P, np.ones(len(trial))], trial.units)
+
+    def difference(sums: Floats) -> Floats:
+        both, escalated, gain, n = np.moveaxis(sums, -1, 0)
+        return np.asarray(both / n - (escalated / n) * (gain / n))
+
+    found = float(difference(units_UF.sum(axis=0)))
+    samples = difference(statistics.bootstrap_sums(units_UF, seed=seed, resamples=resamples))
+    interval = statistics.Difference.of(found, samples, len(units_UF)).interval()
+    return RoutedScore(value=found, low=interval.low, high=interval.high)
+
+
+def _unit_sums(columns: Sequence[Floats], units: Ints) -> Floats:
+    _, index_P = np.unique(units, return_inverse=True)
+    return np.stack([np.bincount(index_P, weights=column) for column in columns], axis=1)
+
+
+def mean_advantage(trial: Trial, *, seed: int, resamples: int) -> RoutedScore:
+    """`advantage`, the mean over budgets of 5 to 50 %."""
+    limits = limits_of(trial)
+    chosen = [limits.values[limits.within(share * len(trial))] for share in ADVANTAGE_SHARES]
+    escalated_P = np.mean([trial.sureness < limit for limit in chosen], axis=0)
+    return advantage(trial, escalated_P, seed=seed, resamples=resamples)
+
+
+def gain_of_everything(trial: Trial, *, seed: int, resamples: int) -> RoutedScore:
+    """The judge's gain: accuracy with everything escalated minus the reward model's, with its interval."""
+    gain_P = trial.routed - trial.model
+    units_UF = statistics.grouped_sums(gain_P, trial.units)
+    samples_SF = statistics.bootstrap_sums(units_UF, seed=seed, resamples=resamples)
+    found = float(gain_P.mean())
+    interval = statistics.Difference.of(found, samples_SF[:, 0] / samples_SF[:, 1], len(units_UF)).interval()
+    return RoutedScore(value=found, low=interval.low, high=interval.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,95 +228,18 @@ def limits_of(trial: Trial) -> Limits:
     return Limits(values, np.searchsorted(np.sort(trial.sureness), values, side="left").astype(np.int64))
 
 
-def curve(trial: Trial, shares: Sequence[float], *, seed: int, resamples: int) -> tuple[RoutePoint, ...]:
-    """One point a budget; budgets that the limits cannot tell apart make one point."""
-    limits = limits_of(trial)
-    # A set: several budgets may end at one limit where many pairs are equally sure.
-    places = sorted({limits.within(share * len(trial)) for share in shares})
-    return tuple(point(trial, float(limits.values[place]), seed=seed, resamples=resamples) for place in places)
-
-
-def point(trial: Trial, limit: float, *, seed: int, resamples: int) -> RoutePoint:
-    """What the router does at one limit."""
-    escalated = trial.sureness < limit
-    gain_P = trial.routed - trial.model
-    model, whole = float(trial.model.mean()), float(gain_P.mean())
-    share, router = float(escalated.mean()), float((trial.model + escalated * gain_P).mean())
-    return RoutePoint(
-        share=share,
-        limit=limit,
-        accuracy=accuracy(np.where(escalated, trial.routed, trial.model), trial.units, seed, resamples),
-        random=model + share * whole,
-        difference=advantage(trial, escalated.astype(np.float64), seed=seed, resamples=resamples),
-        oracle=model + _largest(gain_P, int(escalated.sum())),
-        # A share of a gain that is zero or negative would mean nothing.
-        gain=(router - model) / whole if whole > 0 else None,
-        cost=1000 * float((trial.cost * escalated).mean()),
-    )
-
-
-def accuracy(result_P: Floats, units: Ints, seed: int, resamples: int) -> RoutedScore:
-    """A mean of results with its interval."""
-    sums_UF = statistics.grouped_sums(result_P, units)
-    samples_SF = statistics.bootstrap_sums(sums_UF, seed=seed, resamples=resamples)
-    score = float(result_P.mean())
-    interval = statistics.score_interval(score, samples_SF[:, 0] / samples_SF[:, 1], len(sums_UF))
-    return RoutedScore(value=score, low=interval.low, high=interval.high)
-
-
-def advantage(trial: Trial, escalated_P: Floats, *, seed: int, resamples: int) -> RoutedScore:
-    """The router's accuracy minus that of random routing with as many escalations, with its interval.
-
-    `escalated_P` may be the mean over several budgets: the difference is linear in it.
-    """
-    gain_P = trial.routed - trial.model
-    units_UF = _unit_sums([escalated_P * gain_P, escalated_P, gain_P, np.ones(len(trial))], trial.units)
-
-    def difference(sums: Floats) -> Floats:
-        both, escalated, gain, n = np.moveaxis(sums, -1, 0)
-        return np.asarray(both / n - (escalated / n) * (gain / n))
-
-    found = float(difference(units_UF.sum(axis=0)))
-    samples = difference(statistics.bootstrap_sums(units_UF, seed=seed, resamples=resamples))
-    interval = statistics.Difference.of(found, samples, len(units_UF)).interval()
-    return RoutedScore(value=found, low=interval.low, high=interval.high)
-
-
-def mean_advantage(trial: Trial, *, seed: int, resamples: int) -> RoutedScore:
-    """`advantage`, the mean over budgets of 5 to 50 %."""
-    limits = limits_of(trial)
-    chosen = [limits.values[limits.within(share * len(trial))] for share in ADVANTAGE_SHARES]
-    escalated_P = np.mean([trial.sureness < limit for limit in chosen], axis=0)
-    return advantage(trial, escalated_P, seed=seed, resamples=resamples)
-
-
-def gain_of_everything(trial: Trial, *, seed: int, resamples: int) -> RoutedScore:
-    """The judge's gain: accuracy with everything escalated minus the reward model's, with its interval."""
-    gain_P = trial.routed - trial.model
-    units_UF = statistics.grouped_sums(gain_P, trial.units)
-    samples_SF = statistics.bootstrap_sums(units_UF, seed=seed, resamples=resamples)
-    found = float(gain_P.mean())
-    difference = statistics.Difference.of(found, samples_SF[:, 0] / samples_SF[:, 1], len(units_UF))
-    return RoutedScore(value=found, low=difference.interval().low, high=difference.interval().high)
-
-
-def _largest(gain_P: Floats, count: int) -> float:
-    """The mean over all pairs of the `count` largest gains, none of them negative."""
-    return float(np.sort(np.maximum(gain_P, 0.0))[::-1][:count].sum() / len(gain_P))
-
-
-def _unit_sums(columns: Sequence[Floats], units: Ints) -> Floats:
-    _, index_P = np.unique(units, return_inverse=True)
-    return np.stack([np.bincount(index_P, weights=column) for column in columns], axis=1)
-
-
 FOLDS = 5
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the limit is chosen for; see the module. `wrong` with its confidence is fitted by `abstention`."""
+    """What the limit is chosen for.
+
+    `accuracy` and `gain` (a part of the judge's gain over the reward model) ask for the fewest escalations that reach
+    them; `share` and `cost` (money for 1,000 comparisons) for the most escalations that stay within them. `wrong` with
+    its confidence is fitted by `abstention`.
+    """
 
     kind: Literal["accuracy", "share", "cost", "gain", "wrong"]
     value: float
@@ -278,14 +254,6 @@ class Fitted:
     reached: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """Out of sample: accuracy with its interval, and the share that was escalated."""
-
-    accuracy: RoutedScore
-    share: float
-
-
 def fit_limit(trial: Trial, target: Target) -> Fitted:
     """The limit for a target.
 
@@ -297,9 +265,7 @@ def fit_limit(trial: Trial, target: Target) -> Fitted:
     order = np.argsort(trial.sureness, kind="stable")
     n = len(trial)
 
-    def reached_by(
-        values: np.ndarray[tuple[int], np.dtype[np.float64]],
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def reached_by(values: Floats) -> Floats:
         return np.asarray(np.concatenate([[0.0], np.cumsum(values[order])])[limits.counts] / n)
 
     gain_L = reached_by(trial.routed - trial.model)
@@ -312,6 +278,14 @@ def fit_limit(trial: Trial, target: Target) -> Fitted:
     # A part of a judge's gain that is no gain would be reached with nothing escalated.
     there = bool(len(enough)) and not (target.kind == "gain" and gain_L[-1] <= 0)
     return Fitted(float(limits.values[enough[0] if there else int(np.argmax(gain_L))]), there)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Out of sample: accuracy with its interval, and the share that was escalated."""
+
+    accuracy: RoutedScore
+    share: float
 
 
 def cross_fit(trial: Trial, target: Target, *, seed: int, resamples: int) -> Checked | None:
@@ -360,7 +334,13 @@ def predict(
     seed: int,
     draws: int = DRAWS,
 ) -> Band:
-    """The band of the calibration.
+    """What the calibration predicts of the curve, before any label is seen.
+
+    A calibrated model that keeps a pair is right with probability sigmoid(|margin| / T). So the accuracy at a limit is
+    predicted by the mean of these over what is kept, plus the judge's part over what is escalated. The band is
+    simulated: the temperature is drawn from its interval (log-normal), then each pair's result. It holds the whole
+    curve at once, in 95 of 100 cases where the calibration is right: mean ± c · standard deviation, with c the 95 %
+    quantile of the largest deviation anywhere on the curve.
 
     Args:
         trial: the pairs; of the reward model's results nothing is read but where they are missing.
@@ -407,15 +387,18 @@ def _results(rng: np.random.Generator, margin_P: Floats, temperature: float) -> 
 
 
 Worth = Literal["worth it", "not worth it", "undecided", "nothing to gain"]
-
 SMALLEST = 0.005
 """An advantage surely below this is none."""
-
 MOST_OF_THE_GAIN = 0.95
 
 
 def weigh(points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScore) -> tuple[Worth, str]:
-    """Whether to route: the verdict, and the sentence for people.
+    """Whether the model's doubt beats random escalation at equal cost: the verdict, and a sentence for people.
+
+    *worth it*: over budgets of 5 to 50 % routing is surely better than asking the judge at random as often.
+    *not worth it*: it is surely less than half a point better.
+    *nothing to gain*: with everything escalated the router is surely no better than the reward model alone.
+    *undecided*: the pairs are too few to say.
 
     Args:
         points: of the curve.
@@ -475,6 +458,9 @@ def judge_worth(
 ) -> tuple[bool | None, str]:
     """Whether this judge pays, and the numbers behind it: True where it is surely better than the model, None where the
     pairs do not say.
+
+    It does not pay where it is surely no better than the reward model, and where it may be a coin or worse and is
+    surely below 60 %, on pairs on which it does not surely beat the reward model either.
 
     Args:
         model: accuracy of the reward model alone, on the pairs that the judge was asked about.

@@ -1,34 +1,8 @@
-"""The hybrid router with what it stands on: budget, breaker, opinions, best of N, and labels for the next round.
-
-What escalations may cost: a share of the comparisons, calls a minute, money. Nothing is overspent.
-
-    budget = Budget(BudgetLimits(share=0.2, calls_per_minute=60, cost=5.0), clock=time.monotonic)
-    budget.saw()                                  # every comparison counts for the share
-    refusal = budget.claim()                      # "", "share" or "cost"
-    await budget.turn()                           # waits until the minute has room
-    budget.settle(usage)                          # what it did cost; None gives the claim back
-
-*Share*: of the first n comparisons at most 1 + share · n are escalated.
-*Calls a minute*: no minute has more calls. A comparison in both orders is two calls; how many it makes is learned from
-what was paid for, the first guess is `calls_each`.
-*Money*: a claim sets aside the most that one comparison has cost so far. Until a price is known one comparison is asked
-at a time, so that a burst cannot overspend before the first bill. A comparison that costs more than any before it can
-pass the limit by that difference; the judge's own budget (`judge.budget`) reserves by tokens and cannot.
-
-A circuit breaker: after several failures in a row the judge is left alone for a while, then tried once.
-
-    breaker = Breaker(failures=5, seconds=30.0, clock=time.monotonic)
-    if breaker.enter():            # False: it is open, do not ask
-        …
-        breaker.leave(failed)      # True, False, or None: nothing was learned (cancelled)
-
-Closed, everyone may ask. Open, nobody. When the time is up one call is let through: if it succeeds the breaker closes,
-if it fails the time begins again. No wall clock: time is handed in.
-
-The router: the reward model's answer where it is clear, the judge's where it is not, and never a wait without end.
+"""The hybrid router: the reward model's answer where it is clear, the judge's where it is not, within a deadline.
 
     router = HybridRouter(rules, judge, RouterSettings(concurrency=8, seconds=30.0), log=AuditLog(path, header))
     decision = await router.decide(comparison, opinion)
+    ruling = await best_of(rewards, compare, clear)           # of several responses, with the fewest judge calls
 
 An ambiguous comparison is escalated unless a budget or the circuit breaker speaks against it. The judge has `seconds`
 for its verdict; where it is down, too slow, or over its budget, the reward model's answer stands, marked with the
@@ -36,37 +10,6 @@ reason. At most `concurrency` comparisons are with the judge at a time. The dead
 included; with `patient` (a job over a file, which has no client that waits) only the judge's own time counts.
 
 The judge is a `protocols.Judge`; everything that decides is in `rules.settle`, a pure function.
-
-From rewards to what a reward model says of a comparison: margin, calibrated probability, spread. Pure.
-
-    opinion(Rewarded(1.5), Rewarded(0.25), temperature=2.0)
-    opinions(rewards_P2, temperature)                           # of many comparisons at once
-
-The spread of an ensemble is the standard deviation, over its members, of the *margin*: what members share (a prompt
-that all of them find poor) takes itself out. With K members it is the sample standard deviation (K - 1 in the
-denominator), since a few members understate how far models differ.
-
-Best of N with the fewest judge calls: the reward model prunes, the judge sees only close contenders.
-
-    ruling = await best_of(rewards_N, compare, clear)
-
-`compare(i, j)` decides as `HybridRouter.decide` does; `clear(i, j)` says whether the reward model would.
-
-The answer with the highest reward is the champion. The others challenge it, best first; the judge is asked only where
-the margin is ambiguous. A challenger that wins takes its place. An answer that is clearly worse than the reward
-model's favourite costs nothing, also after another one beat the favourite: who beats the favourite beats it too. So k
-contenders cost at most k - 1 verdicts, the fewest that can name the best of k.
-
-An answer without a reward is compared last, by the judge alone. A tie leaves the champion where it is.
-
-A judge as a source of labels: its verdicts as preference pairs for the next training round, with provenance. Pure.
-
-    row = labelled_pair(comparison, decision, source)        # None where the judge did not decide
-
-The row is a pair in the project's own schema, which `data` reads back: prompt, chosen, rejected, id, source, subset and
-annotator (the judge). Where a label comes from stands under `provenance`, apart from the columns that training reads:
-the judge, the hash of its prompts, the rule that escalated the pair, the reward model's margin (of chosen minus
-rejected, so that a negative one says that the judge disagreed), the judge's probability, whether both orders agreed.
 """
 
 from __future__ import annotations
@@ -77,15 +20,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rewardsmith.bradley_terry import preference_probability
 from rewardsmith.protocols import Judge
 from rewardsmith.routing.audit import AuditLog, entry_of
-from rewardsmith.routing.rules import Rules, settle
+from rewardsmith.routing.rules import Rules, opinion, settle
 from rewardsmith.types import (
     Comparison,
     Conversation,
@@ -96,7 +34,6 @@ from rewardsmith.types import (
     Rewarded,
     Ruling,
     Usage,
-    tools_of,
 )
 
 MINUTE = 60.0
@@ -114,8 +51,208 @@ class BudgetLimits:
     calls_each: int = 2
 
 
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """How the judge is asked: comparisons at a time, seconds for one, when the breaker opens and for how long."""
+
+    concurrency: int = 8
+    seconds: float = 30.0
+    failures: int = 5
+    rest_seconds: float = 30.0
+    limits: BudgetLimits = field(default_factory=BudgetLimits)
+
+
+_DOWN = ("failed", "deadline")
+"""Missing verdicts that the circuit breaker counts; one that cannot be read, or was not paid for, is no failure."""
+
+
+class HybridRouter:
+    """See the module; satisfies `protocols.Router`. Use it in one event loop.
+
+    Args:
+        rules: when a comparison is ambiguous; every rule has its limit.
+        judge: None where there is none: then the reward model decides everything, and says so.
+        settings: limits.
+        log: where decisions are written.
+        clock: seconds that never go back.
+        spent: money that an earlier start of the same job has spent.
+        temperature: of the calibration, for a model that has none of its own (`rule`).
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        judge: Judge | None,
+        settings: RouterSettings | None = None,
+        *,
+        log: AuditLog | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        spent: float = 0.0,
+        temperature: float | None = None,
+    ) -> None:
+        self.rules = rules
+        self.settings = settings or RouterSettings()
+        self._judge = judge
+        self._log = log
+        self._temperature = temperature
+        self._budget = Budget(self.settings.limits, clock, spent=spent)
+        self._breaker = Breaker(self.settings.failures, self.settings.rest_seconds, clock)
+        self._slots = asyncio.Semaphore(self.settings.concurrency)
+
+    async def decide(
+        self,
+        comparison: Comparison,
+        opinion: Opinion,
+        *,
+        refusal: Fallback = "",
+        patient: bool = False,
+        row: int | None = None,
+        places: tuple[int, int] = (0, 1),
+    ) -> Decision:
+        """Who decides, and what.
+
+        Args:
+            comparison: the two responses.
+            opinion: what the reward model says of them.
+            refusal: why the judge may not be asked about this one, whatever the budgets say.
+            patient: waiting for the judge to be free does not count against the deadline.
+            row, places: of the file that the comparison came from, and of the responses in it, for the log.
+        """
+        # Counted before anything else: the share is of all comparisons, also of those that the judge never sees.
+        self._budget.saw()
+        look = self.rules.look_at(opinion, comparison.subset)
+        verdict: JudgeAnswer | None = None
+        if look.escalated and not refusal:
+            refusal, verdict = await self._ask(comparison, patient)
+        decision = settle(comparison.id, look, opinion, refusal if look.escalated else "", verdict)
+        if self._log is not None:
+            self._log.write(entry_of(comparison, decision, refusal if look.escalated else "", row, places))
+        return decision
+
+    async def rule(
+        self,
+        prompt: Conversation,
+        responses: Sequence[Conversation],
+        rewards: Sequence[Rewarded],
+        temperature: float | None,
+    ) -> Ruling:
+        """The best of two or more responses; see `protocols.Router` and `best_of`."""
+        own = self._temperature if temperature is None else temperature
+
+        def look(first: int, second: int) -> Opinion:
+            return opinion(rewards[first], rewards[second], own)
+
+        async def compare(first: int, second: int) -> Decision:
+            pair = Comparison(prompt, responses[first], responses[second], id=f"{first}:{second}")
+            return await self.decide(pair, look(first, second), places=(first, second))
+
+        def clear(first: int, second: int) -> bool:
+            return not self.rules.look_at(look(first, second)).escalated
+
+        return await best_of([one.reward for one in rewards], compare, clear)
+
+    def close(self) -> None:
+        """Let go of the log; no decision may follow."""
+        if self._log is not None:
+            self._log.close()
+
+    async def _ask(self, comparison: Comparison, patient: bool) -> tuple[Fallback, JudgeAnswer | None]:
+        """The judge's verdict, or why it was not asked."""
+        if self._judge is None:
+            return "no_judge", None
+        # Before a claim is made, so that an open breaker uses up no budget.
+        if self._breaker.open:
+            return "breaker", None
+        if refusal := self._budget.claim():
+            return refusal, None
+        verdict: JudgeAnswer | None = None
+        try:
+            # The deadline covers the wait for a slot and for the minute, unless the caller is patient.
+            async with asyncio.timeout(None if patient else self.settings.seconds), self._slots:
+                await self._budget.turn()
+                # Asked again: the breaker may have opened while this comparison waited.
+                if not self._breaker.enter():
+                    return "breaker", None
+                verdict = await self._call(self._judge, comparison)
+        except TimeoutError:
+            return "deadline", None
+        finally:
+            # Also after a cancellation: a claim that is never settled would stay in the budget for ever.
+            self._budget.settle(None if verdict is None else verdict.usage)
+        return "", verdict
+
+    async def _call(self, judge: Judge, comparison: Comparison) -> JudgeAnswer:
+        failed: bool | None = None
+        try:
+            async with asyncio.timeout(self.settings.seconds):
+                verdict = await judge.compare(comparison)
+            failed = verdict.missing in _DOWN
+        except TimeoutError:
+            failed = True
+            verdict = JudgeAnswer(None, missing="deadline")
+        finally:
+            self._breaker.leave(failed)
+        return verdict
+
+
+Compare = Callable[[int, int], Awaitable[Decision]]
+Clear = Callable[[int, int], bool]
+
+
+async def best_of(rewards: Sequence[float | None], compare: Compare, clear: Clear) -> Ruling:
+    """The best of N answers with the fewest judge calls: the reward model prunes, the judge sees only close contenders.
+
+    The answer with the highest reward is the champion. The others challenge it, best first; the judge is asked only
+    where the margin is ambiguous. A challenger that wins takes its place. An answer that is clearly worse than the
+    reward model's favourite costs nothing, also after another one beat the favourite: who beats the favourite beats it
+    too. So k contenders cost at most k - 1 verdicts, the fewest that can name the best of k. An answer without a reward
+    is compared last, by the judge alone. A tie leaves the champion where it is.
+
+    Args:
+        rewards: of each answer, None where there is none.
+        compare: decides between two answers, named by their places; the first is the champion.
+        clear: whether the reward model alone would decide between two answers.
+
+    Returns:
+        The place of the best answer, and the decisions in their order. Of two answers a tie has no best. Where nobody
+        could say anything, `best` is None.
+    """
+    order = sorted(range(len(rewards)), key=lambda place: _rank(rewards[place]))
+    favourite = champion = order[0]
+    decisions = []
+    for challenger in order[1:]:
+        # Who loses clearly to the favourite is compared with it and not with the champion: that costs no call.
+        pruned = champion != favourite and clear(favourite, challenger)
+        decision = await compare(favourite if pruned else champion, challenger)
+        decisions.append(decision)
+        if decision.winner == "second" and not pruned:
+            champion = challenger
+    undecided = all(decision.winner is None for decision in decisions)
+    tied = len(order) == 2 and decisions[0].winner == "tie"
+    return Ruling(None if undecided or tied else champion, tuple(decisions))
+
+
+def _rank(reward: float | None) -> float:
+    """Sorts by falling reward, missing ones last; equal rewards keep their order."""
+    return float("inf") if reward is None else -reward
+
+
 class Budget:
-    """See the module. Use it in one event loop. `spent` is what an earlier start paid."""
+    """What escalations may cost. Use it in one event loop. `spent` is what an earlier start paid.
+
+        budget.saw()                                  # every comparison counts for the share
+        refusal = budget.claim()                      # "", "share" or "cost"
+        await budget.turn()                           # waits until the minute has room
+        budget.settle(usage)                          # what it did cost; None gives the claim back
+
+    *Share*: of the first n comparisons at most 1 + share · n are escalated.
+    *Calls a minute*: no minute has more calls. A comparison in both orders is two calls; how many it makes is learned
+    from what was paid for, the first guess is `calls_each`.
+    *Money*: a claim sets aside the most that one comparison has cost so far. Until a price is known one comparison is
+    asked at a time, so that a burst cannot overspend before the first bill. A comparison that costs more than any
+    before it can pass the limit by that difference; the judge's own budget (`judge.budget`) reserves by tokens and
+    cannot.
+    """
 
     def __init__(self, limits: BudgetLimits, clock: Callable[[], float], *, spent: float = 0.0) -> None:
         self.limits = limits
@@ -194,7 +331,15 @@ class Budget:
 
 
 class Breaker:
-    """See the module. Use it in one thread."""
+    """A circuit breaker: after several failures in a row the judge is left alone for a while, then tried once.
+
+        if breaker.enter():            # False: it is open, do not ask
+            …
+            breaker.leave(failed)      # True, False, or None: nothing was learned (cancelled)
+
+    Closed, everyone may ask. Open, nobody. When `seconds` are over one call is let through: if it succeeds the breaker
+    closes, if it fails the time begins again. Use it in one thread.
+    """
 
     def __init__(self, failures: int, seconds: float, clock: Callable[[], float]) -> None:
         self._limit = failures
@@ -228,273 +373,3 @@ class Breaker:
         self._failed = min(self._failed + 1, self._limit) if failed else 0
         if self._failed >= self._limit:
             self._until = self._clock() + self._seconds
-
-
-Floats = NDArray[np.float64]
-
-
-def opinion(first: Rewarded, second: Rewarded, temperature: float | None) -> Opinion:
-    """What the rewards of two responses say of their comparison."""
-    if first.reward is None or second.reward is None:
-        return Opinion(None)
-    margin = first.reward - second.reward
-    spread = None
-    if len(first.members) == len(second.members) >= 2:
-        spread = float(np.std(np.subtract(first.members, second.members), ddof=1))
-    return Opinion(margin, _probability(margin, temperature), None if spread is None or math.isnan(spread) else spread)
-
-
-def opinions(rewards_P2: Floats, temperature: float | None) -> list[Opinion]:
-    """Opinions of many comparisons.
-
-    Args:
-        rewards_P2: rewards of the first and of the second response, shape (comparisons, 2); NaN where missing.
-        temperature: of the calibration, None without one.
-    """
-    margin_P = rewards_P2[:, 0] - rewards_P2[:, 1]
-    known_P = np.nan_to_num(margin_P)  # logaddexp warns of NaN
-    probability_P = None if temperature is None else preference_probability(known_P, temperature)
-    return [
-        Opinion(None)
-        if math.isnan(margin)
-        else Opinion(float(margin), None if probability_P is None else float(probability_P[place]))
-        for place, margin in enumerate(margin_P)
-    ]
-
-
-def rewarded(reward: float | None, members: Sequence[float | None] = ()) -> Rewarded:
-    """A reward with its members', without those that gave none."""
-    return Rewarded(reward, tuple(one for one in members if one is not None))
-
-
-def _probability(margin: float, temperature: float | None) -> float | None:
-    return None if temperature is None else float(preference_probability(margin, temperature))
-
-
-Compare = Callable[[int, int], Awaitable[Decision]]
-Clear = Callable[[int, int], bool]
-
-
-async def best_of(rewards: Sequence[float | None], compare: Compare, clear: Clear) -> Ruling:
-    """The best of N answers.
-
-    Args:
-        rewards: of each answer, None where there is none.
-        compare: decides between two answers, named by their places; the first is the champion.
-        clear: whether the reward model alone would decide between two answers.
-
-    Returns:
-        The place of the best answer, and the decisions in their order. Of two answers a tie has no best. Where nobody
-        could say anything, `best` is None.
-    """
-    order = sorted(range(len(rewards)), key=lambda place: _rank(rewards[place]))
-    favourite = champion = order[0]
-    decisions = []
-    for challenger in order[1:]:
-        # Who loses clearly to the favourite is compared with it and not with the champion: that costs no call.
-        pruned = champion != favourite and clear(favourite, challenger)
-        decision = await compare(favourite if pruned else champion, challenger)
-        decisions.append(decision)
-        if decision.winner == "second" and not pruned:
-            champion = challenger
-    undecided = all(decision.winner is None for decision in decisions)
-    tied = len(order) == 2 and decisions[0].winner == "tie"
-    return Ruling(None if undecided or tied else champion, tuple(decisions))
-
-
-def _rank(reward: float | None) -> float:
-    """Sorts by falling reward, missing ones last; equal rewards keep their order."""
-    return float("inf") if reward is None else -reward
-
-
-_DOWN = ("failed", "deadline")
-"""Missing verdicts that the circuit breaker counts; one that cannot be read, or was not paid for, is no failure."""
-
-
-@dataclass(frozen=True, slots=True)
-class RouterSettings:
-    """How the judge is asked: comparisons at a time, seconds for one, when the breaker opens and for how long."""
-
-    concurrency: int = 8
-    seconds: float = 30.0
-    failures: int = 5
-    rest_seconds: float = 30.0
-    limits: BudgetLimits = field(default_factory=BudgetLimits)
-
-
-class HybridRouter:
-    """See the module; satisfies `protocols.Router`. Use it in one event loop.
-
-    Args:
-        rules: when a comparison is ambiguous; every rule has its limit.
-        judge: None where there is none: then the reward model decides everything, and says so.
-        settings: limits.
-        log: where decisions are written.
-        clock: seconds that never go back.
-        spent: money that an earlier start of the same job has spent.
-        temperature: of the calibration, for a model that has none of its own (`rule`).
-    """
-
-    def __init__(
-        self,
-        rules: Rules,
-        judge: Judge | None,
-        settings: RouterSettings | None = None,
-        *,
-        log: AuditLog | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        spent: float = 0.0,
-        temperature: float | None = None,
-    ) -> None:
-        self.rules = rules
-        self.settings = settings or RouterSettings()
-        self._judge = judge
-        self._log = log
-        self._temperature = temperature
-        self._budget = Budget(self.settings.limits, clock, spent=spent)
-        self._breaker = Breaker(self.settings.failures, self.settings.rest_seconds, clock)
-        self._slots = asyncio.Semaphore(self.settings.concurrency)
-
-    async def decide(
-        self,
-        comparison: Comparison,
-        opinion: Opinion,
-        *,
-        refusal: Fallback = "",
-        patient: bool = False,
-        row: int | None = None,
-        places: tuple[int, int] = (0, 1),
-    ) -> Decision:
-        """Who decides, and what.
-
-        Args:
-            comparison: the two responses.
-            opinion: what the reward model says of them.
-            refusal: why the judge may not be asked about this one, whatever the budgets say.
-            patient: waiting for the judge to be free does not count against the deadline.
-            row, places: of the file that the comparison came from, and of the responses in it, for the log.
-        """
-        # Counted before anything else: the share is of all comparisons, also of those that the judge never sees.
-        self._budget.saw()
-        look = self.rules.look_at(opinion, comparison.subset)
-        verdict: JudgeAnswer | None = None
-        if look.escalated and not refusal:
-            refusal, verdict = await self._ask(comparison, patient)
-        decision = settle(comparison.id, look, opinion, refusal if look.escalated else "", verdict)
-        if self._log is not None:
-            self._log.write(entry_of(comparison, decision, refusal if look.escalated else "", row, places))
-        return decision
-
-    async def rule(
-        self,
-        prompt: Conversation,
-        responses: Sequence[Conversation],
-        rewards: Sequence[Rewarded],
-        temperature: float | None,
-    ) -> Ruling:
-        """The best of two or more responses; see `protocols.Router` and `tournament`."""
-
-        own = self._temperature if temperature is None else temperature
-
-        def look(first: int, second: int) -> Opinion:
-            return opinion(rewards[first], rewards[second], own)
-
-        async def compare(first: int, second: int) -> Decision:
-            pair = Comparison(prompt, responses[first], responses[second], id=f"{first}:{second}")
-            return await self.decide(pair, look(first, second), places=(first, second))
-
-        def clear(first: int, second: int) -> bool:
-            return not self.rules.look_at(look(first, second)).escalated
-
-        return await best_of([one.reward for one in rewards], compare, clear)
-
-    def close(self) -> None:
-        """Let go of the log; no decision may follow."""
-        if self._log is not None:
-            self._log.close()
-
-    async def _ask(self, comparison: Comparison, patient: bool) -> tuple[Fallback, JudgeAnswer | None]:
-        """The judge's verdict, or why it was not asked."""
-        if self._judge is None:
-            return "no_judge", None
-        # Before a claim is made, so that an open breaker uses up no budget.
-        if self._breaker.open:
-            return "breaker", None
-        if refusal := self._budget.claim():
-            return refusal, None
-        verdict: JudgeAnswer | None = None
-        try:
-            # The deadline covers the wait for a slot and for the minute, unless the caller is patient.
-            async with asyncio.timeout(None if patient else self.settings.seconds), self._slots:
-                await self._budget.turn()
-                # Asked again: the breaker may have opened while this comparison waited.
-                if not self._breaker.enter():
-                    return "breaker", None
-                verdict = await self._call(self._judge, comparison)
-        except TimeoutError:
-            return "deadline", None
-        finally:
-            # Also after a cancellation: a claim that is never settled would stay in the budget for ever.
-            self._budget.settle(None if verdict is None else verdict.usage)
-        return "", verdict
-
-    async def _call(self, judge: Judge, comparison: Comparison) -> JudgeAnswer:
-        failed: bool | None = None
-        try:
-            async with asyncio.timeout(self.settings.seconds):
-                verdict = await judge.compare(comparison)
-            failed = verdict.missing in _DOWN
-        except TimeoutError:
-            failed = True
-            verdict = JudgeAnswer(None, missing="deadline")
-        finally:
-            self._breaker.leave(failed)
-        return verdict
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSource:
-    """Who labels: the judge's model, the hash of its prompts, the reward model's identity."""
-
-    judge: str
-    prompts: str
-    model: str = ""
-
-
-def labelled_pair(comparison: Comparison, decision: Decision, source: LabelSource) -> dict[str, Any] | None:
-    """The pair that a judge's verdict makes; None where it did not decide, or called it a tie."""
-    if decision.by != "judge" or decision.winner not in ("first", "second") or decision.verdict is None:
-        return None
-    # Equal responses make no preference, whatever the judge said of their places.
-    if comparison.first == comparison.second:
-        return None
-    flipped = decision.winner == "second"
-    sides = (comparison.second, comparison.first) if flipped else (comparison.first, comparison.second)
-    probability = decision.verdict.probability or 0.0
-    margin = decision.opinion.margin
-    tools, prompt = tools_of(comparison.prompt)
-    return {
-        "prompt": _turns(prompt),
-        "chosen": _turns(sides[0]),
-        "rejected": _turns(sides[1]),
-        **({"tools": tools} if tools else {}),
-        "id": comparison.id,
-        "source": comparison.source or "judge",
-        "subset": comparison.subset,
-        "annotator": source.judge,
-        "provenance": {
-            "judge_model": source.judge,
-            "prompt_hash": source.prompts,
-            "rule": decision.rule,
-            "why": decision.why,
-            # Turned round with the sides, so that it is always of chosen minus rejected.
-            "reward_margin": None if margin is None else -margin if flipped else margin,
-            "reward_model": source.model,
-            "probability": 1 - probability if flipped else probability,
-            "consistent": decision.verdict.consistent,
-        },
-    }
-
-
-def _turns(side: Conversation) -> list[dict[str, Any]]:
-    return [turn.as_dict() for turn in side]

@@ -1,10 +1,9 @@
-"""What decides without asking anybody: when a comparison is ambiguous, who decides, how sure a model's head is.
+"""From rewards to a decision, without asking anybody: what a model says, when that is ambiguous, who decides.
 
-When a comparison is ambiguous: a written rule over what the reward model says. Pure.
-
+    says = opinion(Rewarded(1.5), Rewarded(0.25), temperature=2.0)     margin, calibrated probability, spread
     rules = Rules((Rule("probability", below=0.8), Rule("subset", subsets=frozenset({"Safety"}))), "any")
-    found = rules.look_at(Opinion(margin=0.4, probability=0.6), subset="Math")
-    found.escalated, found.rule, found.why       # True, "probability", "probability 0.600 is below 0.8"
+    look = rules.look_at(says, subset="Math")                          .escalated, .rule, .why in words
+    decision = settle("pair-7", look, says, refusal="", verdict=verdict)
 
 Three rules look at how sure the reward model is; each gives a certainty, and escalates what lies below its limit:
 
@@ -17,27 +16,8 @@ Three rules look at how sure the reward model is; each gives a certainty, and es
 may have no limit yet (`below` is None): `route calibrate` fits it, and `sureness` is what it fits it on. A comparison
 without a margin is always ambiguous.
 
-The decision itself, as a pure function: what the rule saw, what was refused, what the judge said → who decides.
-
-    settle("pair-7", rules.look_at(opinion, subset), opinion, refusal="", verdict=verdict)
-
-The router calls it, and so does a replay of the audit log: same inputs, same decision. A judge's tie names no winner,
-so the reward model breaks it; that is a fallback like a judge that is down, and marked as one.
-
-A Laplace approximation over the reward head: how much other heads, as probable by the data, would differ. Pure.
-
-    posterior = fit_laplace(difference_PD, margin_P, head_D, temperature=1.7)
-    spread_P = posterior.spread(difference_PD)          # standard deviation of each margin, in units of the reward
-
-The reward of a text is head · φ, so a margin is head · Δφ with Δφ the difference of what the head reads, and the
-Bradley-Terry likelihood is logistic regression in the head. Around the trained head the posterior is normal with
-
-    precision = Σ p (1 - p) Δφ Δφᵀ / T² + λ I,     p = sigmoid(margin / T)
-
-and the variance of a margin is Δφᵀ precision⁻¹ Δφ. The prior's λ has the highest evidence on a grid (MacKay 1992;
-Daxberger et al. 2021, "Laplace Redux", post hoc, last layer). What lies below the head is taken as certain.
-
-P pairs, D hidden width. Memory: D² numbers.
+The spread of an ensemble comes from its members' rewards (`opinion`), that of a single model from a Laplace
+approximation over its reward head (`fit_laplace`).
 """
 
 from __future__ import annotations
@@ -55,95 +35,58 @@ from numpy.typing import NDArray
 from rewardsmith.bradley_terry import pair_losses, preference_probability
 from rewardsmith.errors import DataError, SpecError
 from rewardsmith.records.files import guard_own
-from rewardsmith.types import Decision, Fallback, JudgeAnswer, Opinion, Winner
+from rewardsmith.types import Decision, Fallback, JudgeAnswer, Opinion, Rewarded, Winner
 
 Floats = NDArray[np.float64]
+
+
+def opinion(first: Rewarded, second: Rewarded, temperature: float | None) -> Opinion:
+    """What the rewards of two responses say of their comparison.
+
+    The spread of an ensemble is the standard deviation, over its members, of the *margin*: what members share (a prompt
+    that all of them find poor) takes itself out. With K members it is the sample standard deviation (K - 1 in the
+    denominator), since a few members understate how far models differ.
+    """
+    if first.reward is None or second.reward is None:
+        return Opinion(None)
+    margin = first.reward - second.reward
+    spread = None
+    if len(first.members) == len(second.members) >= 2:
+        spread = float(np.std(np.subtract(first.members, second.members), ddof=1))
+    return Opinion(margin, _probability(margin, temperature), None if spread is None or math.isnan(spread) else spread)
+
+
+def _probability(margin: float, temperature: float | None) -> float | None:
+    return None if temperature is None else float(preference_probability(margin, temperature))
+
+
+def opinions(rewards_P2: Floats, temperature: float | None) -> list[Opinion]:
+    """Opinions of many comparisons.
+
+    Args:
+        rewards_P2: rewards of the first and of the second response, shape (comparisons, 2); NaN where missing.
+        temperature: of the calibration, None without one.
+    """
+    margin_P = rewards_P2[:, 0] - rewards_P2[:, 1]
+    known_P = np.nan_to_num(margin_P)  # logaddexp warns of NaN
+    probability_P = None if temperature is None else preference_probability(known_P, temperature)
+    return [
+        Opinion(None)
+        if math.isnan(margin)
+        else Opinion(float(margin), None if probability_P is None else float(probability_P[place]))
+        for place, margin in enumerate(margin_P)
+    ]
+
+
+def rewarded(reward: float | None, members: Sequence[float | None] = ()) -> Rewarded:
+    """A reward with its members', without those that gave none."""
+    return Rewarded(reward, tuple(one for one in members if one is not None))
+
+
 Kind = Literal["margin", "probability", "interval", "subset"]
 Combine = Literal["any", "all"]
-
 NO_REWARD = "no_reward"
 """What stands for a rule's name where there is no margin to look at."""
-
-
-def _by_margin(opinion: Opinion) -> float | None:
-    return None if opinion.margin is None else abs(opinion.margin)
-
-
-def _by_probability(opinion: Opinion) -> float | None:
-    return None if opinion.probability is None else max(opinion.probability, 1 - opinion.probability)
-
-
-def _by_interval(opinion: Opinion) -> float | None:
-    if opinion.margin is None or opinion.spread is None:
-        return None
-    # Without doubt every interval is a point, which leaves 0 out unless the margin is 0.
-    if opinion.spread == 0:
-        return 1.0 if opinion.margin else 0.0
-    return math.erf(abs(opinion.margin) / (opinion.spread * math.sqrt(2)))
-
-
-CERTAINTIES: dict[Kind, Callable[[Opinion], float | None]] = {
-    "margin": _by_margin,
-    "probability": _by_probability,
-    "interval": _by_interval,
-}
-"""Opinion → how sure it is, None where the opinion does not say."""
-
-_LACKING = {
-    "margin": ("has no reward", "score the responses first"),
-    "probability": (
-        "has no calibration, so that a margin is no probability",
-        "evaluate the model on held-out pairs (rewardsmith run), or route by margin",
-    ),
-    "interval": (
-        "states no doubt about its margins",
-        "combine several models (an ensemble), let `route calibrate` fit a Laplace approximation, or route by margin",
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule; see the module. `below` is None where `route calibrate` is to fit it."""
-
-    kind: Kind
-    below: float | None = None
-    subsets: frozenset[str] = frozenset()
-    outside: bool = False
-
-    @property
-    def name(self) -> str:
-        """What decisions call it."""
-        return self.kind
-
-    def certainty(self, opinion: Opinion) -> float | None:
-        """How sure the opinion is; None without a margin.
-
-        Raises:
-            SpecError: the model does not say what the rule asks for.
-        """
-        if opinion.margin is None:
-            return None
-        found = CERTAINTIES[self.kind](opinion)
-        if found is None:
-            problem, fix = _LACKING[self.kind]
-            raise SpecError(
-                f"the rule {self.kind} cannot be used: the reward model {problem}", where="routing", fix=fix
-            )
-        return found
-
-    def escalates(self, opinion: Opinion, subset: str) -> tuple[bool, str]:
-        """Whether a comparison with a margin is ambiguous by this rule, and why (or why not)."""
-        if self.kind == "subset":
-            # Exclusive or: `outside` turns the list around.
-            return (subset in self.subsets) != self.outside, f"subset {subset or '(none)'}"
-        certainty = self.certainty(opinion)
-        if certainty is None or self.below is None:
-            raise SpecError(
-                f"the rule {self.kind} has no limit", where="routing.rules", fix="run `rewardsmith route calibrate`"
-            )
-        escalated = certainty < self.below
-        return escalated, f"{self.kind} {certainty:.4g} is {'' if escalated else 'not '}below {self.below:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +181,86 @@ class Rules:
         return certainty if all(said) else math.inf
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; see the module. `below` is None where `route calibrate` is to fit it."""
+
+    kind: Kind
+    below: float | None = None
+    subsets: frozenset[str] = frozenset()
+    outside: bool = False
+
+    @property
+    def name(self) -> str:
+        """What decisions call it."""
+        return self.kind
+
+    def certainty(self, opinion: Opinion) -> float | None:
+        """How sure the opinion is; None without a margin.
+
+        Raises:
+            SpecError: the model does not say what the rule asks for.
+        """
+        if opinion.margin is None:
+            return None
+        found = CERTAINTIES[self.kind](opinion)
+        if found is None:
+            problem, fix = _LACKING[self.kind]
+            raise SpecError(
+                f"the rule {self.kind} cannot be used: the reward model {problem}", where="routing", fix=fix
+            )
+        return found
+
+    def escalates(self, opinion: Opinion, subset: str) -> tuple[bool, str]:
+        """Whether a comparison with a margin is ambiguous by this rule, and why (or why not)."""
+        if self.kind == "subset":
+            # Exclusive or: `outside` turns the list around.
+            return (subset in self.subsets) != self.outside, f"subset {subset or '(none)'}"
+        certainty = self.certainty(opinion)
+        if certainty is None or self.below is None:
+            raise SpecError(
+                f"the rule {self.kind} has no limit", where="routing.rules", fix="run `rewardsmith route calibrate`"
+            )
+        escalated = certainty < self.below
+        return escalated, f"{self.kind} {certainty:.4g} is {'' if escalated else 'not '}below {self.below:.4g}"
+
+
+_LACKING = {
+    "margin": ("has no reward", "score the responses first"),
+    "probability": (
+        "has no calibration, so that a margin is no probability",
+        "evaluate the model on held-out pairs (rewardsmith run), or route by margin",
+    ),
+    "interval": (
+        "states no doubt about its margins",
+        "combine several models (an ensemble), let `route calibrate` fit a Laplace approximation, or route by margin",
+    ),
+}
+
+
+def _by_margin(opinion: Opinion) -> float | None:
+    return None if opinion.margin is None else abs(opinion.margin)
+
+
+def _by_probability(opinion: Opinion) -> float | None:
+    return None if opinion.probability is None else max(opinion.probability, 1 - opinion.probability)
+
+
+def _by_interval(opinion: Opinion) -> float | None:
+    if opinion.margin is None or opinion.spread is None:
+        return None
+    # Without doubt every interval is a point, which leaves 0 out unless the margin is 0.
+    if opinion.spread == 0:
+        return 1.0 if opinion.margin else 0.0
+    return math.erf(abs(opinion.margin) / (opinion.spread * math.sqrt(2)))
+
+
+CERTAINTIES: dict[Kind, Callable[[Opinion], float | None]] = {
+    "margin": _by_margin,
+    "probability": _by_probability,
+    "interval": _by_interval,
+}
+"""Opinion → how sure it is, None where the opinion does not say."""
 _WORDS: dict[Fallback, str] = {
     "no_judge": "no judge is there",
     "share": "the share of comparisons that may be escalated is used up",
@@ -253,7 +276,10 @@ _WORDS: dict[Fallback, str] = {
 
 
 def settle(id: str, look: Look, opinion: Opinion, refusal: Fallback, verdict: JudgeAnswer | None) -> Decision:  # noqa: A002
-    """Who decides a comparison.
+    """Who decides a comparison; the router calls it, and so does a replay of the audit log.
+
+    A judge's tie names no winner, so the reward model breaks it; that is a fallback like a judge that is down, and
+    marked as one.
 
     Args:
         id: of the comparison.
@@ -296,8 +322,44 @@ def _of_margin(opinion: Opinion) -> Winner | None:
 # Ten decades, four values in each.
 PRIORS = np.logspace(-4, 6, 41)
 """The values of λ that are tried."""
-
 FILE = "laplace.npz"
+
+
+def fit_laplace(
+    difference_PD: NDArray[np.floating], margin_P: Floats, head_D: Floats, temperature: float, identity: str = ""
+) -> Posterior:
+    """The Laplace approximation over the reward head: how much other heads, as probable by the data, would differ.
+
+    The reward of a text is head · φ, so a margin is head · Δφ with Δφ the difference of what the head reads, and the
+    Bradley-Terry likelihood is logistic regression in the head. Around the trained head the posterior is normal with
+
+        precision = Σ p (1 - p) Δφ Δφᵀ / T² + λ I,     p = sigmoid(margin / T)
+
+    and the variance of a margin is Δφᵀ precision⁻¹ Δφ. The prior's λ has the highest evidence on a grid (MacKay 1992;
+    Daxberger et al. 2021, "Laplace Redux", post hoc, last layer). What lies below the head is taken as certain. The
+    pairs are those of known preference, P of them; D is the hidden width. Memory: D² numbers.
+
+    Args:
+        difference_PD: features of the chosen minus those of the rejected response.
+        margin_P: chosen minus rejected reward.
+        head_D: the trained head.
+        temperature: of the calibration.
+        identity: of the model.
+    """
+    p_P = preference_probability(margin_P, temperature)
+    # p (1 - p) / T² is the second derivative of a pair's loss by its margin; its root goes to each factor.
+    weighted_PD = difference_PD.astype(np.float64) * (np.sqrt(p_P * (1 - p_P)) / temperature)[:, None]
+    # Decomposed once: each prior of the grid only adds to the eigenvalues.
+    values, vectors = np.linalg.eigh(weighted_PD.T @ weighted_PD)
+    loss = float(pair_losses(margin_P / temperature).sum())
+    square = float((np.asarray(head_D, dtype=np.float64) ** 2).sum())
+    evidence = [_evidence(float(prior), np.maximum(values, 0.0), loss, square) for prior in PRIORS]
+    return Posterior(vectors, values, float(PRIORS[int(np.argmax(evidence))]), identity)
+
+
+def _evidence(prior: float, values_D: Floats, loss: float, square: float) -> float:
+    """The log evidence of a prior, up to a constant."""
+    return -loss - prior * square / 2 + float((np.log(prior) - np.log(values_D + prior)).sum()) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,29 +379,6 @@ class Posterior:
         projected_PD = difference_PD.astype(np.float64) @ self.vectors
         # eigh of a matrix that is not of full rank may give eigenvalues a little below 0.
         return np.asarray(np.sqrt((projected_PD**2 / (np.maximum(self.values, 0.0) + self.prior)).sum(axis=1)))
-
-
-def fit_laplace(
-    difference_PD: NDArray[np.floating], margin_P: Floats, head_D: Floats, temperature: float, identity: str = ""
-) -> Posterior:
-    """The posterior on pairs with known preference.
-
-    Args:
-        difference_PD: features of the chosen minus those of the rejected response.
-        margin_P: chosen minus rejected reward.
-        head_D: the trained head.
-        temperature: of the calibration.
-        identity: of the model.
-    """
-    p_P = preference_probability(margin_P, temperature)
-    # p (1 - p) / T² is the second derivative of a pair's loss by its margin; its root goes to each factor.
-    weighted_PD = difference_PD.astype(np.float64) * (np.sqrt(p_P * (1 - p_P)) / temperature)[:, None]
-    # Decomposed once: each prior of the grid only adds to the eigenvalues.
-    values, vectors = np.linalg.eigh(weighted_PD.T @ weighted_PD)
-    loss = float(pair_losses(margin_P / temperature).sum())
-    square = float((np.asarray(head_D, dtype=np.float64) ** 2).sum())
-    evidence = [_evidence(float(prior), np.maximum(values, 0.0), loss, square) for prior in PRIORS]
-    return Posterior(vectors, values, float(PRIORS[int(np.argmax(evidence))]), identity)
 
 
 def check_posterior(folder: Path) -> None:
@@ -396,8 +435,3 @@ def load_posterior(folder: Path, identity: str) -> Posterior:
     if posterior.identity != identity:
         raise DataError("is of another model", where=str(path), fix=fix)
     return posterior
-
-
-def _evidence(prior: float, values_D: Floats, loss: float, square: float) -> float:
-    """The log evidence of a prior, up to a constant."""
-    return -loss - prior * square / 2 + float((np.log(prior) - np.log(values_D + prior)).sum()) / 2

@@ -2,17 +2,13 @@
 
     record = calibrate_job(spec, CalibrateOptions(models=("runs/x/model",), out=Path("runs/x/routing")), events)
 
-It leaves `routing.json` (limit, curve, verdict), `verdicts.jsonl` (what the judge said of each pair, which --verdicts
-takes in place of asking again) and, where a rule needs it, `laplace.npz`. The judge sees each pair in an order drawn by
-the seed, so that what it prefers by place is not mistaken for judgement.
+In: the pairs that the spec's run holds out, or those of `data`. A limit that was fitted on the rows of a gate would be
+tested on what it has seen, so pairs are refused where their source is one of the spec's benchmarks (its hub id, its
+file, or a copy of it) or shares prompts with one. Model and judge are asked about every pair; the judge sees each in
+an order drawn by the seed, so that what it prefers by place is not mistaken for judgement.
 
-The held-out pairs that a router is calibrated on: where they come from, and that no gate decides on them.
-
-    rows = calibration_rows(spec, data, events)          # BenchmarkRows of pairs
-    rows = draw(rows, 1000, seed)
-
-A limit that was fitted on the rows of a gate would be tested on what it has seen. So a source that is one of the
-spec's benchmarks (its hub id, its file, or a copy of it), or that shares prompts with one, is refused.
+Out: `routing.json` (limit, curve, verdict), `verdicts.jsonl` (what the judge said of each pair, which --verdicts takes
+in place of asking again) and, where a rule needs it, `laplace.npz`.
 """
 
 from __future__ import annotations
@@ -62,7 +58,6 @@ from rewardsmith.records.files import (
 )
 from rewardsmith.records.routing import (
     AbstentionRecord,
-    LoggedRule,
     RouteAnswer,
     RoutedScore,
     RouteJudge,
@@ -91,7 +86,82 @@ from rewardsmith.spec import BenchmarkSpec, Spec
 from rewardsmith.types import Comparison, Conversation, JudgeAnswer, Opinion, Usage
 
 _VERDICT = ("subset", "id", "probability", "consistent", "missing")
-_FIX = "calibrate on held-out pairs that no gate looks at"
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateOptions:
+    """What `route calibrate` was told. `verdicts` is a file in place of the judge; `pairs` are drawn at most."""
+
+    models: tuple[str, ...]
+    out: Path
+    data: str | None = None
+    pairs: int | None = 1000
+    target: Target | None = None
+    verdicts: Path | None = None
+    combination: Combination | None = None
+    load: LoadOptions = field(default_factory=LoadOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """The pairs with what the model and the judge say of them, "the chosen response is first" throughout.
+
+    `fit` is true for the pairs that temperatures, posterior and ladder are fitted on: all of them, or one third where a
+    certificate needs the others.
+    """
+
+    rows: BenchmarkRows
+    margins: NDArray[np.float64]
+    opinions: list[Opinion]
+    verdicts: list[JudgeAnswer]
+    fit: NDArray[np.bool_]
+    subsets: tuple[SubsetTemperature, ...]
+
+
+def calibrate_job(
+    spec: Spec, options: CalibrateOptions, events: Events, *, judge: Judge | None = None
+) -> RoutingRecord:
+    """Fit the limit and write `routing.json`.
+
+    Args:
+        spec: `routing`, `judge`, `evaluation.benchmarks` (which are refused as pairs), seed.
+        options: models, pairs, target.
+        events: told how far it is.
+        judge: in place of the spec's.
+
+    Raises:
+        UserError: a gate decides on the pairs, model, judge or rules cannot be used.
+    """
+    read = [str(one) for one in (options.data, options.verdicts) if one]
+    guard_folder(options.out, (RECORD_FILE,), RECORD_FILE, read)
+    verdicts_file = options.out / VERDICTS_FILE
+    guard_files((verdicts_file,), read)
+    # Without a record beside them too: whoever is interrupted while the curve is computed has verdicts alone.
+    guard_own(verdicts_file, lambda file: begins_with(file, _VERDICT), "verdicts of `route calibrate`")
+    check_posterior(options.out)
+    if options.verdicts:
+        check_file(options.verdicts)  # before the pairs are scored
+    rules = rules_of(spec.routing)
+    if rules.free is None:
+        rules.sureness([], [])  # says what to do
+    rows = draw(calibration_rows(spec, options.data, events), options.pairs, spec.seed)
+    model = open_route_model(spec, options.models, options.load, options.combination, events.note)
+    if not model.conversational:
+        rows = as_text(rows)
+    target = options.target or Target(spec.routing.target.kind, spec.routing.target.value)
+    target = replace(target, confidence=spec.routing.target.confidence)
+    units = prompts_of(rows.rows)
+    fit = fitting_part(units, spec.seed) if target.kind == "wrong" else np.ones(len(units), dtype=np.bool_)
+    margins, opinions, subsets = _opinions(spec, model, rows, fit, options.out, events)
+    verdicts = (
+        read_verdicts(options.verdicts, rows.rows)
+        if options.verdicts
+        else _ask(judge or build_judge(spec.judge, options.out / JUDGE_FOLDER, seed=spec.seed), spec, rows, events)
+    )
+    write_jsonl(verdicts_file, [_line(*one) for one in zip(rows.rows, verdicts, strict=True)])
+    record = _record(spec, options, target, model, rules, _Evidence(rows, margins, opinions, verdicts, fit, subsets))
+    write_json(options.out / RECORD_FILE, record)
+    return record
 
 
 def calibration_rows(spec: Spec, data: str | None, events: Events) -> BenchmarkRows:
@@ -106,6 +176,9 @@ def calibration_rows(spec: Spec, data: str | None, events: Events) -> BenchmarkR
     rows = find_benchmark("pairs").load(data, None)
     _refuse_prompts(spec, rows, data, events)
     return rows
+
+
+_FIX = "calibrate on held-out pairs that no gate looks at"
 
 
 def draw(rows: BenchmarkRows, most: int | None, seed: int) -> BenchmarkRows:
@@ -186,130 +259,6 @@ def _words(prompt: Conversation) -> str:
     return "\0".join(" ".join(turn.text.casefold().split()) for turn in prompt)
 
 
-METHOD = (
-    "Accuracies: Wilson's interval at the bootstrap's effective size, over {units} prompts; differences: paired. "
-    "Limits are taken as fixed on the curve; out of sample they are fitted without the pair's prompt (five folds). A "
-    "judge's tie or missing verdict falls back to the reward model; for the judge alone a tie scores 1/2, one that is "
-    "missing 0."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrateOptions:
-    """What `route calibrate` was told. `verdicts` is a file in place of the judge; `pairs` are drawn at most."""
-
-    models: tuple[str, ...]
-    out: Path
-    data: str | None = None
-    pairs: int | None = 1000
-    target: Target | None = None
-    verdicts: Path | None = None
-    combination: Combination | None = None
-    load: LoadOptions = field(default_factory=LoadOptions)
-
-
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """The pairs with what the model and the judge say of them, "the chosen response is first" throughout.
-
-    `fit` is true for the pairs that temperatures, posterior and ladder are fitted on: all of them, or one third where a
-    certificate needs the others.
-    """
-
-    rows: BenchmarkRows
-    margins: NDArray[np.float64]
-    opinions: list[Opinion]
-    verdicts: list[JudgeAnswer]
-    fit: NDArray[np.bool_]
-    subsets: tuple[SubsetTemperature, ...]
-
-
-def calibrate_job(
-    spec: Spec, options: CalibrateOptions, events: Events, *, judge: Judge | None = None
-) -> RoutingRecord:
-    """Fit the limit and write `routing.json`.
-
-    Args:
-        spec: `routing`, `judge`, `evaluation.benchmarks` (which are refused as pairs), seed.
-        options: models, pairs, target.
-        events: told how far it is.
-        judge: in place of the spec's.
-
-    Raises:
-        UserError: a gate decides on the pairs, model, judge or rules cannot be used.
-    """
-    read = [str(one) for one in (options.data, options.verdicts) if one]
-    guard_folder(options.out, (RECORD_FILE,), RECORD_FILE, read)
-    verdicts_file = options.out / VERDICTS_FILE
-    guard_files((verdicts_file,), read)
-    # Without a record beside them too: whoever is interrupted while the curve is computed has verdicts alone.
-    guard_own(verdicts_file, lambda file: begins_with(file, _VERDICT), "verdicts of `route calibrate`")
-    check_posterior(options.out)
-    if options.verdicts:
-        check_file(options.verdicts)  # before the pairs are scored
-    rules = rules_of(spec.routing)
-    if rules.free is None:
-        rules.sureness([], [])  # says what to do
-    rows = draw(calibration_rows(spec, options.data, events), options.pairs, spec.seed)
-    model = open_route_model(spec, options.models, options.load, options.combination, events.note)
-    if not model.conversational:
-        rows = as_text(rows)
-    target = options.target or Target(spec.routing.target.kind, spec.routing.target.value)
-    target = replace(target, confidence=spec.routing.target.confidence)
-    units = prompts_of(rows.rows)
-    fit = fitting_part(units, spec.seed) if target.kind == "wrong" else np.ones(len(units), dtype=np.bool_)
-    margins, opinions, subsets = _opinions(spec, model, rows, fit, options.out, events)
-    verdicts = (
-        read_verdicts(options.verdicts, rows.rows)
-        if options.verdicts
-        else _ask(judge or build_judge(spec.judge, options.out / JUDGE_FOLDER, seed=spec.seed), spec, rows, events)
-    )
-    write_jsonl(verdicts_file, [_line(*one) for one in zip(rows.rows, verdicts, strict=True)])
-    record = _record(spec, options, target, model, rules, _Evidence(rows, margins, opinions, verdicts, fit, subsets))
-    write_json(options.out / RECORD_FILE, record)
-    return record
-
-
-def read_verdicts(path: Path, rows: Sequence[EvalRow]) -> list[JudgeAnswer]:
-    """Verdicts of an earlier calibration, one for each row.
-
-    Raises:
-        DataError: a line cannot be read, or a row has none.
-    """
-    found = {}
-    for number, row in read_rows(path):
-        try:
-            line = RouteAnswer.model_validate(row)
-        except ValueError as error:
-            raise DataError(
-                f"is no verdict: {str(error).splitlines()[0]}",
-                where=f"{path}:{number}",
-                fix=f"give the {VERDICTS_FILE} of an earlier `route calibrate`",
-            ) from error
-        usage = Usage(line.calls, 0, 0, 0, line.cost)
-        found[line.subset, line.id] = JudgeAnswer(line.probability, line.consistent, line.missing, usage)
-    absent = [row for row in rows if row.key not in found]
-    if absent:
-        raise DataError(
-            f"has no verdict on {len(absent):,} of the {len(rows):,} pairs, as {' / '.join(absent[0].key)}",
-            where=str(path),
-            fix="give verdicts on these very pairs, or leave --verdicts out and let the judge be asked",
-        )
-    return [found[row.key] for row in rows]
-
-
-def _line(row: EvalRow, verdict: JudgeAnswer) -> RouteAnswer:
-    return RouteAnswer(
-        subset=row.subset,
-        id=row.id,
-        probability=verdict.probability,
-        consistent=verdict.consistent,
-        missing=verdict.missing,
-        calls=verdict.usage.calls,
-        cost=verdict.usage.cost,
-    )
-
-
 def _opinions(
     spec: Spec, model: RouteModel, rows: BenchmarkRows, fit: NDArray[np.bool_], out: Path, events: Events
 ) -> tuple[NDArray[np.float64], list[Opinion], tuple[SubsetTemperature, ...]]:
@@ -364,6 +313,46 @@ def _fit_doubt(spec: Spec, model: RouteModel, rows: BenchmarkRows, fit: NDArray[
     model.posterior = posterior
 
 
+def read_verdicts(path: Path, rows: Sequence[EvalRow]) -> list[JudgeAnswer]:
+    """Verdicts of an earlier calibration, one for each row.
+
+    Raises:
+        DataError: a line cannot be read, or a row has none.
+    """
+    found = {}
+    for number, row in read_rows(path):
+        try:
+            line = RouteAnswer.model_validate(row)
+        except ValueError as error:
+            raise DataError(
+                f"is no verdict: {str(error).splitlines()[0]}",
+                where=f"{path}:{number}",
+                fix=f"give the {VERDICTS_FILE} of an earlier `route calibrate`",
+            ) from error
+        usage = Usage(line.calls, 0, 0, 0, line.cost)
+        found[line.subset, line.id] = JudgeAnswer(line.probability, line.consistent, line.missing, usage)
+    absent = [row for row in rows if row.key not in found]
+    if absent:
+        raise DataError(
+            f"has no verdict on {len(absent):,} of the {len(rows):,} pairs, as {' / '.join(absent[0].key)}",
+            where=str(path),
+            fix="give verdicts on these very pairs, or leave --verdicts out and let the judge be asked",
+        )
+    return [found[row.key] for row in rows]
+
+
+def _line(row: EvalRow, verdict: JudgeAnswer) -> RouteAnswer:
+    return RouteAnswer(
+        subset=row.subset,
+        id=row.id,
+        probability=verdict.probability,
+        consistent=verdict.consistent,
+        missing=verdict.missing,
+        calls=verdict.usage.calls,
+        cost=verdict.usage.cost,
+    )
+
+
 def _ask(judge: Judge, spec: Spec, rows: BenchmarkRows, events: Events) -> list[JudgeAnswer]:
     """The judge's verdicts on all pairs, as if the chosen response were first."""
     flipped = np.random.default_rng([spec.seed, 7]).random(len(rows.rows)) < 0.5
@@ -403,6 +392,14 @@ def _turned(verdict: JudgeAnswer) -> JudgeAnswer:
     return JudgeAnswer(1 - verdict.probability, verdict.consistent, verdict.missing, verdict.usage)
 
 
+METHOD = (
+    "Accuracies: Wilson's interval at the bootstrap's effective size, over {units} prompts; differences: paired. "
+    "Limits are taken as fixed on the curve; out of sample they are fitted without the pair's prompt (five folds). A "
+    "judge's tie or missing verdict falls back to the reward model; for the judge alone a tie scores 1/2, one that is "
+    "missing 0."
+)
+
+
 def _record(
     spec: Spec, options: CalibrateOptions, target: Target, model: RouteModel, rules: Rules, evidence: _Evidence
 ) -> RoutingRecord:
@@ -430,7 +427,7 @@ def _record(
         pairs=len(trial),
         calls=judge.calls,
         cached=judge.cached,
-        money=_money(judge),
+        money=f"{judge.cost:.4g} {judge.currency}" if judge.currency else "",
     )
     return RoutingRecord(
         model=model.name,
@@ -440,7 +437,7 @@ def _record(
         prompts=len(np.unique(units)),
         missing_rewards=int(np.isnan(evidence.margins).sum()),
         missing=dict(sorted(model.missing.items())),
-        rules=_logged(rules.with_limit(fitted.limit)),
+        rules=header_of(rules.with_limit(fitted.limit)).rules,
         combine=rules.combine,
         temperature=model.temperature,
         calibration=model.calibration,
@@ -472,23 +469,6 @@ def _record(
     )
 
 
-def agreements(margins: NDArray[np.float64], verdicts: Sequence[JudgeAnswer]) -> NDArray[np.float64]:
-    """How far the model and the judge name the same response of each pair, 0 to 1; NaN where one says nothing.
-
-    1 − |r − q|, with r the model's win for the first response (1, 1/2 for equal rewards, 0) and q the judge's
-    probability of it: as `watch` compares the two in its audits.
-    """
-    wins = np.where(np.isnan(margins), np.nan, np.where(margins == 0, 0.5, margins > 0))
-    said = np.array([np.nan if one.probability is None else one.probability for one in verdicts])
-    return np.asarray(1 - np.abs(wins - said))
-
-
-def _agreement(evidence: _Evidence, units: NDArray[np.int64], seed: int, resamples: int) -> RoutedScore | None:
-    found = agreements(evidence.margins, evidence.verdicts)
-    there = np.isfinite(found)
-    return accuracy(found[there], units[there], seed, resamples) if there.any() else None
-
-
 def _fitted(trial: Trial, target: Target, fit: NDArray[np.bool_], seed: int) -> tuple[Fitted, AbstentionRecord | None]:
     """The limit for the target; for a share of wrong confident verdicts with its certificate."""
     if target.kind != "wrong":
@@ -505,8 +485,39 @@ def _fitted(trial: Trial, target: Target, fit: NDArray[np.bool_], seed: int) -> 
     return Fitted(found.limit, found.reached), record
 
 
-def _logged(rules: Rules) -> tuple[LoggedRule, ...]:
-    return header_of(rules).rules
+def _judge(spec: Spec, options: CalibrateOptions, verdicts: Sequence[JudgeAnswer]) -> RouteJudge:
+    there = [one.probability for one in verdicts if one.probability is not None]
+    both = [one.consistent for one in verdicts if one.consistent is not None]
+    usage = sum((one.usage for one in verdicts), Usage())
+    return RouteJudge(
+        name=spec.judge.model or (f"verdicts of {options.verdicts}" if options.verdicts else "judge"),
+        prompts=load_prompts(spec.judge.prompts)["pairwise"].sha256,
+        verdicts=len(there),
+        missing=dict(sorted(Counter(one.missing for one in verdicts if one.missing).items())),
+        ties=sum(probability == 0.5 for probability in there),
+        consistent=sum(both) / len(both) if both else None,
+        calls=usage.calls,
+        cached=usage.cached,
+        cost=usage.cost,
+        currency=spec.judge.prices.currency if spec.judge.prices.known else "",
+    )
+
+
+def _agreement(evidence: _Evidence, units: NDArray[np.int64], seed: int, resamples: int) -> RoutedScore | None:
+    found = agreements(evidence.margins, evidence.verdicts)
+    there = np.isfinite(found)
+    return accuracy(found[there], units[there], seed, resamples) if there.any() else None
+
+
+def agreements(margins: NDArray[np.float64], verdicts: Sequence[JudgeAnswer]) -> NDArray[np.float64]:
+    """How far the model and the judge name the same response of each pair, 0 to 1; NaN where one says nothing.
+
+    1 − |r − q|, with r the model's win for the first response (1, 1/2 for equal rewards, 0) and q the judge's
+    probability of it: as `watch` compares the two in its audits.
+    """
+    wins = np.where(np.isnan(margins), np.nan, np.where(margins == 0, 0.5, margins > 0))
+    said = np.array([np.nan if one.probability is None else one.probability for one in verdicts])
+    return np.asarray(1 - np.abs(wins - said))
 
 
 def _with_prediction(
@@ -538,25 +549,3 @@ def _calibration_in_words(holds: bool | None) -> str:
     if holds:
         return " The curve keeps to what the model's calibration predicts."
     return " The curve leaves the band that the model's calibration predicts: on these pairs it is miscalibrated."
-
-
-def _money(judge: RouteJudge) -> str:
-    return f"{judge.cost:.4g} {judge.currency}" if judge.currency else ""
-
-
-def _judge(spec: Spec, options: CalibrateOptions, verdicts: Sequence[JudgeAnswer]) -> RouteJudge:
-    there = [one.probability for one in verdicts if one.probability is not None]
-    both = [one.consistent for one in verdicts if one.consistent is not None]
-    usage = sum((one.usage for one in verdicts), Usage())
-    return RouteJudge(
-        name=spec.judge.model or (f"verdicts of {options.verdicts}" if options.verdicts else "judge"),
-        prompts=load_prompts(spec.judge.prompts)["pairwise"].sha256,
-        verdicts=len(there),
-        missing=dict(sorted(Counter(one.missing for one in verdicts if one.missing).items())),
-        ties=sum(probability == 0.5 for probability in there),
-        consistent=sum(both) / len(both) if both else None,
-        calls=usage.calls,
-        cached=usage.cached,
-        cost=usage.cost,
-        currency=spec.judge.prices.currency if spec.judge.prices.known else "",
-    )

@@ -1,18 +1,15 @@
-"""What the jobs of the router share: rules and settings of the spec, the reward model with its doubt, the judge.
+"""The jobs of the router: the spec's rules and settings, the reward model with its doubt, a replay, a server's router.
 
-    model = open_route_model(spec, ("runs/x/model",), LoadOptions(), events.note)
+    model = open_route_model(spec, ("runs/x/model",), LoadOptions(), None, events.note)
     standings = model.standings(rows)                        # rewards of each row's responses, and what doubt needs
     standings[0].opinion(0, 1, model.temperature)            # margin, probability, spread
+    rules = fitted_rules(spec.routing, record)               # the spec's, with the limit of a calibration
+    record = replay_job(audit, spec, calibration)            # `rewardsmith route replay`
+    router = serving_router(ServedRouting(Path("spec.yaml")), {"helpful": info}, False, note)
 
-routing_calibrate.py fits the limit, routing_run.py decides about the rows of a file, routing_serve.py gives a server
-its router.
-
-A server's router: what `rewardsmith serve --route SPEC` hands to `POST /v1/compare`.
-
-    router = serving_router(ServedRouting(Path("spec.yaml")), {"helpful": info}, note)
-
-The rules and the judge are the spec's, the limit is that of the calibration. What a request could not be answered by is
-refused when the server starts: a rule without a limit, margins without a calibration, doubt that nothing states.
+`calibrate_route.py` fits the limit, `run_route.py` decides about the rows of a file. `serving_router` is what
+`rewardsmith serve --route SPEC` hands to `POST /v1/compare`; what a request could not be answered by is refused when
+the server starts: a rule without a limit, margins without a calibration, doubt that nothing states.
 """
 
 from __future__ import annotations
@@ -39,147 +36,15 @@ from rewardsmith.records.files import read_record
 from rewardsmith.records.routing import LoggedRule, ReplayRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, BudgetLimits, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import header_of
-from rewardsmith.routing.router import opinion, rewarded
-from rewardsmith.routing.rules import Posterior
+from rewardsmith.routing.rules import Posterior, opinion, rewarded
 from rewardsmith.scoring import Combination, EnsembleScorer, LocalScorer
 from rewardsmith.serving.engine import ModelInfo
 from rewardsmith.spec import IntervalRule, RoutingSpec, Spec, SubsetRule, load_spec
 from rewardsmith.types import Conversation, Opinion
 
 Floats = NDArray[np.float64]
-
-RECORD_FILE = "routing.json"
-VERDICTS_FILE = "verdicts.jsonl"
-JUDGE_FOLDER = "judge"
-
 CHUNK = 2048
 """Conversations that are scored together."""
-
-
-def routing_folder(spec: Spec) -> Path:
-    """Where the calibration of a spec's run lies."""
-    return checkpoint_folder(spec).parent / ROUTING
-
-
-def replay_job(audit: Path, spec: Spec | None, calibration: Path | None) -> ReplayRecord:
-    """Make every decision of a log again, by its own rules or by those of a spec.
-
-    Raises:
-        UserError: log, rules or calibration cannot be used.
-    """
-    rules = None
-    if spec is not None:
-        rules = fitted_rules(spec.routing, read_calibration(calibration) if calibration else None)
-    found = replay(audit, rules)
-    return ReplayRecord(audit=str(audit), decisions=found.decisions, differing=found.differing, examples=found.examples)
-
-
-def rules_of(spec: RoutingSpec) -> Rules:
-    """The rules of the spec."""
-    made = []
-    for rule in spec.rules:
-        if isinstance(rule, SubsetRule):
-            made.append(Rule("subset", None, frozenset(rule.subsets), rule.outside))
-        else:
-            made.append(Rule(rule.kind, rule.below))
-    return Rules(tuple(made), spec.combine)
-
-
-def settings_of(spec: Spec, *, share: float | None) -> RouterSettings:
-    """Limits of the spec, with the share of a stream (None: none, or the job plans it itself)."""
-    routing, judge = spec.routing, spec.judge
-    budget = routing.budget
-    calls = judge.samples * (2 if judge.orders == "both" else 1)
-    return RouterSettings(
-        concurrency=routing.concurrency,
-        seconds=routing.seconds,
-        failures=routing.breaker.failures,
-        rest_seconds=routing.breaker.rest,
-        limits=BudgetLimits(share, budget.calls_per_minute, budget.cost, calls),
-    )
-
-
-def fitted_rules(spec: RoutingSpec, record: RoutingRecord | None) -> Rules:
-    """The rules with every limit: the one that the spec leaves out is that of the calibration.
-
-    Raises:
-        SpecError: it is nowhere, or the calibration is of other rules.
-    """
-    rules = rules_of(spec)
-    if rules.free is None:
-        return rules
-    kind = rules.rules[rules.free].kind
-    if record is None:
-        raise SpecError(
-            f"the rule {kind} has no limit, and there is no calibration",
-            where="routing.rules",
-            fix="run `rewardsmith route calibrate` and give its routing.json with --calibration, or write `below`",
-        )
-    found = [one for one in record.rules if one.kind == kind]
-    if not _same_rules(rules, record) or found[0].below is None:
-        raise SpecError(
-            f"the calibration is of the rules {_in_words(record.rules)} ({record.combine})",
-            where="routing.rules",
-            fix="run `rewardsmith route calibrate` again with these rules",
-        )
-    return rules.with_limit(found[0].below)
-
-
-def read_calibration(path: Path) -> RoutingRecord:
-    """A `routing.json`, or the one in a folder.
-
-    Raises:
-        RunDirectoryError: it cannot be read.
-    """
-    return read_record(path / RECORD_FILE if path.is_dir() else path, RoutingRecord)
-
-
-def _same_rules(rules: Rules, record: RoutingRecord) -> bool:
-    """Whether a calibration is of these rules; the limit that it fitted does not count."""
-    if rules.combine != record.combine or len(rules.rules) != len(record.rules):
-        return False
-    free = rules.free
-    return all(
-        (rule.kind, rule.subsets, rule.outside) == (one.kind, frozenset(one.subsets), one.outside)
-        and (place == free or rule.below == one.below)
-        for place, (rule, one) in enumerate(zip(rules.rules, record.rules, strict=True))
-    )
-
-
-def _in_words(rules: Sequence[LoggedRule]) -> str:
-    return ", ".join(one.kind for one in rules)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the model says of one row's responses: rewards (N,), members' (K, N), features (N, D) for Laplace.
-
-    Of a row of two, the `spread` of the margin is worked out at once and the features are let go.
-    """
-
-    rewards: Floats
-    members: Floats
-    features: NDArray[np.float32] | None = None
-    spread: float | None = None
-    posterior: Posterior | None = None
-
-    def opinion(self, first: int, second: int, temperature: float | None) -> Opinion:
-        """What it says of two of the responses."""
-        sides = [
-            rewarded(float(self.rewards[place]) if np.isfinite(self.rewards[place]) else None, self._members(place))
-            for place in (first, second)
-        ]
-        found = opinion(sides[0], sides[1], temperature)
-        spread = self._laplace(first, second)
-        return found if spread is None or found.margin is None else Opinion(found.margin, found.probability, spread)
-
-    def _members(self, place: int) -> list[float | None]:
-        return [float(one) if np.isfinite(one) else None for one in self.members[:, place]]
-
-    def _laplace(self, first: int, second: int) -> float | None:
-        if self.posterior is None or self.features is None:
-            return self.spread
-        return float(self.posterior.spread((self.features[first] - self.features[second])[None])[0])
 
 
 @dataclass(slots=True)
@@ -272,6 +137,38 @@ def _with_a_head(scorer: Scorer) -> LocalScorer:
     return scorer
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the model says of one row's responses: rewards (N,), members' (K, N), features (N, D) for Laplace.
+
+    Of a row of two, the `spread` of the margin is worked out at once and the features are let go.
+    """
+
+    rewards: Floats
+    members: Floats
+    features: NDArray[np.float32] | None = None
+    spread: float | None = None
+    posterior: Posterior | None = None
+
+    def opinion(self, first: int, second: int, temperature: float | None) -> Opinion:
+        """What it says of two of the responses."""
+        sides = [
+            rewarded(float(self.rewards[place]) if np.isfinite(self.rewards[place]) else None, self._members(place))
+            for place in (first, second)
+        ]
+        found = opinion(sides[0], sides[1], temperature)
+        spread = self._laplace(first, second)
+        return found if spread is None or found.margin is None else Opinion(found.margin, found.probability, spread)
+
+    def _members(self, place: int) -> list[float | None]:
+        return [float(one) if np.isfinite(one) else None for one in self.members[:, place]]
+
+    def _laplace(self, first: int, second: int) -> float | None:
+        if self.posterior is None or self.features is None:
+            return self.spread
+        return float(self.posterior.spread((self.features[first] - self.features[second])[None])[0])
+
+
 def open_route_model(
     spec: Spec, models: Sequence[str], load: LoadOptions, combination: Combination | None, note: Callable[[str], None]
 ) -> RouteModel:
@@ -319,6 +216,105 @@ def _interval(scorer: Scorer) -> tuple[float, float] | None:
     calibration = (record.calibration if record else None) or {}
     low, high = calibration.get("temperature_low"), calibration.get("temperature_high")
     return None if low is None or high is None else (low, high)
+
+
+def rules_of(spec: RoutingSpec) -> Rules:
+    """The rules of the spec."""
+    made = []
+    for rule in spec.rules:
+        if isinstance(rule, SubsetRule):
+            made.append(Rule("subset", None, frozenset(rule.subsets), rule.outside))
+        else:
+            made.append(Rule(rule.kind, rule.below))
+    return Rules(tuple(made), spec.combine)
+
+
+def fitted_rules(spec: RoutingSpec, record: RoutingRecord | None) -> Rules:
+    """The rules with every limit: the one that the spec leaves out is that of the calibration.
+
+    Raises:
+        SpecError: it is nowhere, or the calibration is of other rules.
+    """
+    rules = rules_of(spec)
+    if rules.free is None:
+        return rules
+    kind = rules.rules[rules.free].kind
+    if record is None:
+        raise SpecError(
+            f"the rule {kind} has no limit, and there is no calibration",
+            where="routing.rules",
+            fix="run `rewardsmith route calibrate` and give its routing.json with --calibration, or write `below`",
+        )
+    found = [one for one in record.rules if one.kind == kind]
+    if not _same_rules(rules, record) or found[0].below is None:
+        raise SpecError(
+            f"the calibration is of the rules {_in_words(record.rules)} ({record.combine})",
+            where="routing.rules",
+            fix="run `rewardsmith route calibrate` again with these rules",
+        )
+    return rules.with_limit(found[0].below)
+
+
+def _same_rules(rules: Rules, record: RoutingRecord) -> bool:
+    """Whether a calibration is of these rules; the limit that it fitted does not count."""
+    if rules.combine != record.combine or len(rules.rules) != len(record.rules):
+        return False
+    free = rules.free
+    return all(
+        (rule.kind, rule.subsets, rule.outside) == (one.kind, frozenset(one.subsets), one.outside)
+        and (place == free or rule.below == one.below)
+        for place, (rule, one) in enumerate(zip(rules.rules, record.rules, strict=True))
+    )
+
+
+def _in_words(rules: Sequence[LoggedRule]) -> str:
+    return ", ".join(one.kind for one in rules)
+
+
+def settings_of(spec: Spec, *, share: float | None) -> RouterSettings:
+    """Limits of the spec, with the share of a stream (None: none, or the job plans it itself)."""
+    routing, judge = spec.routing, spec.judge
+    budget = routing.budget
+    calls = judge.samples * (2 if judge.orders == "both" else 1)
+    return RouterSettings(
+        concurrency=routing.concurrency,
+        seconds=routing.seconds,
+        failures=routing.breaker.failures,
+        rest_seconds=routing.breaker.rest,
+        limits=BudgetLimits(share, budget.calls_per_minute, budget.cost, calls),
+    )
+
+
+RECORD_FILE = "routing.json"
+VERDICTS_FILE = "verdicts.jsonl"
+JUDGE_FOLDER = "judge"
+
+
+def routing_folder(spec: Spec) -> Path:
+    """Where the calibration of a spec's run lies."""
+    return checkpoint_folder(spec).parent / ROUTING
+
+
+def read_calibration(path: Path) -> RoutingRecord:
+    """A `routing.json`, or the one in a folder.
+
+    Raises:
+        RunDirectoryError: it cannot be read.
+    """
+    return read_record(path / RECORD_FILE if path.is_dir() else path, RoutingRecord)
+
+
+def replay_job(audit: Path, spec: Spec | None, calibration: Path | None) -> ReplayRecord:
+    """Make every decision of a log again, by its own rules or by those of a spec.
+
+    Raises:
+        UserError: log, rules or calibration cannot be used.
+    """
+    rules = None
+    if spec is not None:
+        rules = fitted_rules(spec.routing, read_calibration(calibration) if calibration else None)
+    found = replay(audit, rules)
+    return ReplayRecord(audit=str(audit), decisions=found.decisions, differing=found.differing, examples=found.examples)
 
 
 @dataclass(frozen=True, slots=True)

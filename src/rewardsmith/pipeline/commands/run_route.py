@@ -2,21 +2,15 @@
 
     record = run_routes(spec, RouteOptions(models, input, output), events)
 
-OUTPUT has a line for every row of the input, in its order (`records.RouteRow`); OUTPUT's `.audit.jsonl` every decision,
-and with `pairs` the judge's verdicts are written as preference pairs.
+A row has two or more responses, in any form that `rewardsmith score` reads: `prompt` with `responses`, or a pair's
+`chosen` and `rejected` (place 0 and 1; the label is not looked at). OUTPUT has a line for every row of the input, in
+its order (`records.RouteRow`); OUTPUT's `.audit.jsonl` every decision. With `pairs` the judge's verdicts are written as
+preference pairs for the next training round.
 
 The model scores all rows first, so that a share of the comparisons can be given to the least certain of them. Then
 decisions go to a hidden audit log beside the output as they are made. A killed job reads that log and goes on with the
 rows that are not in it; a log of another input, model or rule starts anew. The output is made from the log, in the
 order of the rows, so that it does not depend on which verdict came first. In memory are rewards and decisions.
-
-The rows that `route run` decides about: read from the file, and written from the audit log. Pure but for reading.
-
-    for row in read_comparisons(path, "chat"): …         # RouteInput: prompt, responses, or why there is nothing
-    written = row_of(row, entries)                        # RouteRow from the decisions in the log
-
-A row has two or more responses, in any form that `rewardsmith score` reads: `prompt` with `responses`, or a pair's
-`chosen` and `rejected` (place 0 and 1; the label is not looked at). Its `id`, `subset` and `source` are kept.
 """
 
 from __future__ import annotations
@@ -25,8 +19,9 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,140 +52,10 @@ from rewardsmith.records.files import guard_files, to_json, write_lines
 from rewardsmith.records.routing import AuditEntry, AuditHeader, RouteRow, RouteRunRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, HybridRouter, Rules, best_of
 from rewardsmith.routing.audit import check_log, decision_of, header_of, read_log
-from rewardsmith.routing.router import LabelSource, labelled_pair
 from rewardsmith.routing.rules import load_posterior
 from rewardsmith.scoring import Combination
 from rewardsmith.spec import Spec
-from rewardsmith.types import Comparison, Conversation, Decision, Fallback, Opinion, Ruling
-
-
-@dataclass(frozen=True, slots=True)
-class RouteInput:
-    """One row: its number, id, subset, source, and what to compare; or the reason why there is nothing to compare."""
-
-    number: int
-    id: str | None
-    subset: str = ""
-    source: str = ""
-    prompt: Conversation = ()
-    responses: tuple[Conversation, ...] = ()
-    reason: str = ""
-
-    @property
-    def conversations(self) -> list[Conversation]:
-        """The prompt with each response."""
-        return [self.prompt + response for response in self.responses]
-
-    def comparison(self, first: int, second: int) -> Comparison:
-        """Two of its responses; of a row of two the id is the row's own."""
-        name = self.id if self.id is not None else str(self.number)
-        name = name if len(self.responses) == 2 else f"{name}#{first}:{second}"
-        return Comparison(self.prompt, self.responses[first], self.responses[second], name, self.source, self.subset)
-
-
-def read_comparisons(path: Path, strings: Strings) -> Iterator[RouteInput]:
-    """Every row of a file; lines that cannot be read stand in their place, with the reason.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    broken: list[tuple[int, str]] = []
-    for number, row in read_rows(path, bad_lines=broken):
-        yield from _broken(broken)
-        yield _input(number, row, strings, path.name)
-    yield from _broken(broken)
-
-
-def row_of(row: RouteInput, entries: Sequence[AuditEntry]) -> RouteRow:
-    """What is written of a row, from the decisions about it in their order."""
-    if not entries:
-        return _undecided(row)
-    champion, undecided, last = entries[0].places[0], True, entries[0]
-    for entry in entries:
-        first, second = entry.places
-        undecided = undecided and entry.winner is None
-        if first == champion and entry.winner == "second":
-            champion = second
-        if champion in (first, second):
-            last = entry
-    tied = len(entries) == 1 and entries[0].winner == "tie"
-    verdicts = [entry.verdict for entry in entries if entry.verdict is not None]
-    alone = entries[0] if len(entries) == 1 else None
-    judged = alone is not None and alone.by == "judge" and alone.verdict is not None
-    probability = None if alone is None else alone.verdict.probability if judged else alone.opinion.probability  # type: ignore[union-attr]
-    places = alone.places if alone else (0, 1)
-    return RouteRow(
-        row=row.number,
-        id=row.id,
-        best=None if undecided or tied else champion,
-        by=last.by,
-        escalated=sum(entry.escalated for entry in entries),
-        judged=sum(entry.by == "judge" for entry in entries),
-        comparisons=len(entries),
-        rule=last.rule,
-        why=last.why,
-        fallback=last.fallback,
-        probability=probability if places == (0, 1) or probability is None else 1 - probability,
-        margin=None if alone is None else _signed(alone),
-        calls=sum(verdict.calls for verdict in verdicts),
-        cost=sum(verdict.cost for verdict in verdicts),
-    )
-
-
-def _signed(entry: AuditEntry) -> float | None:
-    """The margin of the response at place 0 over that at place 1."""
-    margin = entry.opinion.margin
-    return margin if margin is None or entry.places == (0, 1) else -margin
-
-
-def _undecided(row: RouteInput) -> RouteRow:
-    return RouteRow(
-        row=row.number,
-        id=row.id,
-        best=None,
-        by="nobody",
-        escalated=0,
-        judged=0,
-        comparisons=0,
-        rule="",
-        why=row.reason,
-        fallback="",
-        probability=None,
-        margin=None,
-        calls=0,
-        cost=0.0,
-    )
-
-
-def _broken(lines: list[tuple[int, str]]) -> Iterator[RouteInput]:
-    for number, fault in lines:
-        yield RouteInput(number, None, reason=f"the line cannot be read: {fault}")
-    lines.clear()
-
-
-def _input(number: int, row: dict[str, Any], strings: Strings, source: str) -> RouteInput:
-    name = row.get("id")
-    known = str(name) if isinstance(name, str | int) and not isinstance(name, bool) else None
-    subset, given = (str(row[key]) if isinstance(row.get(key), str) else "" for key in ("subset", "source"))
-    found = read_responses(row, strings)
-    if not isinstance(found, Responses):
-        return RouteInput(number, known, subset, given or source, reason=found.detail)
-    if len(found.conversations) < 2:
-        return RouteInput(number, known, subset, given or source, reason="has one response, and nothing to compare")
-    shared = _shared(found.conversations)
-    responses = tuple(one[len(shared) :] for one in found.conversations)
-    return RouteInput(number, known, subset, given or source, shared, responses)
-
-
-def _shared(conversations: Sequence[Conversation]) -> Conversation:
-    """The longest common beginning that leaves every conversation a turn."""
-    length, most = 0, min(map(len, conversations)) - 1
-    while length < most and len({one[length] for one in conversations}) == 1:
-        length += 1
-    return conversations[0][:length]
-
-
-_ROUNDING = 1e-9
+from rewardsmith.types import Comparison, Conversation, Decision, Fallback, Opinion, Ruling, tools_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +90,6 @@ class RouteOptions:
     def judge_folder(self) -> Path:
         """The judge's calls: what is there is never paid for again."""
         return self.output.with_name(f"{self.output.stem}.judge")
-
-
-@dataclass(slots=True)
-class _Journal:
-    """What an earlier start decided: decisions by row, and the money that they cost."""
-
-    entries: dict[int, list[AuditEntry]] = field(default_factory=dict)
-    spent: float = 0.0
 
 
 def run_routes(spec: Spec, options: RouteOptions, events: Events, *, judge: Judge | None = None) -> RouteRunRecord:
@@ -279,6 +136,17 @@ def _check_output(options: RouteOptions) -> None:
     written = [path for path in (options.output, options.audit, options.journal, options.pairs) if path is not None]
     guard_files(written, [options.input, *options.models, *([options.calibration] if options.calibration else [])])
     check_log(options.audit)  # nobody has named it: --overwrite says nothing of it
+
+
+_ROUNDING = 1e-9
+
+
+@dataclass(slots=True)
+class _Journal:
+    """What an earlier start decided: decisions by row, and the money that they cost."""
+
+    entries: dict[int, list[AuditEntry]] = field(default_factory=dict)
+    spent: float = 0.0
 
 
 class _Job:
@@ -455,11 +323,10 @@ class _Job:
         options = self.options
         decided = _read_journal(options.journal, self.header.fingerprint) or {}
         if options.pairs is not None:
-            source = LabelSource(self.header.judge or "judge", self.header.prompts, self.model.identity)
-            write_lines(options.pairs, self._labels(decided, source))
+            write_lines(options.pairs, self._labels(decided))
         order = [row.number for row in self._rows()]
-        ordered = (entry for row in order for entry in decided.get(row, ()))
-        write_lines(options.audit, (to_json(line, indent=None) for line in _after(self.header, ordered)))
+        lines = chain([self.header], (entry for row in order for entry in decided.get(row, ())))
+        write_lines(options.audit, (to_json(line, indent=None) for line in lines))
         rows = (row_of(row, decided.get(row.number, ())) for row in self._rows())
         write_lines(options.output, (to_json(row, indent=None) for row in rows))
         options.journal.unlink()
@@ -484,10 +351,10 @@ class _Job:
             resumed_rows=resumed,
         )
 
-    def _labels(self, decided: dict[int, list[AuditEntry]], source: LabelSource) -> Iterator[str]:
+    def _labels(self, decided: dict[int, list[AuditEntry]]) -> Iterator[str]:
         for row in self._rows():
             for entry in decided.get(row.number, ()):
-                pair: dict[str, Any] | None = labelled_pair(row.comparison(*entry.places), decision_of(entry), source)
+                pair = _labelled_pair(row.comparison(*entry.places), decision_of(entry), self.header)
                 if pair is not None:
                     yield json.dumps(pair, ensure_ascii=False)
 
@@ -535,13 +402,177 @@ async def _one_done(running: set[asyncio.Task[Ruling]]) -> set[asyncio.Task[Ruli
     return others
 
 
-def _after(header: AuditHeader, entries: Iterable[AuditEntry]) -> Iterator[AuditHeader | AuditEntry]:
-    yield header
-    yield from entries
-
-
 def _count_lines(path: Path | None) -> int:
     if path is None:
         return 0
     with path.open(encoding="utf-8") as handle:
         return sum(1 for _ in handle)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteInput:
+    """One row: its number, id, subset, source, and what to compare; or the reason why there is nothing to compare."""
+
+    number: int
+    id: str | None
+    subset: str = ""
+    source: str = ""
+    prompt: Conversation = ()
+    responses: tuple[Conversation, ...] = ()
+    reason: str = ""
+
+    @property
+    def conversations(self) -> list[Conversation]:
+        """The prompt with each response."""
+        return [self.prompt + response for response in self.responses]
+
+    def comparison(self, first: int, second: int) -> Comparison:
+        """Two of its responses; of a row of two the id is the row's own."""
+        name = self.id if self.id is not None else str(self.number)
+        name = name if len(self.responses) == 2 else f"{name}#{first}:{second}"
+        return Comparison(self.prompt, self.responses[first], self.responses[second], name, self.source, self.subset)
+
+
+def read_comparisons(path: Path, strings: Strings) -> Iterator[RouteInput]:
+    """Every row of a file; lines that cannot be read stand in their place, with the reason.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    broken: list[tuple[int, str]] = []
+    for number, row in read_rows(path, bad_lines=broken):
+        yield from _broken(broken)
+        yield _input(number, row, strings, path.name)
+    yield from _broken(broken)
+
+
+def _broken(lines: list[tuple[int, str]]) -> Iterator[RouteInput]:
+    for number, fault in lines:
+        yield RouteInput(number, None, reason=f"the line cannot be read: {fault}")
+    lines.clear()
+
+
+def _input(number: int, row: dict[str, Any], strings: Strings, source: str) -> RouteInput:
+    name = row.get("id")
+    known = str(name) if isinstance(name, str | int) and not isinstance(name, bool) else None
+    subset, given = (str(row[key]) if isinstance(row.get(key), str) else "" for key in ("subset", "source"))
+    found = read_responses(row, strings)
+    if not isinstance(found, Responses):
+        return RouteInput(number, known, subset, given or source, reason=found.detail)
+    if len(found.conversations) < 2:
+        return RouteInput(number, known, subset, given or source, reason="has one response, and nothing to compare")
+    shared = _shared(found.conversations)
+    responses = tuple(one[len(shared) :] for one in found.conversations)
+    return RouteInput(number, known, subset, given or source, shared, responses)
+
+
+def _shared(conversations: Sequence[Conversation]) -> Conversation:
+    """The longest common beginning that leaves every conversation a turn."""
+    length, most = 0, min(map(len, conversations)) - 1
+    while length < most and len({one[length] for one in conversations}) == 1:
+        length += 1
+    return conversations[0][:length]
+
+
+def row_of(row: RouteInput, entries: Sequence[AuditEntry]) -> RouteRow:
+    """What is written of a row, from the decisions about it in their order."""
+    if not entries:
+        return _undecided(row)
+    champion, undecided, last = entries[0].places[0], True, entries[0]
+    for entry in entries:
+        first, second = entry.places
+        undecided = undecided and entry.winner is None
+        if first == champion and entry.winner == "second":
+            champion = second
+        if champion in (first, second):
+            last = entry
+    tied = len(entries) == 1 and entries[0].winner == "tie"
+    verdicts = [entry.verdict for entry in entries if entry.verdict is not None]
+    alone = entries[0] if len(entries) == 1 else None
+    judged = alone is not None and alone.by == "judge" and alone.verdict is not None
+    probability = None if alone is None else alone.verdict.probability if judged else alone.opinion.probability  # type: ignore[union-attr]
+    places = alone.places if alone else (0, 1)
+    return RouteRow(
+        row=row.number,
+        id=row.id,
+        best=None if undecided or tied else champion,
+        by=last.by,
+        escalated=sum(entry.escalated for entry in entries),
+        judged=sum(entry.by == "judge" for entry in entries),
+        comparisons=len(entries),
+        rule=last.rule,
+        why=last.why,
+        fallback=last.fallback,
+        probability=probability if places == (0, 1) or probability is None else 1 - probability,
+        margin=None if alone is None else _signed(alone),
+        calls=sum(verdict.calls for verdict in verdicts),
+        cost=sum(verdict.cost for verdict in verdicts),
+    )
+
+
+def _undecided(row: RouteInput) -> RouteRow:
+    return RouteRow(
+        row=row.number,
+        id=row.id,
+        best=None,
+        by="nobody",
+        escalated=0,
+        judged=0,
+        comparisons=0,
+        rule="",
+        why=row.reason,
+        fallback="",
+        probability=None,
+        margin=None,
+        calls=0,
+        cost=0.0,
+    )
+
+
+def _signed(entry: AuditEntry) -> float | None:
+    """The margin of the response at place 0 over that at place 1."""
+    margin = entry.opinion.margin
+    return margin if margin is None or entry.places == (0, 1) else -margin
+
+
+def _labelled_pair(comparison: Comparison, decision: Decision, header: AuditHeader) -> dict[str, Any] | None:
+    """The preference pair that a judge's verdict makes; None where it did not decide, or called it a tie.
+
+    It is a row in the project's own schema, which `data` reads back. Where the label comes from stands under
+    `provenance`, apart from the columns that training reads.
+    """
+    if decision.by != "judge" or decision.winner not in ("first", "second") or decision.verdict is None:
+        return None
+    # Equal responses make no preference, whatever the judge said of their places.
+    if comparison.first == comparison.second:
+        return None
+    flipped = decision.winner == "second"
+    sides = (comparison.second, comparison.first) if flipped else (comparison.first, comparison.second)
+    judge, probability = header.judge or "judge", decision.verdict.probability or 0.0
+    margin = decision.opinion.margin
+    tools, prompt = tools_of(comparison.prompt)
+    return {
+        "prompt": _turns(prompt),
+        "chosen": _turns(sides[0]),
+        "rejected": _turns(sides[1]),
+        **({"tools": tools} if tools else {}),
+        "id": comparison.id,
+        "source": comparison.source or "judge",
+        "subset": comparison.subset,
+        "annotator": judge,
+        "provenance": {
+            "judge_model": judge,
+            "prompt_hash": header.prompts,
+            "rule": decision.rule,
+            "why": decision.why,
+            # Turned round with the sides, so that it is always of chosen minus rejected.
+            "reward_margin": None if margin is None else -margin if flipped else margin,
+            "reward_model": header.model,
+            "probability": 1 - probability if flipped else probability,
+            "consistent": decision.verdict.consistent,
+        },
+    }
+
+
+def _turns(side: Conversation) -> list[dict[str, Any]]:
+    return [turn.as_dict() for turn in side]
