@@ -1,13 +1,15 @@
 """The reward server: rewards over HTTP, the same numbers that evaluation saw. It receives engines; it never builds one.
 
-    app = RewardApp(ServerSettings(…), Models([Served("helpful", engine, reload, batcher)]))
-    run_server(app, host="127.0.0.1", port=8000)          # until SIGTERM; what was accepted is answered
+    models = Models([ServedModel("helpful", MicroBatcher(engine, worker), reload)])
+    application = reward_app(models, access, limits, metrics, state)
+    RewardServer(application, bind("127.0.0.1", 8000), state).run()     # until SIGTERM; what was accepted is answered
 
 What a request goes through, in order:
 
 server.py    uvicorn, signals, drain; bytes → requests, within bounds: heads, requests sent ahead, trailers, clients
              that do not read
-gate.py      who may ask (tokens, host names), the body with its limits, disconnects, errors as JSON, one log line
+gate.py      host and token, the body with its limits, disconnects, errors as JSON, one log line
+access.py    who may ask: tokens, host names
 routes.py    the table of paths, and the OpenAPI document of it; a dialect reads the request
 models.py    the model that it names; reload by name
 queue.py     MicroBatcher: who may wait, which texts make the next batch, one answer per request

@@ -43,7 +43,7 @@ class Prepared:
     """One conversation, ready to be scored.
 
     `content` is the engine's own. Equal keys have equal rewards. `blocks` name the beginning of the text, block by
-    block (`batching.prefix_blocks`): texts that share the first n share n blocks of tokens. `cut` counts prompt tokens
+    block (`queue.prefix_blocks`): texts that share the first n share n blocks of tokens. `cut` counts prompt tokens
     that the checkpoint's length policy took away.
     """
 

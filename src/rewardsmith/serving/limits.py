@@ -1,25 +1,15 @@
-"""What the server accepts, and how it says no: limits, a body read within them, and every refusal.
+"""What the server accepts, and how it says no: every refusal, the limits, and a body read within them.
 
-Every answer that is no answer: status, code, what is wrong and how to fix it, as one JSON shape.
+    body = await read_body(receive, headers, limits, arriving)    # Refusal 400, 408, 413, 415, 503
+    check_values(body, limits)                                    # Refusal 413, before anything is built of it
+    await discard(receive, limits)                                # the rest of a body that is refused
 
-    raise Refusal(413, "body_too_large", "the body has more than 4,194,304 bytes", limit=Limit("body_bytes", 4194304))
-
+    raise Refusal(413, "body_too_large", "the body has more than 4,194,304 bytes", limit=("body_bytes", 4194304))
     {"error": {"code": "body_too_large", "message": …, "fix": …, "limit": {"name": "body_bytes", "value": 4194304}}}
 
-Texts that a client sent never stand in one.
-
-What the server accepts, and how a body is read within it: counted as it comes, decompressed within the same limit.
-
-    body = await read_body(receive, headers, limits, room)    # Refusal 400, 408, 413, 415, 503
-    check_values(body, limits)                                # Refusal 413, before anything is built of it
-
-    await discard(receive, limits)                            # the rest of a body that is refused
-
-A client that is still sending does not read its answer, so what is left of a refused body is read for a while and
-thrown away.
-
-4 MiB of `[1,1,…` are two million objects, and each could be a fault that is described. So what JSON would be built of
-is counted in the bytes first, without its strings; the rest of the work grows with `values`, not with the bytes.
+Texts that a client sent never stand in a refusal. A body is counted as it comes and decompressed within the same
+limit. A client that is still sending does not read its answer, so what is left of a refused body is read for a while
+and thrown away.
 """
 
 from __future__ import annotations
@@ -118,16 +108,12 @@ def overloaded(code: str, message: str, retry_after: float) -> Refusal:
 
 
 Receive = Callable[[], Awaitable[Any]]
-
 _SMALL = 64 * 1024
 """Bytes that are worked on in the event loop's thread; larger ones would let others wait."""
-
 _NESTED = re.compile(rb"[\[{]{200}")
 """Deeper than the parser goes."""
-
 _DIGITS = 18
 """Of a length; Python refuses to read a number of thousands of digits."""
-
 _LINGER_SECONDS = 2.0
 _LINGER_TIMES = 4
 
@@ -195,47 +181,6 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
     return await asyncio.to_thread(_DECODERS[encoding], raw, limits)
 
 
-def check_values(body: bytes, limits: Limits) -> None:
-    """Refuse JSON of more values than the limit.
-
-    Raises:
-        Refusal: 413; or 400, where they only lie in each other.
-    """
-    most = limits.values
-    # Pairs of backslashes go first, from the left, as JSON reads them: what is left before a quote escapes it.
-    plain = body.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in body else body
-    # Each value may have a name, and each of the two strings two quotes.
-    if (many := plain.count(b'"') > 4 * (most + 1)) is False:
-        outside = b"".join(plain.split(b'"')[::2])
-        many = outside.count(b",") + outside.count(b"[") + outside.count(b"{") > most
-    if many and _NESTED.search(body[:_SMALL].translate(None, b': \t\r\n"')):
-        raise Refusal(
-            400, "not_json", "the body is nested too deeply for JSON", fix="send the request as it is described"
-        )
-    if many:
-        raise Refusal(
-            413,
-            "too_many_values",
-            f"the JSON has more than {most:,} values",
-            fix="send fewer conversations at a time",
-            limit=("values", most),
-        )
-
-
-async def discard(receive: Receive, limits: Limits) -> None:
-    """Read on and forget, for two seconds and a few times the limit at most, so that the client comes to listen."""
-    left = _LINGER_TIMES * limits.body_bytes
-    try:
-        async with asyncio.timeout(_LINGER_SECONDS):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
-    except TimeoutError:
-        return
-
-
 async def _read(receive: Receive, limits: Limits, arriving: Arriving) -> bytes:
     parts: list[bytes] = []
     size = 0
@@ -292,3 +237,47 @@ def _too_large(limits: Limits, what: str) -> Refusal:
         limit=("body_bytes", limits.body_bytes),
         headers={"connection": "close"},
     )
+
+
+def check_values(body: bytes, limits: Limits) -> None:
+    """Refuse JSON of more values than the limit, which are counted in the bytes, outside of strings.
+
+    4 MiB of `[1,1,…` are two million objects, and each could be a fault that is described. What comes after this grows
+    with `values`, not with the bytes.
+
+    Raises:
+        Refusal: 413; or 400, where they only lie in each other.
+    """
+    most = limits.values
+    # Pairs of backslashes go first, from the left, as JSON reads them: what is left before a quote escapes it.
+    plain = body.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in body else body
+    # Each value may have a name, and each of the two strings two quotes.
+    if (many := plain.count(b'"') > 4 * (most + 1)) is False:
+        outside = b"".join(plain.split(b'"')[::2])
+        many = outside.count(b",") + outside.count(b"[") + outside.count(b"{") > most
+    if many and _NESTED.search(body[:_SMALL].translate(None, b': \t\r\n"')):
+        raise Refusal(
+            400, "not_json", "the body is nested too deeply for JSON", fix="send the request as it is described"
+        )
+    if many:
+        raise Refusal(
+            413,
+            "too_many_values",
+            f"the JSON has more than {most:,} values",
+            fix="send fewer conversations at a time",
+            limit=("values", most),
+        )
+
+
+async def discard(receive: Receive, limits: Limits) -> None:
+    """Read on and forget, for two seconds and a few times the limit at most, so that the client comes to listen."""
+    left = _LINGER_TIMES * limits.body_bytes
+    try:
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests, queue, batches, tokens, and whether rewards drift from the checkpoint's reference.
+"""What Prometheus reads: requests, queue, batches, tokens, a router's decisions, and whether rewards drift.
 
     metrics = Metrics()
     metrics.request("/v1/score", 200, 0.031)
@@ -10,11 +10,8 @@ held-out pairs of `rewardsmith.json`. A policy in training moves it on purpose; 
 texts, another template or another model than before. No text and no client is a label.
 
 prometheus_client writes the format; the registry is this object's own, so that two servers in one process do not meet.
-
-With the folder of a watch, its gauges follow as the watch wrote them: another process reads the stream, tests and asks
+With the file of a watch, its gauges follow as the watch wrote them: another process reads the stream, tests and asks
 the judge, and a scrape costs the reading of a small file.
-
-A router whose decisions are counted: who decided, what went wrong with the judge, what was asked and paid.
 """
 
 from __future__ import annotations
@@ -38,16 +35,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Up to the 180 s that OpenRLHF's client waits.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-_WATCH_BYTES = 64 * 1024
-# One damaged line, and Prometheus drops the whole scrape.
-_WATCH_LINES = re.compile(
-    rb"(?:# (?:HELP|TYPE) rewardsmith_watch_\w+ [^\n]+\n"
-    rb'|rewardsmith_watch_\w+(?:\{\w+="\w+"\})? (?:-?[0-9.]+(?:e[-+]?[0-9]+)?|-?inf|nan)\n)+'
-)
-_WATCH_READABLE = (
-    b"# HELP rewardsmith_watch_readable 1 where the gauges of the watch could be read.\n"
-    b"# TYPE rewardsmith_watch_readable gauge\nrewardsmith_watch_readable %d\n"
-)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
@@ -153,16 +140,6 @@ class Metrics:
         return own if self._watch is None else own + watch_gauges(self._watch)
 
 
-def watch_gauges(path: Path) -> bytes:
-    """The gauges that a watch wrote, and whether they could be read; that alone where they could not."""
-    try:
-        found = read_bounded(path, _WATCH_BYTES)
-    except (OSError, BeyondLimitError):
-        found = b""
-    whole = _WATCH_LINES.fullmatch(found) is not None
-    return _WATCH_READABLE % whole + (found if whole else b"")
-
-
 class ModelMetrics:
     """What is counted by model. `batch` is what a `MicroBatcher` observes with."""
 
@@ -236,3 +213,25 @@ class CountedRouter:
         for decision in ruling.decisions:
             self._metrics.decided(decision)
         return ruling
+
+
+_WATCH_BYTES = 64 * 1024
+# One damaged line, and Prometheus drops the whole scrape.
+_WATCH_LINES = re.compile(
+    rb"(?:# (?:HELP|TYPE) rewardsmith_watch_\w+ [^\n]+\n"
+    rb'|rewardsmith_watch_\w+(?:\{\w+="\w+"\})? (?:-?[0-9.]+(?:e[-+]?[0-9]+)?|-?inf|nan)\n)+'
+)
+_WATCH_READABLE = (
+    b"# HELP rewardsmith_watch_readable 1 where the gauges of the watch could be read.\n"
+    b"# TYPE rewardsmith_watch_readable gauge\nrewardsmith_watch_readable %d\n"
+)
+
+
+def watch_gauges(path: Path) -> bytes:
+    """The gauges that a watch wrote, and whether they could be read; that alone where they could not."""
+    try:
+        found = read_bounded(path, _WATCH_BYTES)
+    except (OSError, BeyondLimitError):
+        found = b""
+    whole = _WATCH_LINES.fullmatch(found) is not None
+    return _WATCH_READABLE % whole + (found if whole else b"")

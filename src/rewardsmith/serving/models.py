@@ -4,10 +4,9 @@
     models.find("helpful"); models.find(None)        # the only one there is
     await models.reload("helpful")                   # from where the server was started with
 
-Whatever goes wrong while they are loaded is a refusal (409), and the old ones go on.
-
 A reload loads the new weights beside the old ones, in a thread of its own, while the old ones answer. What was accepted
-before the change is answered by the old weights, what comes after it by the new ones.
+before the change is answered by the old weights, what comes after it by the new ones. Whatever goes wrong while they
+are loaded is a refusal (409), and the old ones go on.
 """
 
 from __future__ import annotations
@@ -89,9 +88,6 @@ class Models:
 
     def __init__(self, served: Iterable[ServedModel]) -> None:
         self._served = {model.name: model for model in served}
-
-    def __iter__(self) -> Iterable[ServedModel]:
-        return iter(self._served.values())
 
     def names(self) -> list[str]:
         """All names, in the order of the command line."""

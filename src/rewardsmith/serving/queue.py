@@ -8,28 +8,14 @@
 The event loop owns all state. The worker thread (an executor with one thread, shared by the models of one device) gets
 a list of items and an engine and gives back outcomes. While it computes, the loop goes on accepting; when it is done,
 the next batch begins before the answers of the last one are sent. Nothing waits artificially, with one exception:
-`batching.Company`.
+`Company`.
+
+A batch is filled first come, first served. A text is charged only for the tokens that no text of the batch has
+computed yet, so the samples of one prompt come to lie in one batch where the token tree computes their prompt once.
 
 Whoever stops waiting (client gone, deadline passed) takes its items out of the queue; what the model has begun is
 computed and thrown away. A request keeps the engine that it was accepted with, so a reload never mixes two models in
 one answer. If a batch fails, its texts are tried one by one: a text that breaks the model fails alone.
-
-Who may stand in the queue: a bounded number of conversations and characters; and a bounded line in front of it.
-
-    await admission.enter(items=3, size=2048, patience=0.0)      # Refusal 503 at once when the queue is full
-    await admission.enter(items=1, size=2048, patience=170.0)    # OpenRLHF: waits for room, in order
-    admission.leave(items=1, size=2048)
-
-Used from the event loop's thread only.
-
-Which texts make the next batch: pure functions on token counts and prefixes; and when to wait for company.
-
-    blocks = prefix_blocks(ids_T)                         # names of the text's beginning, block by block
-    batch = choose_batch(waiting, token_budget)           # positions in the queue, the oldest always among them
-    pace.observe(tokens, seconds); pace.budget()          # how many tokens the model computes in BATCH_SECONDS
-
-A batch is filled first come, first served. A text is charged only for the tokens that no text of the batch has
-computed yet, so the samples of one prompt come to lie in one batch where the token tree computes their prompt once.
 """
 
 from __future__ import annotations
@@ -50,223 +36,6 @@ from rewardsmith.serving.engine import Engine, ModelInfo, Prepared, Unscorable
 from rewardsmith.serving.limits import Refusal, overloaded
 from rewardsmith.serving.logs import log
 from rewardsmith.types import Conversation
-
-_LINE_TIMES = 4
-"""How many times the characters of the queue may wait for room in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    room: asyncio.Future[None]
-    items: int
-    size: int
-
-
-class Admission:
-    """The bound of one queue. `retry_after` says how long the queue will take."""
-
-    def __init__(
-        self, most_items: int, most_characters: int, most_waiting: int, retry_after: Callable[[], float] = lambda: 1.0
-    ) -> None:
-        self.items = 0
-        self.characters = 0
-        self._most_items = most_items
-        self._most_characters = most_characters
-        self._most_waiting = most_waiting
-        self._retry_after = retry_after
-        self._line: deque[_Waiter] = deque()
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for room."""
-        return len(self._line)
-
-    async def enter(self, items: int, size: int, patience: float) -> None:
-        """Take room for a request, or wait `patience` seconds for it.
-
-        Raises:
-            Refusal: there is no room (503), or never can be (422).
-        """
-        if items > self._most_items or size > self._most_characters:
-            name, value = (
-                ("queue_items", self._most_items)
-                if items > self._most_items
-                else ("queue_characters", self._most_characters)
-            )
-            raise Refusal(
-                422,
-                "larger_than_queue",
-                "the request alone is larger than the queue",
-                fix="send it in parts",
-                limit=(name, value),
-            )
-        # Nobody overtakes those who wait: a large request would never find room.
-        if not self._line and self._fits(items, size):
-            self._take(items, size)
-            return
-        waiting = sum(waiter.size for waiter in self._line)
-        if (
-            patience <= 0
-            or len(self._line) >= self._most_waiting
-            or waiting + size > _LINE_TIMES * self._most_characters
-        ):
-            raise self._full()
-        await self._wait(_Waiter(asyncio.get_running_loop().create_future(), items, size), patience)
-
-    def leave(self, items: int, size: int) -> None:
-        """Give room back; those who wait for it enter in order."""
-        self.items -= items
-        self.characters -= size
-        while self._line and self._fits(self._line[0].items, self._line[0].size):
-            waiter = self._line.popleft()
-            if not waiter.room.done():
-                self._take(waiter.items, waiter.size)
-                waiter.room.set_result(None)
-
-    async def _wait(self, waiter: _Waiter, patience: float) -> None:
-        self._line.append(waiter)
-        try:
-            async with asyncio.timeout(patience):
-                await waiter.room
-        except BaseException as error:
-            if waiter.room.done() and not waiter.room.cancelled():
-                self.leave(waiter.items, waiter.size)  # room was given in the same moment
-            elif waiter in self._line:
-                self._line.remove(waiter)
-                self.leave(0, 0)  # a smaller request behind may fit
-            if isinstance(error, TimeoutError):
-                raise self._full() from None
-            raise
-
-    def _fits(self, items: int, size: int) -> bool:
-        return self.items + items <= self._most_items and self.characters + size <= self._most_characters
-
-    def _take(self, items: int, size: int) -> None:
-        self.items += items
-        self.characters += size
-
-    def _full(self) -> Refusal:
-        return overloaded(
-            "queue_full", f"the queue is full: {self.items} conversations wait", retry_after=self._retry_after()
-        )
-
-
-BLOCK = 32
-"""Tokens of a prefix block."""
-
-BATCH_SECONDS = 1.0
-"""How long a batch may take: a slow model gets small batches, so that nobody waits for a large one."""
-
-# Tokens of the first batch, and of every one of a model that is slower than that a second.
-LEAST_BUDGET = 1024
-
-COMPANY_SECONDS = 0.004
-"""How long an idle server waits at most for texts that arrive together, where they did so lately."""
-
-# How often it waits in vain before it stops waiting.
-_MEMORY = 3
-
-
-def prefix_blocks(ids_T: NDArray[np.int32], block: int = BLOCK) -> tuple[int, ...]:
-    """A name for each whole block of a text that also names everything before it, shape (T // block,)."""
-    names: list[int] = []
-    name = 0
-    for start in range(0, len(ids_T) - block + 1, block):
-        # Salted for each process: names of one server mean nothing to another, and nobody can plan a collision.
-        name = hash((name, ids_T[start : start + block].tobytes()))
-        names.append(name)
-    return tuple(names)
-
-
-class Fill:
-    """A batch in the making: what it holds, and what one more text would add to it."""
-
-    def __init__(self) -> None:
-        self.tokens = 0
-        self._keys: set[Hashable] = set()
-        self._blocks: set[int] = set()
-
-    def added(self, text: Prepared) -> int:
-        """Tokens that `text` would add: none if it is in the batch already, else those after the shared blocks."""
-        if text.key in self._keys:
-            return 0
-        shared = 0
-        for name in text.blocks:
-            if name not in self._blocks:
-                break
-            shared += 1
-        return text.tokens - shared * BLOCK
-
-    def add(self, text: Prepared) -> None:
-        """Take `text`."""
-        self.tokens += self.added(text)
-        self._keys.add(text.key)
-        self._blocks.update(text.blocks)
-
-
-def choose_batch(waiting: Sequence[Prepared], budget: int) -> tuple[list[int], int]:
-    """Positions of the texts that make the next batch, oldest first, and the tokens that they take.
-
-    The oldest is always taken; another one if it fits into what is left of the budget.
-    """
-    fill = Fill()
-    taken: list[int] = []
-    for position, text in enumerate(waiting):
-        # The oldest even if it is larger than the budget: it would else wait for ever.
-        if not taken or fill.tokens + fill.added(text) <= budget:
-            fill.add(text)
-            taken.append(position)
-    return taken, fill.tokens
-
-
-class Pace:
-    """How fast the model is, by its last batches: an exponential mean of tokens per second."""
-
-    def __init__(self, most: int, seconds: float = BATCH_SECONDS) -> None:
-        self._most = most
-        self._seconds = seconds
-        self._rate: float | None = None
-
-    def observe(self, tokens: int, seconds: float) -> None:
-        """One batch of `tokens` took `seconds`."""
-        if tokens > 0 and seconds > 0:
-            found = tokens / seconds
-            # The last five batches or so: one odd batch changes little, another load is noticed soon.
-            self._rate = found if self._rate is None else 0.8 * self._rate + 0.2 * found
-
-    def budget(self) -> int:
-        """Tokens of the next batch."""
-        if self._rate is None:
-            return min(self._most, LEAST_BUDGET)
-        return int(min(self._most, max(LEAST_BUDGET, self._rate * self._seconds)))
-
-    def seconds(self, tokens: int) -> float:
-        """How long `tokens` would take; 0 before the first batch."""
-        return tokens / self._rate if self._rate else 0.0
-
-
-class Company:
-    """Whether an idle server should wait a moment before it begins: yes where texts lately came together.
-
-    Eight samples of one prompt sent at once arrive within a few milliseconds. A server that begins with the first
-    computes the prompt twice. One that always waits makes every lone request late. So it waits only after a lone
-    beginning was followed by others at once, and stops when waiting was in vain.
-    """
-
-    def __init__(self) -> None:
-        self._hope = 0
-
-    def seconds(self) -> float:
-        """How long to wait at most."""
-        return COMPANY_SECONDS if self._hope > 0 else 0.0
-
-    def learn(self, *, came: bool) -> None:
-        """Others came within `COMPANY_SECONDS` of the first, or nobody did."""
-        self._hope = _MEMORY if came else max(0, self._hope - 1)
-
-
-LOOKAHEAD = 512
-"""Waiting conversations that a batch is chosen from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,40 +98,8 @@ class BatchReport:
 
 
 Observer = Callable[[BatchReport], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One request: where its outcomes are collected, and who waits for them."""
-
-    engine: Engine
-    done: asyncio.Future[list[Outcome]]
-    outcomes: list[Outcome | None]
-    missing: int
-
-    def give(self, index: int, outcome: Outcome) -> None:
-        self.outcomes[index] = outcome
-        self.missing -= 1
-        if self.missing == 0 and not self.done.done():
-            self.done.set_result([found for found in self.outcomes if found is not None])
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    """One conversation of a request."""
-
-    job: _Job
-    index: int
-    conversation: Conversation
-    prepared: Prepared | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What came back from the worker: outcomes of some items; the others go on waiting."""
-
-    outcomes: list[tuple[_Item, Outcome]]
-    report: BatchReport | None
+LOOKAHEAD = 512
+"""Waiting conversations that a batch is chosen from."""
 
 
 class MicroBatcher:
@@ -497,10 +234,38 @@ class MicroBatcher:
             self._observe(done.report)
 
 
-def _failure(items: list[_Item], error: BaseException) -> _Done:
-    """The work itself broke: nothing stays in the queue unanswered."""
-    failed = _failed(error)
-    return _Done([(item, failed) for item in items], None)
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One request: where its outcomes are collected, and who waits for them."""
+
+    engine: Engine
+    done: asyncio.Future[list[Outcome]]
+    outcomes: list[Outcome | None]
+    missing: int
+
+    def give(self, index: int, outcome: Outcome) -> None:
+        self.outcomes[index] = outcome
+        self.missing -= 1
+        if self.missing == 0 and not self.done.done():
+            self.done.set_result([found for found in self.outcomes if found is not None])
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """One conversation of a request."""
+
+    job: _Job
+    index: int
+    conversation: Conversation
+    prepared: Prepared | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came back from the worker: outcomes of some items; the others go on waiting."""
+
+    outcomes: list[tuple[_Item, Outcome]]
+    report: BatchReport | None
 
 
 def _work(engine: Engine, items: list[_Item], budget: int, most_tokens: int | None) -> _Done:
@@ -556,12 +321,6 @@ def _score_alone(engine: Engine, prepared: Prepared) -> Outcome:
         return _failed(error)
 
 
-def _failed(error: BaseException) -> Failed:
-    """What the client is told is the kind of the error; the log says where it came from."""
-    log("model_failed", level=logging.ERROR, error=error)
-    return Failed(type(error).__name__)
-
-
 def _score(engine: Engine, batch: list[Prepared]) -> list[Outcome]:
     scored = engine.score(batch)
     return [
@@ -578,12 +337,245 @@ def _score(engine: Engine, batch: list[Prepared]) -> list[Outcome]:
     ]
 
 
-def _finite(value: np.float64) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def _for(prepared: Prepared, outcome: Outcome) -> Outcome:
     """The outcome of an equal text, with this one's own count of what was cut."""
     if isinstance(outcome, Reward) and outcome.cut != prepared.cut:
         return replace(outcome, tokens=prepared.tokens, cut=prepared.cut)
     return outcome
+
+
+def _finite(value: np.float64) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _failure(items: list[_Item], error: BaseException) -> _Done:
+    """The work itself broke: nothing stays in the queue unanswered."""
+    failed = _failed(error)
+    return _Done([(item, failed) for item in items], None)
+
+
+def _failed(error: BaseException) -> Failed:
+    """What the client is told is the kind of the error; the log says where it came from."""
+    log("model_failed", level=logging.ERROR, error=error)
+    return Failed(type(error).__name__)
+
+
+_LINE_TIMES = 4
+"""How many times the characters of the queue may wait for room in it."""
+
+
+class Admission:
+    """Who may stand in one queue: a bounded number of conversations and characters, and a bounded line in front of it.
+
+        await admission.enter(items=3, size=2048, patience=0.0)      # Refusal 503 at once when the queue is full
+        await admission.enter(items=1, size=2048, patience=170.0)    # OpenRLHF: waits for room, in order
+        admission.leave(items=1, size=2048)
+
+    `retry_after` says how long the queue will take. Used from the event loop's thread only.
+    """
+
+    def __init__(
+        self, most_items: int, most_characters: int, most_waiting: int, retry_after: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self.items = 0
+        self.characters = 0
+        self._most_items = most_items
+        self._most_characters = most_characters
+        self._most_waiting = most_waiting
+        self._retry_after = retry_after
+        self._line: deque[_Waiter] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for room."""
+        return len(self._line)
+
+    async def enter(self, items: int, size: int, patience: float) -> None:
+        """Take room for a request, or wait `patience` seconds for it.
+
+        Raises:
+            Refusal: there is no room (503), or never can be (422).
+        """
+        if items > self._most_items or size > self._most_characters:
+            name, value = (
+                ("queue_items", self._most_items)
+                if items > self._most_items
+                else ("queue_characters", self._most_characters)
+            )
+            raise Refusal(
+                422,
+                "larger_than_queue",
+                "the request alone is larger than the queue",
+                fix="send it in parts",
+                limit=(name, value),
+            )
+        # Nobody overtakes those who wait: a large request would never find room.
+        if not self._line and self._fits(items, size):
+            self._take(items, size)
+            return
+        waiting = sum(waiter.size for waiter in self._line)
+        if (
+            patience <= 0
+            or len(self._line) >= self._most_waiting
+            or waiting + size > _LINE_TIMES * self._most_characters
+        ):
+            raise self._full()
+        await self._wait(_Waiter(asyncio.get_running_loop().create_future(), items, size), patience)
+
+    def leave(self, items: int, size: int) -> None:
+        """Give room back; those who wait for it enter in order."""
+        self.items -= items
+        self.characters -= size
+        while self._line and self._fits(self._line[0].items, self._line[0].size):
+            waiter = self._line.popleft()
+            if not waiter.room.done():
+                self._take(waiter.items, waiter.size)
+                waiter.room.set_result(None)
+
+    async def _wait(self, waiter: _Waiter, patience: float) -> None:
+        self._line.append(waiter)
+        try:
+            async with asyncio.timeout(patience):
+                await waiter.room
+        except BaseException as error:
+            if waiter.room.done() and not waiter.room.cancelled():
+                self.leave(waiter.items, waiter.size)  # room was given in the same moment
+            elif waiter in self._line:
+                self._line.remove(waiter)
+                self.leave(0, 0)  # a smaller request behind may fit
+            if isinstance(error, TimeoutError):
+                raise self._full() from None
+            raise
+
+    def _fits(self, items: int, size: int) -> bool:
+        return self.items + items <= self._most_items and self.characters + size <= self._most_characters
+
+    def _take(self, items: int, size: int) -> None:
+        self.items += items
+        self.characters += size
+
+    def _full(self) -> Refusal:
+        return overloaded(
+            "queue_full", f"the queue is full: {self.items} conversations wait", retry_after=self._retry_after()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    room: asyncio.Future[None]
+    items: int
+    size: int
+
+
+BLOCK = 32
+"""Tokens of a prefix block."""
+
+
+def prefix_blocks(ids_T: NDArray[np.int32], block: int = BLOCK) -> tuple[int, ...]:
+    """A name for each whole block of a text that also names everything before it, shape (T // block,)."""
+    names: list[int] = []
+    name = 0
+    for start in range(0, len(ids_T) - block + 1, block):
+        # Salted for each process: names of one server mean nothing to another, and nobody can plan a collision.
+        name = hash((name, ids_T[start : start + block].tobytes()))
+        names.append(name)
+    return tuple(names)
+
+
+def choose_batch(waiting: Sequence[Prepared], budget: int) -> tuple[list[int], int]:
+    """Positions of the texts that make the next batch, oldest first, and the tokens that they take.
+
+    The oldest is always taken; another one if it fits into what is left of the budget.
+    """
+    fill = Fill()
+    taken: list[int] = []
+    for position, text in enumerate(waiting):
+        # The oldest even if it is larger than the budget: it would else wait for ever.
+        if not taken or fill.tokens + fill.added(text) <= budget:
+            fill.add(text)
+            taken.append(position)
+    return taken, fill.tokens
+
+
+class Fill:
+    """A batch in the making: what it holds, and what one more text would add to it."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._keys: set[Hashable] = set()
+        self._blocks: set[int] = set()
+
+    def added(self, text: Prepared) -> int:
+        """Tokens that `text` would add: none if it is in the batch already, else those after the shared blocks."""
+        if text.key in self._keys:
+            return 0
+        shared = 0
+        for name in text.blocks:
+            if name not in self._blocks:
+                break
+            shared += 1
+        return text.tokens - shared * BLOCK
+
+    def add(self, text: Prepared) -> None:
+        """Take `text`."""
+        self.tokens += self.added(text)
+        self._keys.add(text.key)
+        self._blocks.update(text.blocks)
+
+
+BATCH_SECONDS = 1.0
+"""How long a batch may take: a slow model gets small batches, so that nobody waits for a large one."""
+# Tokens of the first batch, and of every one of a model that is slower than that a second.
+LEAST_BUDGET = 1024
+
+
+class Pace:
+    """How fast the model is, by its last batches: an exponential mean of tokens per second."""
+
+    def __init__(self, most: int, seconds: float = BATCH_SECONDS) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._rate: float | None = None
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """One batch of `tokens` took `seconds`."""
+        if tokens > 0 and seconds > 0:
+            found = tokens / seconds
+            # The last five batches or so: one odd batch changes little, another load is noticed soon.
+            self._rate = found if self._rate is None else 0.8 * self._rate + 0.2 * found
+
+    def budget(self) -> int:
+        """Tokens of the next batch."""
+        if self._rate is None:
+            return min(self._most, LEAST_BUDGET)
+        return int(min(self._most, max(LEAST_BUDGET, self._rate * self._seconds)))
+
+    def seconds(self, tokens: int) -> float:
+        """How long `tokens` would take; 0 before the first batch."""
+        return tokens / self._rate if self._rate else 0.0
+
+
+COMPANY_SECONDS = 0.004
+"""How long an idle server waits at most for texts that arrive together, where they did so lately."""
+# How often it waits in vain before it stops waiting.
+_MEMORY = 3
+
+
+class Company:
+    """Whether an idle server should wait a moment before it begins: yes where texts lately came together.
+
+    Eight samples of one prompt sent at once arrive within a few milliseconds. A server that begins with the first
+    computes the prompt twice. One that always waits makes every lone request late. So it waits only after a lone
+    beginning was followed by others at once, and stops when waiting was in vain.
+    """
+
+    def __init__(self) -> None:
+        self._hope = 0
+
+    def seconds(self) -> float:
+        """How long to wait at most."""
+        return COMPANY_SECONDS if self._hope > 0 else 0.0
+
+    def learn(self, *, came: bool) -> None:
+        """Others came within `COMPANY_SECONDS` of the first, or nobody did."""
+        self._hope = _MEMORY if came else max(0, self._hope - 1)

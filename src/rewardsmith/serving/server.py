@@ -1,5 +1,6 @@
-"""uvicorn around the application: one process, one event loop, and a SIGTERM that loses nothing.
+"""The application put together, and uvicorn around it: one process, one event loop, and a SIGTERM that loses nothing.
 
+    application = reward_app(models, access, limits, metrics, state)
     server = RewardServer(application, bind("127.0.0.1", 8000), state)
     server.run()                                     # until SIGTERM, or server.stop() from another thread
 
@@ -8,20 +9,7 @@ before the process ends, with 0; SIGHUP (the terminal is gone) does the same, un
 second SIGTERM or SIGINT ends it at once: who still waits is told so (503). With port 0 the system chooses; the line
 `listening` of the log says which.
 
-Puts the parts of a server together: the application that uvicorn runs.
-
-application = reward_app(models, access, limits, metrics, state)
-
-Bytes → requests: uvicorn's HTTP/1.1 protocol with the bounds that it lacks. Everything here comes before the token.
-
-    uvicorn.Config(…, http=wire(Bounds()))
-
-uvicorn parses all bytes that come, whoever sends them: a head has no largest size, requests that are sent ahead become
-objects while the first is worked on, and the fields of a trailer are put among the headers. So bytes are handed to the
-parser piece by piece, and no piece goes beyond the end of a request: what is sent ahead stays bytes, at most
-`ahead_bytes` of them a connection (then reading pauses), until the answer is out. A head that is too long, has too
-many fields or does not end in time is refused (431, 408), and so are bytes beyond `held_bytes` of all connections
-(503). A client that does not read its answer is dropped after `write_seconds`.
+`Wire` is uvicorn's HTTP/1.1 protocol with the bounds that it lacks: everything there comes before the token.
 """
 
 from __future__ import annotations
@@ -54,20 +42,43 @@ from rewardsmith.serving.models import Models
 from rewardsmith.serving.routes import Routes
 from rewardsmith.serving.stream import RewardStream
 
-DRAIN_SECONDS = 200
-"""Longer than the longest deadline of a request."""
-
-_LAST_WORDS_SECONDS = 1.0
-
-_SWITCH_SECONDS = 0.001
-"""How long the model's thread may keep Python's lock while the event loop waits for it: 5 ms unless set."""
-
 
 @dataclass(slots=True)
 class State:
     """Whether the server takes new work: `reason` is empty, or says why not."""
 
     reason: str = ""
+
+
+def reward_app(
+    models: Models,
+    access: Access,
+    limits: Limits,
+    metrics: Metrics,
+    state: State,
+    router: Router | None = None,
+    stream: RewardStream | None = None,
+) -> Gate:
+    """The ASGI application over models that are loaded; with a `router`, `/v1/compare` can ask a judge.
+
+    With a `stream`, every answered conversation is handed to it; whoever opened it closes it.
+    """
+    for name in models.names():
+        model = models.find(name)
+        counted = metrics.model(name)
+        counted.serve(model.info)
+        counted.follow(model.batcher)
+        model.batcher.observe(counted.batch)
+    counting = CountedRouter(router, metrics) if router is not None else None
+    routes = Routes(models, limits, metrics, ready=lambda: state.reason, router=counting, stream=stream)
+    return Gate(routes, access, limits, metrics)
+
+
+DRAIN_SECONDS = 200
+"""Longer than the longest deadline of a request."""
+_LAST_WORDS_SECONDS = 1.0
+_SWITCH_SECONDS = 0.001
+"""How long the model's thread may keep Python's lock while the event loop waits for it: 5 ms unless set."""
 
 
 class RewardServer(uvicorn.Server):
@@ -174,37 +185,9 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def reward_app(
-    models: Models,
-    access: Access,
-    limits: Limits,
-    metrics: Metrics,
-    state: State,
-    router: Router | None = None,
-    stream: RewardStream | None = None,
-) -> Gate:
-    """The ASGI application over models that are loaded; with a `router`, `/v1/compare` can ask a judge.
-
-    With a `stream`, every answered conversation is handed to it; whoever opened it closes it.
-    """
-    for name in models.names():
-        model = models.find(name)
-        counted = metrics.model(name)
-        counted.serve(model.info)
-        counted.follow(model.batcher)
-        model.batcher.observe(counted.batch)
-    counting = CountedRouter(router, metrics) if router is not None else None
-    routes = Routes(models, limits, metrics, ready=lambda: state.reason, router=counting, stream=stream)
-    return Gate(routes, access, limits, metrics)
-
-
-_END = b"\r\n\r\n"
-"""Ends a head and, after the last chunk, a chunked body: nothing of the next request stands before it."""
-
-_PIECES = 256
-"""Pieces that are parsed in one turn of the event loop: a body can be made of nothing but `_END`."""
-
-_LINGER_SECONDS = 2.0
+def wire(bounds: Bounds | None = None) -> Callable[..., Wire]:
+    """What makes the protocol of each connection of one server: `uvicorn.Config(…, http=wire(Bounds()))`."""
+    return partial(Wire, bounds=bounds or Bounds(), room=_Room())
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +209,13 @@ class _Room:
         self.held = 0
 
 
+_END = b"\r\n\r\n"
+"""Ends a head and, after the last chunk, a chunked body: nothing of the next request stands before it."""
+_PIECES = 256
+"""Pieces that are parsed in one turn of the event loop: a body can be made of nothing but `_END`."""
+_LINGER_SECONDS = 2.0
+
+
 class _Flow(FlowControl):
     """Reading stays paused while enough was sent ahead, whatever the request that is worked on asks for."""
 
@@ -237,7 +227,15 @@ class _Flow(FlowControl):
 
 
 class Wire(HttpToolsProtocol):
-    """One connection."""
+    """One connection: bytes → requests.
+
+    uvicorn parses all bytes that come, whoever sends them: a head has no largest size, requests that are sent ahead
+    become objects while the first is worked on, and the fields of a trailer are put among the headers. So bytes are
+    handed to the parser piece by piece, and no piece goes beyond the end of a request: what is sent ahead stays bytes,
+    at most `ahead_bytes` of them a connection (then reading pauses), until the answer is out. A head that is too long,
+    has too many fields or does not end in time is refused (431, 408), and so are bytes beyond `held_bytes` of all
+    connections (503). A client that does not read its answer is dropped after `write_seconds`.
+    """
 
     def __init__(self, *args: Any, bounds: Bounds, room: _Room, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -464,8 +462,3 @@ class Wire(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._head_timer = self._write_timer = self._later = None
-
-
-def wire(bounds: Bounds | None = None) -> Callable[..., Wire]:
-    """What makes the protocol of each connection of one server."""
-    return partial(Wire, bounds=bounds or Bounds(), room=_Room())

@@ -5,9 +5,9 @@
 `read` turns a request into an `Ask`, `write` turns rewards into the answer. Rewards are raw in every dialect: a field
 that another server fills with a probability holds the reward itself.
 
-Chat messages as requests carry them: OpenAI's, with content as text or as a list of text parts, tool calls (or the
-older `function_call`), results of tools and reasoning. They are read by the reader of the data, so that a request gives
-the ids that training saw of the same row.
+Chat messages in requests are OpenAI's, with content as text or as a list of text parts, tool calls (or the older
+`function_call`), results of tools and reasoning. They are read by the reader of the data, so that a request gives the
+ids that training saw of the same row.
 """
 
 from __future__ import annotations
@@ -130,11 +130,6 @@ def one_form(*forms: tuple[str, ...], rendered: str) -> dict[str, Any]:
     }
 
 
-def text(content: str) -> Conversation:
-    """A text that is rendered already, special tokens and all; only EOS is added where it lacks."""
-    return (Message("text", content),)
-
-
 class TextPart(RequestBody):
     """A part of a message: text is all that can be rewarded."""
 
@@ -143,6 +138,15 @@ class TextPart(RequestBody):
 
 
 JsonObjects = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
+_NAME = 40
+_SAME = frozenset({"system", "user", "assistant", "tool"})
+_FAULTS = {
+    "missing_field": "it has neither content nor calls",
+    "unread_key": "it has a key that nothing reads, or calls or reasoning twice",
+    "not_text": "it has a call without a name or with other arguments, or a name that is no text",
+    "not_unicode": "it has a lone surrogate",
+}
+_TURNS = Turns()
 
 
 class ChatMessage(RequestBody):
@@ -165,7 +169,7 @@ class ChatMessage(RequestBody):
         Raises:
             RowFault: it has no content and no call, a call that is none, or a key that nothing reads.
         """
-        content = self.content if self.content is None or isinstance(self.content, str) else _joined(self.content)
+        content = "".join(part.text for part in self.content) if isinstance(self.content, list) else self.content
         if self.model_fields_set <= {"role", "content"} and content is not None and self.role in _SAME:
             return Message(self.role, content)
         # The dicts of a call as they came: a template that writes them as JSON keeps the order of their keys.
@@ -178,58 +182,15 @@ class ChatMessage(RequestBody):
         return next((f": {name}" for name in names if name.isidentifier() and len(name) <= _NAME), "")
 
 
-_NAME = 40
-_SAME = frozenset({"system", "user", "assistant", "tool"})
-_FAULTS = {
-    "missing_field": "it has neither content nor calls",
-    "unread_key": "it has a key that nothing reads, or calls or reasoning twice",
-    "not_text": "it has a call without a name or with other arguments, or a name that is no text",
-    "not_unicode": "it has a lone surrogate",
-}
-_TURNS = Turns()
-
-
-def _joined(parts: list[TextPart]) -> str:
-    return "".join(part.text for part in parts)
-
-
 Messages = Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
 Response = str | Messages
 """A response: the text of one assistant turn, or messages that end with one."""
 Responses = Annotated[list[Response], Field(min_length=1, fail_fast=True)]
 
 
-def read_turns(turns: list[ChatMessage], where: str, tools: JsonObjects | None = None) -> Conversation:
-    """Messages with the tools that they may call.
-
-    Raises:
-        Refusal: a message or a tool cannot be read (422).
-    """
-    read = []
-    for place, turn in enumerate(turns):
-        try:
-            read.append(turn.read())
-        except RowFault as fault:
-            detail = _FAULTS.get(fault.code, fault.code) + turn.unread()
-            raise _unreadable(f"{where}[{place}]", fault.code, detail) from None
-    return _with_tools(tuple(read), tools)
-
-
-def _with_tools(turns: Conversation, tools: JsonObjects | None) -> Conversation:
-    try:
-        return with_tools(turns, _TURNS.read_tools(tools))
-    except RowFault as fault:
-        raise _unreadable("tools", fault.code, _FAULTS["not_unicode"]) from None
-
-
-def _unreadable(where: str, code: str, detail: str) -> Refusal:
-    return Refusal(
-        422,
-        "unreadable_message",
-        "a message, or a tool, cannot be read whole",
-        fix="write messages as OpenAI does: content, or tool_calls with function.name and function.arguments",
-        items=[ItemFault(where=where, code=code, detail=detail)],
-    )
+def text(content: str) -> Conversation:
+    """A text that is rendered already, special tokens and all; only EOS is added where it lacks."""
+    return (Message("text", content),)
 
 
 def conversation(turns: list[ChatMessage], where: str, tools: JsonObjects | None = None) -> Conversation:
@@ -269,3 +230,36 @@ def responses_to(
     """One conversation for each response."""
     before = prompt_of(prompt, tools)
     return [before + side_of(response, f"responses[{index}]") for index, response in enumerate(responses)]
+
+
+def read_turns(turns: list[ChatMessage], where: str, tools: JsonObjects | None = None) -> Conversation:
+    """Messages with the tools that they may call.
+
+    Raises:
+        Refusal: a message or a tool cannot be read (422).
+    """
+    read = []
+    for place, turn in enumerate(turns):
+        try:
+            read.append(turn.read())
+        except RowFault as fault:
+            detail = _FAULTS.get(fault.code, fault.code) + turn.unread()
+            raise _unreadable(f"{where}[{place}]", fault.code, detail) from None
+    return _with_tools(tuple(read), tools)
+
+
+def _with_tools(turns: Conversation, tools: JsonObjects | None) -> Conversation:
+    try:
+        return with_tools(turns, _TURNS.read_tools(tools))
+    except RowFault as fault:
+        raise _unreadable("tools", fault.code, _FAULTS["not_unicode"]) from None
+
+
+def _unreadable(where: str, code: str, detail: str) -> Refusal:
+    return Refusal(
+        422,
+        "unreadable_message",
+        "a message, or a tool, cannot be read whole",
+        fix="write messages as OpenAI does: content, or tool_calls with function.name and function.arguments",
+        items=[ItemFault(where=where, code=code, detail=detail)],
+    )

@@ -1,19 +1,13 @@
 """Our own two requests: `POST /v1/score` gives rewards, `POST /v1/compare` ranks responses.
 
-`POST /v1/score`: rewards of conversations, of responses to one prompt, or of rendered texts.
-
-`POST /v1/compare`: responses to one prompt, ranked, with calibrated probabilities where the checkpoint has them.
+`/v1/compare` adds calibrated probabilities where the checkpoint has a temperature (`rewardsmith.json`), else null:
 
     P(i is preferred to j) = sigmoid((reward_i - reward_j) / temperature)
     P(i is the best)       = softmax(reward / temperature)_i         (Luce's rule, of which the first is a case)
 
-The temperature is the checkpoint's calibration (`rewardsmith.json`). Without one there are no probabilities: null.
-With `route: auto` a judge decides what the reward model is not sure of; the ranking stays the model's.
-
-The part of `POST /v1/compare` with `route: auto`: who decided, why, and what it cost.
-
-The router is handed in (`protocols.Router`). A server without one answers as the reward model does, and says so
-(`fallback: no_judge`): a client need not know how the server was started.
+With `route: auto` a judge decides what the reward model is not sure of; the ranking stays the model's. The router is
+handed in (`protocols.Router`). A server without one answers as the reward model does, and says so (`fallback:
+no_judge`): a client need not know how the server was started.
 """
 
 from __future__ import annotations
@@ -157,6 +151,28 @@ SCORE = Dialect(
 )
 
 
+class CompareRequest(RequestBody):
+    """A prompt, as text or as messages, and at least two responses: texts, or messages that end with the assistant's.
+
+    With `route: auto` ambiguous comparisons go to the server's judge.
+    """
+
+    model: str | None = None
+    prompt: str | Messages
+    responses: Annotated[list[Response], Field(min_length=2, fail_fast=True)]
+    tools: JsonObjects | None = None
+    route: Literal["reward_model", "auto"] = "reward_model"
+
+
+class Ranked(BaseModel):
+    """One response: its place in the request, its rank from 1 (equal rewards share one), its raw reward."""
+
+    index: int
+    rank: int
+    reward: float
+    best_probability: float | None
+
+
 class RoutedPair(BaseModel):
     """One decision between two responses, named by their places in the request.
 
@@ -186,6 +202,71 @@ class Routed(BaseModel):
     calls: int
     cost: float
     decisions: list[RoutedPair]
+
+
+class CompareAnswer(BaseModel):
+    """The responses, best first; `preferred[i][j]` is P(response i is preferred to response j), by request order.
+
+    `routed` says which one is best by reward model and judge together; null unless it was asked for.
+    """
+
+    model: str
+    identity: str
+    ranking: list[Ranked]
+    calibrated: bool
+    temperature: float | None
+    preferred: list[list[float]] | None
+    routed: Routed | None = None
+
+
+def read_compare(request: CompareRequest) -> Ask:
+    """One conversation for each response."""
+    return Ask(responses_to(request.prompt, request.responses, request.tools), request.model)
+
+
+def write_compare(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
+    """Rank, and say how sure the model is."""
+    del request
+    values = np.array(rewards.present)
+    temperature = rewards.info.temperature
+    best = preferred = None
+    if temperature is not None:
+        with np.errstate(over="ignore"):  # an infinite margin is a probability of 0 or 1
+            best = _softmax(values, temperature)
+            preferred = preference_probability(values[:, None] - values[None, :], temperature).tolist()
+    order = np.argsort(-values, kind="stable").tolist()
+    return CompareAnswer(
+        model=rewards.model,
+        identity=rewards.info.identity,
+        ranking=[
+            Ranked(
+                index=index,
+                rank=1 + int((values > values[index]).sum()),
+                reward=float(values[index]),
+                best_probability=None if best is None else float(best[index]),
+            )
+            for index in order
+        ],
+        calibrated=temperature is not None,
+        temperature=temperature,
+        preferred=preferred,
+    )
+
+
+def _softmax(values: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Softmax of values / temperature; the largest is taken off first, since a small temperature makes infinities."""
+    weights = np.exp((values - values.max()) / temperature)
+    return np.asarray(weights / weights.sum())
+
+
+async def settle(request: CompareRequest, rewards: Rewards, router: Router | None) -> CompareAnswer:
+    """The ranking, and with `route: auto` the router's ruling."""
+    answer = write_compare(request, rewards)
+    if request.route == "reward_model":
+        return answer
+    sides = [side_of(response, f"responses[{index}]") for index, response in enumerate(request.responses)]
+    found = await routed(prompt_of(request.prompt, request.tools), sides, rewards, router)
+    return answer.model_copy(update={"routed": found})
 
 
 async def routed(
@@ -238,96 +319,6 @@ def _pair(decision: Decision) -> RoutedPair:
         calls=decision.usage.calls,
         cost=decision.usage.cost,
     )
-
-
-Floats = NDArray[np.float64]
-
-
-class CompareRequest(RequestBody):
-    """A prompt, as text or as messages, and at least two responses: texts, or messages that end with the assistant's.
-
-    With `route: auto` ambiguous comparisons go to the server's judge.
-    """
-
-    model: str | None = None
-    prompt: str | Messages
-    responses: Annotated[list[Response], Field(min_length=2, fail_fast=True)]
-    tools: JsonObjects | None = None
-    route: Literal["reward_model", "auto"] = "reward_model"
-
-
-class Ranked(BaseModel):
-    """One response: its place in the request, its rank from 1 (equal rewards share one), its raw reward."""
-
-    index: int
-    rank: int
-    reward: float
-    best_probability: float | None
-
-
-class CompareAnswer(BaseModel):
-    """The responses, best first; `preferred[i][j]` is P(response i is preferred to response j), by request order.
-
-    `routed` says which one is best by reward model and judge together; null unless it was asked for.
-    """
-
-    model: str
-    identity: str
-    ranking: list[Ranked]
-    calibrated: bool
-    temperature: float | None
-    preferred: list[list[float]] | None
-    routed: Routed | None = None
-
-
-def read_compare(request: CompareRequest) -> Ask:
-    """One conversation for each response."""
-    return Ask(responses_to(request.prompt, request.responses, request.tools), request.model)
-
-
-def write_compare(request: CompareRequest, rewards: Rewards) -> CompareAnswer:
-    """Rank, and say how sure the model is."""
-    del request
-    values = np.array(rewards.present)
-    temperature = rewards.info.temperature
-    best = preferred = None
-    if temperature is not None:
-        with np.errstate(over="ignore"):  # an infinite margin is a probability of 0 or 1
-            best = _softmax(values, temperature)
-            preferred = preference_probability(values[:, None] - values[None, :], temperature).tolist()
-    order = np.argsort(-values, kind="stable").tolist()
-    return CompareAnswer(
-        model=rewards.model,
-        identity=rewards.info.identity,
-        ranking=[
-            Ranked(
-                index=index,
-                rank=1 + int((values > values[index]).sum()),
-                reward=float(values[index]),
-                best_probability=None if best is None else float(best[index]),
-            )
-            for index in order
-        ],
-        calibrated=temperature is not None,
-        temperature=temperature,
-        preferred=preferred,
-    )
-
-
-async def settle(request: CompareRequest, rewards: Rewards, router: Router | None) -> CompareAnswer:
-    """The ranking, and with `route: auto` the router's ruling."""
-    answer = write_compare(request, rewards)
-    if request.route == "reward_model":
-        return answer
-    sides = [side_of(response, f"responses[{index}]") for index, response in enumerate(request.responses)]
-    found = await routed(prompt_of(request.prompt, request.tools), sides, rewards, router)
-    return answer.model_copy(update={"routed": found})
-
-
-def _softmax(values: Floats, temperature: float) -> Floats:
-    """Softmax of values / temperature; the largest is taken off first, since a small temperature makes infinities."""
-    weights = np.exp((values - values.max()) / temperature)
-    return np.asarray(weights / weights.sum())
 
 
 COMPARE = Dialect(

@@ -1,13 +1,10 @@
-"""vLLM's two ways of asking for a reward: `POST /classify` and `POST /pooling`, in one file because they read alike.
+"""vLLM's two ways of asking for a reward, both with rendered text under `input` or a chat under `messages`.
 
-What vLLM's `/classify` and `/pooling` have in common: rendered text under `input`, or a chat under `messages`.
+`POST /classify`, and what verl and TRL's vLLM clients read of it: the raw reward in `data[i].probs[0]`.
+`POST /pooling` with `task: "classify"`: the raw reward in `data[i].data[0]`.
 
 The reward is raw whatever `use_activation` says: a checkpoint of ours says `problem_type: "regression"`, for which
 vLLM's activation changes nothing either.
-
-vLLM's `POST /classify`, and what verl and TRL's vLLM clients read of it: `data[i].probs[0]`, here the raw reward.
-
-vLLM's `POST /pooling` with `task: "classify"`: the raw reward in `data[i].data[0]`.
 """
 
 from __future__ import annotations
@@ -50,20 +47,20 @@ class VllmRequest(RequestBody):
         return self
 
 
-class Usage(BaseModel):
-    """Tokens read; none are made."""
-
-    prompt_tokens: int
-    total_tokens: int
-    completion_tokens: int = 0
-
-
 def read(request: VllmRequest) -> Ask:
     """Texts, or one conversation."""
     if request.messages is not None:
         return Ask([conversation(request.messages, "messages", request.tools)], request.model)
     texts = [request.input] if isinstance(request.input, str) else request.input or []
     return Ask([text(one) for one in texts], request.model)
+
+
+class Usage(BaseModel):
+    """Tokens read; none are made."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int = 0
 
 
 def usage(rewards: Rewards) -> Usage:
