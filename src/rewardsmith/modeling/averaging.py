@@ -32,7 +32,8 @@ from rewardsmith.modeling.exports import refuse_taken
 from rewardsmith.modeling.loading import check_checkpoint
 from rewardsmith.modeling.spellings import both_spellings
 from rewardsmith.modeling.stored import INDEX, stored_weights
-from rewardsmith.records.checkpoint import CheckpointRecord, ParentCheckpoint, inside
+from rewardsmith.records.checkpoint import CheckpointRecord, ParentCheckpoint
+from rewardsmith.records.files import inside
 from rewardsmith.rendering import Renderer
 
 ALIKE = 0.5

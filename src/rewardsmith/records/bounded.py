@@ -3,16 +3,11 @@
     parse_json(raw)               → value      ValueError: not JSON, or beyond a limit that the message names
     read_bounded(path, limit)     → bytes      OSError, ValueError: no regular file, or larger
     inflated(handle, size)        → a file     of a gzip file; ValueError where it expands like a bomb
-
-A million nested brackets crash a recursive reader; two megabytes of gzip can hold two gigabytes. The lengths of texts
-are limited where rows are read (`data/files.py`).
-
-YAML of others within bounds: a few hundred bytes of aliases can stand for millions of nodes.
-
-    parse_yaml(text)                                  the only document
+    parse_yaml(text)              → value      yaml.YAMLError: not YAML, or beyond a limit
     yaml.compose_all(text, Loader=BoundedLoader)      nodes with their places
 
-Beside `bounded.py`, because PyYAML is slow to import and most records are JSON.
+A million nested brackets crash a recursive reader; two megabytes of gzip can hold two gigabytes; a few hundred bytes of
+YAML aliases can stand for millions of nodes. The lengths of texts are limited where rows are read (`data/files.py`).
 """
 
 from __future__ import annotations
@@ -30,22 +25,6 @@ from rewardsmith.errors import UserError
 
 MIB = 2**20
 
-JSON_DEPTH = 100
-"""Deepest nesting; a conversation with tool calls needs about ten."""
-
-JSON_DIGITS = 300
-"""Longest whole number; float64 ends at 309 digits."""
-
-JSON_CONTAINERS = 10_000_000
-"""Most lists and objects of one text; each costs 56 bytes and more, for two characters."""
-
-GZIP_FREE = 64 * MIB
-GZIP_RATIO = 100
-"""A gzip file may expand to 64 MiB, and beyond that to 100 times its size; texts compress 3 to 20 times."""
-
-RECORD_SIZE = 16 * MIB
-"""Largest record of ours that is read back; they are kilobytes."""
-
 
 class BeyondLimitError(ValueError):
     """Well-formed, and too much: the message names the limit."""
@@ -53,6 +32,14 @@ class BeyondLimitError(ValueError):
 
 class RepeatedNameError(ValueError):
     """An object has a name twice: which value counts is not said. `args[0]` is the name."""
+
+
+JSON_DEPTH = 100
+"""Deepest nesting; a conversation with tool calls needs about ten."""
+JSON_DIGITS = 300
+"""Longest whole number; float64 ends at 309 digits."""
+JSON_CONTAINERS = 10_000_000
+"""Most lists and objects of one text; each costs 56 bytes and more, for two characters."""
 
 
 def parse_json(raw: str | bytes, *, unique: bool = False) -> Any:
@@ -110,6 +97,37 @@ def _check_depth(value: Any) -> None:
     raise BeyondLimitError(f"nested deeper than {JSON_DEPTH} levels")
 
 
+RECORD_SIZE = 16 * MIB
+"""Largest record of ours that is read back; they are kilobytes."""
+
+
+def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: it cannot be read.
+        BeyondLimitError: it is larger than `limit` bytes, or a pipe, a device or a folder.
+    """
+    with regular(path).open("rb") as handle:
+        # One byte beyond the limit tells that a file is too large, whatever size it states.
+        raw = handle.read(limit + 1)
+    if len(raw) > limit:
+        raise BeyondLimitError(f"larger than {limit // MIB} MiB")
+    return raw
+
+
+def regular(path: Path) -> Path:
+    """The path itself, where there is a regular file: `regular(path).open()` waits for nobody.
+
+    Raises:
+        OSError: there is none, or it cannot be looked at.
+        BeyondLimitError: a pipe, a device, a folder or a file of the kernel.
+    """
+    if odd := odd_kind(path):
+        raise BeyondLimitError(f"it is {odd}" if path.is_dir() else f"it is {odd}, no regular file")
+    return path
+
+
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -134,18 +152,6 @@ def odd_kind(path: Path) -> str:
         return named
     kernel = [place.stat().st_dev for place in (Path("/proc"), Path("/sys")) if place.is_mount()]
     return "a file of the kernel" if found.st_dev in kernel else ""
-
-
-def regular(path: Path) -> Path:
-    """The path itself, where there is a regular file: `regular(path).open()` waits for nobody.
-
-    Raises:
-        OSError: there is none, or it cannot be looked at.
-        BeyondLimitError: a pipe, a device, a folder or a file of the kernel.
-    """
-    if odd := odd_kind(path):
-        raise BeyondLimitError(f"it is {odd}" if path.is_dir() else f"it is {odd}, no regular file")
-    return path
 
 
 _OF_A_MODEL = (".json", ".jinja", ".safetensors", ".model", ".txt", ".tiktoken", ".spm")
@@ -175,19 +181,23 @@ def refuse_odd_files(folder: str | Path, error: type[UserError]) -> None:
         raise error(f"is {what}, no regular file", where=str(path), fix="put the file itself into the model's folder")
 
 
-def read_bounded(path: Path, limit: int = RECORD_SIZE) -> bytes:
-    """The bytes of a regular file.
+GZIP_FREE = 64 * MIB
+GZIP_RATIO = 100
+"""A gzip file may expand to 64 MiB, and beyond that to 100 times its size; texts compress 3 to 20 times."""
 
-    Raises:
-        OSError: it cannot be read.
-        BeyondLimitError: it is larger than `limit` bytes, or a pipe, a device or a folder.
+
+def inflated(handle: BinaryIO, size: int) -> BinaryIO:
+    """The content of a gzip file.
+
+    Args:
+        handle: open at its start.
+        size: of the file, in bytes.
+
+    Raises (when read):
+        BeyondLimitError: it expands beyond `GZIP_FREE` and `GZIP_RATIO` times its size.
+        gzip.BadGzipFile, EOFError, zlib.error: it is damaged.
     """
-    with regular(path).open("rb") as handle:
-        # One byte beyond the limit tells that a file is too large, whatever size it states.
-        raw = handle.read(limit + 1)
-    if len(raw) > limit:
-        raise BeyondLimitError(f"larger than {limit // MIB} MiB")
-    return raw
+    return cast("BinaryIO", io.BufferedReader(_Metered(handle, size), MIB))
 
 
 class _Metered(io.RawIOBase):
@@ -227,27 +237,11 @@ class _Metered(io.RawIOBase):
             )
 
 
-def inflated(handle: BinaryIO, size: int) -> BinaryIO:
-    """The content of a gzip file.
-
-    Args:
-        handle: open at its start.
-        size: of the file, in bytes.
-
-    Raises (when read):
-        BeyondLimitError: it expands beyond `GZIP_FREE` and `GZIP_RATIO` times its size.
-        gzip.BadGzipFile, EOFError, zlib.error: it is damaged.
-    """
-    return cast("BinaryIO", io.BufferedReader(_Metered(handle, size), MIB))
-
-
 YAML_SIZE = 2**19
 """Characters; PyYAML reads about 200,000 a second."""
-
 YAML_DEPTH = 50
 YAML_NODES = 100_000
 """With every alias counted as what it stands for."""
-
 YAML_SCALAR = 100
 """Longest number or date; texts may be longer."""
 

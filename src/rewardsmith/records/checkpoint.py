@@ -1,23 +1,16 @@
-"""`rewardsmith.json`: what a checkpoint carries beside its weights and tokenizer.
+"""What commands say of a checkpoint: `rewardsmith.json`, `verify.json`, and the answers of export, score and explain.
 
-What `rewardsmith export` wrote, and how the program that it is for is started with it.
-
-What `rewardsmith verify` found: the same conversations through every way to a reward.
-
-What `rewardsmith score` leaves beside its output while it works, and what it says when it is done.
-
-What `rewardsmith explain` says about one conversation, or about both sides of a pair.
+`CheckpointRecord` is `rewardsmith.json`: what a checkpoint carries beside its weights and tokenizer. `VerifyRecord`
+compares the same conversations through every way to a reward. `BulkState` is what `score` leaves beside its output
+while it works, `BulkRecord` what it says when it is done.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from rewardsmith.errors import ModelError
 from rewardsmith.records.checks import RenderingRecord
 from rewardsmith.records.files import Record
 from rewardsmith.records.run import Verdict
@@ -79,63 +72,6 @@ class CheckpointRecord(Record):
     """The checkpoints that these weights are the average of; empty for a trained one."""
     golden: tuple[GoldenReward, ...] = ()
     """Fixed conversations with their rewards; empty where none fits the length limit."""
-
-
-CHECKPOINT_FILES = frozenset(
-    (
-        *("rewardsmith.json", "config.json", "generation_config.json", "adapter_config.json"),
-        *("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"),
-        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-        *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
-        *("chat_template.jinja", "chat_template.json"),
-    )
-)
-"""What we, transformers and peft write for a model and its tokenizer; shards are named by the index."""
-
-_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_TEMPLATES = "additional_chat_templates"
-
-
-def checkpoint_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """The files of a checkpoint by their name in it, and the names of what else lies there and is left out.
-
-    Nothing is found by walking: a name counts when a writer of checkpoints gives it.
-
-    Raises:
-        ModelError: one of them is a link that leads out of the folder, or no regular file.
-    """
-    there = sorted(path.name for path in folder.iterdir())
-    named = {name for name in there if name in CHECKPOINT_FILES or _SHARD.fullmatch(name)}
-    found = {name: inside(folder, folder / name) for name in sorted(named)}
-    if _TEMPLATES in there:
-        templates = sorted(inside(folder, path) for path in (folder / _TEMPLATES).glob("*.jinja"))
-        found |= {f"{_TEMPLATES}/{path.name}": path for path in templates}
-    return found, [name for name in there if name not in named and name != _TEMPLATES]
-
-
-def inside(folder: Path, path: Path) -> Path:
-    """The path itself, where it is a regular file of the folder.
-
-    A snapshot in the hub's cache is made of links to the `blobs` beside it; these count as inside.
-
-    Raises:
-        ModelError: it leads elsewhere.
-    """
-    root = folder.resolve()
-    roots = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
-    try:
-        target = path.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise ModelError("is a link that leads nowhere", where=str(path), fix="restore the file") from error
-    if not any(target.is_relative_to(one) for one in roots):
-        raise ModelError(
-            f"is a link to {target}, outside of the checkpoint: it is neither uploaded nor copied",
-            where=str(path),
-            fix="put a copy of the file in its place, if it belongs to the checkpoint",
-        )
-    if not target.is_file():
-        raise ModelError("is no regular file", where=str(path), fix="restore the file")
-    return path
 
 
 class ExportRecord(Record):

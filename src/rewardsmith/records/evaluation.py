@@ -1,9 +1,8 @@
-"""What a benchmark gave: `results.json` and `rows.jsonl`.
+"""What a benchmark gave: `results.json` and `rows.jsonl`; and other domains, `ood.json`.
 
-What evaluation finds beside the scores: spread, length, calibration, best-of-N, label agreement, other domains.
-
-All of it is additive: `BenchmarkResult.analysis` and the fields of `RewardSummary` that are described here. A number
-that the rewards do not determine is `null`, never 0. Intervals are 95 %.
+Beside the scores stands what evaluation finds in the rewards: spread, length, calibration, best-of-N, label agreement.
+All of it is additive: `BenchmarkResult.analysis` and fields of `RewardSummary`. A number that the rewards do not
+determine is `null`, never 0. Intervals are 95 %.
 """
 
 from __future__ import annotations
@@ -60,6 +59,37 @@ class WithinPrompt(Record):
     """`flat` / `prompts`, 0 to 1; null without such a prompt."""
     variance_share: float | None = None
     """Part of the total variance that lies within prompts, 0 to 1; null where all rewards are equal."""
+
+
+class RewardSummary(Record):
+    """Distribution of raw rewards."""
+
+    n: int
+    """Rewards that could be computed."""
+    mean: float | None
+    """In reward units; null without a reward."""
+    std: float | None
+    """Population standard deviation; null without a reward."""
+    min: float | None
+    """Lowest reward; null without a reward."""
+    max: float | None
+    """Highest reward; null without a reward."""
+    distinct: int
+    """Different values."""
+    texts: int = 0
+    """Different conversations that the rows hold; fewer than `n` where rows repeat a text."""
+    quantiles: dict[str, float] = Field(default_factory=dict)
+    """`p01`, `p05`, `p25`, `p50`, `p75`, `p95`, `p99` → reward."""
+    histogram: tuple[int, ...] = ()
+    """Counts over equal bins from `min` to `max`; empty without a reward."""
+    chosen: SideSummary | None = None
+    """Of the chosen responses; null where none has a reward."""
+    rejected: SideSummary | None = None
+    """Of the rejected responses; null where none has a reward."""
+    within_prompt: WithinPrompt | None = None
+    """How rewards differ among the answers of one prompt; null without a reward."""
+    flags: tuple[RewardFlag, ...] = ()
+    """What would trouble policy optimisation."""
 
 
 class LengthCalibrated(Record):
@@ -238,48 +268,6 @@ class Analysis(Record):
     """Agreement of repeated labels; null where nothing was labelled twice."""
 
 
-class OodRow(Record):
-    """Skill of one set of rows beside that on the held-out pairs; skill = (score - chance) / (1 - chance), 1 for a
-    perfect score and 0 for chance.
-    """
-
-    key: str
-    """Key of the evaluated set: the benchmark's, or `held_out`."""
-    title: str
-    """Name as the report shows it; for a domain, the subset."""
-    kind: Literal["held_out", "domain", "pairs", "benchmark"]
-    """The held-out pairs, one subset of them, other pairs, or a benchmark."""
-    n: int
-    """Rows."""
-    score: float
-    """Average score, 0 to 1."""
-    chance: float
-    """Score of random rewards, below 1."""
-    skill: float
-    """At most 1; below 0 where the score is below chance."""
-    skill_ci: tuple[float, float] | None = None
-    """Its 95 % interval; null where the score has none."""
-    gap: float | None = None
-    """Held-out skill minus this one; null for the held-out pairs and their subsets, and where there are none."""
-    gap_ci: tuple[float, float] | None = None
-    """Its 95 % interval; null where there is no gap."""
-    flag: Literal["", "distribution_specific", "benchmark_specific"] = ""
-    """Set where the gap's interval excludes 0 and the gap is at least `notable`."""
-    text: str = ""
-    """The reason of the flag in words; empty without one."""
-
-
-class OodRecord(Record):
-    """`ood.json`: every evaluated set of a run side by side."""
-
-    schema_version: Literal[1] = Field(1, alias="schema")
-    """Version of this format: it counts breaking changes."""
-    notable: float
-    """Smallest gap in skill that is flagged."""
-    rows: tuple[OodRow, ...]
-    """The held-out pairs first, then their subsets, then the other sets."""
-
-
 UNKNOWN = "unknown"
 """The reason of a missing reward that came without one."""
 
@@ -337,37 +325,6 @@ class SourceResult(SubsetResult):
 
     margin_mean: float | None
     """Mean margin, chosen less rejected, of the pairs that have both rewards; null without one."""
-
-
-class RewardSummary(Record):
-    """Distribution of raw rewards."""
-
-    n: int
-    """Rewards that could be computed."""
-    mean: float | None
-    """In reward units; null without a reward."""
-    std: float | None
-    """Population standard deviation; null without a reward."""
-    min: float | None
-    """Lowest reward; null without a reward."""
-    max: float | None
-    """Highest reward; null without a reward."""
-    distinct: int
-    """Different values."""
-    texts: int = 0
-    """Different conversations that the rows hold; fewer than `n` where rows repeat a text."""
-    quantiles: dict[str, float] = Field(default_factory=dict)
-    """`p01`, `p05`, `p25`, `p50`, `p75`, `p95`, `p99` → reward."""
-    histogram: tuple[int, ...] = ()
-    """Counts over equal bins from `min` to `max`; empty without a reward."""
-    chosen: SideSummary | None = None
-    """Of the chosen responses; null where none has a reward."""
-    rejected: SideSummary | None = None
-    """Of the rejected responses; null where none has a reward."""
-    within_prompt: WithinPrompt | None = None
-    """How rewards differ among the answers of one prompt; null without a reward."""
-    flags: tuple[RewardFlag, ...] = ()
-    """What would trouble policy optimisation."""
 
 
 class BenchmarkResult(Record):
@@ -472,3 +429,45 @@ def reasons_in_words(counts: Mapping[str, int]) -> str:
     """`over_length 100, no_reward 9`: the most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{reason} {count:,}" for reason, count in ordered)
+
+
+class OodRow(Record):
+    """Skill of one set of rows beside that on the held-out pairs; skill = (score - chance) / (1 - chance), 1 for a
+    perfect score and 0 for chance.
+    """
+
+    key: str
+    """Key of the evaluated set: the benchmark's, or `held_out`."""
+    title: str
+    """Name as the report shows it; for a domain, the subset."""
+    kind: Literal["held_out", "domain", "pairs", "benchmark"]
+    """The held-out pairs, one subset of them, other pairs, or a benchmark."""
+    n: int
+    """Rows."""
+    score: float
+    """Average score, 0 to 1."""
+    chance: float
+    """Score of random rewards, below 1."""
+    skill: float
+    """At most 1; below 0 where the score is below chance."""
+    skill_ci: tuple[float, float] | None = None
+    """Its 95 % interval; null where the score has none."""
+    gap: float | None = None
+    """Held-out skill minus this one; null for the held-out pairs and their subsets, and where there are none."""
+    gap_ci: tuple[float, float] | None = None
+    """Its 95 % interval; null where there is no gap."""
+    flag: Literal["", "distribution_specific", "benchmark_specific"] = ""
+    """Set where the gap's interval excludes 0 and the gap is at least `notable`."""
+    text: str = ""
+    """The reason of the flag in words; empty without one."""
+
+
+class OodRecord(Record):
+    """`ood.json`: every evaluated set of a run side by side."""
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    """Version of this format: it counts breaking changes."""
+    notable: float
+    """Smallest gap in skill that is flagged."""
+    rows: tuple[OodRow, ...]
+    """The held-out pairs first, then their subsets, then the other sets."""

@@ -1,9 +1,13 @@
-"""The base of all records, how they reach the disk (whole or not at all), and what may be replaced there.
+"""The base of all records, how they reach the disk and come back, and what may be replaced there.
+
+write_json(path, record)                  whole or not at all; write_jsonl, write_lines, write_text likewise
+read_record(path, kind)                   or read_jsonl and read_row, line by line
 
 guard_files(outputs, inputs)              before a command writes files: none is one of its inputs
 guard_folder(folder, names, mark, …)      the same for a folder of records; what is there must be ours
 guard_own(file, ours, what)               before a file is added to, or replaced unasked: it must begin as ours do
 guard_removal(folder, inputs)             before a folder is emptied: no link, no home, nothing that is read from
+inside(folder, path)                      before a file of a checkpoint is copied or uploaded: no link that leads out
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rewardsmith.errors import RunDirectoryError
+from rewardsmith.errors import ModelError, RunDirectoryError
 from rewardsmith.records.bounded import MIB, RECORD_SIZE, BeyondLimitError, odd_kind, parse_json, read_bounded
 
 
@@ -35,7 +39,6 @@ class Record(BaseModel):
 
 
 R = TypeVar("R", bound=Record)
-
 _LONGEST_LINE = 64 * MIB
 _SPELT_OUT = 1000  # pydantic makes a dict of every error, also where only the first is wanted
 
@@ -43,16 +46,6 @@ _SPELT_OUT = 1000  # pydantic makes a dict of every error, also where only the f
 def to_json(record: Record, indent: int | None = 2) -> str:
     """JSON of a record, by alias."""
     return record.model_dump_json(by_alias=True, indent=indent)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it appears whole or not at all: written aside, flushed to disk, renamed."""
-    _write(path, [text])
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines as they come, so that a file larger than memory can be made; it too appears whole or not at all."""
-    _write(path, (f"{line}\n" for line in lines))
 
 
 def write_json(path: Path, record: Record) -> None:
@@ -63,6 +56,16 @@ def write_json(path: Path, record: Record) -> None:
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
     """Write records, one a line."""
     write_lines(path, (to_json(record, indent=None) for record in records))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it appears whole or not at all: written aside, flushed to disk, renamed."""
+    _write(path, [text])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines as they come, so that a file larger than memory can be made; it too appears whole or not at all."""
+    _write(path, (f"{line}\n" for line in lines))
 
 
 def _write(path: Path, parts: Iterable[str]) -> None:
@@ -89,6 +92,90 @@ def _room_or_rights(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "make room on this disk, and run the same command again: what was there before is as it was"
     return "choose an output folder that you may write to"
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """Read one record back.
+
+    Raises:
+        RunDirectoryError: the file is missing, is not JSON or is of another schema.
+    """
+    try:
+        return kind.model_validate_json(read_bounded(path))
+    except (OSError, BeyondLimitError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RunDirectoryError(f"cannot be read: {reason}", where=str(path), fix=kind.when_lost) from error
+    except ValidationError as error:
+        raise _not_a(kind, error, str(path)) from error
+
+
+def read_jsonl(path: Path, *, growing: bool = False) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file that Rewardsmith wrote itself, one a line.
+
+    Args:
+        growing: another process may be writing: a last line that is not whole is left out.
+
+    Raises:
+        RunDirectoryError: the file cannot be read, or a line is no object.
+    """
+    try:
+        if path.exists() and (odd := odd_kind(path)):
+            problem = f"cannot be read: it is {odd}, no regular file"
+            raise RunDirectoryError(problem, where=str(path), fix="run the stage that writes it again")
+        with path.open("rb") as handle:
+            for number, line in enumerate(iter(lambda: handle.readline(RECORD_SIZE), b""), start=1):
+                try:
+                    row = parse_json(line.decode("utf-8")) if line.strip() else None
+                except ValueError as error:
+                    if growing and not line.endswith(b"\n"):
+                        return
+                    raise _bad_line(path, number, str(error)) from error
+                if isinstance(row, dict):
+                    yield row
+                elif line.strip():
+                    raise _bad_line(path, number, "it is no object")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be read: {error.strerror}", where=str(path), fix="run the stage that writes it again"
+        ) from error
+
+
+def _bad_line(path: Path, number: int, reason: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"is not JSON: {reason}", where=f"{path}:{number}", fix="delete the file and run the stage again"
+    )
+
+
+def read_row(kind: type[R], row: dict[str, Any], where: str) -> R:
+    """A record from an object that was read already.
+
+    Raises:
+        RunDirectoryError: it is of another schema.
+    """
+    try:
+        return kind.model_validate(row)
+    except ValidationError as error:
+        raise _not_a(kind, error, where) from error
+
+
+def _not_a(kind: type[Record], error: ValidationError, where: str) -> RunDirectoryError:
+    fix = kind.when_lost if "when_lost" in vars(kind) else "delete the file and run the stage again"
+    if error.error_count() > _SPELT_OUT:
+        return RunDirectoryError(
+            f"is not a {kind.__name__}: {error.error_count():,} fields are wrong", where=where, fix=fix
+        )
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return RunDirectoryError(f"is not a {kind.__name__}: field {field!r}: {first['msg']}", where=where, fix=fix)
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record of ours, of whatever version."""
+    try:
+        found = parse_json(read_bounded(path))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and "schema" in found
 
 
 def guard_files(outputs: Iterable[Path], inputs: Iterable[str | Path] = ()) -> None:
@@ -220,6 +307,31 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def inside(folder: Path, path: Path) -> Path:
+    """The path itself, where it is a regular file of the folder.
+
+    A snapshot in the hub's cache is made of links to the `blobs` beside it; these count as inside.
+
+    Raises:
+        ModelError: it leads elsewhere.
+    """
+    root = folder.resolve()
+    roots = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ModelError("is a link that leads nowhere", where=str(path), fix="restore the file") from error
+    if not any(target.is_relative_to(one) for one in roots):
+        raise ModelError(
+            f"is a link to {target}, outside of the checkpoint: it is neither uploaded nor copied",
+            where=str(path),
+            fix="put a copy of the file in its place, if it belongs to the checkpoint",
+        )
+    if not target.is_file():
+        raise ModelError("is no regular file", where=str(path), fix="restore the file")
+    return path
+
+
 def _exists(path: Path) -> bool:
     try:
         return os.path.lexists(path)
@@ -240,87 +352,3 @@ def _is_same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return _resolved(one) == _resolved(other)
-
-
-def is_record(path: Path) -> bool:
-    """Whether a file is a record of ours, of whatever version."""
-    try:
-        found = parse_json(read_bounded(path))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and "schema" in found
-
-
-def read_record(path: Path, kind: type[R]) -> R:
-    """Read one record back.
-
-    Raises:
-        RunDirectoryError: the file is missing, is not JSON or is of another schema.
-    """
-    try:
-        return kind.model_validate_json(read_bounded(path))
-    except (OSError, BeyondLimitError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise RunDirectoryError(f"cannot be read: {reason}", where=str(path), fix=kind.when_lost) from error
-    except ValidationError as error:
-        raise _not_a(kind, error, str(path)) from error
-
-
-def read_jsonl(path: Path, *, growing: bool = False) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file that Rewardsmith wrote itself, one a line.
-
-    Args:
-        growing: another process may be writing: a last line that is not whole is left out.
-
-    Raises:
-        RunDirectoryError: the file cannot be read, or a line is no object.
-    """
-    try:
-        if path.exists() and (odd := odd_kind(path)):
-            problem = f"cannot be read: it is {odd}, no regular file"
-            raise RunDirectoryError(problem, where=str(path), fix="run the stage that writes it again")
-        with path.open("rb") as handle:
-            for number, line in enumerate(iter(lambda: handle.readline(RECORD_SIZE), b""), start=1):
-                try:
-                    row = parse_json(line.decode("utf-8")) if line.strip() else None
-                except ValueError as error:
-                    if growing and not line.endswith(b"\n"):
-                        return
-                    raise _bad_line(path, number, str(error)) from error
-                if isinstance(row, dict):
-                    yield row
-                elif line.strip():
-                    raise _bad_line(path, number, "it is no object")
-    except OSError as error:
-        raise RunDirectoryError(
-            f"cannot be read: {error.strerror}", where=str(path), fix="run the stage that writes it again"
-        ) from error
-
-
-def _bad_line(path: Path, number: int, reason: str) -> RunDirectoryError:
-    return RunDirectoryError(
-        f"is not JSON: {reason}", where=f"{path}:{number}", fix="delete the file and run the stage again"
-    )
-
-
-def read_row(kind: type[R], row: dict[str, Any], where: str) -> R:
-    """A record from an object that was read already.
-
-    Raises:
-        RunDirectoryError: it is of another schema.
-    """
-    try:
-        return kind.model_validate(row)
-    except ValidationError as error:
-        raise _not_a(kind, error, where) from error
-
-
-def _not_a(kind: type[Record], error: ValidationError, where: str) -> RunDirectoryError:
-    fix = kind.when_lost if "when_lost" in vars(kind) else "delete the file and run the stage again"
-    if error.error_count() > _SPELT_OUT:
-        return RunDirectoryError(
-            f"is not a {kind.__name__}: {error.error_count():,} fields are wrong", where=where, fix=fix
-        )
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return RunDirectoryError(f"is not a {kind.__name__}: field {field!r}: {first['msg']}", where=where, fix=fix)

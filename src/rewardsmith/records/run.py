@@ -1,14 +1,7 @@
-"""How a run ended: `gates.json` and `manifest.json`.
+"""How a run ended, what it is doing, what it would do: `gates.json`, `manifest.json`, `live.json`, `trackers.json`.
 
-What `ls` says of the runs in a folder.
-
-What a run is doing at this moment: `live.json`, there only while it works.
-
-What `run --dry-run` says.
-
-What trackers have been told of a run: `trackers.json`. No token and no address is in it.
-
-What `push` uploaded, or would upload.
+`live.json` is there only while a run works. `RunsRecord` is the answer of `ls`, `DryRunRecord` that of `run --dry-run`,
+`PushRecord` that of `push`. No token and no address is in any of them.
 """
 
 from __future__ import annotations
@@ -101,6 +94,38 @@ class Manifest(Record):
     """Of the gates; stopped and unfinished where they were not reached."""
 
 
+class LiveRecord(Record):
+    """`live.json`: the stage at work, and how far it has come.
+
+    A file whose process is gone was left by a run that was killed.
+    """
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    """Version of this format: it counts breaking changes."""
+    process: int
+    """Id of the process that writes it."""
+    host: str
+    """Name of its machine."""
+    stage: str = ""
+    """At work; empty for what comes before or between stages."""
+    since: float = 0.0
+    """When it began, in seconds since 1970."""
+    label: str = ""
+    """What is counted; empty where nothing is."""
+    done: int = 0
+    """How far it is."""
+    total: int = 0
+    """How far it goes; 0 where nothing is counted."""
+    part: int = 0
+    """How far the next of what is counted is: micro-batches of the training step at work."""
+    parts: int = 0
+    """How far that goes; 0 where it has no parts."""
+    tokens_per_second: float | None = None
+    """That training computes; null where nothing is trained, and before the first micro-batch."""
+    seconds_left: float | None = None
+    """Of what is counted, by tokens done and to come; null where only counts are known."""
+
+
 class RunSummary(Record):
     """One run in a line."""
 
@@ -139,38 +164,6 @@ class RunsRecord(Record):
     """That was looked at."""
     runs: tuple[RunSummary, ...]
     """The newest first."""
-
-
-class LiveRecord(Record):
-    """`live.json`: the stage at work, and how far it has come.
-
-    A file whose process is gone was left by a run that was killed.
-    """
-
-    schema_version: Literal[1] = Field(1, alias="schema")
-    """Version of this format: it counts breaking changes."""
-    process: int
-    """Id of the process that writes it."""
-    host: str
-    """Name of its machine."""
-    stage: str = ""
-    """At work; empty for what comes before or between stages."""
-    since: float = 0.0
-    """When it began, in seconds since 1970."""
-    label: str = ""
-    """What is counted; empty where nothing is."""
-    done: int = 0
-    """How far it is."""
-    total: int = 0
-    """How far it goes; 0 where nothing is counted."""
-    part: int = 0
-    """How far the next of what is counted is: micro-batches of the training step at work."""
-    parts: int = 0
-    """How far that goes; 0 where it has no parts."""
-    tokens_per_second: float | None = None
-    """That training computes; null where nothing is trained, and before the first micro-batch."""
-    seconds_left: float | None = None
-    """Of what is counted, by tokens done and to come; null where only counts are known."""
 
 
 StageState = Literal["would run", "would continue", "unchanged"]

@@ -1,8 +1,7 @@
-"""What training saw: `train/summary.json` and `train/metrics.jsonl`.
+"""What training saw, and what its labels and other trainings of the same spec say of it.
 
-How many training labels are wrong, and which are suspected: `label_noise.json`.
-
-Several trainings of one spec: other seeds (`replicas.json`), other amounts of data (`learning_curve.json`).
+`train/summary.json` and `train/metrics.jsonl`; how many training labels are wrong, and which are suspected
+(`label_noise.json`); other seeds (`replicas.json`); other amounts of data (`learning_curve.json`).
 """
 
 from __future__ import annotations

@@ -1,18 +1,15 @@
-"""`rewardsmith export` and `rewardsmith average`: checkpoints in, another checkpoint out.
+"""`rewardsmith export`, `average` and `push`: checkpoints in, another checkpoint or a repository of the hub out.
 
-record = export_job("runs/x/model", Path("out"), "vllm")
-record = average_job([Path("runs/a/model"), Path("runs/b/model")], Path("out"), weights=(0.7, 0.3))
-
-`rewardsmith push`: a checkpoint with its model card and report → a repository of the Hugging Face hub.
-
+    record = export_job("runs/x/model", Path("out"), "vllm")
+    record = average_job([Path("runs/a/model"), Path("runs/b/model")], Path("out"), weights="0.7,0.3")
     record = push_job(Path("runs/helpful"), "org/helpful-rm", events)
     record = push_job(Path("runs/helpful"), "org/helpful-rm", events, dry_run=True)      what would be uploaded
 
-Only files that a writer of checkpoints makes are uploaded, by name; a link that leads out of the folder is refused.
-Private unless `public` is asked for, also where the repository is there already: nothing becomes readable by
-accident. One commit holds everything. Users' texts are left out of card and report unless `texts` is asked for. A model
-whose gates do not pass, or that no gate has judged, is refused. The token is huggingface_hub's own (`hf auth login`,
-`$HF_TOKEN`); it is read by huggingface_hub alone and written nowhere.
+`push` uploads a checkpoint with its model card and report in one commit: only files that a writer of checkpoints makes,
+by name; a link that leads out of the folder is refused. Private unless `public` is asked for, also where the repository
+is there already: nothing becomes readable by accident. Users' texts are left out of card and report unless `texts` is
+asked for. A model whose gates do not pass, or that no gate has judged, is refused. The token is huggingface_hub's own
+(`hf auth login`, `$HF_TOKEN`); it is read by huggingface_hub alone and written nowhere.
 """
 
 from __future__ import annotations
@@ -33,7 +30,8 @@ from rewardsmith.pipeline.commands.report import texts_of_run
 from rewardsmith.pipeline.directory import MODEL
 from rewardsmith.pipeline.events import Events
 from rewardsmith.records.bounded import parse_json
-from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord, checkpoint_files
+from rewardsmith.records.checkpoint import CheckpointRecord, ExportRecord
+from rewardsmith.records.files import inside
 from rewardsmith.records.run import PushedFile, PushRecord
 from rewardsmith.report.card import CARD, CardSource, hub_id, model_card, read_card_source
 from rewardsmith.report.html import REPORT, SUMMARY, pages
@@ -87,17 +85,7 @@ def parse_weights(text: str | None, count: int) -> tuple[float, ...]:
 
 
 NOT_JUDGED = "NOT JUDGED"
-
 _REPOSITORY = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """Names in the repository → files on this machine, or what is written for it."""
-
-    files: dict[str, Path | bytes]
-    verdict: str
-    notes: tuple[str, ...]
 
 
 def push_job(
@@ -160,10 +148,19 @@ def _find(place: Path) -> tuple[Path, Path | None]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """Names in the repository → files on this machine, or what is written for it."""
+
+    files: dict[str, Path | bytes]
+    verdict: str
+    notes: tuple[str, ...]
+
+
 def _pack(model: Path, run: Path | None, repository: str, texts: bool, events: Events) -> _Parcel:
     attached = (REPORT, SUMMARY) if run else ()
     source = read_card_source(model, run, repository=repository, attached=attached, texts=texts)
-    own, left = checkpoint_files(model)
+    own, left = _checkpoint_files(model)
     files: dict[str, Path | bytes] = dict(own)
     files[CARD] = model_card(source).encode()
     if run:
@@ -174,6 +171,39 @@ def _pack(model: Path, run: Path | None, repository: str, texts: bool, events: E
     refuse_stored_not_finite(path for name, path in own.items() if name.endswith(".safetensors"))
     verdict = run_verdict(source.records).word if run else NOT_JUDGED
     return _Parcel(files, verdict, (*_notes(source), *_left_behind(left)))
+
+
+_FILES = frozenset(
+    (
+        *("rewardsmith.json", "config.json", "generation_config.json", "adapter_config.json"),
+        *("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"),
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+        *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+        *("chat_template.jinja", "chat_template.json"),
+    )
+)
+"""What we, transformers and peft write for a model and its tokenizer; shards are named by the index."""
+
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+
+_TEMPLATES = "additional_chat_templates"
+
+
+def _checkpoint_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The files of a checkpoint by their name in it, and the names of what else lies there and is left out.
+
+    Nothing is found by walking: a name counts when a writer of checkpoints gives it.
+
+    Raises:
+        ModelError: one of them is a link that leads out of the folder, or no regular file.
+    """
+    there = sorted(path.name for path in folder.iterdir())
+    named = {name for name in there if name in _FILES or _SHARD.fullmatch(name)}
+    found = {name: inside(folder, folder / name) for name in sorted(named)}
+    if _TEMPLATES in there:
+        templates = sorted(inside(folder, path) for path in (folder / _TEMPLATES).glob("*.jinja"))
+        found |= {f"{_TEMPLATES}/{path.name}": path for path in templates}
+    return found, [name for name in there if name not in named and name != _TEMPLATES]
 
 
 def _refuse_local_base(model: Path, source: CardSource) -> None:
