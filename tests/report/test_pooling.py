@@ -17,7 +17,8 @@ from rewardsmith.report.blocks import Section
 from rewardsmith.report.markdown import section_page
 from rewardsmith.report.pooling import pool_differences, pool_rewards, pool_scores, pool_skills
 from rewardsmith.report.reading import RowRewards
-from rewardsmith.report.sections.scores import reward_rows, reward_scale, score_table, scores_section
+from rewardsmith.report.sections.rewards import reward_rows, reward_scale
+from rewardsmith.report.sections.scores import score_table, scores_section
 from rewardsmith.report.terminal import print_sections
 
 # name → rows, score of the rows

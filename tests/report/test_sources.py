@@ -12,7 +12,7 @@ from rewardsmith.records.evaluation import BenchmarkResult, DatasetInfo, RewardS
 from rewardsmith.report.blocks import Section
 from rewardsmith.report.markdown import section_page
 from rewardsmith.report.sections.analyses import result_sections
-from rewardsmith.report.sections.sources import sources_section
+from rewardsmith.report.sections.scores import sources_section
 from rewardsmith.report.terminal import print_sections
 
 # name → rows, accuracy, interval, mean margin, pairs trained on

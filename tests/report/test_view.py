@@ -18,7 +18,8 @@ from rewardsmith.report import formatting
 from rewardsmith.report.reading import RowRewards, RunRecords, read_run
 from rewardsmith.report.sections.checklist import checklist
 from rewardsmith.report.sections.component_map import component_map
-from rewardsmith.report.sections.scores import Histogram, reward_rows, reward_scale, score_table
+from rewardsmith.report.sections.rewards import Histogram, reward_rows, reward_scale
+from rewardsmith.report.sections.scores import score_table
 from rewardsmith.report.sections.training import MAX_POINTS, training_curves, training_section, trend_in_words
 from rewardsmith.report.sections.verdict import run_verdict
 from rewardsmith.report.view import provenance_section, view

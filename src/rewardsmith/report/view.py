@@ -38,9 +38,9 @@ from rewardsmith.report.sections.data import data_section
 from rewardsmith.report.sections.diagnosis import diagnosis_section
 from rewardsmith.report.sections.judges import judge_section, routing_section
 from rewardsmith.report.sections.probes import probes_section
+from rewardsmith.report.sections.rewards import rewards_section
 from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explorer
-from rewardsmith.report.sections.scores import rewards_section, score_table, scores_section
-from rewardsmith.report.sections.sources import sources_section
+from rewardsmith.report.sections.scores import score_table, scores_section, sources_section
 from rewardsmith.report.sections.training import noise_section, training_section, variants_section
 from rewardsmith.report.sections.verdict import RunVerdict, gates_section, run_verdict, watch_verdict
 from rewardsmith.report.sections.watch import watch_section

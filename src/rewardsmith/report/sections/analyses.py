@@ -39,8 +39,7 @@ from rewardsmith.report.formatting import (
     visible,
 )
 from rewardsmith.report.pooling import pool_skills, pooled_note, small_grid
-from rewardsmith.report.sections.scores import scores_section, title_of
-from rewardsmith.report.sections.sources import sources_section
+from rewardsmith.report.sections.scores import scores_section, sources_section, title_of
 from rewardsmith.report.svg import Scale, area_between, curve, drawing, element, end_label, line, nice_ticks, text
 
 _KINDS = {"held_out": "own pairs", "domain": "domain of them", "pairs": "other pairs", "benchmark": "benchmark"}
