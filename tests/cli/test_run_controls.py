@@ -14,10 +14,10 @@ from conftest import make_pairs
 from rewardsmith.data.store import TokenizedPair, pair_keys
 from rewardsmith.evaluation import pair_rows
 from rewardsmith.pipeline.controls import NO_PROMPT, changed_pairs, changed_rows
-from rewardsmith.records.controls import ControlsRecord
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.records.files import read_record
 from rewardsmith.records.run import Manifest
+from rewardsmith.records.training import ControlsRecord
 from rewardsmith.rendering import Renderer, load_renderer
 from rewardsmith.spec import Spec, with_controls
 

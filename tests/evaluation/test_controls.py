@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rewardsmith.evaluation.controls import Measured, place_controls
-from rewardsmith.records.controls import ControlName, ControlResult
+from rewardsmith.records.training import ControlName, ControlResult
 
 N = 400
 

@@ -17,7 +17,8 @@ from rewardsmith.report.formatting import Number
 from rewardsmith.report.html import render_html
 from rewardsmith.report.markdown import block_lines
 from rewardsmith.report.reading import RunRecords
-from rewardsmith.report.sections.data import SECTIONS, by_harm, finding_block, interval_in_words, share_in_words
+from rewardsmith.report.sections.data import by_harm, finding_block, interval_in_words, share_in_words
+from rewardsmith.report.sections.data_surveys import SECTIONS
 from rewardsmith.report.sections.data_texts import length_histogram, tokens_block
 from rewardsmith.report.sections.training import noise_block, noise_plot
 from rewardsmith.report.view import view

@@ -17,7 +17,6 @@ from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checkpoint import BulkRecord, CheckpointRecord, ExplainRecord, ExportRecord, VerifyRecord
 from rewardsmith.records.checks import CheckRecord, FixRecord, RejectedRow
 from rewardsmith.records.comparison import ComparisonRecord
-from rewardsmith.records.controls import ControlsRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.doctor import DoctorRecord
 from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, RowResult
@@ -35,7 +34,14 @@ from rewardsmith.records.run import (
     RunsRecord,
     TrackersRecord,
 )
-from rewardsmith.records.training import LabelNoiseRecord, LearningCurveRecord, ReplicasRecord, StepMetrics, TrainRecord
+from rewardsmith.records.training import (
+    ControlsRecord,
+    LabelNoiseRecord,
+    LearningCurveRecord,
+    ReplicasRecord,
+    StepMetrics,
+    TrainRecord,
+)
 from rewardsmith.records.watch import WatchAuditItem, WatchRecord, WatchState
 
 FILES: dict[str, tuple[str, type[Record]]] = {

@@ -69,9 +69,8 @@ def run_command(
         say_json(json.dumps(_outcome_json(outcome), indent=2))
     else:
         from rewardsmith.report.sections.analyses import result_sections
-        from rewardsmith.report.sections.controls import controls_section
         from rewardsmith.report.sections.diagnosis import diagnosis_section
-        from rewardsmith.report.sections.training import variants_section
+        from rewardsmith.report.sections.variants import controls_section, variants_section
         from rewardsmith.report.sections.verdict import gates_section
 
         beside = controls_section(outcome.controls)

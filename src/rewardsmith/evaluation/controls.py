@@ -30,8 +30,8 @@ from rewardsmith import statistics
 from rewardsmith.evaluation.analysis import pair_share
 from rewardsmith.evaluation.contract import Floats
 from rewardsmith.evaluation.distribution import Ints, Margins, group_sums
-from rewardsmith.records.controls import ControlName, ControlResult
 from rewardsmith.records.diagnosis import PairShare
+from rewardsmith.records.training import ControlName, ControlResult
 
 TOLERANCE = 0.05
 CHANCE = 0.5

@@ -28,10 +28,10 @@ from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import MODEL, RunDirectory
 from rewardsmith.pipeline.evaluating import held_out_rows
 from rewardsmith.pipeline.scorers import checkpoint_scorer
-from rewardsmith.records.controls import ControlName, ControlsRecord
 from rewardsmith.records.diagnosis import PairShare
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record, remove, write_json
+from rewardsmith.records.training import ControlName, ControlsRecord
 from rewardsmith.rendering import Renderer
 from rewardsmith.spec import EvaluationSpec, Spec, digest
 from rewardsmith.spec.evaluation import HELD_OUT

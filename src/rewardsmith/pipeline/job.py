@@ -62,13 +62,12 @@ from rewardsmith.pipeline.variants import (
 )
 from rewardsmith.planning.time import lengths_of
 from rewardsmith.records.checks import CheckRecord
-from rewardsmith.records.controls import ControlsRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkResult
 from rewardsmith.records.files import guard_folder, read_record
 from rewardsmith.records.plan import StageTime
 from rewardsmith.records.run import DryRunRecord, DryRunStage, GatesRecord, StageState
-from rewardsmith.records.training import LearningCurveRecord, ReplicasRecord, TrainRecord
+from rewardsmith.records.training import ControlsRecord, LearningCurveRecord, ReplicasRecord, TrainRecord
 from rewardsmith.scoring import CachedScorer, LocalScorer
 from rewardsmith.spec import BenchmarkSpec, Spec
 from rewardsmith.spec.evaluation import HELD_OUT, RenderingProtocol

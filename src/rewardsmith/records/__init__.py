@@ -11,11 +11,10 @@ docs/results.schema.json are made of them. Import a record from its own module: 
     data.py, texts.py      its sections
     training.py    train    → TrainRecord: train/summary.json; StepMetrics: train/metrics.jsonl
                    run      → LabelNoiseRecord: label_noise.json; ReplicasRecord: replicas.json;
-                              LearningCurveRecord: learning_curve.json
+                              LearningCurveRecord: learning_curve.json; ControlsRecord: controls.json
     checkpoint.py  train, average → CheckpointRecord: rewardsmith.json; export → ExportRecord; verify → VerifyRecord;
                    score → BulkRecord; explain → ExplainRecord
     evaluation.py  evaluate → BenchmarkResult: eval/BENCHMARK/results.json; RowResult: rows.jsonl; OodRecord: ood.json
-    controls.py    run --controls → ControlsRecord: controls.json
     diagnosis.py   run      → DiagnosisRecord: diagnosis.json; Diagnosis: a section of results.json
     probes.py      probe    → ProbesRecord: probes.json; PolicySamplesRecord: policy_samples.json
     attack.py      attack   → AttackRecord: attack.json

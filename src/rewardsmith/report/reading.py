@@ -19,7 +19,6 @@ from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records.attack import AttackRecord
 from rewardsmith.records.checks import CheckRecord, RejectedRow
 from rewardsmith.records.comparison import ComparisonRecord, PairComparison
-from rewardsmith.records.controls import ControlsRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import BenchmarkResult, OodRecord, RowResult
 from rewardsmith.records.files import Record, read_jsonl, read_record, read_row
@@ -27,7 +26,13 @@ from rewardsmith.records.judging import JudgeRecord
 from rewardsmith.records.probes import ProbesRecord
 from rewardsmith.records.routing import RoutingRecord
 from rewardsmith.records.run import GatesRecord, Manifest
-from rewardsmith.records.training import LabelNoiseRecord, LearningCurveRecord, ReplicasRecord, TrainRecord
+from rewardsmith.records.training import (
+    ControlsRecord,
+    LabelNoiseRecord,
+    LearningCurveRecord,
+    ReplicasRecord,
+    TrainRecord,
+)
 from rewardsmith.records.watch import WatchRecord
 from rewardsmith.spec import Spec, load_spec
 

@@ -33,7 +33,6 @@ from rewardsmith.report.sections.attack import attack_section
 from rewardsmith.report.sections.checklist import constraints_section
 from rewardsmith.report.sections.comparison import comparison_section
 from rewardsmith.report.sections.component_map import map_section
-from rewardsmith.report.sections.controls import controls_section
 from rewardsmith.report.sections.data import data_section
 from rewardsmith.report.sections.diagnosis import diagnosis_section
 from rewardsmith.report.sections.judges import judge_section, routing_section
@@ -41,7 +40,8 @@ from rewardsmith.report.sections.probes import probes_section
 from rewardsmith.report.sections.rewards import rewards_section
 from rewardsmith.report.sections.rows import BUDGET, Explorer, RowTexts, explorer
 from rewardsmith.report.sections.scores import score_table, scores_section, sources_section
-from rewardsmith.report.sections.training import noise_section, training_section, variants_section
+from rewardsmith.report.sections.training import noise_section, training_section
+from rewardsmith.report.sections.variants import controls_section, variants_section
 from rewardsmith.report.sections.verdict import RunVerdict, gates_section, run_verdict, watch_verdict
 from rewardsmith.report.sections.watch import watch_section
 from rewardsmith.spec import Spec, dump_spec

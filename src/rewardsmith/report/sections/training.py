@@ -1,49 +1,29 @@
-"""The epoch of training, ready to be shown: curves, the margin's trend, facts, suspects.
+"""The epoch of training, ready to be shown, and the labels that it speaks against.
 
-    training_section(train, steps, suspects=…) → Section
+    training_section(train, steps) → Section           curves, the margin's trend, facts, findings, suspects
+    noise_section(record) → Section | None             wrong labels: the estimate, the plateau behind it, the suspects
 
-The epoch as series: what each step recorded, fewer points for long runs, a smoothed line, the trend in words.
-
-    training_curves(steps) → Curves | None
-
-A series of more than `MAX_POINTS` steps is cut into equal blocks of consecutive steps and each block shown as its
-mean; the smoothed line is a centred moving mean over about a twentieth of the points. Both say so under the chart.
-Steps whose number was not finite are gaps, never zeros.
-
-Label noise, ready to be shown: the estimate, the plateau behind it, shares by source, the suspects.
-
-    noise_section(record)    → Section | None
-
-In: `label_noise.json`. Ids, sources and subsets come from users.
-
-Other trainings of the same spec: the spread over seeds beside each interval, and the learning curve.
-
-    variants_section(results, replicas, curve) → Section | None
-
-In: `results.json` of each benchmark, `replicas.json`, `learning_curve.json`. None where neither of the last two is
-there.
+In: `train/summary.json`, `train/metrics.jsonl`, `label_noise.json`. Ids, sources and subsets come from users. A series
+of more than `MAX_POINTS` steps is cut into equal blocks of consecutive steps and each block shown as its mean; the
+smoothed line is a centred moving mean over about a twentieth of the points. Both say so under the chart. Steps whose
+number was not finite are gaps, never zeros.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.training import (
-    CurveScore,
     LabelNoiseRecord,
-    LearningCurveRecord,
     MonitorRecord,
     NoiseBand,
     NoiseShare,
-    ReplicasRecord,
-    SeedSpread,
     StepMetrics,
     SuspectLabel,
     TrainRecord,
@@ -54,11 +34,8 @@ from rewardsmith.report.blocks import (
     Column,
     Figure,
     Grid,
-    Noted,
     Rate,
     Section,
-    Sign,
-    Span,
     nice_top,
     rate,
     rate_grid,
@@ -94,108 +71,7 @@ from rewardsmith.report.svg import (
 
 MAX_POINTS = 300
 LOW, HIGH = "reward_low", "reward_high"
-
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Curves:
-    """Series by the name of their `StepMetrics` field, each as long as `steps`; NaN is a gap.
-
-    `LOW` and `HIGH` are the mean reward, one standard deviation down and up.
-
-    `block` is the number of steps that one point is the mean of; `window` the number of points a smoothed point is
-    the mean of.
-    """
-
-    steps: Floats
-    series: dict[str, Floats]
-    smooth: dict[str, Floats]
-    block: int
-    window: int
-    last_step: int
-
-    def first(self, name: str) -> float:
-        """The first finite value of a series; NaN where there is none."""
-        finite = self.series[name][np.isfinite(self.series[name])]
-        return float(finite[0]) if finite.size else float("nan")
-
-    def last(self, name: str) -> float:
-        """The last finite smoothed value of a series; NaN where there is none."""
-        finite = self.smooth[name][np.isfinite(self.smooth[name])]
-        return float(finite[-1]) if finite.size else float("nan")
-
-
-def training_curves(steps: Sequence[Step]) -> Curves | None:
-    """Series of all steps, or None where no step was recorded."""
-    if not steps:
-        return None
-    block = -(-len(steps) // MAX_POINTS)
-    names = [name for name in StepMetrics.model_fields if name != "step"]
-    series = {name: _block_means(_column(steps, name), block) for name in names}
-    series |= {LOW: series["reward_mean"] - series["reward_std"], HIGH: series["reward_mean"] + series["reward_std"]}
-    numbers = _block_means(_column(steps, "step"), block)
-    window = max(1, len(numbers) // 20) | 1
-    return Curves(
-        steps=numbers,
-        series=series,
-        smooth={name: _moving_mean(values, window) for name, values in series.items()},
-        block=block,
-        window=window,
-        last_step=int(steps[-1]["step"] or 0),
-    )
-
-
-def trend_in_words(monitor: MonitorRecord) -> str:
-    """The margin's trend test, in two sentences."""
-    trend = monitor.trend
-    if trend.direction == "too short":
-        return f"{plural(trend.n, 'step')}: too few to tell whether the margin rises."
-    verb = {"rising": "rises", "falling": "falls", "flat": "neither rises nor falls"}[trend.direction]
-    above = monitor.verdict == "learning" and trend.direction == "flat"  # what the verdict goes by where nothing rises
-    slope, low, high = (significant(value).text for value in (trend.slope_per_step, trend.slope_low, trend.slope_high))
-    p = p_value(trend.p_value).text
-    return (
-        f"The mean margin {verb}: {slope} per step (interval {low} to {high}), "
-        f"p {p if p.startswith('<') else '= ' + p} over {plural(trend.n, 'step')} ({trend.method}). "
-        f"{'It lies above zero in the second half of them, on pairs never trained on before. ' if above else ''}"
-        f"From one step to the next it fell {plural(monitor.falls, 'time')}; single falls are noise."
-    )
-
-
-def how_drawn(curves: Curves) -> str:
-    """What a point and the smoothed line are, for the caption."""
-    point = "a step" if curves.block == 1 else f"the mean of {curves.block} steps"
-    if curves.window == 1:
-        return f"Each point is {point}."
-    return f"Thin line: each point is {point}. Bold line: centred mean over {curves.window} points."
-
-
-def _column(steps: Sequence[Step], name: str) -> Floats:
-    values = (step.get(name) for step in steps)
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _block_means(values: Floats, block: int) -> Floats:
-    """Means of consecutive blocks (the last one may be shorter), NaN left out."""
-    padded = np.concatenate([values, np.full(-len(values) % block, np.nan)]).reshape(-1, block)
-    return _mean_rows(padded)
-
-
-def _moving_mean(values: Floats, window: int) -> Floats:
-    """Centred mean over `window` (odd) points, fewer at the ends; a gap stays a gap."""
-    half = window // 2
-    padded = np.concatenate([np.full(half, np.nan), values, np.full(half, np.nan)])
-    smooth = _mean_rows(np.lib.stride_tricks.sliding_window_view(padded, window))
-    smooth[np.isnan(values)] = np.nan
-    return smooth
-
-
-def _mean_rows(rows: Floats) -> Floats:
-    finite = np.isfinite(rows)
-    counts = finite.sum(axis=1)
-    sums = np.where(finite, rows, 0.0).sum(axis=1)
-    return np.asarray(np.divide(sums, counts, out=np.full(len(rows), np.nan), where=counts > 0), dtype=np.float64)
 
 
 def training_section(train: TrainRecord | None, steps: Sequence[Step], *, suspects: bool = True) -> Section:
@@ -258,19 +134,29 @@ def _training_blocks(train: TrainRecord | None, curves: Curves | None, *, suspec
         )
 
 
-def _curve_grid(curves: Curves) -> Grid:
-    columns = (Column("Curve", "name"), Column("Over the epoch", "words"), Column("First"), Column("Last"))
-    rows = tuple(
-        (
-            plot.title,
-            sparkline(curves.smooth[plot.field].tolist()),
-            significant(curves.first(plot.field)),
-            significant(curves.last(plot.field)),
-        )
-        for plot in PLOTS
-        if np.isfinite(curves.series[plot.field]).any()
+def trend_in_words(monitor: MonitorRecord) -> str:
+    """The margin's trend test, in two sentences."""
+    trend = monitor.trend
+    if trend.direction == "too short":
+        return f"{plural(trend.n, 'step')}: too few to tell whether the margin rises."
+    verb = {"rising": "rises", "falling": "falls", "flat": "neither rises nor falls"}[trend.direction]
+    above = monitor.verdict == "learning" and trend.direction == "flat"  # what the verdict goes by where nothing rises
+    slope, low, high = (significant(value).text for value in (trend.slope_per_step, trend.slope_low, trend.slope_high))
+    p = p_value(trend.p_value).text
+    return (
+        f"The mean margin {verb}: {slope} per step (interval {low} to {high}), "
+        f"p {p if p.startswith('<') else '= ' + p} over {plural(trend.n, 'step')} ({trend.method}). "
+        f"{'It lies above zero in the second half of them, on pairs never trained on before. ' if above else ''}"
+        f"From one step to the next it fell {plural(monitor.falls, 'time')}; single falls are noise."
     )
-    return Grid("Curves of the epoch", columns, rows, folded="The numbers", titled=False, drawn=True)
+
+
+def how_drawn(curves: Curves) -> str:
+    """What a point and the smoothed line are, for the caption."""
+    point = "a step" if curves.block == 1 else f"the mean of {curves.block} steps"
+    if curves.window == 1:
+        return f"Each point is {point}."
+    return f"Thin line: each point is {point}. Bold line: centred mean over {curves.window} points."
 
 
 def _facts(train: TrainRecord) -> tuple[tuple[str, str], ...]:
@@ -302,9 +188,167 @@ def _passes(train: TrainRecord) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
+def _curve_grid(curves: Curves) -> Grid:
+    columns = (Column("Curve", "name"), Column("Over the epoch", "words"), Column("First"), Column("Last"))
+    rows = tuple(
+        (
+            plot.title,
+            sparkline(curves.smooth[plot.field].tolist()),
+            significant(curves.first(plot.field)),
+            significant(curves.last(plot.field)),
+        )
+        for plot in PLOTS
+        if np.isfinite(curves.series[plot.field]).any()
+    )
+    return Grid("Curves of the epoch", columns, rows, folded="The numbers", titled=False, drawn=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Series by the name of their `StepMetrics` field, each as long as `steps`; NaN is a gap.
+
+    `LOW` and `HIGH` are the mean reward, one standard deviation down and up.
+
+    `block` is the number of steps that one point is the mean of; `window` the number of points a smoothed point is
+    the mean of.
+    """
+
+    steps: Floats
+    series: dict[str, Floats]
+    smooth: dict[str, Floats]
+    block: int
+    window: int
+    last_step: int
+
+    def first(self, name: str) -> float:
+        """The first finite value of a series; NaN where there is none."""
+        finite = self.series[name][np.isfinite(self.series[name])]
+        return float(finite[0]) if finite.size else float("nan")
+
+    def last(self, name: str) -> float:
+        """The last finite smoothed value of a series; NaN where there is none."""
+        finite = self.smooth[name][np.isfinite(self.smooth[name])]
+        return float(finite[-1]) if finite.size else float("nan")
+
+
+def training_curves(steps: Sequence[Step]) -> Curves | None:
+    """Series of all steps, or None where no step was recorded."""
+    if not steps:
+        return None
+    block = -(-len(steps) // MAX_POINTS)
+    names = [name for name in StepMetrics.model_fields if name != "step"]
+    series = {name: _block_means(_column(steps, name), block) for name in names}
+    series |= {LOW: series["reward_mean"] - series["reward_std"], HIGH: series["reward_mean"] + series["reward_std"]}
+    numbers = _block_means(_column(steps, "step"), block)
+    window = max(1, len(numbers) // 20) | 1
+    return Curves(
+        steps=numbers,
+        series=series,
+        smooth={name: _moving_mean(values, window) for name, values in series.items()},
+        block=block,
+        window=window,
+        last_step=int(steps[-1]["step"] or 0),
+    )
+
+
+def _column(steps: Sequence[Step], name: str) -> Floats:
+    values = (step.get(name) for step in steps)
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _block_means(values: Floats, block: int) -> Floats:
+    """Means of consecutive blocks (the last one may be shorter), NaN left out."""
+    padded = np.concatenate([values, np.full(-len(values) % block, np.nan)]).reshape(-1, block)
+    return _mean_rows(padded)
+
+
+def _moving_mean(values: Floats, window: int) -> Floats:
+    """Centred mean over `window` (odd) points, fewer at the ends; a gap stays a gap."""
+    half = window // 2
+    padded = np.concatenate([np.full(half, np.nan), values, np.full(half, np.nan)])
+    smooth = _mean_rows(np.lib.stride_tricks.sliding_window_view(padded, window))
+    smooth[np.isnan(values)] = np.nan
+    return smooth
+
+
+def _mean_rows(rows: Floats) -> Floats:
+    finite = np.isfinite(rows)
+    counts = finite.sum(axis=1)
+    sums = np.where(finite, rows, 0.0).sum(axis=1)
+    return np.asarray(np.divide(sums, counts, out=np.full(len(rows), np.nan), where=counts > 0), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """How one field of `StepMetrics` is drawn."""
+
+    field: str
+    title: str
+    caption: str
+    band: tuple[str, str] | None = None
+    references: tuple[tuple[str, float], ...] = ()
+    bounds: tuple[float, float] | None = None
+    smoothed: bool = True
+
+
+PLOTS = (
+    Plot(
+        "margin_mean",
+        "Margin",
+        "Chosen − rejected reward, mean of a step; the band holds the middle 80 % of its pairs.",
+        band=("margin_p10", "margin_p90"),
+        references=(("", 0.0),),
+    ),
+    Plot("loss", "Loss", "−log σ(margin), mean over pairs; a guess costs ln 2.", references=(("guess", math.log(2)),)),
+    Plot(
+        "accuracy",
+        "Accuracy",
+        "Share of pairs ranked as labelled, equal rewards as half.",
+        references=(("guess", 0.5),),
+        bounds=(0.0, 1.0),
+    ),
+    Plot(
+        "reward_mean",
+        "Reward",
+        "Raw rewards of a step: their mean, and one standard deviation either side.",
+        band=(LOW, HIGH),
+    ),
+    Plot("grad_norm", "Gradient norm", "Before clipping."),
+    Plot("learning_rate", "Learning rate", "As applied at each step.", smoothed=False),
+)
+
+
+def epoch_charts(curves: Curves | None, monitor: MonitorRecord | None) -> tuple[Figure, ...]:
+    """All curves with at least one finite value."""
+    if curves is None:
+        return ()
+    return tuple(
+        Figure(plot.title, plot.caption, line_chart(_chart(plot, curves, monitor)), name=plot.title)
+        for plot in PLOTS
+        if np.isfinite(curves.series[plot.field]).any()
+    )
+
+
+def _chart(plot: Plot, curves: Curves, monitor: MonitorRecord | None) -> LineChart:
+    raw = curves.series[plot.field].tolist()
+    smooth = curves.smooth[plot.field].tolist() if plot.smoothed else raw
+    steps = curves.steps.tolist()
+    first, last = significant(curves.first(plot.field)), significant(curves.last(plot.field))
+    is_margin = plot.field == "margin_mean" and monitor is not None and monitor.trend.direction != "too short"
+    return LineChart(
+        label=f"{plot.title} over {curves.last_step} steps: from {first} to {last}",
+        steps=steps,
+        raw=raw,
+        smooth=smooth,
+        band=(curves.smooth[plot.band[0]].tolist(), curves.smooth[plot.band[1]].tolist()) if plot.band else None,
+        references=dict(plot.references),
+        trend=trend_line(steps, raw, monitor.trend.slope_per_step) if is_margin and monitor else None,
+        bounds=plot.bounds,
+    )
+
+
 SUSPECTS_SHOWN = 50
 _OPEN = 12  # a longer list is folded
-
 _STATES: dict[str, State] = {"few": "good", "some": "warn", "many": "bad", "cannot tell": "open"}
 _SOME, _MANY = 0.03, 0.1
 _WIDTH, _HEIGHT = 380.0, 214.0
@@ -428,177 +472,3 @@ def noise_plot(bands: Sequence[NoiseBand]) -> Markup:
         parts.append(element("circle", cx=at, cy=y(band.contradicted), r=4, class_="end"))
     spoken = ", ".join(f"{percent(1 - one.doubt)} sure {percent(one.contradicted)} contradicted" for one in rising)
     return drawing(_WIDTH, _HEIGHT, f"Labels against the model’s choice by its confidence, per cent: {spoken}", *parts)
-
-
-_CURVE_STATES: dict[str, State] = {"more data": "good", "flat": "warn", "falling": "bad"}
-
-
-def variants_section(
-    results: Mapping[str, BenchmarkResult], replicas: ReplicasRecord | None, curve: LearningCurveRecord | None
-) -> Section | None:
-    """What other seeds and other amounts of data gave; None where nothing else was trained."""
-    if replicas is None and curve is None:
-        return None
-    blocks = (
-        *((_seeds_block(results, replicas),) if replicas else ()),
-        *((_learning_curve_block(curve),) if curve else ()),
-    )
-    return Section("variants", "Seeds and data", blocks)
-
-
-def _seeds_block(results: Mapping[str, BenchmarkResult], record: ReplicasRecord) -> Block:
-    columns = (
-        Column("Benchmark", "name"),
-        Column("Subset", "words"),
-        Column("Score, %", strong=True),
-        Column("95 % interval"),
-        Column("Mean ± std over seeds"),
-        Column("Lowest to highest"),
-    )
-    rows = tuple(
-        _seed_row(results.get(key), key, name, found)
-        for key, spread in record.spread.items()
-        for name, found in spread.items()
-    )
-    caption = "Scores in per cent with their interval over rows and their spread over seeds"
-    return Block(
-        "The same spec with other seeds",
-        note=f"Trained with the seeds {', '.join(map(str, record.seeds))}; the first is this run’s model. The interval "
-        "says what other rows would change, the spread what another training would.",
-        grids=(Grid(caption, columns, rows, titled=False, look="plain"),),
-        lines=tuple(
-            Sign("warn", f"seed {seed} has no scores: {visible(reason)}") for seed, reason in record.stopped.items()
-        ),
-        source="replicas.json",
-    )
-
-
-def _seed_row(result: BenchmarkResult | None, key: str, name: str, found: SeedSpread) -> tuple[Cell, ...]:
-    low, high = _interval(result, name)
-    return (
-        visible(key, 60),
-        visible(name, 60),
-        percent(found.scores[0]),
-        Span(percent(low), percent(high)),
-        f"{percent(found.mean)} ± {percent(found.std)}",
-        Span(percent(found.low), percent(found.high)),
-    )
-
-
-def _interval(result: BenchmarkResult | None, name: str) -> tuple[float | None, float | None]:
-    if result is None:
-        return None, None
-    if name in result.subsets:
-        return result.subsets[name].ci_low, result.subsets[name].ci_high
-    return result.average_ci or (None, None)
-
-
-def _learning_curve_block(record: LearningCurveRecord) -> Block:
-    keys = sorted({key for point in record.points for key in point.scores})
-    columns = (
-        Column("Share"),
-        Column("Pairs"),
-        Column("Prompts"),
-        *(Column(visible(key, 60)) for key in keys),
-        Column("Held-out loss"),
-    )
-    rows = tuple(
-        (
-            f"{point.fraction:g}",
-            count(point.pairs),
-            count(point.prompts),
-            *(_score_of(point.scores.get(key), stopped=bool(point.stopped)) for key in keys),
-            decimal(point.loss, 3),
-        )
-        for point in record.points
-    )
-    caption = "Scores in per cent of models that were trained on a share of the prompts"
-    return Block(
-        "Learning curve",
-        reading=visible(record.statement, 1000),
-        state=_CURVE_STATES.get(record.verdict, "open"),
-        grids=(Grid(caption, columns, rows, titled=False, look="plain"),),
-        lines=tuple(
-            Sign("warn", f"share {point.fraction:g} has no scores: {visible(point.stopped)}")
-            for point in record.points
-            if point.stopped
-        ),
-        source="learning_curve.json",
-    )
-
-
-def _score_of(score: CurveScore | None, *, stopped: bool) -> Cell:
-    if stopped:
-        return "stopped"
-    if score is None:
-        return percent(None)
-    return Noted(percent(score.score), (Span(percent(score.ci_low), percent(score.ci_high)),))
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """How one field of `StepMetrics` is drawn."""
-
-    field: str
-    title: str
-    caption: str
-    band: tuple[str, str] | None = None
-    references: tuple[tuple[str, float], ...] = ()
-    bounds: tuple[float, float] | None = None
-    smoothed: bool = True
-
-
-PLOTS = (
-    Plot(
-        "margin_mean",
-        "Margin",
-        "Chosen − rejected reward, mean of a step; the band holds the middle 80 % of its pairs.",
-        band=("margin_p10", "margin_p90"),
-        references=(("", 0.0),),
-    ),
-    Plot("loss", "Loss", "−log σ(margin), mean over pairs; a guess costs ln 2.", references=(("guess", math.log(2)),)),
-    Plot(
-        "accuracy",
-        "Accuracy",
-        "Share of pairs ranked as labelled, equal rewards as half.",
-        references=(("guess", 0.5),),
-        bounds=(0.0, 1.0),
-    ),
-    Plot(
-        "reward_mean",
-        "Reward",
-        "Raw rewards of a step: their mean, and one standard deviation either side.",
-        band=(LOW, HIGH),
-    ),
-    Plot("grad_norm", "Gradient norm", "Before clipping."),
-    Plot("learning_rate", "Learning rate", "As applied at each step.", smoothed=False),
-)
-
-
-def epoch_charts(curves: Curves | None, monitor: MonitorRecord | None) -> tuple[Figure, ...]:
-    """All curves with at least one finite value."""
-    if curves is None:
-        return ()
-    return tuple(
-        Figure(plot.title, plot.caption, line_chart(_chart(plot, curves, monitor)), name=plot.title)
-        for plot in PLOTS
-        if np.isfinite(curves.series[plot.field]).any()
-    )
-
-
-def _chart(plot: Plot, curves: Curves, monitor: MonitorRecord | None) -> LineChart:
-    raw = curves.series[plot.field].tolist()
-    smooth = curves.smooth[plot.field].tolist() if plot.smoothed else raw
-    steps = curves.steps.tolist()
-    first, last = significant(curves.first(plot.field)), significant(curves.last(plot.field))
-    is_margin = plot.field == "margin_mean" and monitor is not None and monitor.trend.direction != "too short"
-    return LineChart(
-        label=f"{plot.title} over {curves.last_step} steps: from {first} to {last}",
-        steps=steps,
-        raw=raw,
-        smooth=smooth,
-        band=(curves.smooth[plot.band[0]].tolist(), curves.smooth[plot.band[1]].tolist()) if plot.band else None,
-        references=dict(plot.references),
-        trend=trend_line(steps, raw, monitor.trend.slope_per_step) if is_margin and monitor else None,
-        bounds=plot.bounds,
-    )

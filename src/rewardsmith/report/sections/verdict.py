@@ -28,8 +28,8 @@ from rewardsmith.records.watch import Outcome, WatchRecord
 from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section, Sign
 from rewardsmith.report.formatting import Number, State, capitalised, percent, plural, significant, visible
 from rewardsmith.report.reading import RunRecords
-from rewardsmith.report.sections.controls import outside_in_words
 from rewardsmith.report.sections.diagnosis import diagnosis_sentences
+from rewardsmith.report.sections.variants import outside_in_words
 
 REASONS_SHOWN = 8
 
