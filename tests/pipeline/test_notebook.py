@@ -10,9 +10,9 @@ from cli_world import World
 
 import rewardsmith
 from rewardsmith.errors import SpecError, UserError
+from rewardsmith.pipeline.notebook import scores_html
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.files import read_record
-from rewardsmith.report.html import scores_html
 from rewardsmith.scoring import LocalScorer
 from rewardsmith.types import Message
 

@@ -17,11 +17,10 @@ from typer.testing import CliRunner
 
 from rewardsmith.cli.app import application
 from rewardsmith.errors import RunDirectoryError, UserError
-from rewardsmith.pipeline.commands.look import FollowedRun, RunServer, run_server
+from rewardsmith.pipeline.commands.look import FollowedRun, RunServer, live_state, run_server
 from rewardsmith.pipeline.events import LIVE_FILE, Followed, Silent, followed, read_live
 from rewardsmith.records.files import write_json
 from rewardsmith.records.run import LiveRecord, Manifest, StageRecord
-from rewardsmith.report.html import live_state
 from rewardsmith.report.sections.rows import RowText, RowTexts
 
 

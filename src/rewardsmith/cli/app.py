@@ -122,7 +122,7 @@ def evaluate(
         _lay_out_result(benchmark, result, all_subsets)
         say(f"results: {out / 'results.json'}")
     if gated is not None:
-        from rewardsmith.pipeline.commands.look import gate_evaluation
+        from rewardsmith.pipeline.job import gate_evaluation
 
         verdict = gate_evaluation(gated, benchmark, data, result, out)
         if not as_json:

@@ -1,20 +1,13 @@
 """The main job, and the parts of it that have a command of their own.
 
     outcome = run_job(spec, events)              check → train → labels → evaluate → gates → report
-    record  = check_job(spec, events)            the data contract alone
     record  = train_job(spec, events)            refuses without a passed check of the same fingerprint
+    result  = evaluate_job(spec, "rewardbench2", "rows.jsonl", Path("results"), events)
+    gates   = gate_evaluation(spec, "rewardbench2", "rows.jsonl", result, Path("results"))     `evaluate --gates`
+    record  = dry_run(spec, events)              what a run would do, found out by opening everything that it needs
 
 A negative verdict on the way (a `fail_on` finding, a margin stop) is raised after the report has been written:
 everything made so far is kept and shown.
-
-`run --dry-run`: what a run would do, found out by opening everything that it needs. Nothing of the run is written.
-
-    record = dry_run(spec, events)
-
-What would stop the run at its start stops this with the same message: a base, tokenizer or template that does not
-load, a base larger than its policy, a source or benchmark that cannot be read, a threshold that a guessing model
-passes, a run directory that belongs to another spec. A few rows of each source go through the data contract. Then the
-stages are compared with what the run directory holds. Only the cache of embedded models and data is written to.
 """
 
 from __future__ import annotations
@@ -29,8 +22,9 @@ from rewardsmith import evaluation, gates
 from rewardsmith.addresses import is_address
 from rewardsmith.attacking.results import ATTACK_FILE
 from rewardsmith.benchmarks import rendered_upstream
-from rewardsmith.errors import MarginStop, NegativeVerdict, UserError
+from rewardsmith.errors import MarginStop, NegativeVerdict, SpecError, UserError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
+from rewardsmith.evaluation.causes import diagnose_run
 from rewardsmith.modeling.checkpoint import RECORD, refuse_second_epoch
 from rewardsmith.modeling.loading import check_base
 from rewardsmith.modeling.shapes import check_sizes, lineage_warning
@@ -64,12 +58,15 @@ from rewardsmith.planning.time import lengths_of
 from rewardsmith.records.checks import CheckRecord
 from rewardsmith.records.diagnosis import DiagnosisRecord
 from rewardsmith.records.evaluation import RESULTS_FILE, ROWS_FILE, BenchmarkResult
-from rewardsmith.records.files import guard_folder, read_record
+from rewardsmith.records.files import guard_folder, read_record, write_json, write_text
 from rewardsmith.records.plan import StageTime
 from rewardsmith.records.run import DryRunRecord, DryRunStage, GatesRecord, StageState
 from rewardsmith.records.training import ControlsRecord, LearningCurveRecord, ReplicasRecord, TrainRecord
+from rewardsmith.report.markdown import render_markdown
+from rewardsmith.report.reading import RunRecords
+from rewardsmith.report.view import view
 from rewardsmith.scoring import CachedScorer, LocalScorer
-from rewardsmith.spec import BenchmarkSpec, Spec
+from rewardsmith.spec import BenchmarkSpec, EvaluationSpec, Spec
 from rewardsmith.spec.evaluation import HELD_OUT, RenderingProtocol
 from rewardsmith.training.resume import find_resumable
 
@@ -154,21 +151,6 @@ def _whole_job(job: Job, learning_curve: Sequence[float]) -> Outcome:
     return Outcome(verdict.passed, run.path, report, verdict, results, diagnosis, checked, replicas, curve, controls)
 
 
-def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
-    """Train after a passed check; returns the record and the checkpoint. Raises as `run_job` does."""
-    supported_backend(spec)
-    with RunDirectory.open(spec, main=is_main_process()) as run:
-        if not is_main_process():
-            _help_training(Job(spec, run, events))
-            return None
-        with followed(run.path, events) as watched, tracked(spec, run.path, events.note) as tracking:
-            job = Job(spec, run, watched)
-            job.tracking = tracking
-            checked = stages.require_check(job)
-            _predict(job)
-            return _train(job, checked), run.model
-
-
 def _predict(job: Job) -> None:
     """Write the planner's seconds of each stage beside the real ones; what it cannot say stops no run."""
     rows = {key: len(rows.rows) for key, (_, rows) in job.benchmarks.items()} | counted_rows(job.spec)
@@ -202,6 +184,21 @@ def _catch_up(job: Job) -> None:
 def _help_training(job: Job) -> None:
     """What the other processes of a distributed run do: prepare the same pairs and join the training."""
     stages.train_model(job, job.prepared.record)
+
+
+def train_job(spec: Spec, events: Events) -> tuple[TrainRecord, Path] | None:
+    """Train after a passed check; returns the record and the checkpoint. Raises as `run_job` does."""
+    supported_backend(spec)
+    with RunDirectory.open(spec, main=is_main_process()) as run:
+        if not is_main_process():
+            _help_training(Job(spec, run, events))
+            return None
+        with followed(run.path, events) as watched, tracked(spec, run.path, events.note) as tracking:
+            job = Job(spec, run, watched)
+            job.tracking = tracking
+            checked = stages.require_check(job)
+            _predict(job)
+            return _train(job, checked), run.model
 
 
 def evaluate_job(
@@ -296,12 +293,69 @@ def _score_model(
     return done
 
 
+def gate_evaluation(spec: Spec, benchmark: str, data: str, result: BenchmarkResult, out: Path) -> GatesRecord:
+    """Judge one result by the spec's gates and leave `gates.json` and `summary.md` in `out`.
+
+    For a checkpoint that was trained elsewhere, or for CI: only what the spec asks of this benchmark counts; gates on
+    other benchmarks, held-out pairs and probes are ignored.
+
+    Args:
+        spec: whose `evaluation.gates` apply.
+        benchmark: the benchmark's name, or the label under which the spec lists it.
+        data: what was evaluated; tells benchmarks of one name apart.
+        result: its scores.
+        out: folder of `results.json`.
+
+    Raises:
+        SpecError: the spec lists no such benchmark, or a threshold that a guessing model would pass.
+    """
+    asked = _asked(spec, benchmark, data)
+    known = {name: subset.baseline for name, subset in result.subsets.items()}
+    if result.average_baseline is not None:
+        known[gates.AVERAGE] = result.average_baseline
+    evaluation = _narrowed(spec.evaluation, asked)
+    gates.check_thresholds(evaluation.gates, {asked.key: known})
+    verdict = gates.evaluate_gates({asked.key: result}, evaluation)
+    write_json(out / "gates.json", verdict)
+    results = {asked.key: result}
+    records = RunRecords(benchmarks=results, gates=verdict, diagnosis=diagnose_run(results))
+    write_text(out / "summary.md", render_markdown(view(records)))
+    return verdict
+
+
+def _asked(spec: Spec, benchmark: str, data: str) -> BenchmarkSpec:
+    """The benchmark of the spec that was evaluated: by label, else by name, and by data where several have it."""
+    listed = [one for one in spec.evaluation.benchmarks if benchmark in (one.name, one.key)]
+    same = [one for one in listed if one.data == data]
+    if not listed:
+        names = ", ".join(one.key for one in spec.evaluation.benchmarks) or "none"
+        raise SpecError(
+            f"lists no benchmark {benchmark!r}, so it has no gates for it (there: {names})",
+            where="evaluation.benchmarks",
+            fix="add the benchmark to the spec, or leave --gates out",
+        )
+    return (same or listed)[0]
+
+
+def _narrowed(evaluation: EvaluationSpec, asked: BenchmarkSpec) -> EvaluationSpec:
+    """The same rules for this benchmark alone."""
+    minimum = {asked.key: evaluation.gates.minimum.get(asked.key, {})}
+    rules = evaluation.gates.model_copy(update={"minimum": minimum})
+    probes = evaluation.probes.model_copy(update={"pairs": 0})
+    return evaluation.model_copy(update={"benchmarks": (asked,), "gates": rules, "probes": probes})
+
+
 ROWS = 200
 """Rows of each source that go through the data contract: enough for a wrong column, quick on any file."""
 
 
 def dry_run(spec: Spec, events: Events, *, overwrite: bool = False) -> DryRunRecord:
-    """Open what a run of this spec would open, and say what it would do.
+    """Open what a run of this spec would open, and say what it would do. Nothing of the run is written.
+
+    What would stop the run at its start stops this with the same message: a base, tokenizer or template that does not
+    load, a base larger than its policy, a source or benchmark that cannot be read, a threshold that a guessing model
+    passes, a run directory that belongs to another spec. A few rows of each source go through the data contract. Then
+    the stages are compared with what the run directory holds. Only the cache of embedded models and data is written to.
 
     Args:
         overwrite: as of the run: another spec's run in the folder would be deleted.

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from rewardsmith.errors import UserError
@@ -28,7 +29,9 @@ from rewardsmith.pipeline.job import evaluate_job, run_job
 from rewardsmith.protocols import Scorer
 from rewardsmith.records.evaluation import BenchmarkResult
 from rewardsmith.records.run import GatesRecord
-from rewardsmith.report.html import scores_html, verdict_html
+from rewardsmith.report.formatting import State
+from rewardsmith.report.sections.scores import ScoreRow, score_table
+from rewardsmith.report.sections.verdict import in_order, outcome_message, outcome_state
 from rewardsmith.scoring import LocalScorer, RemoteScorer
 from rewardsmith.scoring.consumers import Said, answers_to
 from rewardsmith.scoring.remote import is_url
@@ -161,3 +164,53 @@ def _spec(spec: SpecLike) -> Spec:
     if isinstance(spec, Spec):
         return spec
     return parse_spec(spec) if isinstance(spec, Mapping) else load_spec(Path(spec))
+
+
+_COLOURS: Mapping[State, str] = {"good": "#1a7f4b", "warn": "#9a6700", "bad": "#c1342b", "open": "inherit"}
+
+_TABLE = Markup('<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{}</table>')
+
+_HEAD = Markup('<th style="text-align:{};padding:2px 10px">{}</th>')
+
+_CELL = Markup('<td style="text-align:{};padding:2px 10px;color:{}">{}</td>')
+
+_ROW = Markup("<tr>{}</tr>")
+
+_TITLE = Markup("<p><b>{}</b>{}</p>")
+
+
+def verdict_html(passed: bool, gates: GatesRecord, results: Mapping[str, BenchmarkResult]) -> Markup:
+    """The verdict, what speaks against it, and every benchmark, for `_repr_html_`; texts from data are escaped."""
+    colour = _COLOURS["good" if passed else "bad"]
+    word = Markup('<span style="color:{}">{}</span>').format(colour, "PASS" if passed else "FAIL")
+    reasons = [
+        Markup('<li style="color:{}">{}</li>').format(_COLOURS[outcome_state(outcome)], outcome_message(outcome))
+        for outcome in in_order(gates)
+        if outcome.verdict != "PASS"
+    ]
+    listed = Markup("<ul>{}</ul>").format(Markup().join(reasons)) if reasons else Markup()
+    return _TITLE.format(word, "") + listed + Markup().join(scores_html(result) for result in results.values())
+
+
+def scores_html(result: BenchmarkResult) -> Markup:
+    """Subsets and average as in the report: score, 95 % interval, random and length-only baselines, reading."""
+    table = score_table(result.benchmark, result)
+    rows = [*table.rows, *([table.average] if table.average else [])]
+    heads = ("subset", "n", "score", "95 % interval", *table.baseline_names, "reading")
+    title = _TITLE.format(table.title, f" ({table.source})" if table.source else "")
+    return title + _table(heads, (_score_row(row) for row in rows))
+
+
+def _score_row(row: ScoreRow) -> Markup:
+    interval = f"{row.low} to {row.high}"
+    cells = [(row.name, "left"), (row.n, "right"), (row.score, "right"), (interval, "right")]
+    cells += [(baseline, "right") for baseline in row.baselines]
+    plain = [_CELL.format(side, "inherit", value) for value, side in cells]
+    return Markup().join([*plain, _CELL.format("left", _COLOURS[row.state], row.reading)])
+
+
+def _table(heads: Iterable[str], rows: Iterable[Markup]) -> Markup:
+    titles = Markup().join(
+        _HEAD.format("left" if place in ("subset", "reading") else "right", place) for place in heads
+    )
+    return _TABLE.format(Markup().join(_ROW.format(cells) for cells in (titles, *rows)))

@@ -7,7 +7,7 @@ Any part of a run will do: a stage that has left no record is shown as "not run"
     reading.py      run directory → `RunRecords`
     sections/       a file for each kind of result: record → section
     blocks.py       what sections are made of: headings, verdicts, tables, notes, facts, drawings
-    html.py         sections → the page (templates/), a run while it works, results in a notebook
+    html.py         sections → the page (templates/); both pages of a run directory
     markdown.py, terminal.py    the other two writers
     view.py         all sections of a run, in order
     pooling.py      small subsets of the user's own data as one row

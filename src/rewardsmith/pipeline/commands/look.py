@@ -1,8 +1,7 @@
-"""A run looked at: served while it works, listed beside others, and one evaluation held against a spec's gates.
+"""A run looked at: served while it works, or listed beside others.
 
     open_run(Path("runs/demo"), announce=print)                       `open`: until Ctrl-C
     record = list_runs(Path("runs"), now=time.time())                 `ls`
-    verdict = gate_evaluation(spec, "rewardbench2", "rows.jsonl", result, Path("results"))    `evaluate --gates`
 
 `open` serves on this machine only and writes nothing:
 
@@ -14,10 +13,6 @@ Other users of the machine, and pages of other sites in a browser, are kept out 
 each time) and by the `Host` and `Origin` that a browser sends.
 
 `ls` reads a few small files of each run. A run whose records cannot be read is a line that says why.
-
-`evaluate --gates` is for a checkpoint that was trained elsewhere, or for CI: only what the spec asks of this benchmark
-counts; gates on other benchmarks, held-out pairs and probes are ignored. `gates.json` and `summary.md` appear beside
-`results.json`.
 """
 
 from __future__ import annotations
@@ -33,27 +28,25 @@ from datetime import datetime
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from rewardsmith import gates
-from rewardsmith.errors import RewardsmithError, RunDirectoryError, SpecError, UserError
+from rewardsmith.errors import RewardsmithError, RunDirectoryError, UserError
 from rewardsmith.pipeline.commands.report import known_faults_of, texts_of_run, wants_texts
 from rewardsmith.pipeline.events import LIVE_FILE, Silent, read_live
 from rewardsmith.records.evaluation import BenchmarkResult
-from rewardsmith.records.files import Record, read_record, write_json, write_text
-from rewardsmith.records.run import GatesRecord, Manifest, RunsRecord, RunSummary
+from rewardsmith.records.files import Record, read_record
+from rewardsmith.records.run import GatesRecord, LiveRecord, Manifest, RunsRecord, RunSummary, StageRecord
 from rewardsmith.records.training import TrainRecord
-from rewardsmith.report.formatting import written_out
-from rewardsmith.report.html import LiveState, live_charts, live_state, served_page
-from rewardsmith.report.markdown import render_markdown
-from rewardsmith.report.reading import RunRecords
+from rewardsmith.report.formatting import capitalised, duration, visible, written_out
+from rewardsmith.report.html import served_page
+from rewardsmith.report.reading import RunRecords, read_steps
 from rewardsmith.report.sections.rows import RowTexts
+from rewardsmith.report.sections.training import epoch_charts, training_curves
 from rewardsmith.report.sections.verdict import run_verdict
-from rewardsmith.report.view import view
 from rewardsmith.serving.access import Access
 from rewardsmith.serving.limits import Refusal
-from rewardsmith.spec import BenchmarkSpec, EvaluationSpec, Spec, load_spec
+from rewardsmith.spec import Spec, load_spec
 from rewardsmith.spec.evaluation import HELD_OUT
 
 _HEADERS = {
@@ -253,8 +246,112 @@ class _Handler(BaseHTTPRequestHandler):
         """No line a request: the page asks every second."""
 
 
-MANIFEST = "manifest.json"
+STAGES: dict[str, str] = {
+    "check": "Data contract",
+    "train": "Training",
+    "labels": "Labels",
+    "evaluate": "Evaluation",
+    "probe": "Bias probes",
+    "attack": "Attack",
+    "controls": "Negative controls",
+    "gates": "Gates",
+}
+"""The stages of the main job by the pipeline's names, in order."""
 
+_ASKED = ("attack", "controls")
+"""Those that are done only where they are asked for."""
+_LEAST = 5.0  # seconds after which a rate says something
+
+StageState = Literal["good", "bad", "open", "now"]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStage:
+    """One stage: its state, and the word for it ("done in 9.0 s", "at work", "not yet")."""
+
+    name: str
+    title: str
+    state: StageState
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """`running` while a process works in the run; `status` says in a sentence what it does."""
+
+    running: bool
+    status: str
+    stages: tuple[LiveStage, ...]
+    done: int = 0
+    total: int = 0
+
+
+def live_state(manifest: Manifest | None, live: LiveRecord | None, now: float) -> LiveState:
+    """Which stages of a run are done and which one is at work; the page asks once a second.
+
+    Args:
+        live: None where no process works in the run.
+        now: seconds since 1970.
+    """
+    records = manifest.stages if manifest else {}
+    there = [name for name in STAGES if name not in _ASKED or name in records or (live and live.stage == name)]
+    stages = tuple(_stage(name, records.get(name), live) for name in there)
+    if live is None:
+        return LiveState(False, _ended(manifest), stages)
+    return LiveState(True, _doing(live, now), stages, live.done, live.total)
+
+
+def _stage(name: str, record: StageRecord | None, live: LiveRecord | None) -> LiveStage:
+    if live and live.stage == name:
+        return LiveStage(name, STAGES[name], "now", "at work")
+    if record is None:
+        return LiveStage(name, STAGES[name], "open", "not yet" if live else "not run")
+    if record.state != "done":
+        return LiveStage(name, STAGES[name], "bad", f"{record.state} after {duration(record.seconds)}")
+    return LiveStage(name, STAGES[name], "good", f"done in {duration(record.seconds)}")
+
+
+def _doing(live: LiveRecord, now: float) -> str:
+    title = STAGES.get(live.stage, capitalised(live.stage)) or "Getting ready"
+    spent = max(0.0, now - live.since)
+    if not live.total:
+        return f"{title}: {duration(spent)}."
+    left = ""
+    if live.seconds_left is not None:
+        left = f", about {duration(live.seconds_left)} left"
+    elif live.done and live.done < live.total and spent > _LEAST:
+        left = f", about {duration(spent * (live.total - live.done) / live.done)} left"
+    part = f", micro-batch {live.part:,} of {live.parts:,} of the next" if live.parts else ""
+    speed = f", {live.tokens_per_second:,.0f} tokens/s" if live.tokens_per_second else ""
+    return f"{title}: {visible(live.label, 80)} {live.done:,} of {live.total:,}{part}{speed}{left}."
+
+
+def _ended(manifest: Manifest | None) -> str:
+    verdict = manifest.verdict if manifest else "unfinished"
+    if verdict == "unfinished":
+        return "No process works in this run. Give the same command again to continue it."
+    return f"The run has ended: {verdict}."
+
+
+_SVG = "http://www.w3.org/2000/svg"
+
+
+def live_charts(run_dir: Path) -> dict[str, str]:
+    """The training curves of what has been recorded so far, by title, as SVG documents.
+
+    Raises:
+        RunDirectoryError: metrics.jsonl cannot be read.
+    """
+    charts = epoch_charts(training_curves(read_steps(run_dir)), None)
+    return {chart.title: _document(str(chart.drawing)) for chart in charts}
+
+
+def _document(drawing: str) -> str:
+    """A drawing as XML of its own."""
+    return f'<svg xmlns="{_SVG}"{drawing.removeprefix("<svg")}'
+
+
+MANIFEST = "manifest.json"
 R = TypeVar("R", bound=Record)
 
 
@@ -356,54 +453,3 @@ def _age(path: Path, manifest: Manifest, now: float) -> float | None:
 
 def _optional(path: Path, kind: type[R]) -> R | None:
     return read_record(path, kind) if path.is_file() else None
-
-
-def gate_evaluation(spec: Spec, benchmark: str, data: str, result: BenchmarkResult, out: Path) -> GatesRecord:
-    """Judge one result by the spec's gates and leave the verdict in `out`.
-
-    Args:
-        spec: whose `evaluation.gates` apply.
-        benchmark: the benchmark's name, or the label under which the spec lists it.
-        data: what was evaluated; tells benchmarks of one name apart.
-        result: its scores.
-        out: folder of `results.json`.
-
-    Raises:
-        SpecError: the spec lists no such benchmark, or a threshold that a guessing model would pass.
-    """
-    from rewardsmith.evaluation.causes import diagnose_run  # `ls` needs none of it
-
-    asked = _asked(spec, benchmark, data)
-    known = {name: subset.baseline for name, subset in result.subsets.items()}
-    if result.average_baseline is not None:
-        known[gates.AVERAGE] = result.average_baseline
-    evaluation = _narrowed(spec.evaluation, asked)
-    gates.check_thresholds(evaluation.gates, {asked.key: known})
-    verdict = gates.evaluate_gates({asked.key: result}, evaluation)
-    write_json(out / "gates.json", verdict)
-    results = {asked.key: result}
-    records = RunRecords(benchmarks=results, gates=verdict, diagnosis=diagnose_run(results))
-    write_text(out / "summary.md", render_markdown(view(records)))
-    return verdict
-
-
-def _asked(spec: Spec, benchmark: str, data: str) -> BenchmarkSpec:
-    """The benchmark of the spec that was evaluated: by label, else by name, and by data where several have it."""
-    listed = [one for one in spec.evaluation.benchmarks if benchmark in (one.name, one.key)]
-    same = [one for one in listed if one.data == data]
-    if not listed:
-        names = ", ".join(one.key for one in spec.evaluation.benchmarks) or "none"
-        raise SpecError(
-            f"lists no benchmark {benchmark!r}, so it has no gates for it (there: {names})",
-            where="evaluation.benchmarks",
-            fix="add the benchmark to the spec, or leave --gates out",
-        )
-    return (same or listed)[0]
-
-
-def _narrowed(evaluation: EvaluationSpec, asked: BenchmarkSpec) -> EvaluationSpec:
-    """The same rules for this benchmark alone."""
-    minimum = {asked.key: evaluation.gates.minimum.get(asked.key, {})}
-    rules = evaluation.gates.model_copy(update={"minimum": minimum})
-    probes = evaluation.probes.model_copy(update={"pairs": 0})
-    return evaluation.model_copy(update={"benchmarks": (asked,), "gates": rules, "probes": probes})

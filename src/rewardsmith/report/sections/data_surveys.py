@@ -8,7 +8,8 @@
     overlap_block(record)          clusters of near-duplicate prompts, leaks into the held-out pairs
     contamination_block(record)    per benchmark and subset
 
-In: the sections of these names of check.json; `data_texts` lays out those of the texts. Files, ids, names and subsets come from users.
+In: the sections of these names of check.json; `data_texts` lays out those of the texts. Files, ids, names and subsets
+come from users.
 """
 
 from __future__ import annotations

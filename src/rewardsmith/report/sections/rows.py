@@ -1,21 +1,16 @@
-"""The explorer of rows, as the page shows it: how many rows and mistakes there are, and the packed rows themselves.
+"""The rows that a reader looks at one by one, worst first, and how the page carries them.
 
-explorer(records, texts) → Explorer | None      None where nothing was evaluated
-
-Rows and their texts in as few bytes as a page can carry: columns, each text once, cut, deflated, base64.
-
-    pack(items, titles) → Payload      index: one string; texts: strings of a megabyte of text each, worst rows first
-
-The page inflates the index first and can then show every row; texts follow piece by piece. Where the whole would weigh
-more than `budget`, texts of rows further down stay behind: the page says so, and `rewardsmith open` has them.
-
-The rows that a reader looks at one by one: evaluated rows, training pairs in doubt, edited responses of the probes.
-
-    row_items(records, texts) → all of them, the worst first
+    explorer(records, texts) → Explorer | None      counts and packed rows; None where nothing was evaluated
+    row_items(records, texts) → all rows            evaluated rows, training pairs in doubt, edited responses of probes
+    pack(items, titles) → Payload                   index: one string; texts: strings of a megabyte of text each
 
 The report knows rewards, not texts: `texts` are found by the pipeline and handed in, by the digest of an evaluated row
 or the place of a training pair. A row's margin is its lowest chosen reward minus its highest rejected one; a mistake is
 a row that the benchmark's own rule gives less than a full point.
+
+Rows travel in as few bytes as a page can carry: columns, each text once, cut, deflated, base64. The page inflates the
+index first and can then show every row; texts follow piece by piece. Where the whole would weigh more than `budget`,
+texts of rows further down stay behind: the page says so, and `rewardsmith open` has them.
 """
 
 from __future__ import annotations
@@ -38,9 +33,13 @@ from rewardsmith.spec.evaluation import HELD_OUT
 
 TRAINING = "training"
 """Source key of training pairs."""
-
+ROWS = 10_000
+"""Rows that a page carries; mistakes come first."""
+CHARACTERS = 2_000
+"""Characters of a text that a page carries."""
+BUDGET = 7_000_000
+"""Bytes of the packed rows in a page: with everything else it stays under 8 MB."""
 Kind = Literal["rows", "pairs", "probes"]
-
 FLAGS: dict[str, str] = {
     "missing": "a reward is missing",
     "longer": "the longer response won, wrongly",
@@ -68,6 +67,70 @@ class RowTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class Explorer:
+    """What the section needs beside the packed rows. `mistakes_of` counts by (folder under `eval/`, subset)."""
+
+    payload: Payload
+    total: int
+    mistakes: int
+    mistakes_of: Mapping[tuple[str, str], int]
+    notes: tuple[str, ...]
+
+
+def explorer(records: RunRecords, texts: RowTexts | None, *, budget: int = BUDGET) -> Explorer | None:
+    """Rows of a run for the page; without `texts` their numbers alone."""
+    items = row_items(records, texts or RowTexts())
+    if not items:
+        return None
+    payload = pack(items, _titles(records), budget=budget)
+    return Explorer(
+        payload=payload,
+        total=len(items),
+        mistakes=sum(item.mistake for item in items),
+        mistakes_of=Counter((item.source, item.subset) for item in items if item.mistake and item.kind == "rows"),
+        notes=tuple(_notes(items, payload, texts)),
+    )
+
+
+def _titles(records: RunRecords) -> dict[str, str]:
+    """What sources are called, by key."""
+    probes = records.probes.probes if records.probes else {}
+    return {
+        **{key: title_of(result) for key, result in records.benchmarks.items()},
+        **{code: visible(probe.title, 60) for code, probe in probes.items()},
+        TRAINING: "Training pairs in doubt",
+    }
+
+
+def _notes(items: tuple[Item, ...], payload: Payload, texts: RowTexts | None) -> list[str]:
+    """What is not on the page, and where it is."""
+    notes = []
+    if len(items) > payload.rows:
+        notes.append(
+            f"{payload.rows:,} of {plural(len(items), 'row')} stand here, mistakes first; all are in rows.jsonl."
+        )
+    if texts is None:
+        notes.append("Texts of rows are left out of this report.")
+        return notes
+    at_hand = sum(item.text is not None for item in items[: payload.rows])
+    if at_hand < payload.rows:
+        why = f": {'; '.join(visible(note, 200) for note in texts.notes)}" if texts.notes else ""
+        notes.append(f"The texts of {plural(payload.rows - at_hand, 'row')} are not at hand{why}.")
+    if payload.with_text < at_hand:
+        notes.append(
+            f"The texts of {plural(at_hand - payload.with_text, 'row')} would make this page too large; "
+            "`rewardsmith open` shows them."
+        )
+    if any(len(text) > CHARACTERS for item in items[: payload.rows] for text in _texts_of(item)):
+        notes.append(f"Texts are cut at {CHARACTERS:,} characters; `rewardsmith open` shows the rest.")
+    return notes
+
+
+def _texts_of(item: Item) -> tuple[str, ...]:
+    return (item.text.prompt, *item.text.chosen, *item.text.rejected) if item.text else ()
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One row. `source` is the folder under `eval/`, `TRAINING` or a probe's code; `key` is what its text goes by."""
 
@@ -83,16 +146,6 @@ class Item:
     note: str = ""
     key: str = ""
     text: RowText | None = None
-
-
-def place(file: str, row: int) -> str:
-    """What the row of a training pair goes by."""
-    return f"{file}:{row}"
-
-
-def pair_place(file: str, row: int, pair_id: str) -> str:
-    """The same for one of the pairs that a row may hold."""
-    return f"{file}:{row}:{pair_id}"
 
 
 def row_items(records: RunRecords, texts: RowTexts) -> tuple[Item, ...]:
@@ -164,6 +217,16 @@ def _in_doubt(records: RunRecords, texts: RowTexts) -> Iterator[Item]:
         )
 
 
+def place(file: str, row: int) -> str:
+    """What the row of a training pair goes by."""
+    return f"{file}:{row}"
+
+
+def pair_place(file: str, row: int, pair_id: str) -> str:
+    """The same for one of the pairs that a row may hold."""
+    return f"{file}:{row}:{pair_id}"
+
+
 def _doubt(pair: SuspectLabel) -> str:
     final = "" if pair.final_margin is None else f"; {significant(pair.final_margin)} by the trained model"
     met = f"margin {significant(pair.margin)} when training met it at step {pair.step}"
@@ -217,13 +280,6 @@ def _longer_won(item: Item) -> bool:
     return best < len(item.text.rejected) and len(item.text.rejected[best]) > max(map(len, item.text.chosen))
 
 
-ROWS = 10_000
-"""Rows that a page carries; mistakes come first."""
-CHARACTERS = 2_000
-"""Characters of a text that a page carries."""
-BUDGET = 7_000_000
-"""Bytes of the packed rows in a page: with everything else it stays under 8 MB."""
-
 _PIECE = 1_000_000
 _DIGITS = 6
 
@@ -236,23 +292,6 @@ class Payload:
     texts: tuple[str, ...]
     rows: int
     with_text: int
-
-
-@dataclass(slots=True)
-class _Texts:
-    """Texts in the order of their first use, cut; `cut` is index → length before."""
-
-    numbers: dict[str, int] = field(default_factory=dict)
-    shown: list[str] = field(default_factory=list)
-    cut: dict[int, int] = field(default_factory=dict)
-
-    def number(self, text: str) -> int:
-        if text not in self.numbers:
-            self.numbers[text] = len(self.shown)
-            if len(text) > CHARACTERS:
-                self.cut[len(self.shown)] = len(text)
-            self.shown.append(written_out(text[:CHARACTERS]))
-        return self.numbers[text]
 
 
 def pack(items: Sequence[Item], titles: Mapping[str, str], *, budget: int = BUDGET) -> Payload:
@@ -276,6 +315,23 @@ def _numbers(item: Item, texts: _Texts) -> tuple[int, ...]:
     if item.text is None:
         return ()
     return tuple(texts.number(text) for text in (item.text.prompt, *item.text.chosen, *item.text.rejected))
+
+
+@dataclass(slots=True)
+class _Texts:
+    """Texts in the order of their first use, cut; `cut` is index → length before."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    shown: list[str] = field(default_factory=list)
+    cut: dict[int, int] = field(default_factory=dict)
+
+    def number(self, text: str) -> int:
+        if text not in self.numbers:
+            self.numbers[text] = len(self.shown)
+            if len(text) > CHARACTERS:
+                self.cut[len(self.shown)] = len(text)
+            self.shown.append(written_out(text[:CHARACTERS]))
+        return self.numbers[text]
 
 
 def _index(
@@ -340,67 +396,3 @@ def _packed(value: Any) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.{_DIGITS}g}")
-
-
-@dataclass(frozen=True, slots=True)
-class Explorer:
-    """What the section needs beside the packed rows. `mistakes_of` counts by (folder under `eval/`, subset)."""
-
-    payload: Payload
-    total: int
-    mistakes: int
-    mistakes_of: Mapping[tuple[str, str], int]
-    notes: tuple[str, ...]
-
-
-def explorer(records: RunRecords, texts: RowTexts | None, *, budget: int = BUDGET) -> Explorer | None:
-    """Rows of a run for the page; without `texts` their numbers alone."""
-    items = row_items(records, texts or RowTexts())
-    if not items:
-        return None
-    payload = pack(items, _titles(records), budget=budget)
-    return Explorer(
-        payload=payload,
-        total=len(items),
-        mistakes=sum(item.mistake for item in items),
-        mistakes_of=Counter((item.source, item.subset) for item in items if item.mistake and item.kind == "rows"),
-        notes=tuple(_notes(items, payload, texts)),
-    )
-
-
-def _titles(records: RunRecords) -> dict[str, str]:
-    """What sources are called, by key."""
-    probes = records.probes.probes if records.probes else {}
-    return {
-        **{key: title_of(result) for key, result in records.benchmarks.items()},
-        **{code: visible(probe.title, 60) for code, probe in probes.items()},
-        TRAINING: "Training pairs in doubt",
-    }
-
-
-def _notes(items: tuple[Item, ...], payload: Payload, texts: RowTexts | None) -> list[str]:
-    """What is not on the page, and where it is."""
-    notes = []
-    if len(items) > payload.rows:
-        notes.append(
-            f"{payload.rows:,} of {plural(len(items), 'row')} stand here, mistakes first; all are in rows.jsonl."
-        )
-    if texts is None:
-        notes.append("Texts of rows are left out of this report.")
-        return notes
-    at_hand = sum(item.text is not None for item in items[: payload.rows])
-    if at_hand < payload.rows:
-        why = f": {'; '.join(visible(note, 200) for note in texts.notes)}" if texts.notes else ""
-        notes.append(f"The texts of {plural(payload.rows - at_hand, 'row')} are not at hand{why}.")
-    if payload.with_text < at_hand:
-        notes.append(
-            f"The texts of {plural(at_hand - payload.with_text, 'row')} would make this page too large; "
-            "`rewardsmith open` shows them."
-        )
-    if any(len(text) > CHARACTERS for item in items[: payload.rows] for text in _texts_of(item)):
-        notes.append(f"Texts are cut at {CHARACTERS:,} characters; `rewardsmith open` shows the rest.")
-    return notes
-
-
-def _texts_of(item: Item) -> tuple[str, ...]:
-    return (item.text.prompt, *item.text.chosen, *item.text.rejected) if item.text else ()
