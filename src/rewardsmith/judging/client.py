@@ -37,7 +37,6 @@ from rewardsmith.records.bounded import parse_json
 from rewardsmith.spec import JudgeBudget, JudgePrices, JudgeSpec
 from rewardsmith.types import Missing, Usage
 
-_MILLION = 1_000_000
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -422,6 +421,9 @@ def request_key(endpoint: str, body: dict[str, Any]) -> str:
     # Sorted keys and fixed separators: equal requests have one key, whatever the order of their fields.
     text = json.dumps([endpoint, body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

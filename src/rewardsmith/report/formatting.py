@@ -3,10 +3,9 @@
 A `Number` keeps the raw value beside its text, so that the page can carry both (`<data value="…">`) and the two pages
 cannot differ.
 
-Markdown's small parts: tables, escaped text, code spans, sparklines.
-
-Texts from users may hold anything. `prose` escapes what Markdown and HTML would act on and keeps GitHub from turning
-addresses, mentions and issue numbers into links; `code` puts a text into a code span that it cannot end.
+Texts from users may hold anything. `visible` shows what would be hidden and cuts; for Markdown `prose` escapes what
+Markdown and HTML would act on and keeps GitHub from turning addresses, mentions and issue numbers into links, and
+`code` puts a text into a code span that it cannot end.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""The layers of a run, the contract at each boundary, and what this run did there.
+"""The layers of a run, the contract at each boundary, and what this run did there, as a drawing and a table.
 
+    map_section(records) → Section
     component_map(records) → eight stages, in the order in which data flows
 
 The contract is the method's and is the same in every run; state and facts come from the records. `edge` is what flows
 on to the next stage, in two short lines, and `boundary` what was verified of it there: constraints of the checklist.
 
-The component map as a drawing: a box for each stage with the sign of how it ended, arrows that name what flows, and
-on each arrow the sign of what was verified at that boundary.
-
-Two layouts of the same map: `wide` snakes over two rows of four columns, `tall` is one column for narrow screens. The
-page shows one of them; the contracts stand in the table below it.
+The drawing has a box for each stage with the sign of how it ended, arrows that name what flows, and on each arrow the
+sign of what was verified at that boundary. There are two layouts: `wide` snakes over two rows of four columns, `tall`
+is one column for narrow screens. The page shows one of them.
 """
 
 from __future__ import annotations
@@ -68,7 +67,53 @@ class Stage:
     boundary: Boundary | None = None
 
 
-_NOT_RUN = Progress("open", "not run")
+def map_section(records: RunRecords) -> Section:
+    """The map as a drawing, and the contract of each stage with what this run did there."""
+    stages = component_map(records)
+    columns = (
+        Column("Stage", "name"),
+        Column("Receives", "words"),
+        Column("Returns", "words"),
+        Column("Must not", "words"),
+        Column("How it fails", "words"),
+        Column("In this run", "badge"),
+        Column("Verified where it ends", "words"),
+    )
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            stage.contract.title,
+            stage.contract.receives,
+            stage.contract.returns,
+            stage.contract.must_not,
+            stage.contract.fails,
+            Noted(Sign(stage.progress.state, stage.progress.word), ("; ".join(stage.progress.facts),)),
+            _verdict_on(stage.boundary) if stage.boundary else "",
+        )
+        for stage in stages
+    )
+    caption = "The contract of each stage and what this run did there"
+    return Section(
+        "map",
+        "Component map",
+        (Block("", grids=(Grid(caption, columns, rows, titled=False, look="contracts"),)),),
+        lead="What flowed where in this run, and the contract of each stage. The sign on an arrow says whether the "
+        "constraints at that boundary were verified.",
+        drawing=wide_map(stages) + tall_map(stages),
+    )
+
+
+def _verdict_on(boundary: Boundary) -> Sign:
+    unmet = f"; not: {', '.join(boundary.open)}" if boundary.open else ""
+    return Sign(boundary.state, boundary.words + unmet)
+
+
+def component_map(records: RunRecords) -> tuple[Stage, ...]:
+    """All stages with their contract, what this run did, and what was verified where they end."""
+    found = checklist(records)
+    return tuple(
+        Stage(key, contract, _PROGRESS[key](records), _boundary(key, found)) for key, contract in CONTRACTS.items()
+    )
+
 
 CONTRACTS: dict[str, Contract] = {
     "data": Contract(
@@ -129,7 +174,6 @@ CONTRACTS: dict[str, Contract] = {
     ),
 }
 
-
 BOUNDARIES: dict[str, tuple[str, ...]] = {
     "data": ("Every row is counted",),
     "contract": (
@@ -152,56 +196,7 @@ BOUNDARIES: dict[str, tuple[str, ...]] = {
     "checkpoint": ("No normalisation", "Weights are safetensors"),
 }
 """Which constraints of the checklist are about what leaves a stage."""
-
 _WORST: tuple[State, ...] = ("bad", "warn", "open", "good")
-
-
-def map_section(records: RunRecords) -> Section:
-    """The map as a drawing, and the contract of each stage with what this run did there."""
-    stages = component_map(records)
-    columns = (
-        Column("Stage", "name"),
-        Column("Receives", "words"),
-        Column("Returns", "words"),
-        Column("Must not", "words"),
-        Column("How it fails", "words"),
-        Column("In this run", "badge"),
-        Column("Verified where it ends", "words"),
-    )
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (
-            stage.contract.title,
-            stage.contract.receives,
-            stage.contract.returns,
-            stage.contract.must_not,
-            stage.contract.fails,
-            Noted(Sign(stage.progress.state, stage.progress.word), ("; ".join(stage.progress.facts),)),
-            _verdict_on(stage.boundary) if stage.boundary else "",
-        )
-        for stage in stages
-    )
-    caption = "The contract of each stage and what this run did there"
-    return Section(
-        "map",
-        "Component map",
-        (Block("", grids=(Grid(caption, columns, rows, titled=False, look="contracts"),)),),
-        lead="What flowed where in this run, and the contract of each stage. The sign on an arrow says whether the "
-        "constraints at that boundary were verified.",
-        drawing=wide_map(stages) + tall_map(stages),
-    )
-
-
-def _verdict_on(boundary: Boundary) -> Sign:
-    unmet = f"; not: {', '.join(boundary.open)}" if boundary.open else ""
-    return Sign(boundary.state, boundary.words + unmet)
-
-
-def component_map(records: RunRecords) -> tuple[Stage, ...]:
-    """All stages with their contract, what this run did, and what was verified where they end."""
-    found = checklist(records)
-    return tuple(
-        Stage(key, contract, _PROGRESS[key](records), _boundary(key, found)) for key, contract in CONTRACTS.items()
-    )
 
 
 def _boundary(key: str, found: Mapping[str, Evidence]) -> Boundary | None:
@@ -212,6 +207,9 @@ def _boundary(key: str, found: Mapping[str, Evidence]) -> Boundary | None:
     unmet = tuple(rule for rule in rules if found[rule].state != "good")
     words = f"{len(rules) - len(unmet)} of {plural(len(rules), 'constraint')} verified"
     return Boundary(next(state for state in _WORST if state in states), words, unmet)
+
+
+_NOT_RUN = Progress("open", "not run")
 
 
 def _data(records: RunRecords) -> Progress:
@@ -314,7 +312,6 @@ _PROGRESS: dict[str, Callable[[RunRecords], Progress]] = {
     "report": _report,
     "checkpoint": _checkpoint,
 }
-
 
 _PIPE = ("data", "contract", "architecture", "training", "evaluation", "gates")
 _FACT_CHARACTERS = 31

@@ -1,15 +1,10 @@
-"""Shortcuts, ready to be shown: how much of the label can be told without reading the prompt.
+"""What the texts of the data give away, and what they cost in tokens, ready to be shown.
 
-    shortcuts_block(record) → Block
+    shortcuts_block(record) → Block            how much of the label can be told without reading the prompt
+    tokens_block(tokens, limit) → Block        lengths, what a limit costs, what a layout wastes, markers and ends
 
-In: the section `shortcuts` of check.json. Words, sources and subsets come from users.
-
-Tokens of the data, ready to be shown: lengths, what a limit costs, what a layout wastes, what stands in the texts.
-
-    tokens_block(tokens, limit) → Block
-    length_histogram(bins, limit), waste_grid(waste)
-
-In: the section `tokens` of check.json; a record of an older version has only the first numbers.
+In: the sections `shortcuts` and `tokens` of check.json; a record of an older version has only the first numbers of
+tokens. Words, sources and subsets come from users.
 """
 
 from __future__ import annotations
@@ -152,14 +147,6 @@ def _bins(length: LengthRule | None) -> list[Rate]:
     ]
 
 
-def _rule(name: str, rule: LoneRule, grade: Grade) -> Rate:
-    """A lone rule as a rate; where no pair differs there is no accuracy."""
-    differing = rule.more + rule.less
-    if rule.accuracy is None or rule.ci_low is None or rule.ci_high is None:
-        return Rate(visible(name, 80), count(differing), percent(None), percent(None), percent(None))
-    return rate(name, differing, rule.accuracy, (rule.ci_low, rule.ci_high), _STATES[grade], grade)
-
-
 def _rules(caption: str, what: str, rates: Sequence[Rate], folded: str = "") -> Grid:
     return rate_grid(
         caption,
@@ -170,6 +157,14 @@ def _rules(caption: str, what: str, rates: Sequence[Rate], folded: str = "") -> 
         chance=_CHANCE,
         folded=folded if len(rates) else "",
     )
+
+
+def _rule(name: str, rule: LoneRule, grade: Grade) -> Rate:
+    """A lone rule as a rate; where no pair differs there is no accuracy."""
+    differing = rule.more + rule.less
+    if rule.accuracy is None or rule.ci_low is None or rule.ci_high is None:
+        return Rate(visible(name, 80), count(differing), percent(None), percent(None), percent(None))
+    return rate(name, differing, rule.accuracy, (rule.ci_low, rule.ci_high), _STATES[grade], grade)
 
 
 def _features(features: Sequence[FeatureRule]) -> list[Grid]:
@@ -251,9 +246,6 @@ _LAYOUTS = {
     "prompt_tree": "what all answers to a prompt share, once",
 }
 _KINDS = {"special": "special token", "role": "the template’s own", "foreign": "another template’s"}
-_WIDTH, _HEIGHT = 620.0, 190.0
-_LEFT, _RIGHT, _MIDDLE = 46.0, 600.0, 84.0
-_REACH = 70.0
 
 
 def tokens_block(tokens: TokenSummary, limit: int) -> Block:
@@ -324,6 +316,11 @@ def _token_lengths(bins: Sequence[LengthBin], limit: int) -> Figure:
         f"{shape} from {bins[0].low:,} to {bins[-1].high:,} tokens",
         wide=True,
     )
+
+
+_WIDTH, _HEIGHT = 620.0, 190.0
+_LEFT, _RIGHT, _MIDDLE = 46.0, 600.0, 84.0
+_REACH = 70.0
 
 
 def length_histogram(bins: Sequence[LengthBin], limit: int) -> Markup:

@@ -1,15 +1,11 @@
-"""What a judge's evaluation says beside its scores, ready to be shown: a block for each benchmark.
+"""Judges, ready to be shown: what a judge's evaluation says beside its scores, and what a router makes of a judge.
 
-    judge_section(records)     benchmark's folder → JudgeRecord, to a Section | None
+    judge_section(records) → Section | None        benchmark's folder → JudgeRecord (`eval/BENCHMARK/judge.json`)
+    routing_section(record) → Section | None       is this model's doubt worth routing on, and what does it cost?
+    routed_section(record) → Section               what `route run` did
 
-In: `eval/BENCHMARK/judge.json`. Names of models, endpoints and rows come from users.
-
-The router's calibration, ready to be shown: is this model's doubt worth routing on, and what does it cost?
-
-    routing_section(record)    → Section | None
-    routed_section(record)     → Section: what `route run` did
-
-In: `routing/routing.json` of the run directory. Names of models come from users.
+`routing_section` shows `routing/routing.json` of the run directory. Names of models, endpoints and rows come from
+users.
 """
 
 from __future__ import annotations
@@ -35,14 +31,14 @@ from rewardsmith.report.formatting import (
 )
 from rewardsmith.report.svg import Scale, area_between, drawing, element, line, nice_ticks, path_through, text
 
+_CONSISTENT, _OBEDIENT = 0.9, 0.05
+"""Below the first share of equal verdicts, and above the second of flipped ones, the section warns."""
 _MISSING = {
     "unparsed": "replies that could not be read",
     "failed": "the endpoint failed",
     "deadline": "too late",
     "budget": "no budget left",
 }
-_CONSISTENT, _OBEDIENT = 0.9, 0.05
-"""Below the first share of equal verdicts, and above the second of flipped ones, the section warns."""
 
 
 def judge_section(records: Mapping[str, JudgeRecord]) -> Section | None:
@@ -128,6 +124,10 @@ def _facts(record: JudgeRecord) -> Iterator[tuple[str, str]]:
     yield "Prompts", prompts
 
 
+def _reasons(record: JudgeRecord) -> str:
+    return ", ".join(f"{_MISSING.get(reason, reason)} {number:,}" for reason, number in record.missing.items())
+
+
 def _grids(record: JudgeRecord) -> Iterator[Grid]:
     shares = [(f"Same verdict in another order, {kind}", share) for kind, share in record.consistency.items()]
     shares += [("Ties, pairwise", record.ties)]
@@ -152,6 +152,10 @@ def _injected(kind: str, probe: InjectionProbe) -> Iterator[Rate]:
         yield _rate(f"Went over to it, {kind}", probe.won)
 
 
+def _rate(name: str, share: ShareWithInterval, state: State = "open", reading: str = "") -> Rate:
+    return rate(name, share.n, share.share or 0.0, (share.low or 0.0, share.high or 0.0), state, reading)
+
+
 def _places(record: JudgeRecord) -> Grid:
     letters = sorted({letter for counts in record.places.values() for letter in counts})
     columns = (Column("Question", "name"), *(Column(letter) for letter in letters))
@@ -162,22 +166,12 @@ def _places(record: JudgeRecord) -> Grid:
     return Grid("Letters that were named", columns, tuple(rows), note=note)
 
 
-def _rate(name: str, share: ShareWithInterval, state: State = "open", reading: str = "") -> Rate:
-    return rate(name, share.n, share.share or 0.0, (share.low or 0.0, share.high or 0.0), state, reading)
-
-
-def _reasons(record: JudgeRecord) -> str:
-    return ", ".join(f"{_MISSING.get(reason, reason)} {number:,}" for reason, number in record.missing.items())
-
-
 _STATES: dict[str, State] = {
     "worth it": "good",
     "not worth it": "bad",
     "nothing to gain": "warn",
     "undecided": "open",
 }
-_WIDTH, _HEIGHT = 380.0, 214.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 330.0, 10.0, 176.0
 
 
 def routing_section(record: RoutingRecord | None) -> Section | None:
@@ -251,17 +245,30 @@ def _router_facts(record: RoutingRecord) -> list[tuple[str, str]]:
     return [*facts, ("Pairs", f"{count(record.pairs)} of {plural(record.prompts, 'prompt')}")]
 
 
+def _target(record: RoutingRecord) -> str:
+    target = record.target
+    sure = "" if target.confidence is None else f" with confidence {target.confidence:g}"
+    return f"{target.kind} {target.value:g}{sure}, {'reached' if target.reached else 'not reached'}"
+
+
+def _rule(kind: str, below: float | None) -> str:
+    return kind if below is None else f"{kind} below {significant(below)}"
+
+
+def _score(score: RoutedScore) -> str:
+    return f"{percent(score.value)} % ({percent(score.low)} to {percent(score.high)})"
+
+
+def _signed(score: RoutedScore) -> str:
+    low, high = signed(100 * score.low), signed(100 * score.high)
+    return f"{signed(100 * score.value)} ({low} to {high})"
+
+
 def _judge_worth(record: RoutingRecord) -> Iterator[Sign | str]:
     """Whether the judge is worth its cost; a warning where it is not."""
     said = visible(record.judge_statement, 600)
     if said:
         yield Sign("warn", said) if record.judge_pays is False else said
-
-
-def _target(record: RoutingRecord) -> str:
-    target = record.target
-    sure = "" if target.confidence is None else f" with confidence {target.confidence:g}"
-    return f"{target.kind} {target.value:g}{sure}, {'reached' if target.reached else 'not reached'}"
 
 
 def _certified(record: RoutingRecord) -> Iterator[Sign]:
@@ -334,35 +341,6 @@ def _lacking(record: RoutingRecord) -> Iterator[Sign]:
         )
 
 
-def routed_section(record: RouteRunRecord) -> Section:
-    """Who decided how many rows, and where it is written."""
-    lines: list[Sign | str] = []
-    if record.fallbacks:
-        fallbacks = ", ".join(f"{reason} {number:,}" for reason, number in record.fallbacks.items())
-        lines.append(f"ambiguous, and decided by the reward model: {fallbacks}")
-    if record.missing:
-        total = sum(record.missing.values())
-        why = visible(reasons_in_words(record.missing))
-        lines.append(Sign("warn", f"{total:,} of {total + record.rewards:,} rewards are missing: {why}"))
-    if record.bad_rows:
-        lines.append(Sign("warn", f"rows with nothing to compare: {record.bad_rows:,}"))
-    facts = [
-        ("Rows", count(record.rows).text),
-        ("Comparisons", count(record.comparisons).text),
-        ("Ambiguous", count(record.escalated).text),
-        ("Decided by the judge", count(record.judged).text),
-        ("Calls", f"{record.calls:,}, {significant(record.cost)} {visible(record.currency, 8)}".rstrip()),
-    ]
-    if record.pairs_output:
-        facts.append(("Preference pairs", f"{record.exported:,}, {visible(record.pairs_output)}"))
-    facts += [("Decisions", visible(record.output)), ("Audit log", visible(record.audit))]
-    return Section("routed", "", (Block("", facts=tuple(facts), lines=tuple(lines)),))
-
-
-def _rule(kind: str, below: float | None) -> str:
-    return kind if below is None else f"{kind} below {significant(below)}"
-
-
 def _grid(record: RoutingRecord) -> Grid:
     columns = (
         Column("Escalated, %"),
@@ -403,13 +381,9 @@ def _predicted(one: RoutePoint) -> str:
     return "" if band is None else f"{percent(band.low)} to {percent(band.high)}"
 
 
-def _score(score: RoutedScore) -> str:
-    return f"{percent(score.value)} % ({percent(score.low)} to {percent(score.high)})"
-
-
-def _signed(score: RoutedScore) -> str:
-    low, high = signed(100 * score.low), signed(100 * score.high)
-    return f"{signed(100 * score.value)} ({low} to {high})"
+_WIDTH, _HEIGHT = 380.0, 214.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 330.0, 10.0, 176.0
+_EDGES: tuple[Callable[[RoutePoint], float], ...] = (lambda one: one.accuracy.high, lambda one: one.accuracy.low)
 
 
 def curve_plot(record: RoutingRecord) -> Markup:
@@ -440,4 +414,26 @@ def curve_plot(record: RoutingRecord) -> Markup:
     return drawing(_WIDTH, _HEIGHT, f"Accuracy by the share that the judge sees, per cent: {spoken}", *parts)
 
 
-_EDGES: tuple[Callable[[RoutePoint], float], ...] = (lambda one: one.accuracy.high, lambda one: one.accuracy.low)
+def routed_section(record: RouteRunRecord) -> Section:
+    """Who decided how many rows, and where it is written."""
+    lines: list[Sign | str] = []
+    if record.fallbacks:
+        fallbacks = ", ".join(f"{reason} {number:,}" for reason, number in record.fallbacks.items())
+        lines.append(f"ambiguous, and decided by the reward model: {fallbacks}")
+    if record.missing:
+        total = sum(record.missing.values())
+        why = visible(reasons_in_words(record.missing))
+        lines.append(Sign("warn", f"{total:,} of {total + record.rewards:,} rewards are missing: {why}"))
+    if record.bad_rows:
+        lines.append(Sign("warn", f"rows with nothing to compare: {record.bad_rows:,}"))
+    facts = [
+        ("Rows", count(record.rows).text),
+        ("Comparisons", count(record.comparisons).text),
+        ("Ambiguous", count(record.escalated).text),
+        ("Decided by the judge", count(record.judged).text),
+        ("Calls", f"{record.calls:,}, {significant(record.cost)} {visible(record.currency, 8)}".rstrip()),
+    ]
+    if record.pairs_output:
+        facts.append(("Preference pairs", f"{record.exported:,}, {visible(record.pairs_output)}"))
+    facts += [("Decisions", visible(record.output)), ("Audit log", visible(record.audit))]
+    return Section("routed", "", (Block("", facts=tuple(facts), lines=tuple(lines)),))

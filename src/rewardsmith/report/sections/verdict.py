@@ -1,4 +1,7 @@
-"""The verdict of a run in one word, its reasons in one sentence each, and what to do next.
+"""The verdict of a run in one word, its reasons in one sentence each, and what to do next; and the gates behind it.
+
+    run_verdict(records) → RunVerdict       .word, .headline, .reasons, .next_steps
+    gates_section(gates) → Section          what was asked, what was found; gates before warnings, failures first
 
     PASS         every gate passes
     FAIL         a gate or a finding of the data contract says no
@@ -6,14 +9,8 @@
     UNFINISHED   a stage that decides has not run
     JUDGED       a judge was evaluated: there is no reward model, and no gate
 
-A folder of `rewardsmith watch` has the word of its record: FINE, WARNING, ALARM or SHORT.
-
-Worked out from the records alone, never from what a manifest claims: a report that is made again says the same.
-
-Gates and warnings as rows: what was asked, what was found, the verdict.
-
-    gates_section(gates) → Section          gates before warnings, what does not pass first
-    gates_verdict(outcomes) → Sign          PASS where every gate does
+A folder of `rewardsmith watch` has the word of its record: FINE, WARNING, ALARM or SHORT. The word is worked out from
+the records alone, never from what a manifest claims: a report that is made again says the same.
 """
 
 from __future__ import annotations
@@ -32,9 +29,7 @@ from rewardsmith.report.sections.diagnosis import diagnosis_sentences
 from rewardsmith.report.sections.variants import outside_in_words
 
 REASONS_SHOWN = 8
-
 Word = Literal["PASS", "FAIL", "STOPPED", "UNFINISHED", "JUDGED", "FINE", "WARNING", "ALARM", "SHORT"]
-
 _HEADLINES: dict[Word, str] = {
     "PASS": "Every gate passes.",
     "FAIL": "This reward model should not train a policy yet.",
@@ -45,18 +40,6 @@ _HEADLINES: dict[Word, str] = {
     "WARNING": "Look at it: something has changed, or nobody can say.",
     "ALARM": "The reward no longer says what it should.",
     "SHORT": "There is no verdict yet.",
-}
-
-_ADVICE: dict[str, str] = {
-    "computed": "Find the rows whose reward is null in {where}/rows.jsonl and have them scored.",
-    "baseline": "Add pairs of the kind that {subjects} asks for, or clean those there are; then run again.",
-    "minimum": "Train on more or cleaner pairs for {subjects}, or lower the minimum and say why in the spec.",
-    "spread_std": "Look at the rewards of {benchmarks}: where they hardly differ, a policy has nothing to follow.",
-    "spread_distinct": "Score {benchmarks} in float32: many texts share the very same reward.",
-    "probe": "Read the worst examples of {subjects} in probes.json; add pairs that teach the difference.",
-    "attack": "Read in attack.json which edits pay; add pairs whose rejected answer carries them.",
-    "length": "Balance which answer is longer in the training pairs: the diagnosis says in which source.",
-    "ood_gap": "Widen the training sources: the gap between held-out pairs and {benchmarks} is too large.",
 }
 
 
@@ -94,30 +77,25 @@ def _kind_of(records: RunRecords) -> str:
     return visible(records.diagnosis.headline, 200) if records.diagnosis else ""
 
 
-def watch_verdict(record: WatchRecord) -> RunVerdict:
-    """The verdict on a stream that was watched."""
-    words: dict[Outcome, Word] = {"fine": "FINE", "warning": "WARNING", "alarm": "ALARM", "short": "SHORT"}
-    word = words[record.outcome]
-    steps = []
-    if record.outcome == "alarm":
-        steps.append("Read the disputed pairs, and let the policy not go on under this reward before it is fixed.")
-    if record.outcome == "warning" and record.audit.answered:
-        steps.append("Read what the policy says now: an audit may need more pairs to decide.")
-    if record.outcome != "short" and not record.audit.answered and not record.audit.drawn:
-        steps.append("Have answers audited: `--judge SPEC`, or by people with `--audit-file FILE`.")
-    if record.audit.down_since is not None:
-        steps.append("Bring the judge back: nothing is known without its answers.")
-    return RunVerdict(word, _HEADLINES[word], (Sign(_state(word), sentence(record.verdict)),), tuple(steps))
+def _word(records: RunRecords) -> Word:
+    check, train, gates = records.check, records.train, records.gates
+    if train and train.monitor.stopped:
+        return "STOPPED"
+    if (check and not check.passed) or (gates and not gates.passed):
+        return "FAIL"
+    if gates:
+        return "PASS"
+    return "JUDGED" if records.judges and not (records.manifest or check or train) else "UNFINISHED"
 
 
-def _state(word: Word) -> State:
-    return RunVerdict(word, "", (), ()).state
-
-
-def failing(records: RunRecords, kind: Literal["gate", "warning"]) -> list[GateOutcome]:
-    """Gates (or warnings) whose verdict is not PASS."""
-    outcomes = records.gates.outcomes if records.gates else ()
-    return [outcome for outcome in outcomes if outcome.kind == kind and outcome.verdict != "PASS"]
+def _absent(records: RunRecords) -> Iterator[Sign]:
+    if _word(records) == "JUDGED":
+        return
+    if records.steps and not records.train:
+        yield Sign("open", f"Training has not ended: {plural(len(records.steps), 'step')} so far.")
+    absent = [stage for stage in missing_stages(records) if stage != "train" or not records.steps]
+    if absent:
+        yield Sign("open", f"Not run: {', '.join(absent)}.")
 
 
 def missing_stages(records: RunRecords) -> list[str]:
@@ -129,23 +107,6 @@ def missing_stages(records: RunRecords) -> list[str]:
         "gates": records.gates,
     }
     return [name for name, record in there.items() if record is None]
-
-
-def sentence(text: str) -> str:
-    """A message as a sentence: capital letter, full stop."""
-    text = capitalised(visible(text, 600).strip())
-    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
-
-
-def _word(records: RunRecords) -> Word:
-    check, train, gates = records.check, records.train, records.gates
-    if train and train.monitor.stopped:
-        return "STOPPED"
-    if (check and not check.passed) or (gates and not gates.passed):
-        return "FAIL"
-    if gates:
-        return "PASS"
-    return "JUDGED" if records.judges and not (records.manifest or check or train) else "UNFINISHED"
 
 
 def _data_reasons(records: RunRecords) -> Iterator[Sign]:
@@ -189,10 +150,10 @@ def _gate_reasons(records: RunRecords) -> Iterator[Sign]:
         yield Sign("warn", sentence(text))
 
 
-def outcome_message(outcome: GateOutcome) -> str:
-    """The record's message as a sentence; a subset that it begins with keeps its name as it is."""
-    text, name = sentence(outcome.message), visible(outcome.subset)
-    return name + text[len(name) :] if name and visible(outcome.message).startswith(f"{name} ") else text
+def failing(records: RunRecords, kind: Literal["gate", "warning"]) -> list[GateOutcome]:
+    """Gates (or warnings) whose verdict is not PASS."""
+    outcomes = records.gates.outcomes if records.gates else ()
+    return [outcome for outcome in outcomes if outcome.kind == kind and outcome.verdict != "PASS"]
 
 
 def _outcome_sentence(outcome: GateOutcome) -> str:
@@ -201,14 +162,29 @@ def _outcome_sentence(outcome: GateOutcome) -> str:
     return f"{place}: {text}" if place and place not in text else text
 
 
-def _absent(records: RunRecords) -> Iterator[Sign]:
-    if _word(records) == "JUDGED":
-        return
-    if records.steps and not records.train:
-        yield Sign("open", f"Training has not ended: {plural(len(records.steps), 'step')} so far.")
-    absent = [stage for stage in missing_stages(records) if stage != "train" or not records.steps]
-    if absent:
-        yield Sign("open", f"Not run: {', '.join(absent)}.")
+def outcome_message(outcome: GateOutcome) -> str:
+    """The record's message as a sentence; a subset that it begins with keeps its name as it is."""
+    text, name = sentence(outcome.message), visible(outcome.subset)
+    return name + text[len(name) :] if name and visible(outcome.message).startswith(f"{name} ") else text
+
+
+def sentence(text: str) -> str:
+    """A message as a sentence: capital letter, full stop."""
+    text = capitalised(visible(text, 600).strip())
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+_ADVICE: dict[str, str] = {
+    "computed": "Find the rows whose reward is null in {where}/rows.jsonl and have them scored.",
+    "baseline": "Add pairs of the kind that {subjects} asks for, or clean those there are; then run again.",
+    "minimum": "Train on more or cleaner pairs for {subjects}, or lower the minimum and say why in the spec.",
+    "spread_std": "Look at the rewards of {benchmarks}: where they hardly differ, a policy has nothing to follow.",
+    "spread_distinct": "Score {benchmarks} in float32: many texts share the very same reward.",
+    "probe": "Read the worst examples of {subjects} in probes.json; add pairs that teach the difference.",
+    "attack": "Read in attack.json which edits pay; add pairs whose rejected answer carries them.",
+    "length": "Balance which answer is longer in the training pairs: the diagnosis says in which source.",
+    "ood_gap": "Widen the training sources: the gap between held-out pairs and {benchmarks} is too large.",
+}
 
 
 def _next_steps(records: RunRecords, word: Word) -> Iterator[str]:
@@ -246,6 +222,26 @@ def _gate_advice(outcomes: list[GateOutcome]) -> Iterator[str]:
 def _listed(names: Iterator[str]) -> str:
     shown = [visible(name, 80) for name in dict.fromkeys(names) if name]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown) or "the benchmark"
+
+
+def watch_verdict(record: WatchRecord) -> RunVerdict:
+    """The verdict on a stream that was watched."""
+    words: dict[Outcome, Word] = {"fine": "FINE", "warning": "WARNING", "alarm": "ALARM", "short": "SHORT"}
+    word = words[record.outcome]
+    steps = []
+    if record.outcome == "alarm":
+        steps.append("Read the disputed pairs, and let the policy not go on under this reward before it is fixed.")
+    if record.outcome == "warning" and record.audit.answered:
+        steps.append("Read what the policy says now: an audit may need more pairs to decide.")
+    if record.outcome != "short" and not record.audit.answered and not record.audit.drawn:
+        steps.append("Have answers audited: `--judge SPEC`, or by people with `--audit-file FILE`.")
+    if record.audit.down_since is not None:
+        steps.append("Bring the judge back: nothing is known without its answers.")
+    return RunVerdict(word, _HEADLINES[word], (Sign(_state(word), sentence(record.verdict)),), tuple(steps))
+
+
+def _state(word: Word) -> State:
+    return RunVerdict(word, "", (), ()).state
 
 
 _GATE_NAMES = {
@@ -298,18 +294,18 @@ def gates_section(gates: GatesRecord | None) -> Section:
     )
 
 
+def in_order(gates: GatesRecord | None) -> list[GateOutcome]:
+    """All outcomes: gates before warnings; within each, what does not pass first."""
+    outcomes = gates.outcomes if gates else ()
+    return sorted(outcomes, key=lambda outcome: (outcome.kind != "gate", outcome.verdict == "PASS"))
+
+
 def gates_verdict(outcomes: Iterable[GateOutcome]) -> Sign:
     """PASS where every gate passes, and how many do."""
     verdicts = [outcome.verdict for outcome in outcomes if outcome.kind == "gate"]
     passing = verdicts.count("PASS")
     word = "PASS" if passing == len(verdicts) else "FAIL"
     return Sign("good" if word == "PASS" else "bad", f"{word}, {passing} of {len(verdicts)} gates pass")
-
-
-def in_order(gates: GatesRecord | None) -> list[GateOutcome]:
-    """All outcomes: gates before warnings; within each, what does not pass first."""
-    outcomes = gates.outcomes if gates else ()
-    return sorted(outcomes, key=lambda outcome: (outcome.kind != "gate", outcome.verdict == "PASS"))
 
 
 def outcome_state(outcome: GateOutcome) -> State:
