@@ -1,15 +1,17 @@
 """The composition root: stages, fingerprints, resume; the one room that knows all others and hands them to each other.
 
-job.py           run_job, train_job, evaluate_job; what a run would do
+job.py           run_job, train_job, evaluate_job, gate_evaluation; what a run would do
 checking.py      the first stage and its commands: check_job, sample_job, shown_job, fix_job
 stages.py        the other stages in order, and which way a training job takes
-context.py       what the stages of one job share; what a result depends on, hashed
-directory.py     the run directory: lock, owner, manifest
-evaluating.py    one benchmark, one scorer, the spec's gates
+context.py       what the stages of one job share
+embedded.py      the files and the base model that Rewardsmith makes itself
+directory.py     the run directory: lock, owner, manifest; what a result depends on, hashed
+evaluating.py    one benchmark, one scorer
 label_noise.py   suspected labels, from the margins of the epoch
 probing.py       bias probes, and rewards on a policy's own samples
 attacking.py     the price of a hack: a command and a stage
-variants.py      one more training of a run's spec: other seeds, `run --learning-curve`
+variants.py      more trainings of a run's spec: other seeds, `run --learning-curve`
+controls.py      the same training on changed data: `run --controls`
 scorers.py       a checkpoint, an ensemble or a server to score with
 cluster.py       the Ray cluster that trains, scores or serves
 events.py        what a watcher is told; it is left in the run directory as well

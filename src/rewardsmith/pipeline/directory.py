@@ -1,4 +1,4 @@
-"""The run directory: who may write it, which spec it belongs to, which stages are done.
+"""The run directory: who may write it, which spec it belongs to, which stages are done, and what decides a result.
 
     with RunDirectory.open(spec, overwrite=False) as run:
         if not run.is_done("check", fingerprint):
@@ -8,7 +8,8 @@
 One process works in a run at a time. A directory that holds another spec's training is refused: what decided its model
 is not what this spec says. Only the parts of the spec that come after training may change in place.
 
-What a stage's result depends on, hashed: contents of files, hub revisions, the spec, code and library versions.
+A stage's fingerprint is a hash of what its result depends on: the spec, and `file_sha256`, `place_fingerprint` and
+`versions` of files, folders, hub revisions and libraries.
 """
 
 from __future__ import annotations
@@ -43,55 +44,10 @@ from rewardsmith.records.files import (
 from rewardsmith.records.run import Manifest, StageRecord
 from rewardsmith.spec import Spec, digest, dump_spec, load_spec
 
-_LIBRARIES = ("torch", "transformers", "trl", "tokenizers", "datasets", "accelerate", "peft", "numpy", "pydantic")
-_WEIGHTS_AND_TEXT = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
-_BLOCK = 1 << 20
-
-
-def versions() -> dict[str, str]:
-    """Versions of Rewardsmith, Python and the libraries that results depend on."""
-    found = {"rewardsmith": rewardsmith.__version__, "python": platform.python_version()}
-    return found | {name: importlib.metadata.version(name) for name in _LIBRARIES}
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes; read once per process while the file does not change."""
-    status = path.stat()
-    return _hash_file(str(path.resolve()), status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _hash_file(path: str, size: int, modified: int) -> str:
-    del size, modified  # they key the cache
-    hasher = hashlib.sha256()
-    with Path(path).open("rb") as handle:
-        while block := handle.read(_BLOCK):
-            hasher.update(block)
-    return hasher.hexdigest()
-
-
-def folder_sha256(folder: Path) -> str:
-    """SHA-256 over names and contents of a checkpoint's weights, configs, tokenizer and template."""
-    files = sorted({path for pattern in _WEIGHTS_AND_TEXT for path in folder.glob(pattern) if path.is_file()})
-    return digest([[path.name, file_sha256(path)] for path in files])
-
-
-def place_fingerprint(place: str, revision: str | None = None) -> str:
-    """Fingerprint of a file, a folder or a hub id: contents where they are local, else name and revision."""
-    path = Path(place)
-    if path.is_file():
-        return file_sha256(path)
-    if path.is_dir():
-        return folder_sha256(path)
-    return digest([place, revision or "main"])
-
-
 MODEL = "model"
 """The checkpoint's folder in a run directory."""
-
 _SPLIT = "split.npy"
 _COSTLY = ("train", "model")  # a check is soon made again, and its fingerprint tells it from that of another spec
-
 _OWN = {_SPLIT, MODEL, f"{MODEL}.part"} | set(
     """
     spec.yaml manifest.json check.json check.sample.json rejected.jsonl train eval label_noise.json probes.json
@@ -102,10 +58,8 @@ _OWN = {_SPLIT, MODEL, f"{MODEL}.part"} | set(
     """.split()  # noqa: SIM905 - a list of thirty lines says no more
 )
 """Everything that may stand in a run directory; with `--overwrite` nothing else is ever deleted."""
-
 ROUTING = "routing"
 """The router's folder in a run directory. It may be there before the run is: a calibration needs a model, not ours."""
-
 _ROUTED = (
     ("kind", "rules", "combine"),  # an audit log
     ("row", "best", "by", "why"),  # rows of `route run`
@@ -113,14 +67,8 @@ _ROUTED = (
     ("chosen", "rejected", "annotator", "provenance"),  # its pairs
 )
 _CALLS = {"calls.jsonl", ".calls.lock"}
-
 _AFTER_TRAINING = {"evaluation", "report", "report_to", "judge", "routing", "name", "output_dir"}
 _WATCHING = {("training", "monitor"), ("training", "checkpoint_every_steps"), ("training", "reward_range")}
-
-
-def checkpoint_folder(spec: Spec) -> Path:
-    """The checkpoint of the spec's run, which a command scores that is told no other."""
-    return _folder(spec) / MODEL
 
 
 class RunDirectory:
@@ -281,6 +229,11 @@ class RunDirectory:
         write_json(self.path / "manifest.json", self.manifest)
 
 
+def checkpoint_folder(spec: Spec) -> Path:
+    """The checkpoint of the spec's run, which a command scores that is told no other."""
+    return _folder(spec) / MODEL
+
+
 def _folder(spec: Spec) -> Path:
     return Path(spec.output_dir) / spec.name
 
@@ -301,102 +254,6 @@ def _lock(path: Path) -> FileLock:
             fix="set output_dir to a folder that you may write to",
         ) from error
     return lock
-
-
-def _removable(path: Path, spec: Spec) -> list[Path]:
-    """What `--overwrite` deletes in `path`.
-
-    Raises:
-        RunDirectoryError: it is not a run of ours, or it holds something that no run writes.
-    """
-    if not path.exists() and not path.is_symlink():
-        return []
-    if path.is_dir() and not _not_routed(path):
-        return []  # no run stands there
-    guard_removal(path, read_paths(spec))
-    content = sorted(entry for entry in path.iterdir() if entry.name != ".lock") if path.is_dir() else [path]
-    if not content:
-        return []
-    foreign = [entry.name for entry in content if entry.name not in _OWN and not _is_leftover(entry.name)]
-    if not _has_manifest(path):
-        raise RunDirectoryError(
-            f"is not emptied: it holds {content[0].name} and no manifest.json of a run of ours",
-            where=str(path),
-            fix="give this spec another name or output_dir, or empty the folder yourself",
-        )
-    if foreign:
-        raise RunDirectoryError(
-            f"is not emptied: no run writes {', '.join(foreign[:4])}" + (", …" if len(foreign) > 4 else ""),
-            where=str(path),
-            fix="move that away, or give this spec another name or output_dir",
-        )
-    return content
-
-
-def deletes(spec: Spec) -> bool:
-    """Whether `--overwrite` would delete anything.
-
-    Raises:
-        RunDirectoryError: it would refuse to.
-    """
-    return bool(_removable(_folder(spec), spec))
-
-
-def _not_routed(path: Path) -> list[Path]:
-    """What is in a folder beside the lock and the router's results, which may be there before a run is."""
-    return sorted(entry for entry in path.iterdir() if entry.name != ".lock" and not _is_routed(entry))
-
-
-def _is_routed(folder: Path) -> bool:
-    """Whether it is the router's folder, and holds nothing but what the router writes: a run may delete it later."""
-    if folder.name != ROUTING or folder.is_symlink() or not folder.is_dir():
-        return False
-    return all(map(_is_of_router, folder.iterdir()))
-
-
-def _is_of_router(path: Path) -> bool:
-    if path.is_symlink() or path.is_dir():
-        return not path.is_symlink() and {one.name for one in path.iterdir()} <= _CALLS
-    if path.name.startswith(".") and path.suffix in (".lock", ".part", ".npz"):
-        return True
-    if path.suffix not in (".jsonl", ".ndjson"):
-        return path.name == "laplace.npz" or (path.name == "routing.json" and is_record(path))
-    try:
-        with path.open("rb") as handle:
-            for fields in _ROUTED:
-                handle.seek(0)
-                if begins_with(handle, fields):
-                    return True
-            return not path.stat().st_size
-    except OSError:
-        return False
-
-
-def _is_leftover(name: str) -> bool:
-    """Of a write that a signal ended."""
-    return name.startswith(".") and name.endswith(".part")
-
-
-def _has_manifest(path: Path) -> bool:
-    """By its fields, whatever version wrote it."""
-    try:
-        found = parse_json(read_bounded(path / "manifest.json"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and {"spec_fingerprint", "stages"} <= found.keys()
-
-
-def read_paths(spec: Spec) -> list[str]:
-    """Everything that the spec names and that may be a file or folder on this machine."""
-
-    def strings(value: Any) -> Iterator[str]:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict | list):
-            for one in value.values() if isinstance(value, dict) else value:
-                yield from strings(one)
-
-    return [text for text in strings(spec.model_dump(mode="json", exclude={"name", "output_dir"})) if text]
 
 
 def _claim(path: Path, spec: Spec) -> None:
@@ -451,6 +308,102 @@ def _compare(old: Any, new: Any, field: tuple[str, ...] = ()) -> list[tuple[tupl
     return [] if old == new else [(field, old, new)]
 
 
+def deletes(spec: Spec) -> bool:
+    """Whether `--overwrite` would delete anything.
+
+    Raises:
+        RunDirectoryError: it would refuse to.
+    """
+    return bool(_removable(_folder(spec), spec))
+
+
+def _removable(path: Path, spec: Spec) -> list[Path]:
+    """What `--overwrite` deletes in `path`.
+
+    Raises:
+        RunDirectoryError: it is not a run of ours, or it holds something that no run writes.
+    """
+    if not path.exists() and not path.is_symlink():
+        return []
+    if path.is_dir() and not _not_routed(path):
+        return []  # no run stands there
+    guard_removal(path, read_paths(spec))
+    content = sorted(entry for entry in path.iterdir() if entry.name != ".lock") if path.is_dir() else [path]
+    if not content:
+        return []
+    foreign = [entry.name for entry in content if entry.name not in _OWN and not _is_leftover(entry.name)]
+    if not _has_manifest(path):
+        raise RunDirectoryError(
+            f"is not emptied: it holds {content[0].name} and no manifest.json of a run of ours",
+            where=str(path),
+            fix="give this spec another name or output_dir, or empty the folder yourself",
+        )
+    if foreign:
+        raise RunDirectoryError(
+            f"is not emptied: no run writes {', '.join(foreign[:4])}" + (", …" if len(foreign) > 4 else ""),
+            where=str(path),
+            fix="move that away, or give this spec another name or output_dir",
+        )
+    return content
+
+
+def read_paths(spec: Spec) -> list[str]:
+    """Everything that the spec names and that may be a file or folder on this machine."""
+
+    def strings(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            for one in value.values() if isinstance(value, dict) else value:
+                yield from strings(one)
+
+    return [text for text in strings(spec.model_dump(mode="json", exclude={"name", "output_dir"})) if text]
+
+
+def _has_manifest(path: Path) -> bool:
+    """By its fields, whatever version wrote it."""
+    try:
+        found = parse_json(read_bounded(path / "manifest.json"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"spec_fingerprint", "stages"} <= found.keys()
+
+
+def _is_leftover(name: str) -> bool:
+    """Of a write that a signal ended."""
+    return name.startswith(".") and name.endswith(".part")
+
+
+def _not_routed(path: Path) -> list[Path]:
+    """What is in a folder beside the lock and the router's results, which may be there before a run is."""
+    return sorted(entry for entry in path.iterdir() if entry.name != ".lock" and not _is_routed(entry))
+
+
+def _is_routed(folder: Path) -> bool:
+    """Whether it is the router's folder, and holds nothing but what the router writes: a run may delete it later."""
+    if folder.name != ROUTING or folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(map(_is_of_router, folder.iterdir()))
+
+
+def _is_of_router(path: Path) -> bool:
+    if path.is_symlink() or path.is_dir():
+        return not path.is_symlink() and {one.name for one in path.iterdir()} <= _CALLS
+    if path.name.startswith(".") and path.suffix in (".lock", ".part", ".npz"):
+        return True
+    if path.suffix not in (".jsonl", ".ndjson"):
+        return path.name == "laplace.npz" or (path.name == "routing.json" and is_record(path))
+    try:
+        with path.open("rb") as handle:
+            for fields in _ROUTED:
+                handle.seek(0)
+                if begins_with(handle, fields):
+                    return True
+            return not path.stat().st_size
+    except OSError:
+        return False
+
+
 def _read_manifest(path: Path, spec: Spec) -> tuple[Manifest, str | None]:
     """What is done there, and with which other versions, in words."""
     file, new = path / "manifest.json", _new_manifest(spec)
@@ -479,3 +432,48 @@ def _new_manifest(spec: Spec) -> Manifest:
         platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         seeds={"spec": spec.seed, "training": spec.training_seed},
     )
+
+
+_LIBRARIES = ("torch", "transformers", "trl", "tokenizers", "datasets", "accelerate", "peft", "numpy", "pydantic")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Rewardsmith, Python and the libraries that results depend on."""
+    found = {"rewardsmith": rewardsmith.__version__, "python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+_WEIGHTS_AND_TEXT = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+_BLOCK = 1 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes; read once per process while the file does not change."""
+    status = path.stat()
+    return _hash_file(str(path.resolve()), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _hash_file(path: str, size: int, modified: int) -> str:
+    del size, modified  # they key the cache
+    hasher = hashlib.sha256()
+    with Path(path).open("rb") as handle:
+        while block := handle.read(_BLOCK):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def folder_sha256(folder: Path) -> str:
+    """SHA-256 over names and contents of a checkpoint's weights, configs, tokenizer and template."""
+    files = sorted({path for pattern in _WEIGHTS_AND_TEXT for path in folder.glob(pattern) if path.is_file()})
+    return digest([[path.name, file_sha256(path)] for path in files])
+
+
+def place_fingerprint(place: str, revision: str | None = None) -> str:
+    """Fingerprint of a file, a folder or a hub id: contents where they are local, else name and revision."""
+    path = Path(place)
+    if path.is_file():
+        return file_sha256(path)
+    if path.is_dir():
+        return folder_sha256(path)
+    return digest([place, revision or "main"])

@@ -1,12 +1,13 @@
-"""Scoring a model, or rewards computed elsewhere, on one benchmark: shared by `run` and by `rewardsmith evaluate`.
+"""Scoring a model on one benchmark: shared by `run` and by `rewardsmith evaluate`.
 
-RewardBench 2 with text rendered as training did (`checkpoint`) and as the benchmark's own script does (`upstream`).
+    kind, rows = load_benchmark(spec, data)
+    done = evaluate_with(scorer, kind, rows, seed=…, resamples=…, model=…)
+    done = evaluate_renderings(scorer, "checkpoint", kind, rows, seed=…, resamples=…, model=…)
 
-    evaluate_renderings(scorer, "checkpoint", kind, rows, seed=…, resamples=…, model=…)
-
-Both renderings are compared text by text. Where all token ids agree, one evaluation is both, and the protocol says so.
-Where they differ, both are scored: the wanted one is the result, and the other's scores stand in its metrics as
-`protocol_NAME_average` and `protocol_NAME_SUBSET`, with the largest difference of a reward.
+`evaluate_renderings` is for benchmarks whose own script renders text (RewardBench 2): text rendered as training did
+(`checkpoint`) and as the script does (`upstream`) is compared token by token. Where all ids agree, one evaluation is
+both, and the protocol says so. Where they differ, both are scored: the wanted one is the result, and the other's scores
+stand in its metrics as `protocol_NAME_average` and `protocol_NAME_SUBSET`, with the largest difference of a reward.
 """
 
 from __future__ import annotations
@@ -104,20 +105,6 @@ def evaluate_with(
     )
 
 
-def prompt_blind_rewards(rows: BenchmarkRows, train: Sequence[PreferencePair]) -> list[NDArray[np.float64]]:
-    """Rewards of a model that reads responses and no prompts (bag of words), fitted on the training pairs."""
-    responses = [[_text(response) for response in row.responses] for row in rows.rows]
-    fitted_on = [(_text(pair.chosen), _text(pair.rejected)) for pair in train]
-    return samples.bag_of_words_rewards(fitted_on, responses)
-
-
-def _text(conversation: Conversation) -> str:
-    return "\n".join(message.text for message in conversation)
-
-
-_WORDS: dict[RenderingProtocol, str] = {"checkpoint": "training", "upstream": "RewardBench's own script"}
-
-
 def evaluate_renderings(
     scorer: CheckpointScorer,
     protocol: RenderingProtocol,
@@ -169,6 +156,9 @@ def evaluate_renderings(
     return _beside(done, run(other, rows, other_name), other_name, differing) if differing else done
 
 
+_WORDS: dict[RenderingProtocol, str] = {"checkpoint": "training", "upstream": "RewardBench's own script"}
+
+
 def count_differences(first: CheckpointScorer, second: CheckpointScorer, texts: list[Conversation]) -> int:
     """How many of the conversations two scorers show their model as different token ids."""
     pairs = zip(first.render(texts), second.render(texts), strict=True)
@@ -214,3 +204,14 @@ def _largest_difference(one: Evaluation, two: Evaluation) -> float | None:
         if first is not None and second is not None
     ]
     return max(pairs, default=None)
+
+
+def prompt_blind_rewards(rows: BenchmarkRows, train: Sequence[PreferencePair]) -> list[NDArray[np.float64]]:
+    """Rewards of a model that reads responses and no prompts (bag of words), fitted on the training pairs."""
+    responses = [[_text(response) for response in row.responses] for row in rows.rows]
+    fitted_on = [(_text(pair.chosen), _text(pair.rejected)) for pair in train]
+    return samples.bag_of_words_rewards(fitted_on, responses)
+
+
+def _text(conversation: Conversation) -> str:
+    return "\n".join(message.text for message in conversation)

@@ -1,11 +1,11 @@
-"""What a long job says while it works: the command line draws it, tests collect it, a notebook may ignore it.
-
-What a run tells its watcher, left in the run directory as well, so that `rewardsmith open` can follow it.
+"""What a long job says while it works; what a run says is left in its directory as well, so that `open` can follow it.
 
     with followed(run.path, events) as events:      live.json appears; it is gone when the run ends
-        …
+        events.progress("scoring", 10, 200)
+    record = read_live(run.path)                    None where the run does nothing, or was killed
 
-Written at most twice a second, whole or not at all; a run does not stop because it could not be written.
+The command line draws what it is told, tests collect it, a notebook may ignore it. live.json is written at most twice a
+second, whole or not at all; a run does not stop because it could not be written.
 """
 
 from __future__ import annotations
@@ -71,6 +71,19 @@ class Silent:
 
 
 LIVE_FILE = "live.json"
+
+
+@contextmanager
+def followed(run: Path, events: Events) -> Iterator[Events]:
+    """The same events, written down in the run directory until the block ends."""
+    path = run / LIVE_FILE
+    try:
+        yield Followed(events, path)
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 _EVERY = 0.5  # seconds
 _NOTHING: dict[str, Any] = {
     "label": "",
@@ -103,10 +116,7 @@ class Followed:
     def stage(self, name: StageName, state: Literal["started", "done", "unchanged"], detail: str = "") -> None:
         """Pass it on; write it at once."""
         self._events.stage(name, state, detail)
-        if state == "started":
-            self._note(stage=name, since=self._clock(), **_NOTHING)
-        else:
-            self._note(stage="", since=self._clock(), **_NOTHING)
+        self._note(stage=name if state == "started" else "", since=self._clock(), **_NOTHING)
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Pass it on; write it now and then."""
@@ -144,17 +154,6 @@ class Followed:
         self._written = now
         with suppress(RunDirectoryError):
             write_json(self._path, self._record)
-
-
-@contextmanager
-def followed(run: Path, events: Events) -> Iterator[Events]:
-    """The same events, written down in the run directory until the block ends."""
-    path = run / LIVE_FILE
-    try:
-        yield Followed(events, path)
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
 
 
 def read_live(run: Path) -> LiveRecord | None:

@@ -1,23 +1,14 @@
-"""How every command opens a checkpoint to score with: device and batch size by the spec, rewards cached.
+"""How every command opens what it scores with: a checkpoint, a server's URL, several of them, and engines for a server.
 
-scorer = checkpoint_scorer(spec, run.model, events)
-…
-note_reuse(scorer, events)           # "3,120 rewards came from the cache"
+    scorer = checkpoint_scorer(spec, run.model, events)      device and batch size by the spec, rewards cached
+    note_reuse(scorer, events)                               "3,120 rewards came from the cache"
+    scorer, identity = open_models({"a": "runs/a/model", "b": "http://10.0.0.7:8000"}, options, rule, False, note)
 
-What a server scores with: engines of a checkpoint in this process, or of any `Scorer`.
+    engine = CheckpointEngine(LocalScorer.load(folder))      what a server scores with: a checkpoint in this process,
+    engine = ScorerEngine(scorer, info)                      any scorer,
+    engine = EnsembleEngine({"a": one, "b": other}, rule, remote={"b"})         or several engines behind one
 
-    engine = CheckpointEngine(LocalScorer.load(folder))
-    engine = ScorerEngine(scorer, ModelInfo(identity="ensemble"))
-
-The rewards are those of offline scoring: the same renderer, the same layouts, the same forward pass.
-
-Models named on a command line, as one scorer or as what a server scores with: a folder, a URL, or several of them.
-
-    scorer = open_models({"a": "runs/a/model", "b": "http://10.0.0.7:8000"}, options, combination, note)
-    engine = EnsembleEngine({"a": engine_a, "b": engine_b}, scales, combination, remote={"b"})
-
-Each member reads a conversation in its own way. In a server a member's refusal of one text (too long, say) refuses that
-text, and a member that fails (gone, out of memory) fails the batch; with `leave_out_failing` the others answer.
+An engine's rewards are those of offline scoring: the same renderer, the same layouts, the same forward pass.
 """
 
 from __future__ import annotations
@@ -109,8 +100,171 @@ def note_reuse(scorer: Scorer, events: Events) -> None:
         events.note(f"  {scorer.reused:,} rewards came from the cache")
 
 
-_CHARACTERS_A_TOKEN = 4
-"""A guess, for scorers that do not say what a text costs."""
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How checkpoints are loaded and servers asked."""
+
+    device: str = "auto"
+    dtype: str = "float32"
+    layout: str = "auto"
+    token_budget: int = 16384
+    patience: float = 60.0
+
+
+def model_folders(wanted: Sequence[str]) -> dict[str, str]:
+    """Folders (or hub ids) by name; a model without a name is called like its folder, or its run.
+
+    Raises:
+        UserError: a name cannot be used, or is used twice.
+    """
+    found: dict[str, str] = {}
+    for one in wanted:
+        name, given, folder = ("", "", one) if is_url(one) else one.partition("=")
+        folder = folder if given else one
+        name = name if given else _default_name(folder)
+        if not re.fullmatch(NAME, name):
+            raise UserError(
+                f"{name!r} cannot be the name of a model", where="--model", fix="write NAME=DIR with a short plain name"
+            )
+        if name in found:
+            raise UserError(
+                f"two models are called {name!r}", where="--model", fix=f"write NAME={folder} with another name"
+            )
+        found[name] = folder
+    return found
+
+
+def _default_name(folder: str) -> str:
+    """`runs/helpful/model` is called helpful, `some/folder` folder, `http://host:8000/models/safe` safe."""
+    if is_url(folder):
+        address = parse_address(folder)
+        return (
+            address.options.get("model", "").replace("/", "-") or Path(address.path).name or str(address.parts.hostname)
+        )
+    path = Path(folder)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
+
+
+def open_member(name: str, source: str, options: LoadOptions) -> tuple[Member, ModelInfo]:
+    """A checkpoint folder or hub id, verified by its golden rewards, or a server's URL.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    if is_url(source):
+        return open_remote(name, source, options)
+    local = open_local(source, options)
+    info = describe(local)
+    return Member(name, local, Scale(info.reward_mean, info.reward_std, info.temperature)), info
+
+
+def open_local(source: str, options: LoadOptions) -> LocalScorer:
+    """A checkpoint in this process. Raises as `open_member`."""
+    return LocalScorer.load(
+        source,
+        device=choose_device(options.device).type,
+        dtype=options.dtype,
+        layout=options.layout,
+        token_budget=options.token_budget,
+    )
+
+
+def open_remote(name: str, url: str, options: LoadOptions) -> tuple[Member, ModelInfo]:
+    """A model behind a server, and what the server says of it. Raises as `open_member`."""
+    remote = RemoteScorer(url, patience=options.patience)
+    said = remote.describe()
+    info = ModelInfo(
+        identity=said.identity,
+        base_model=remote.url,
+        max_length=said.max_length,
+        conversational=said.conversational,
+        layout="remote",
+        reward_mean=said.scale.mean,
+        reward_std=said.scale.std,
+        temperature=said.scale.temperature,
+    )
+    return Member(name, remote, said.scale, remote=True), info
+
+
+def describe(scorer: LocalScorer) -> ModelInfo:
+    """What a server says of a checkpoint.
+
+    Raises:
+        ModelError: a number of its record that rewards are compared with is none: a temperature of 0, a mean of NaN.
+    """
+    checkpoint = scorer.checkpoint
+    rendering, record = checkpoint.renderer.record, checkpoint.record
+    calibration = (record.calibration if record else None) or {}
+    for field, value, sound in (
+        ("reward_mean", record.reward_mean if record else None, math.isfinite),
+        ("reward_std", record.reward_std if record else None, lambda std: math.isfinite(std) and std >= 0),
+        ("calibration.temperature", calibration.get("temperature"), lambda heat: math.isfinite(heat) and heat > 0),
+    ):
+        if value is not None and not sound(value):
+            raise ModelError(
+                f"is {value}",
+                where=f"{checkpoint.folder / 'rewardsmith.json'}, field '{field}'",
+                fix="restore the file; or remove the field: then there is no such comparison",
+            )
+    return ModelInfo(
+        identity=model_identity(checkpoint.model)[:12],
+        base_model=record.base_model if record else checkpoint.folder.name,
+        max_length=rendering.max_length,
+        over_length=rendering.over_length,
+        conversational=rendering.conversational,
+        layout=scorer.layout.name,
+        reward_mean=record.reward_mean if record else None,
+        reward_std=record.reward_std if record else None,
+        temperature=calibration.get("temperature"),
+    )
+
+
+def open_models(
+    sources: Mapping[str, str], options: LoadOptions, combination: Combination | None, calibrated: bool, note: Note
+) -> tuple[Scorer, str]:
+    """A scorer of one model, or of several combined; and the identity of what it scores with.
+
+    Raises:
+        ModelError: a model cannot be used; there are several, and no combination.
+    """
+    if len(sources) > 1 and combination is None:
+        raise ModelError(
+            f"there are {len(sources)} models and no rule to combine them", where="--model", fix="add --combine mean"
+        )
+    if calibrated and combination is None:
+        raise UserError("there is nothing to calibrate", where="--calibrated", fix="add --combine mean, min or uwo")
+    opened = [open_member(name, source, options) for name, source in sources.items()]
+    identity = " ".join(f"{member.name}={info.identity} {_rendering(member.scorer)}" for member, info in opened)
+    if combination is None:
+        return opened[0][0].scorer, identity
+    scales = {member.name: member.scale for member, _ in opened}
+    whole = settled(combination, scales, calibrated, note)
+    return EnsembleScorer([member for member, _ in opened], whole), f"{identity} {whole}"
+
+
+def _rendering(scorer: Scorer) -> str:
+    """How text becomes tokens, as far as it is known here."""
+    return scorer.checkpoint.renderer.record.model_dump_json() if isinstance(scorer, LocalScorer) else ""
+
+
+def settled(combination: Combination, scales: Mapping[str, Scale], calibrated: bool, note: Note) -> Combination:
+    """The combination with its scales; says what speaks against combining rewards as they are.
+
+    Raises:
+        ModelError: weights, rule and members do not fit, or `calibrated` lacks a record.
+    """
+    check_combination(list(scales), combination)
+    if not calibrated:
+        for one in scale_notes(scales, combination.rule):
+            note(f"warning: {one}")
+        return combination
+    found = calibrated_scales(scales)
+    for name, (offset, divisor) in found.items():
+        note(f"rewards of {name} are calibrated: (reward - {offset:.6g}) / {divisor:.6g}")
+    return replace(combination, scales=found)
 
 
 class CheckpointEngine:
@@ -173,179 +327,20 @@ class ScorerEngine:
         return Scored(np.asarray(self._scorer.score([prepared.content for prepared in batch]), dtype=np.float64))
 
 
-def describe(scorer: LocalScorer) -> ModelInfo:
-    """What a server says of a checkpoint.
-
-    Raises:
-        ModelError: a number of its record that rewards are compared with is none: a temperature of 0, a mean of NaN.
-    """
-    checkpoint = scorer.checkpoint
-    rendering, record = checkpoint.renderer.record, checkpoint.record
-    calibration = (record.calibration if record else None) or {}
-    for field, value, sound in (
-        ("reward_mean", record.reward_mean if record else None, math.isfinite),
-        ("reward_std", record.reward_std if record else None, lambda std: math.isfinite(std) and std >= 0),
-        ("calibration.temperature", calibration.get("temperature"), lambda heat: math.isfinite(heat) and heat > 0),
-    ):
-        if value is not None and not sound(value):
-            raise ModelError(
-                f"is {value}",
-                where=f"{checkpoint.folder / 'rewardsmith.json'}, field '{field}'",
-                fix="restore the file; or remove the field: then there is no such comparison",
-            )
-    return ModelInfo(
-        identity=model_identity(checkpoint.model)[:12],
-        base_model=record.base_model if record else checkpoint.folder.name,
-        max_length=rendering.max_length,
-        over_length=rendering.over_length,
-        conversational=rendering.conversational,
-        layout=scorer.layout.name,
-        reward_mean=record.reward_mean if record else None,
-        reward_std=record.reward_std if record else None,
-        temperature=calibration.get("temperature"),
-    )
+_CHARACTERS_A_TOKEN = 4
+"""A guess, for scorers that do not say what a text costs."""
 
 
 def _guess(conversation: Conversation) -> int:
     return 1 + sum(len(turn.text) for turn in conversation) // _CHARACTERS_A_TOKEN
 
 
-Note = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How checkpoints are loaded and servers asked."""
-
-    device: str = "auto"
-    dtype: str = "float32"
-    layout: str = "auto"
-    token_budget: int = 16384
-    patience: float = 60.0
-
-
-def model_folders(wanted: Sequence[str]) -> dict[str, str]:
-    """Folders (or hub ids) by name; a model without a name is called like its folder, or its run.
-
-    Raises:
-        UserError: a name cannot be used, or is used twice.
-    """
-    found: dict[str, str] = {}
-    for one in wanted:
-        name, given, folder = ("", "", one) if is_url(one) else one.partition("=")
-        folder = folder if given else one
-        name = name if given else _default_name(folder)
-        if not re.fullmatch(NAME, name):
-            raise UserError(
-                f"{name!r} cannot be the name of a model", where="--model", fix="write NAME=DIR with a short plain name"
-            )
-        if name in found:
-            raise UserError(
-                f"two models are called {name!r}", where="--model", fix=f"write NAME={folder} with another name"
-            )
-        found[name] = folder
-    return found
-
-
-def open_member(name: str, source: str, options: LoadOptions) -> tuple[Member, ModelInfo]:
-    """A checkpoint folder or hub id, verified by its golden rewards, or a server's URL.
-
-    Raises:
-        ModelError: it cannot be used.
-    """
-    if is_url(source):
-        return open_remote(name, source, options)
-    local = open_local(source, options)
-    info = describe(local)
-    return Member(name, local, Scale(info.reward_mean, info.reward_std, info.temperature)), info
-
-
-def open_local(source: str, options: LoadOptions) -> LocalScorer:
-    """A checkpoint in this process. Raises as `open_member`."""
-    return LocalScorer.load(
-        source,
-        device=choose_device(options.device).type,
-        dtype=options.dtype,
-        layout=options.layout,
-        token_budget=options.token_budget,
-    )
-
-
-def open_remote(name: str, url: str, options: LoadOptions) -> tuple[Member, ModelInfo]:
-    """A model behind a server, and what the server says of it. Raises as `open_member`."""
-    remote = RemoteScorer(url, patience=options.patience)
-    said = remote.describe()
-    info = ModelInfo(
-        identity=said.identity,
-        base_model=remote.url,
-        max_length=said.max_length,
-        conversational=said.conversational,
-        layout="remote",
-        reward_mean=said.scale.mean,
-        reward_std=said.scale.std,
-        temperature=said.scale.temperature,
-    )
-    return Member(name, remote, said.scale, remote=True), info
-
-
-def settled(combination: Combination, scales: Mapping[str, Scale], calibrated: bool, note: Note) -> Combination:
-    """The combination with its scales; says what speaks against combining rewards as they are.
-
-    Raises:
-        ModelError: weights, rule and members do not fit, or `calibrated` lacks a record.
-    """
-    check_combination(list(scales), combination)
-    if not calibrated:
-        for one in scale_notes(scales, combination.rule):
-            note(f"warning: {one}")
-        return combination
-    found = calibrated_scales(scales)
-    for name, (offset, divisor) in found.items():
-        note(f"rewards of {name} are calibrated: (reward - {offset:.6g}) / {divisor:.6g}")
-    return replace(combination, scales=found)
-
-
-def open_models(
-    sources: Mapping[str, str], options: LoadOptions, combination: Combination | None, calibrated: bool, note: Note
-) -> tuple[Scorer, str]:
-    """A scorer of one model, or of several combined; and the identity of what it scores with.
-
-    Raises:
-        ModelError: a model cannot be used; there are several, and no combination.
-    """
-    if len(sources) > 1 and combination is None:
-        raise ModelError(
-            f"there are {len(sources)} models and no rule to combine them", where="--model", fix="add --combine mean"
-        )
-    if calibrated and combination is None:
-        raise UserError("there is nothing to calibrate", where="--calibrated", fix="add --combine mean, min or uwo")
-    opened = [open_member(name, source, options) for name, source in sources.items()]
-    identity = " ".join(f"{member.name}={info.identity} {_rendering(member.scorer)}" for member, info in opened)
-    if combination is None:
-        return opened[0][0].scorer, identity
-    scales = {member.name: member.scale for member, _ in opened}
-    whole = settled(combination, scales, calibrated, note)
-    return EnsembleScorer([member for member, _ in opened], whole), f"{identity} {whole}"
-
-
-def _default_name(folder: str) -> str:
-    """`runs/helpful/model` is called helpful, `some/folder` folder, `http://host:8000/models/safe` safe."""
-    if is_url(folder):
-        address = parse_address(folder)
-        return (
-            address.options.get("model", "").replace("/", "-") or Path(address.path).name or str(address.parts.hostname)
-        )
-    path = Path(folder)
-    return path.parent.name if path.name == "model" and path.parent.name else path.name
-
-
-def _rendering(scorer: Scorer) -> str:
-    """How text becomes tokens, as far as it is known here."""
-    return scorer.checkpoint.renderer.record.model_dump_json() if isinstance(scorer, LocalScorer) else ""
-
-
 class EnsembleEngine:
-    """Several engines behind one; see the module."""
+    """Several engines behind one; each member reads a conversation in its own way.
+
+    A member's refusal of one text (too long, say) refuses that text, and a member that fails (gone, out of memory)
+    fails the batch; with `leave_out_failing` the others answer.
+    """
 
     def __init__(
         self, engines: Mapping[str, Engine], combination: Combination, *, remote: set[str], note: Note | None = None

@@ -1,27 +1,21 @@
-"""One more training of a run's spec: another seed, or a share of its data. Both are whole runs inside the run.
+"""More trainings of a run's spec: other seeds, and shares of its data. Each is a whole run inside the run.
 
-    outcome = run_variant(job, "replicas/seed-18", seed=18)
+    record = run_replicas(job, results)                       `training.seeds`; replicas.json; None without seeds
+    fractions = parse_fractions("0.25,0.5,1")                 `run --learning-curve`; raises UserError
+    record = run_learning_curve(job, fractions, results)      learning_curve.json
     outcome = run_variant(job, "learning_curve/share-0.5", seed=17, share=0.5)
 
 A variant is a run directory of its own (check, train, evaluate, diagnosis), so it skips what is done, continues what
 was killed, and can be compared or reported like any run. It reads no data again: pairs, tokenizer and benchmark rows
 are its parent's.
 
-`training.seeds`: the same spec trained once for each seed, and how far scores differ between them.
-
-    record = run_replicas(job, results)          # None without seeds; replicas.json
-
 The seed draws the order of the pairs and the initial head. The run's own model is the first seed's, so a run gets no
-better by choosing among its seeds; the others stand in `replicas/seed-K/`, each a run directory. An interval says what
-another draw of rows would change, this spread what another draw of the training would.
+better by choosing among its seeds; the others stand in `replicas/seed-K/`. An interval says what another draw of rows
+would change, the spread over seeds what another draw of the training would.
 
-`run --learning-curve 0.25,0.5,1`: the spec trained on nested shares of its prompts. More data or a bigger base?
-
-    fractions = parse_fractions("0.25,0.5,1")        raises UserError
-    record = run_learning_curve(job, fractions)      # learning_curve.json
-
-The share 1 is the run's own model; the others stand in `learning_curve/share-F/`, each a run directory. All are
-asked the same rows; `evaluation.learning_curve` fits the slope and puts it into words.
+The shares of a learning curve are nested; the share 1 is the run's own model, the others stand in
+`learning_curve/share-F/`. All are asked the same rows; `evaluation.learning_curve` fits the slope and puts it into
+words.
 """
 
 from __future__ import annotations
@@ -114,7 +108,6 @@ def refuse_several_processes(what: str) -> None:
 
 
 REPLICAS = "replicas.json"
-
 Results = Mapping[str, BenchmarkResult]
 
 
@@ -151,18 +144,6 @@ def run_replicas(job: Job, results: Results) -> ReplicasRecord | None:
     return record
 
 
-def read_diagnoses(job: Job) -> dict[int, DiagnosisRecord]:
-    """Seed → what its model is, of the other seeds whose training was not stopped."""
-    paths = {seed: job.run.path / f"replicas/seed-{seed}" / DIAGNOSIS_FILE for seed in job.spec.training.seeds[1:]}
-    return {seed: read_record(path, DiagnosisRecord) for seed, path in paths.items() if path.exists()}
-
-
-def read_curve_record(job: Job) -> LearningCurveRecord | None:
-    """The learning curve of the run's own model, of this call or an earlier one."""
-    path = job.run.path / CURVE
-    return read_record(path, LearningCurveRecord) if path.exists() else None
-
-
 def spread_of(key: str, results: Sequence[Results]) -> dict[str, SeedSpread]:
     """Spread of each subset of one benchmark, and of its average, over the seeds."""
     own = results[0][key]
@@ -188,6 +169,12 @@ def _spread(scores: Sequence[float | None]) -> SeedSpread:
         low=float(there.min()) if len(there) else None,
         high=float(there.max()) if len(there) else None,
     )
+
+
+def read_diagnoses(job: Job) -> dict[int, DiagnosisRecord]:
+    """Seed → what its model is, of the other seeds whose training was not stopped."""
+    paths = {seed: job.run.path / f"replicas/seed-{seed}" / DIAGNOSIS_FILE for seed in job.spec.training.seeds[1:]}
+    return {seed: read_record(path, DiagnosisRecord) for seed, path in paths.items() if path.exists()}
 
 
 CURVE = "learning_curve.json"
@@ -242,18 +229,6 @@ def run_learning_curve(
     record = _record(job, fractions, outcomes)
     write_json(path, record)
     return record
-
-
-def forget_stale_curve(job: Job) -> None:
-    """Remove a curve whose last point is no longer the run's own model."""
-    path = job.run.path / CURVE
-    if path.exists() and read_record(path, LearningCurveRecord).fingerprint != _evaluated(job):
-        path.unlink()
-        job.events.note(f"{path.name} was of another evaluation and is gone: ask for --learning-curve again")
-
-
-def _evaluated(job: Job) -> str:
-    return job.run.manifest.stages["evaluate"].fingerprint
 
 
 def _done_before(path: Path, job: Job, fractions: Sequence[float]) -> LearningCurveRecord | None:
@@ -331,3 +306,21 @@ def _point(fraction: float, outcome: VariantOutcome) -> CurvePoint:
         loss=held_out.metrics.get("loss") if held_out else None,
         stopped=outcome.stopped,
     )
+
+
+def _evaluated(job: Job) -> str:
+    return job.run.manifest.stages["evaluate"].fingerprint
+
+
+def read_curve_record(job: Job) -> LearningCurveRecord | None:
+    """The learning curve of the run's own model, of this call or an earlier one."""
+    path = job.run.path / CURVE
+    return read_record(path, LearningCurveRecord) if path.exists() else None
+
+
+def forget_stale_curve(job: Job) -> None:
+    """Remove a curve whose last point is no longer the run's own model."""
+    path = job.run.path / CURVE
+    if path.exists() and read_record(path, LearningCurveRecord).fingerprint != _evaluated(job):
+        path.unlink()
+        job.events.note(f"{path.name} was of another evaluation and is gone: ask for --learning-curve again")

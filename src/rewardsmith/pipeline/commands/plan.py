@@ -60,35 +60,7 @@ from rewardsmith.types import Message
 
 LARGEST = 2 * 2**30
 """Bytes of weights that are loaded for a measurement."""
-
 ROUNDS = 5
-
-
-def measured_latency(spec: Spec, machine: Machine, events: Events) -> Speed | None:
-    """Seconds of one reward of the run's checkpoint; None where there is none that can be measured here."""
-    folder = checkpoint_folder(spec)
-    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    if not weights or weights > LARGEST:
-        return None
-    try:
-        device = choose_device(spec.hardware.device).type
-        record = read_checkpoint_record(folder)
-        if device != machine.kind or record is None or not record.golden:
-            return None
-        scorer = LocalScorer.load(folder, device=device)
-    except RewardsmithError as problem:
-        events.note(f"the checkpoint's latency cannot be measured: {problem.problem}")
-        return None
-    conversations = [tuple(Message(role, content) for role, content in golden.conversation) for golden in record.golden]
-    scorer.score(conversations[:1])  # what is made at the first call is no part of a later one
-    times = []
-    for _ in range(ROUNDS):
-        for conversation in conversations:
-            started = time.perf_counter()
-            scorer.score([conversation])
-            times.append(time.perf_counter() - started)
-    seconds = statistics.median(times) + OVERHEAD
-    return Speed(seconds, 1 / seconds, None, float(weights), f"measured here on {folder}, {device}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +157,49 @@ def plan_job(spec: Spec, options: PlanOptions, events: Events, *, here: Machine 
     )
 
 
+def _check_options(options: PlanOptions) -> None:
+    numbers = {
+        "--price": options.price,
+        "--utilisation": options.utilisation,
+        "--pairs": options.pairs,
+        "--latency-ms": options.budget.seconds,
+        "--cost-per-million": options.budget.per_million,
+        "--rewards": options.rewards,
+    }
+    for name, value in numbers.items():
+        if value is not None and value <= 0:
+            raise UserError(f"{value:g} is not above 0", where=name, fix="write a positive number, or leave it out")
+    if options.utilisation is not None and options.utilisation > 1:
+        raise UserError(f"{options.utilisation:g} is more than all", where="--utilisation", fix="write a share up to 1")
+
+
+def measured_latency(spec: Spec, machine: Machine, events: Events) -> Speed | None:
+    """Seconds of one reward of the run's checkpoint; None where there is none that can be measured here."""
+    folder = checkpoint_folder(spec)
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not weights or weights > LARGEST:
+        return None
+    try:
+        device = choose_device(spec.hardware.device).type
+        record = read_checkpoint_record(folder)
+        if device != machine.kind or record is None or not record.golden:
+            return None
+        scorer = LocalScorer.load(folder, device=device)
+    except RewardsmithError as problem:
+        events.note(f"the checkpoint's latency cannot be measured: {problem.problem}")
+        return None
+    conversations = [tuple(Message(role, content) for role, content in golden.conversation) for golden in record.golden]
+    scorer.score(conversations[:1])  # what is made at the first call is no part of a later one
+    times = []
+    for _ in range(ROUNDS):
+        for conversation in conversations:
+            started = time.perf_counter()
+            scorer.score([conversation])
+            times.append(time.perf_counter() - started)
+    seconds = statistics.median(times) + OVERHEAD
+    return Speed(seconds, 1 / seconds, None, float(weights), f"measured here on {folder}, {device}")
+
+
 def base_shape(spec: Spec) -> ModelShape:
     """The shape of the spec's base; the embedded one need not be made for it.
 
@@ -202,11 +217,37 @@ def base_shape(spec: Spec) -> ModelShape:
     return shape
 
 
-def chosen_backend(spec: Spec, shape: ModelShape, lengths: Lengths, here: Machine) -> BackendPlan:
-    """TRL or OpenRLHF for this spec on this machine, and how it is spread: what `backend: auto` means."""
-    machine = plan_machine(spec.hardware, here=here)
-    rows = memory_table(training_setups(spec, shape, lengths, machine), machine)
-    return choose_backend(spec.backend, spec.adapter.kind, rows, machine)
+def known_lengths(spec: Spec, pairs: int | None = None, otherwise: Lengths | None = None) -> tuple[Lengths, str | None]:
+    """Lengths from the run's check.json, else the upper bound; and a note where the check was of other data.
+
+    Args:
+        pairs: to count with in place of those that were checked.
+        otherwise: in place of the upper bound.
+    """
+    folder = checkpoint_folder(spec).parent
+    file = folder / "check.json"
+    if not file.is_file():
+        return otherwise or assumed_lengths(spec.data.max_length, pairs), None
+    record = read_record(file, CheckRecord)
+    lengths = lengths_of(record.tokens, pairs=record.train_pairs, source=str(file))
+    stale = f"{file} is of another data section than the spec's"
+    return (
+        lengths if pairs is None else replace(lengths, pairs=pairs),
+        None if _same_data(spec, folder / "spec.yaml") else stale,
+    )
+
+
+def _same_data(spec: Spec, file: Path) -> bool:
+    try:
+        return load_spec(file).fingerprint("data") == spec.fingerprint("data")
+    except RewardsmithError:
+        return False
+
+
+def counted_rows(spec: Spec) -> dict[str, int]:
+    """Held-out pairs as the run's check.json counted them; nothing before there is one."""
+    file = checkpoint_folder(spec).parent / "check.json"
+    return {HELD_OUT: read_record(file, CheckRecord).held_out_pairs} if file.is_file() else {}
 
 
 def trained_by(spec: Spec, base: str) -> Backend:
@@ -225,6 +266,13 @@ def trained_by(spec: Spec, base: str) -> Backend:
         return "trl"
     choice = chosen_backend(spec, read_shape(base, spec.base_model.revision), known_lengths(spec)[0], here)
     return choice.backend if choice.fits else "trl"
+
+
+def chosen_backend(spec: Spec, shape: ModelShape, lengths: Lengths, here: Machine) -> BackendPlan:
+    """TRL or OpenRLHF for this spec on this machine, and how it is spread: what `backend: auto` means."""
+    machine = plan_machine(spec.hardware, here=here)
+    rows = memory_table(training_setups(spec, shape, lengths, machine), machine)
+    return choose_backend(spec.backend, spec.adapter.kind, rows, machine)
 
 
 def tokens_here(spec: Spec, base: str) -> int | None:
@@ -262,52 +310,3 @@ def copies_fit(spec: Spec, base: str, workers: int) -> bool:
     shape, lengths = read_shape(base, spec.base_model.revision), known_lengths(spec)[0]
     setup = training_setups(spec, shape, lengths, machine)["trl", spec.adapter.kind]
     return fits(training_memory(setup, "ddp", workers), machine)
-
-
-def counted_rows(spec: Spec) -> dict[str, int]:
-    """Held-out pairs as the run's check.json counted them; nothing before there is one."""
-    file = checkpoint_folder(spec).parent / "check.json"
-    return {HELD_OUT: read_record(file, CheckRecord).held_out_pairs} if file.is_file() else {}
-
-
-def known_lengths(spec: Spec, pairs: int | None = None, otherwise: Lengths | None = None) -> tuple[Lengths, str | None]:
-    """Lengths from the run's check.json, else the upper bound; and a note where the check was of other data.
-
-    Args:
-        pairs: to count with in place of those that were checked.
-        otherwise: in place of the upper bound.
-    """
-    folder = checkpoint_folder(spec).parent
-    file = folder / "check.json"
-    if not file.is_file():
-        return otherwise or assumed_lengths(spec.data.max_length, pairs), None
-    record = read_record(file, CheckRecord)
-    lengths = lengths_of(record.tokens, pairs=record.train_pairs, source=str(file))
-    stale = f"{file} is of another data section than the spec's"
-    return (
-        lengths if pairs is None else replace(lengths, pairs=pairs),
-        None if _same_data(spec, folder / "spec.yaml") else stale,
-    )
-
-
-def _same_data(spec: Spec, file: Path) -> bool:
-    try:
-        return load_spec(file).fingerprint("data") == spec.fingerprint("data")
-    except RewardsmithError:
-        return False
-
-
-def _check_options(options: PlanOptions) -> None:
-    numbers = {
-        "--price": options.price,
-        "--utilisation": options.utilisation,
-        "--pairs": options.pairs,
-        "--latency-ms": options.budget.seconds,
-        "--cost-per-million": options.budget.per_million,
-        "--rewards": options.rewards,
-    }
-    for name, value in numbers.items():
-        if value is not None and value <= 0:
-            raise UserError(f"{value:g} is not above 0", where=name, fix="write a positive number, or leave it out")
-    if options.utilisation is not None and options.utilisation > 1:
-        raise UserError(f"{options.utilisation:g} is more than all", where="--utilisation", fix="write a share up to 1")
