@@ -1,10 +1,11 @@
-"""What the commands share: their options, and how a command reads its spec and prints.
+"""What the commands share: options, how a spec is read, progress of a long job, how a result or record is printed.
 
-A command with a file of its own imports from here; `app` registers it.
+    with live() as events:                      bars on a terminal, plain lines elsewhere (a log file, a CI job)
+        record = some_job(load(spec, overrides), events)
+    print_record(record)                        `--json`
+    lay_out(some_section(record))               tables, as the report lays them out
 
-Progress of a long job: bars on a terminal, plain lines elsewhere (a log file, a CI job).
-
-The options by which several models are given and combined, for `score`, `serve` and `route`.
+`Combine`, `Weights` and the like are the options by which `score`, `serve` and `route` combine several models.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from rewardsmith.scoring import Combination
     from rewardsmith.spec import Spec
     from rewardsmith.training.progress import EpochProgress
-
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The YAML spec.", show_default=False)]
 SpecOfRun = Annotated[
@@ -77,6 +77,29 @@ RayAddress = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete another spec's run in the same folder.")]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")]
+Models = Annotated[
+    list[str],
+    typer.Option(
+        metavar="[NAME=]DIR|URL", help="A checkpoint, or a server's model; several by name.", show_default=False
+    ),
+]
+Combine = Annotated[
+    Literal["mean", "min", "uwo"] | None,
+    typer.Option(
+        help="Several models as one: mean, minimum, or mean minus penalty times variance.", show_default=False
+    ),
+]
+Weights = Annotated[
+    str | None, typer.Option(metavar="NAME=W,…", help="Weights of the models; equal unless given.", show_default=False)
+]
+Penalty = Annotated[float, typer.Option(min=0.0, help="Of uwo: how much the variance counts.")]
+Calibrated = Annotated[
+    bool,
+    typer.Option("--calibrated", help="Bring each model's rewards to a common scale first, by what its record says."),
+]
+LeaveOutFailing = Annotated[
+    bool, typer.Option("--leave-out-failing", help="Combine the others when a model fails; the answer says so.")
+]
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Spec:
@@ -84,26 +107,6 @@ def load(path: Path, overrides: list[str] | None = None) -> Spec:
     from rewardsmith.spec import load_spec
 
     return load_spec(path, overrides or [])
-
-
-def live() -> Live:
-    """Progress of long work, on standard error. What computes is loaded after this, with the threads that are free."""
-    settle_threads()
-    return Live(errors())
-
-
-def lay_out(*sections: Section | None) -> None:
-    """Results on standard output, as the report lays them out."""
-    from rewardsmith.report.terminal import print_sections
-
-    print_sections(terminal(), *(section for section in sections if section is not None))
-
-
-def print_record(record: Any) -> None:
-    """A record as JSON, for `--json`."""
-    from rewardsmith.records.files import to_json
-
-    say_json(to_json(record))
 
 
 def look_for(models: list[str]) -> None:
@@ -122,6 +125,56 @@ def look_for(models: list[str]) -> None:
             ask_hub(folder if given else one, error=ModelError, where="--model")
 
 
+def combination(rule: str | None, weights: str | None, penalty: float, leave_out_failing: bool) -> Combination | None:
+    """What the options say; None where no rule is given.
+
+    Raises:
+        UserError: an option that needs `--combine`, or weights that are none.
+    """
+    from rewardsmith.scoring import Combination
+
+    if rule is None:
+        given = "--weights" if weights is not None else "--leave-out-failing" if leave_out_failing else ""
+        if given:
+            raise UserError("there is nothing to combine", where=given, fix="add --combine mean, min or uwo")
+        return None
+    return Combination(rule, _weights(weights), penalty, leave_out_failing=leave_out_failing)  # type: ignore[arg-type]
+
+
+def _weights(text: str | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in (text or "").split(",") if text else ():
+        name, _, number = part.strip().rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not name or not math.isfinite(weight) or name in found:
+            raise UserError(f"{part.strip()!r} is no weight", where="--weights", fix="write NAME=NUMBER,NAME=NUMBER")
+        found[name] = weight
+    return found
+
+
+def lay_out(*sections: Section | None) -> None:
+    """Results on standard output, as the report lays them out."""
+    from rewardsmith.report.terminal import print_sections
+
+    print_sections(terminal(), *(section for section in sections if section is not None))
+
+
+def print_record(record: Any) -> None:
+    """A record as JSON, for `--json`."""
+    from rewardsmith.records.files import to_json
+
+    say_json(to_json(record))
+
+
+def live() -> Live:
+    """Progress of long work, on standard error. What computes is loaded after this, with the threads that are free."""
+    settle_threads()
+    return Live(errors())
+
+
 _QUIET_SECONDS = 10.0
 TRAINING = "training steps"
 _TITLES: dict[StageName, str] = {
@@ -136,20 +189,6 @@ _TITLES: dict[StageName, str] = {
     "gates": "Gates",
     "report": "Report",
 }
-
-
-class _TimeLeft(TimeRemainingColumn):
-    """What a task says of its time left, else by the count of what is done."""
-
-    def render(self, task: Task) -> Text:
-        seconds = task.fields.get("left")
-        return super().render(task) if seconds is None else Text(_clock_time(seconds), style="progress.remaining")
-
-
-def _clock_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:d}:{minutes:02d}:{rest:02d}"
 
 
 class Live:
@@ -244,56 +283,15 @@ class Live:
         self._tasks.clear()
 
 
-Models = Annotated[
-    list[str],
-    typer.Option(
-        metavar="[NAME=]DIR|URL", help="A checkpoint, or a server's model; several by name.", show_default=False
-    ),
-]
-Combine = Annotated[
-    Literal["mean", "min", "uwo"] | None,
-    typer.Option(
-        help="Several models as one: mean, minimum, or mean minus penalty times variance.", show_default=False
-    ),
-]
-Weights = Annotated[
-    str | None, typer.Option(metavar="NAME=W,…", help="Weights of the models; equal unless given.", show_default=False)
-]
-Penalty = Annotated[float, typer.Option(min=0.0, help="Of uwo: how much the variance counts.")]
-Calibrated = Annotated[
-    bool,
-    typer.Option("--calibrated", help="Bring each model's rewards to a common scale first, by what its record says."),
-]
-LeaveOutFailing = Annotated[
-    bool, typer.Option("--leave-out-failing", help="Combine the others when a model fails; the answer says so.")
-]
+class _TimeLeft(TimeRemainingColumn):
+    """What a task says of its time left, else by the count of what is done."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.fields.get("left")
+        return super().render(task) if seconds is None else Text(_clock_time(seconds), style="progress.remaining")
 
 
-def combination(rule: str | None, weights: str | None, penalty: float, leave_out_failing: bool) -> Combination | None:
-    """What the options say; None where no rule is given.
-
-    Raises:
-        UserError: an option that needs `--combine`, or weights that are none.
-    """
-    from rewardsmith.scoring import Combination
-
-    if rule is None:
-        given = "--weights" if weights is not None else "--leave-out-failing" if leave_out_failing else ""
-        if given:
-            raise UserError("there is nothing to combine", where=given, fix="add --combine mean, min or uwo")
-        return None
-    return Combination(rule, _weights(weights), penalty, leave_out_failing=leave_out_failing)  # type: ignore[arg-type]
-
-
-def _weights(text: str | None) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for part in (text or "").split(",") if text else ():
-        name, _, number = part.strip().rpartition("=")
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = math.nan
-        if not name or not math.isfinite(weight) or name in found:
-            raise UserError(f"{part.strip()!r} is no weight", where="--weights", fix="write NAME=NUMBER,NAME=NUMBER")
-        found[name] = weight
-    return found
+def _clock_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:d}:{minutes:02d}:{rest:02d}"

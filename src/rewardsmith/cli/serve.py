@@ -1,4 +1,4 @@
-"""`rewardsmith serve`: rewards over HTTP, in the words of each RLHF framework."""
+"""`rewardsmith serve`: rewards over HTTP, in the protocol of each RLHF framework."""
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""The one place where text of others becomes text on a terminal.
+"""Text of others → text on a terminal; and how a command ends: what was raised → one message and an exit code.
 
     terminal()       standard output, for results
     errors()         standard error, for progress and messages
     say(text)        a plain line, with `error=True` on standard error
     one_line(text)   a name that must not forge a line
     say_json(text)   JSON for a program; still JSON where the stream is not UTF-8
+    ended(command)   calls a command, prints what went wrong, returns the exit code
 
 Names of files, models and subsets, replies of judges and messages of libraries are written by others. None of
 them is markup here. Control characters (ESC moves the cursor, recolours, renames the window) and characters that turn
-the direction of writing or hide are written out, as `\x1b`. What the stream's encoding lacks is written out as well.
+the direction of writing or hide are written out, as `\\x1b`. What the stream's encoding lacks is written out as well.
 Keys and tokens, which endpoints and libraries like to quote, are taken out (`addresses.redacted`).
-
-How a command ends: what was raised → one message and an exit code.
 
     0     done, and every gate passes               70    a fault of the program; a file holds its traceback
     1     a negative verdict                        130   interrupted
@@ -55,15 +54,23 @@ _PLAIN = str.maketrans({"–": "-", "—": "-", "−": "-", "…": "...", "×": 
 _WIDTH_OF_A_LOG = 140  # a file has no edge to wrap at
 
 
-def shown(text: str) -> str:
-    """Text as it may go to a terminal: no secrets, hidden and steering characters written out, lines and tabs kept."""
-    text = redacted(text)
-    return _HIDDEN.sub(lambda found: _escape(found[0]), text)
+def terminal() -> Terminal:
+    """Where tables go: standard output."""
+    console = Terminal()
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH_OF_A_LOG)
+    return console
 
 
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def errors() -> Terminal:
+    """Where progress and messages go: standard error."""
+    return Terminal(stderr=True)
+
+
+def say(text: str, *, error: bool = False, end: str = "\n") -> None:
+    """Plain text, never wrapped or coloured."""
+    console = errors() if error else terminal()
+    console.print(text, highlight=False, soft_wrap=True, end=end)
 
 
 class Terminal(Console):
@@ -86,6 +93,17 @@ class Terminal(Console):
         raise BrokenPipeError
 
 
+def shown(text: str) -> str:
+    """Text as it may go to a terminal: no secrets, hidden and steering characters written out, lines and tabs kept."""
+    text = redacted(text)
+    return _HIDDEN.sub(lambda found: _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def one_line(cell: Any) -> Any:
     """A string or rich text with its line feeds written as ⏎; anything else as it is."""
     if isinstance(cell, str):
@@ -93,25 +111,6 @@ def one_line(cell: Any) -> Any:
     if isinstance(cell, Text) and _HIDDEN.search(cell.plain.replace("\n", "\r")):
         return Text(shown(cell.plain.replace("\n", "⏎")), style=cell.style)
     return cell
-
-
-def terminal() -> Terminal:
-    """Where tables go: standard output."""
-    console = Terminal()
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH_OF_A_LOG)
-    return console
-
-
-def errors() -> Terminal:
-    """Where progress and messages go: standard error."""
-    return Terminal(stderr=True)
-
-
-def say(text: str, *, error: bool = False, end: str = "\n") -> None:
-    """Plain text, never wrapped or coloured."""
-    console = errors() if error else terminal()
-    console.print(text, highlight=False, soft_wrap=True, end=end)
 
 
 def say_json(text: str) -> None:
@@ -137,46 +136,10 @@ def _units(character: str) -> str:
     return "".join(f"\\u{raw[i]:02x}{raw[i + 1]:02x}" for i in range(0, len(raw), 2))
 
 
-def speak_any_text() -> None:
-    """Let standard output and error take any text, whatever their encoding (`LANG=C`, PYTHONIOENCODING, code pages)."""
-    codecs.register_error("rewardsmith", _written_out)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="rewardsmith")
-
-
-def open_missing_streams() -> None:
-    """Where the program is started without a standard stream (`>&-`), reading ends at once and writing goes nowhere.
-
-    Python has None for such a stream, and the next file that is opened would get its number.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is not None:
-            continue
-        nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest free number, as a rule the stream's own
-        os.set_inheritable(nowhere, True)
-        setattr(sys, name, os.fdopen(nowhere, "w" if number else "r", encoding="utf-8"))
-
-
-def _written_out(error: UnicodeError) -> tuple[str | bytes, int]:
-    """For what an encoding lacks: typographic signs as ASCII, the rest as Python writes it."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end].translate(_PLAIN)
-    return lacking.encode("ascii", "backslashreplace").decode("ascii"), error.end
-
-
 FAULT = 70
 """EX_SOFTWARE of sysexits.h."""
-
 INTERRUPTED = 130
 UNREAD = 141  # as a shell reports a program that SIGPIPE ended
-
-_DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "it is too large"}
-_MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE}
-_SOME_FILE = "standard output or a file"
-_ARCHIVE = "inline_container.cc"  # "unexpected pos 151872 vs 151764": less was written than was handed over
-_FULL_BY_TEXT = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 
 
 def ended(command: Callable[[], Any]) -> int:
@@ -250,6 +213,13 @@ def _library_exit(stop: SystemExit) -> int:
     if stop.code in (None, 0) or "_REWARDSMITH_COMPLETE" in os.environ:
         return stop.code if isinstance(stop.code, int) else 0
     return _said_on_error(_fault(stop), FAULT)
+
+
+_DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "it is too large"}
+_MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE}
+_SOME_FILE = "standard output or a file"
+_ARCHIVE = "inline_container.cc"  # "unexpected pos 151872 vs 151764": less was written than was handed over
+_FULL_BY_TEXT = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 
 
 def _machine_fault(error: BaseException) -> str:
@@ -360,3 +330,32 @@ def _warn(
 ) -> None:
     del filename, lineno, file, line  # a place in a library says nothing to a user
     _said_on_error(f"warning: {category.__name__}: {message}", 0)
+
+
+def speak_any_text() -> None:
+    """Let standard output and error take any text, whatever their encoding (`LANG=C`, PYTHONIOENCODING, code pages)."""
+    codecs.register_error("rewardsmith", _written_out)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="rewardsmith")
+
+
+def open_missing_streams() -> None:
+    """Where the program is started without a standard stream (`>&-`), reading ends at once and writing goes nowhere.
+
+    Python has None for such a stream, and the next file that is opened would get its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest free number, as a rule the stream's own
+        os.set_inheritable(nowhere, True)
+        setattr(sys, name, os.fdopen(nowhere, "w" if number else "r", encoding="utf-8"))
+
+
+def _written_out(error: UnicodeError) -> tuple[str | bytes, int]:
+    """For what an encoding lacks: typographic signs as ASCII, the rest as Python writes it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end].translate(_PLAIN)
+    return lacking.encode("ascii", "backslashreplace").decode("ascii"), error.end
