@@ -33,7 +33,7 @@ from rewardsmith.pipeline.scorers import LoadOptions, model_folders, open_member
 from rewardsmith.protocols import Scorer
 from rewardsmith.records.evaluation import reason_code
 from rewardsmith.records.files import read_record
-from rewardsmith.records.routing import LoggedRule, ReplayRecord, RoutingRecord
+from rewardsmith.records.routing import AuditHeader, LoggedRule, ReplayRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, BudgetLimits, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import header_of
 from rewardsmith.routing.rules import Posterior, opinion, rewarded
@@ -290,6 +290,17 @@ VERDICTS_FILE = "verdicts.jsonl"
 JUDGE_FOLDER = "judge"
 
 
+def log_header(spec: Spec, rules: Rules, identity: str, *, use_judge: bool = True) -> AuditHeader:
+    """What stands before the decisions of a router of this spec; `identity` is that of its reward model."""
+    return header_of(
+        rules,
+        model=identity,
+        judge=spec.judge.model if use_judge else "",
+        prompts=load_prompts(spec.judge.prompts)["pairwise"].sha256,
+        currency=spec.judge.prices.currency if spec.judge.prices.known else "",
+    )
+
+
 def routing_folder(spec: Spec) -> Path:
     """Where the calibration of a spec's run lies."""
     return checkpoint_folder(spec).parent / ROUTING
@@ -351,13 +362,7 @@ def serving_router(
     if record is not None and record.identity not in {info.identity for info in models.values()}:
         note(f"warning: the calibration is of another model ({record.model})")
     judge = build_judge(spec.judge, routing_folder(spec) / JUDGE_FOLDER, seed=spec.seed)
-    header = header_of(
-        rules,
-        model="+".join(info.identity for info in models.values()),
-        judge=spec.judge.model,
-        prompts=load_prompts(spec.judge.prompts)["pairwise"].sha256,
-        currency=spec.judge.prices.currency if spec.judge.prices.known else "",
-    )
+    header = log_header(spec, rules, "+".join(info.identity for info in models.values()))
     log = AuditLog(options.audit, header) if options.audit else None
     settings = settings_of(spec, share=spec.routing.budget.share)
     return HybridRouter(rules, judge, settings, log=log, temperature=temperature)

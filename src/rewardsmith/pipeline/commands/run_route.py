@@ -34,13 +34,13 @@ from rewardsmith.data.forms import Strings
 from rewardsmith.data.responses import Responses, read_responses
 from rewardsmith.errors import DataError, RunDirectoryError, SpecError
 from rewardsmith.evaluation.calibration import in_use
-from rewardsmith.judging import load_prompts
 from rewardsmith.pipeline.commands.judge import build_judge
 from rewardsmith.pipeline.commands.route import (
     CHUNK,
     RouteModel,
     Standing,
     fitted_rules,
+    log_header,
     open_route_model,
     read_calibration,
     settings_of,
@@ -51,7 +51,7 @@ from rewardsmith.protocols import Judge
 from rewardsmith.records.files import guard_files, to_json, write_lines
 from rewardsmith.records.routing import AuditEntry, AuditHeader, RouteRow, RouteRunRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, HybridRouter, Rules, best_of
-from rewardsmith.routing.audit import check_log, decision_of, header_of, read_log
+from rewardsmith.routing.audit import check_log, decision_of, read_log
 from rewardsmith.routing.rules import load_posterior
 from rewardsmith.scoring import Combination
 from rewardsmith.spec import Spec
@@ -281,10 +281,7 @@ class _Job:
 
     def _header(self) -> AuditHeader:
         spec, options = self.spec, self.options
-        judge = spec.judge.model if options.use_judge else ""
-        prompts = load_prompts(spec.judge.prompts)["pairwise"].sha256
-        currency = spec.judge.prices.currency if spec.judge.prices.known else ""
-        header = header_of(self.rules, model=self.model.identity, judge=judge, prompts=prompts, currency=currency)
+        header = log_header(spec, self.rules, self.model.identity, use_judge=options.use_judge)
         parts = [
             sha256_of(options.input),
             self.model.identity,
@@ -292,8 +289,8 @@ class _Job:
             repr(self.rules),
             options.strings,
             repr(options.combination),
-            judge,
-            prompts,
+            header.judge,
+            header.prompts,
             spec.routing.budget.model_dump_json(),
             rewardsmith.__version__,
         ]
