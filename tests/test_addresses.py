@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith import addresses
-from rewardsmith.addresses import Redactor, fault_of_address, fault_of_secret, keep_hidden, redacted
+from rewardsmith.addresses import (
+    Redactor,
+    fault_of_address,
+    fault_of_secret,
+    keep_hidden,
+    redacted,
+    without_userinfo,
+)
 
 KEY = "sk-ab/c+d\"e&f=g'h_123-XYZ~0987"
 
@@ -87,6 +94,8 @@ def test_the_secrets_of_the_environment_and_those_of_addresses(monkeypatch: pyte
     assert redacted("0123456789abcdef, short, a%20named+secret") == "[key], short, [key]"
     assert redacted("http://any:TOKEN@host/x and s3://me@host") == "http://[key]@host/x and s3://[key]@host"
     assert redacted("mail me@host, http://host/@x") == "mail me@host, http://host/@x"
+    assert redacted("http://me@firm.com:PASSWORD@host/x") == "http://[key]@host/x"
+    assert without_userinfo("http://me@firm.com:PASSWORD@host/x?to=a@b") == "http://host/x?to=a@b"
 
 
 @pytest.mark.parametrize(

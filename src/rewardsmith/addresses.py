@@ -36,7 +36,8 @@ _LEAST = 6
 _PIECE = 12
 """Characters of a secret that give it away where it was cut."""
 
-_USERINFO = re.compile(r"\b([A-Za-z][\w+.-]*://)[^\s/?#\"'<>\\@]+@")
+# To the last @ before the host's end: a user may be an e-mail address, written as it is.
+_USERINFO = re.compile(r"\b([A-Za-z][\w+.-]*://)[^\s/?#\"'<>\\]+@")
 _ENGINE = re.compile(r"(?:([a-z]+)\+)?(https?://.*)", re.IGNORECASE | re.DOTALL)
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NAMES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;", " ": r"\+"}

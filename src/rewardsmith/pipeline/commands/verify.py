@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardsmith.addresses import without_userinfo
 from rewardsmith.errors import ModelError
 from rewardsmith.modeling.checkpoint import (
     BFLOAT16_TOLERANCE,
@@ -137,7 +138,7 @@ def verify_job(
     findings = (*_weight_findings(compared, opened), *config_findings(opened))
     record = VerifyRecord(
         model=str(model),
-        against=_without_token(against) if against else None,
+        against=without_userinfo(against) if against else None,
         trainer=opened.foreign.trainer if opened.foreign else "rewardsmith",
         device=choose_device(device).type,
         passed=not any(path.verdict == "FAIL" for path in paths) and not any(one.fails for one in findings),
@@ -491,10 +492,3 @@ def _flips(rewards: Rewards, reference: Rewards) -> int:
     """Pairs that the two rank in opposite order; an equal reward flips nothing."""
     signs = np.sign(rewards[:, None] - rewards) * np.sign(reference[:, None] - reference)
     return int((np.triu(signs, 1) < 0).sum())
-
-
-def _without_token(url: str) -> str:
-    """The address without what stands before its host: that may be a token."""
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
