@@ -25,7 +25,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
 
 from rewardsmith import evaluation, gates
 from rewardsmith.attacking.results import ATTACK_FILE
@@ -64,135 +63,6 @@ from rewardsmith.training.metrics import StepLog
 from rewardsmith.training.openrlhf.command import versions_of_backend
 from rewardsmith.training.plan import weights_fingerprint
 from rewardsmith.training.trl_backend import train
-
-
-def train_fingerprint(job: Job, checked: CheckRecord) -> str:
-    """Of everything that decides the weights."""
-    return weights_fingerprint(
-        job.spec,
-        data_fingerprint=digest([checked.data_fingerprint, job.pairs_fingerprint]),
-        base_fingerprint=job.base_fingerprint,
-        versions=versions() | versions_of_backend(job.spec),
-    )
-
-
-def labels_fingerprint(job: Job) -> str:
-    """Of everything that decides what the margins say."""
-    trained = job.run.manifest.stages["train"]
-    return digest(
-        {
-            "model": trained.fingerprint,
-            "state": trained.state,
-            "wanted": job.spec.evaluation.label_noise.model_dump(mode="json"),
-            "versions": versions(),
-        }
-    )
-
-
-def evaluate_fingerprint(job: Job) -> str:
-    """Of everything that decides scores: model, rows, rendering, resampling."""
-    return digest(
-        {
-            "model": job.run.manifest.stages["train"].fingerprint,
-            "benchmarks": [
-                [key, rows.dataset.sha256, rows.dataset.source] for key, (_, rows) in job.benchmarks.items()
-            ],
-            "renderings": {benchmark.key: benchmark.protocol for benchmark in job.spec.evaluation.benchmarks},
-            "bootstrap": job.spec.evaluation.bootstrap,
-            "pairs": job.pairs_fingerprint,
-            "versions": versions(),
-        }
-    )
-
-
-def probe_fingerprint(job: Job) -> str:
-    """Of everything that decides what edits do to rewards."""
-    wanted = job.spec.evaluation.probes
-    return digest(
-        {
-            "model": job.run.manifest.stages["train"].fingerprint,
-            "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
-            "probes": wanted.model_dump(mode="json"),
-            "bootstrap": job.spec.evaluation.bootstrap,
-            "seed": job.spec.seed,
-            "versions": versions(),
-        }
-    )
-
-
-def attack_fingerprint(job: Job) -> str:
-    """Of everything that decides what an attack finds."""
-    wanted = job.spec.evaluation.attack
-    return digest(
-        {
-            "model": job.run.manifest.stages["train"].fingerprint,
-            "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
-            "attack": job.spec.attack_as_before(),
-            "phrases": file_sha256(Path(wanted.phrases)) if wanted.phrases and Path(wanted.phrases).is_file() else "",
-            **({"fluency": place_fingerprint(wanted.fluency)} if wanted.fluency else {}),
-            "bootstrap": job.spec.evaluation.bootstrap,
-            "seed": job.spec.seed,
-            "versions": versions(),
-        }
-    )
-
-
-def run_training(job: TrainJob, events: Events) -> TrainRecord:
-    """Train for one epoch, or the rest of one. Raises as `trl_backend.train` and `ray_train.train_on_ray` do."""
-    if trained_by(job.spec, job.base) == "openrlhf":
-        from rewardsmith.training.openrlhf.backend import train as train_by_openrlhf
-
-        return train_by_openrlhf(replace(job, spec=job.spec.model_copy(update={"backend": "openrlhf"})))
-    count = wanted_workers(job.spec.hardware)
-    if count == 1 or "WORLD_SIZE" in os.environ:
-        return train(job)
-    hardware = job.spec.hardware
-    with ray_cluster(hardware.ray_address) as cluster:
-        from rewardsmith.training.ray_train import Workers, train_on_ray
-
-        share = cluster.share(count, hardware.device)
-        workers = Workers(
-            count=count,
-            cpus=share.cpus,
-            gpus=share.gpus,
-            threads=share.threads,
-            folder=Path(hardware.shared_storage) if hardware.shared_storage else None,
-            restarts=hardware.restarts,
-            sharded=choose_sharding(job.spec, job.base, count),
-        )
-        how = "FSDP" if workers.sharded else "DDP"
-        events.note(f"{count} workers under Ray ({how}) on {cluster.nodes} machines")
-        return train_on_ray(job, workers, events.note)
-
-
-def wanted_workers(hardware: HardwareSpec) -> int:
-    """Training processes over all machines."""
-    if hardware.workers is not None:
-        return hardware.workers
-    return hardware.nodes * (hardware.devices_per_node or 1) if hardware.nodes > 1 else 1
-
-
-def choose_sharding(spec: Spec, base: str, workers: int) -> bool:
-    """Whether each worker holds a share of the weights (FSDP) in place of all of them (DDP).
-
-    `auto`: where the planner's formula says that a device cannot hold all of it. Weights in 4 bits are never parted.
-
-    Raises:
-        SpecError: shares of weights held in 4 bits.
-    """
-    quantised = isinstance(spec.adapter, QloraAdapter)
-    if spec.hardware.sharding == "auto":
-        return not quantised and not copies_fit(spec, base, workers)
-    if spec.hardware.sharding == "fsdp" and quantised:
-        raise SpecError(
-            "weights in 4 bits cannot be held in shares",
-            where="hardware.sharding",
-            fix="write ddp; or adapter.kind: lora with fsdp",
-        )
-    return spec.hardware.sharding == "fsdp"
-
-
-R = TypeVar("R")
 
 
 def require_check(job: Job) -> CheckRecord:
@@ -262,6 +132,71 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
     return staged(job, "train", fingerprint, work, lambda: read_record(summary, TrainRecord), *files)
 
 
+def train_fingerprint(job: Job, checked: CheckRecord) -> str:
+    """Of everything that decides the weights."""
+    return weights_fingerprint(
+        job.spec,
+        data_fingerprint=digest([checked.data_fingerprint, job.pairs_fingerprint]),
+        base_fingerprint=job.base_fingerprint,
+        versions=versions() | versions_of_backend(job.spec),
+    )
+
+
+def run_training(job: TrainJob, events: Events) -> TrainRecord:
+    """Train for one epoch, or the rest of one. Raises as `trl_backend.train` and `ray_train.train_on_ray` do."""
+    if trained_by(job.spec, job.base) == "openrlhf":
+        from rewardsmith.training.openrlhf.backend import train as train_by_openrlhf
+
+        return train_by_openrlhf(replace(job, spec=job.spec.model_copy(update={"backend": "openrlhf"})))
+    count = wanted_workers(job.spec.hardware)
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        return train(job)
+    hardware = job.spec.hardware
+    with ray_cluster(hardware.ray_address) as cluster:
+        from rewardsmith.training.ray_train import Workers, train_on_ray
+
+        share = cluster.share(count, hardware.device)
+        workers = Workers(
+            count=count,
+            cpus=share.cpus,
+            gpus=share.gpus,
+            threads=share.threads,
+            folder=Path(hardware.shared_storage) if hardware.shared_storage else None,
+            restarts=hardware.restarts,
+            sharded=choose_sharding(job.spec, job.base, count),
+        )
+        how = "FSDP" if workers.sharded else "DDP"
+        events.note(f"{count} workers under Ray ({how}) on {cluster.nodes} machines")
+        return train_on_ray(job, workers, events.note)
+
+
+def wanted_workers(hardware: HardwareSpec) -> int:
+    """Training processes over all machines."""
+    if hardware.workers is not None:
+        return hardware.workers
+    return hardware.nodes * (hardware.devices_per_node or 1) if hardware.nodes > 1 else 1
+
+
+def choose_sharding(spec: Spec, base: str, workers: int) -> bool:
+    """Whether each worker holds a share of the weights (FSDP) in place of all of them (DDP).
+
+    `auto`: where the planner's formula says that a device cannot hold all of it. Weights in 4 bits are never parted.
+
+    Raises:
+        SpecError: shares of weights held in 4 bits.
+    """
+    quantised = isinstance(spec.adapter, QloraAdapter)
+    if spec.hardware.sharding == "auto":
+        return not quantised and not copies_fit(spec, base, workers)
+    if spec.hardware.sharding == "fsdp" and quantised:
+        raise SpecError(
+            "weights in 4 bits cannot be held in shares",
+            where="hardware.sharding",
+            fix="write ddp; or adapter.kind: lora with fsdp",
+        )
+    return spec.hardware.sharding == "fsdp"
+
+
 def labels(job: Job) -> LabelNoiseRecord | None:
     """How many training labels are wrong, and which are suspected; None where the spec does not ask.
 
@@ -282,6 +217,19 @@ def labels(job: Job) -> LabelNoiseRecord | None:
     record = staged(job, "labels", fingerprint, work, lambda: read_record(path, LabelNoiseRecord), path)
     job.events.note(f"  {record.statement}")
     return record
+
+
+def labels_fingerprint(job: Job) -> str:
+    """Of everything that decides what the margins say."""
+    trained = job.run.manifest.stages["train"]
+    return digest(
+        {
+            "model": trained.fingerprint,
+            "state": trained.state,
+            "wanted": job.spec.evaluation.label_noise.model_dump(mode="json"),
+            "versions": versions(),
+        }
+    )
 
 
 def evaluate(job: Job) -> dict[str, BenchmarkResult]:
@@ -311,91 +259,20 @@ def evaluate(job: Job) -> dict[str, BenchmarkResult]:
     return staged(job, "evaluate", fingerprint, work, read, *needed)
 
 
-def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
-    """Bias probes, with verdicts by the spec's limits; None where the spec asks for none or no pairs are held out.
-
-    Raises:
-        UserError: the rows that the spec names cannot be used.
-    """
-    path, wanted = job.run.path / probing.PROBES_FILE, job.spec.evaluation.probes
-    if not wanted.pairs or (wanted.data == HELD_OUT and not checked.held_out_pairs):
-        path.unlink(missing_ok=True)
-        return None
-    fingerprint = probe_fingerprint(job)
-
-    def work() -> ProbesRecord:
-        scorer = checkpoint_scorer(job.spec, job.run.model, job.events)
-        record = probing.probe_rows(
-            scorer, probing.rows_of(job), job.spec, job.spec.name, job.progress("scoring edited responses")
-        )
-        note_reuse(scorer, job.events)
-        write_json(path, record)
-        return record
-
-    found = staged(job, "probe", fingerprint, work, lambda: read_record(path, ProbesRecord), path)
-    gated = gate_probes(found, job.spec.evaluation.gates.probes)
-    if gated != found:  # other limits over the same rewards
-        write_json(path, gated)
-    return gated
-
-
-def attack(job: Job, checked: CheckRecord) -> AttackRecord | None:
-    """The price of a hack; None where the spec asks for no attack or no pairs are held out.
-
-    Raises:
-        UserError: the rows, the phrases or the language model that the spec names cannot be used.
-    """
-    path, wanted = job.run.path / ATTACK_FILE, job.spec.evaluation.attack
-    journal = job.run.path / attacking.JOURNAL_FILE
-    if not wanted.pairs or (wanted.data == HELD_OUT and not checked.held_out_pairs):
-        path.unlink(missing_ok=True)
-        journal.unlink(missing_ok=True)
-        return None
-    fingerprint = attack_fingerprint(job)
-
-    def work() -> AttackRecord:
-        record = attacking.attack_run(job, journal, fingerprint)
-        write_json(path, record)
-        journal.unlink(missing_ok=True)
-        return record
-
-    return staged(job, "attack", fingerprint, work, lambda: read_record(path, AttackRecord), path)
-
-
-def gate(
-    job: Job,
-    results: Mapping[str, BenchmarkResult],
-    trained: TrainRecord | None,
-    probes: ProbesRecord | None = None,
-    attacked: AttackRecord | None = None,
-) -> GatesRecord:
-    """Results and rules → gates.json, ood.json. Pure and cheap: done afresh every time."""
-    started = time.perf_counter()
-    record = gates.evaluate_gates(results, job.spec.evaluation, trained, probes, attacked)
-    write_json(job.run.path / "gates.json", record)
-    write_json(job.run.path / "ood.json", evaluation.skills(results))
-    fingerprint = digest([job.spec.fingerprint("evaluation"), file_sha256(job.run.path / "gates.json")])
-    job.run.finish("gates", fingerprint, time.perf_counter() - started)
-    return record
-
-
-def diagnose(
-    job: Job,
-    results: Mapping[str, BenchmarkResult],
-    trained: TrainRecord | None,
-    *,
-    replicas: Mapping[int, DiagnosisRecord] = MappingProxyType({}),
-    curve: LearningCurveRecord | None = None,
-) -> DiagnosisRecord:
-    """Results, data check and training → diagnosis.json. Pure and cheap: done afresh every time."""
-    record = evaluation.diagnose_run(results, job.checked, trained, replicas=replicas, curve=curve)
-    write_json(job.run.path / evaluation.DIAGNOSIS_FILE, record)
-    return record
-
-
-def publish(job: Job) -> Path:
-    """Everything in the run directory → report.html and summary.md; returns the former."""
-    return report_job(job.run.path, job.events)
+def evaluate_fingerprint(job: Job) -> str:
+    """Of everything that decides scores: model, rows, rendering, resampling."""
+    return digest(
+        {
+            "model": job.run.manifest.stages["train"].fingerprint,
+            "benchmarks": [
+                [key, rows.dataset.sha256, rows.dataset.source] for key, (_, rows) in job.benchmarks.items()
+            ],
+            "renderings": {benchmark.key: benchmark.protocol for benchmark in job.spec.evaluation.benchmarks},
+            "bootstrap": job.spec.evaluation.bootstrap,
+            "pairs": job.pairs_fingerprint,
+            "versions": versions(),
+        }
+    )
 
 
 def _evaluate_one(job: Job, scorer: CheckpointScorer, key: str, kind: Benchmark, rows: BenchmarkRows) -> None:
@@ -449,3 +326,122 @@ def _normalisation(export: ExportSpec, spread: RewardSummary) -> dict[str, str |
         "mean": spread.mean,
         "std": spread.std,
     }
+
+
+def probe(job: Job, checked: CheckRecord) -> ProbesRecord | None:
+    """Bias probes, with verdicts by the spec's limits; None where the spec asks for none or no pairs are held out.
+
+    Raises:
+        UserError: the rows that the spec names cannot be used.
+    """
+    path, wanted = job.run.path / probing.PROBES_FILE, job.spec.evaluation.probes
+    if not wanted.pairs or (wanted.data == HELD_OUT and not checked.held_out_pairs):
+        path.unlink(missing_ok=True)
+        return None
+    fingerprint = probe_fingerprint(job)
+
+    def work() -> ProbesRecord:
+        scorer = checkpoint_scorer(job.spec, job.run.model, job.events)
+        record = probing.probe_rows(
+            scorer, probing.rows_of(job), job.spec, job.spec.name, job.progress("scoring edited responses")
+        )
+        note_reuse(scorer, job.events)
+        write_json(path, record)
+        return record
+
+    found = staged(job, "probe", fingerprint, work, lambda: read_record(path, ProbesRecord), path)
+    gated = gate_probes(found, job.spec.evaluation.gates.probes)
+    if gated != found:  # other limits over the same rewards
+        write_json(path, gated)
+    return gated
+
+
+def probe_fingerprint(job: Job) -> str:
+    """Of everything that decides what edits do to rewards."""
+    wanted = job.spec.evaluation.probes
+    return digest(
+        {
+            "model": job.run.manifest.stages["train"].fingerprint,
+            "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
+            "probes": wanted.model_dump(mode="json"),
+            "bootstrap": job.spec.evaluation.bootstrap,
+            "seed": job.spec.seed,
+            "versions": versions(),
+        }
+    )
+
+
+def attack(job: Job, checked: CheckRecord) -> AttackRecord | None:
+    """The price of a hack; None where the spec asks for no attack or no pairs are held out.
+
+    Raises:
+        UserError: the rows, the phrases or the language model that the spec names cannot be used.
+    """
+    path, wanted = job.run.path / ATTACK_FILE, job.spec.evaluation.attack
+    journal = job.run.path / attacking.JOURNAL_FILE
+    if not wanted.pairs or (wanted.data == HELD_OUT and not checked.held_out_pairs):
+        path.unlink(missing_ok=True)
+        journal.unlink(missing_ok=True)
+        return None
+    fingerprint = attack_fingerprint(job)
+
+    def work() -> AttackRecord:
+        record = attacking.attack_run(job, journal, fingerprint)
+        write_json(path, record)
+        journal.unlink(missing_ok=True)
+        return record
+
+    return staged(job, "attack", fingerprint, work, lambda: read_record(path, AttackRecord), path)
+
+
+def attack_fingerprint(job: Job) -> str:
+    """Of everything that decides what an attack finds."""
+    wanted = job.spec.evaluation.attack
+    return digest(
+        {
+            "model": job.run.manifest.stages["train"].fingerprint,
+            "rows": job.pairs_fingerprint if wanted.data == HELD_OUT else place_fingerprint(wanted.data),
+            "attack": job.spec.attack_as_before(),
+            "phrases": file_sha256(Path(wanted.phrases)) if wanted.phrases and Path(wanted.phrases).is_file() else "",
+            **({"fluency": place_fingerprint(wanted.fluency)} if wanted.fluency else {}),
+            "bootstrap": job.spec.evaluation.bootstrap,
+            "seed": job.spec.seed,
+            "versions": versions(),
+        }
+    )
+
+
+def gate(
+    job: Job,
+    results: Mapping[str, BenchmarkResult],
+    trained: TrainRecord | None,
+    probes: ProbesRecord | None = None,
+    attacked: AttackRecord | None = None,
+) -> GatesRecord:
+    """Results and rules → gates.json, ood.json. Pure and cheap: done afresh every time."""
+    started = time.perf_counter()
+    record = gates.evaluate_gates(results, job.spec.evaluation, trained, probes, attacked)
+    write_json(job.run.path / "gates.json", record)
+    write_json(job.run.path / "ood.json", evaluation.skills(results))
+    fingerprint = digest([job.spec.fingerprint("evaluation"), file_sha256(job.run.path / "gates.json")])
+    job.run.finish("gates", fingerprint, time.perf_counter() - started)
+    return record
+
+
+def diagnose(
+    job: Job,
+    results: Mapping[str, BenchmarkResult],
+    trained: TrainRecord | None,
+    *,
+    replicas: Mapping[int, DiagnosisRecord] = MappingProxyType({}),
+    curve: LearningCurveRecord | None = None,
+) -> DiagnosisRecord:
+    """Results, data check and training → diagnosis.json. Pure and cheap: done afresh every time."""
+    record = evaluation.diagnose_run(results, job.checked, trained, replicas=replicas, curve=curve)
+    write_json(job.run.path / evaluation.DIAGNOSIS_FILE, record)
+    return record
+
+
+def publish(job: Job) -> Path:
+    """Everything in the run directory → report.html and summary.md; returns the former."""
+    return report_job(job.run.path, job.events)
