@@ -13,14 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardsmith import addresses
-from rewardsmith.addresses import (
-    Redactor,
-    fault_of_address,
-    fault_of_secret,
-    keep_hidden,
-    redacted,
-    without_userinfo,
-)
+from rewardsmith.addresses import Redactor, fault_of_address, fault_of_secret, keep_hidden, redacted, without_userinfo
 
 KEY = "sk-ab/c+d\"e&f=g'h_123-XYZ~0987"
 

@@ -32,15 +32,7 @@ from numpy.typing import NDArray
 import rewardsmith
 from rewardsmith.errors import RunDirectoryError, SpecError
 from rewardsmith.records.bounded import parse_json, read_bounded
-from rewardsmith.records.files import (
-    begins_with,
-    guard_removal,
-    is_record,
-    read_record,
-    remove,
-    write_json,
-    write_text,
-)
+from rewardsmith.records.files import begins_with, guard_removal, is_record, read_record, remove, write_json, write_text
 from rewardsmith.records.run import Manifest, StageRecord
 from rewardsmith.spec import Spec, digest, dump_spec, load_spec
 

@@ -12,25 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from rewardsmith.records.checks import CheckRecord, ExampleRow, Finding, RejectedRow, Severity, SourceCount
-from rewardsmith.report.blocks import (
-    Block,
-    Cell,
-    Column,
-    Grid,
-    Section,
-    Sign,
-    bar_strip,
-)
-from rewardsmith.report.formatting import (
-    MISSING,
-    State,
-    capitalised,
-    count,
-    percent,
-    plural,
-    short_hash,
-    visible,
-)
+from rewardsmith.report.blocks import Block, Cell, Column, Grid, Section, Sign, bar_strip
+from rewardsmith.report.formatting import MISSING, State, capitalised, count, percent, plural, short_hash, visible
 from rewardsmith.report.sections.data_surveys import data_blocks
 from rewardsmith.report.sections.verdict import sentence
 

@@ -48,14 +48,7 @@ from rewardsmith.report.blocks import (
     rate_grid,
     rate_strip,
 )
-from rewardsmith.report.formatting import (
-    State,
-    count,
-    percent,
-    plural,
-    significant,
-    visible,
-)
+from rewardsmith.report.formatting import State, count, percent, plural, significant, visible
 from rewardsmith.report.sections.data_texts import shortcuts_block, tokens_block
 
 _CHANCE = 0.5

@@ -19,16 +19,7 @@ from rewardsmith.records.evaluation import reasons_in_words
 from rewardsmith.records.judging import InjectionProbe, JudgeRecord, ShareWithInterval
 from rewardsmith.records.routing import RoutedScore, RoutePoint, RouteRunRecord, RoutingRecord
 from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, Section, Sign, Span, rate, rate_grid
-from rewardsmith.report.formatting import (
-    State,
-    count,
-    percent,
-    plural,
-    short_hash,
-    signed,
-    significant,
-    visible,
-)
+from rewardsmith.report.formatting import State, count, percent, plural, short_hash, signed, significant, visible
 from rewardsmith.report.svg import Scale, area_between, drawing, element, line, nice_ticks, path_through, text
 
 _CONSISTENT, _OBEDIENT = 0.9, 0.05

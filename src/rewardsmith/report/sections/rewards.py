@@ -18,11 +18,7 @@ from numpy.typing import NDArray
 
 from rewardsmith.records.evaluation import BenchmarkResult, RewardSummary
 from rewardsmith.report.blocks import Block, Column, Grid, Section
-from rewardsmith.report.formatting import (
-    count,
-    decimal,
-    visible,
-)
+from rewardsmith.report.formatting import count, decimal, visible
 from rewardsmith.report.pooling import pool_rewards
 from rewardsmith.report.reading import RowRewards
 from rewardsmith.report.sections.scores import title_of

@@ -28,18 +28,7 @@ from rewardsmith.records.training import (
     SuspectLabel,
     TrainRecord,
 )
-from rewardsmith.report.blocks import (
-    Block,
-    Cell,
-    Column,
-    Figure,
-    Grid,
-    Rate,
-    Section,
-    nice_top,
-    rate,
-    rate_grid,
-)
+from rewardsmith.report.blocks import Block, Cell, Column, Figure, Grid, Rate, Section, nice_top, rate, rate_grid
 from rewardsmith.report.formatting import (
     State,
     count,

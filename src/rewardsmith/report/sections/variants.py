@@ -24,27 +24,8 @@ from rewardsmith.records.training import (
     ReplicasRecord,
     SeedSpread,
 )
-from rewardsmith.report.blocks import (
-    Block,
-    Cell,
-    Column,
-    Grid,
-    Noted,
-    Section,
-    Sign,
-    Span,
-    rate,
-    rate_axis,
-    rate_strip,
-)
-from rewardsmith.report.formatting import (
-    State,
-    count,
-    decimal,
-    percent,
-    plural,
-    visible,
-)
+from rewardsmith.report.blocks import Block, Cell, Column, Grid, Noted, Section, Sign, Span, rate, rate_axis, rate_strip
+from rewardsmith.report.formatting import State, count, decimal, percent, plural, visible
 
 _CURVE_STATES: dict[str, State] = {"more data": "good", "flat": "warn", "falling": "bad"}
 
