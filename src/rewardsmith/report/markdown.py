@@ -21,6 +21,35 @@ from rewardsmith.report.view import Report
 SIGNS: dict[State, str] = {"good": "✅", "warn": "⚠️", "bad": "❌", "open": "⬜"}
 
 
+def render_markdown(report: Report) -> str:
+    """The summary, ending in one newline."""
+    parts = [_verdict(report), *map(section_lines, report.sections)]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _verdict(report: Report) -> Iterator[str]:
+    verdict = report.verdict
+    yield f"# {SIGNS[verdict.state]} {verdict.word}: {prose(report.title)}"
+    yield from ("", f"**{prose(verdict.headline)}**", "")
+    if verdict.kind:
+        yield from ("What kind of model this is:", "")
+        yield from (f"- {SIGNS[reason.state]} {inline(reason.text)}" for reason in verdict.kind)
+        yield from ("", "Why:", "")
+    yield from (f"- {SIGNS[reason.state]} {prose(reason.text)}" for reason in verdict.reasons)
+    if verdict.next_steps:
+        yield from ("", "What to do next:", "")
+        yield from (f"{number}. {prose(step)}" for number, step in enumerate(verdict.next_steps, start=1))
+    if report.figures:
+        yield ""
+        yield from as_table(
+            [figure.label for figure in report.figures],
+            [
+                [f"**{figure.number}**{' ' + figure.unit if figure.unit else ''}" for figure in report.figures],
+                [prose(figure.note) for figure in report.figures],
+            ],
+        )
+
+
 def section_page(section: Section) -> str:
     """One section as a page of its own, ending in one newline."""
     return "\n".join(section_lines(section, level=1)) + "\n"
@@ -113,32 +142,3 @@ def _cell(cell: Cell, column: Column) -> str:
 
 def _signed(sign: Sign) -> str:
     return f"{SIGNS[sign.state]} {inline(sign.text)}" if sign.text else ""
-
-
-def render_markdown(report: Report) -> str:
-    """The summary, ending in one newline."""
-    parts = [_verdict(report), *map(section_lines, report.sections)]
-    return "\n\n".join("\n".join(part) for part in parts) + "\n"
-
-
-def _verdict(report: Report) -> Iterator[str]:
-    verdict = report.verdict
-    yield f"# {SIGNS[verdict.state]} {verdict.word}: {prose(report.title)}"
-    yield from ("", f"**{prose(verdict.headline)}**", "")
-    if verdict.kind:
-        yield from ("What kind of model this is:", "")
-        yield from (f"- {SIGNS[reason.state]} {inline(reason.text)}" for reason in verdict.kind)
-        yield from ("", "Why:", "")
-    yield from (f"- {SIGNS[reason.state]} {prose(reason.text)}" for reason in verdict.reasons)
-    if verdict.next_steps:
-        yield from ("", "What to do next:", "")
-        yield from (f"{number}. {prose(step)}" for number, step in enumerate(verdict.next_steps, start=1))
-    if report.figures:
-        yield ""
-        yield from as_table(
-            [figure.label for figure in report.figures],
-            [
-                [f"**{figure.number}**{' ' + figure.unit if figure.unit else ''}" for figure in report.figures],
-                [prose(figure.note) for figure in report.figures],
-            ],
-        )
