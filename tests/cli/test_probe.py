@@ -66,6 +66,20 @@ def test_best_of_n_rows_are_read_by_their_form(world: World, model: str, tmp_pat
     assert (record.rows, record.probes["wrong_number"].n) == (25, 25)
 
 
+def test_rows_that_are_no_pairs_are_said_by_every_command_that_uses_the_others(
+    world: World, model: str, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"{n} + 1?", "chosen": f"It is {n + 1}.", "rejected": f"It is {n}."} for n in range(40)]
+    del rows[3]["rejected"], rows[8]["rejected"]
+    (tmp_path / "holes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = "2 of 40 rows are no preference pairs and were left out (missing_field 2: row 4, 9)."
+    asked = ("--model", model, "--data", "holes.jsonl", "--out")
+    scored = world("evaluate", "--benchmark", "pairs", *asked, "scored")
+    assert (scored.code, said in " ".join(scored.out.split())) == (0, True)
+    assert said in world("probe", *asked, "probed", "--pairs", "5").err
+    assert said in world("attack", *asked, "attacked", "--pairs", "1", "--edits", "1", "--queries", "10").err
+
+
 def test_a_spec_gives_limits_and_model(world: World, model: str, tmp_path: Path) -> None:
     world.write_pairs("many.jsonl", make_pairs(30, seed=3))
     spec = world.write_spec(evaluation={"probes": {"pairs": 30}, "gates": {"probes": {"kind": "warning"}}})

@@ -132,16 +132,21 @@ def test_a_file_of_pairs_is_read(tmp_path):
     loaded = BENCHMARK.load(write(tmp_path / "mine.jsonl", [ON_DISK, plain]), None)
     assert [row.key for row in loaded.rows] == [("sums", "s1"), ("sums", "s2")]
     assert loaded.rows[1].conversations[1] == (Message("user", "3 + 3?"), Message("assistant", "7"))
-    assert (loaded.title, len(loaded.dataset.sha256), loaded.note) == ("mine.jsonl", 64, "")
+    assert (loaded.title, len(loaded.dataset.sha256), loaded.left_out) == ("mine.jsonl", 64, "")
 
 
-def test_rows_that_are_no_pairs_are_counted_in_the_protocol(tmp_path):
+def test_rows_that_are_no_pairs_are_counted_and_the_first_of_each_kind_are_named(tmp_path):
     same = ON_DISK | {"rejected": ON_DISK["chosen"]}
-    loaded = BENCHMARK.load(write(tmp_path / "mine.jsonl", [ON_DISK, ON_DISK | {"chosen": None}, same]), None)
+    none = ON_DISK | {"chosen": None}
+    loaded = BENCHMARK.load(write(tmp_path / "mine.jsonl", [ON_DISK, none, same, none, none, none, none]), None)
     assert len(loaded.rows) == 1
-    assert loaded.note.startswith("2 of 3 rows are no preference pairs and were left out (")
+    assert loaded.left_out == (
+        "6 of 7 rows are no preference pairs and were left out (identical_pair 1: row 3; "
+        "missing_field 5: row 2, 4, 5, …)."
+    )
     result = score_rows(BENCHMARK, loaded, [np.array([1.0, 0.0])], seed=1, resamples=200).result
-    assert loaded.note in result.protocol
+    assert loaded.left_out in result.protocol
+    assert result.left_out == loaded.left_out
 
 
 def test_a_file_without_any_pair_is_refused(tmp_path):

@@ -102,13 +102,15 @@ def published_order(row: EvalRow) -> list[int]:
 class BenchmarkRows:
     """Rows as they were read, where they came from, and what reports call them.
 
-    `note` says what a reader of the scores must know about these rows; it becomes part of the protocol.
+    `note` says what a reader of the scores must know about these rows, `left_out` which rows of the source are not
+    among them; both become part of the protocol, and the second is said wherever rows are used.
     """
 
     rows: tuple[EvalRow, ...]
     dataset: DatasetInfo
     title: str
     note: str = ""
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def attack_job(
     journal = out / JOURNAL_FILE
     guard_folder(out, (ATTACK_FILE,), ATTACK_FILE, inputs)
     guard_files([journal] if journal.exists() else [], inputs)
-    rows = load_rows(data, settings.seed)
+    rows = load_rows(data, settings.seed, events)
     ((name, source),) = model_folders([model]).items()
     member, info = open_member(name, source, LoadOptions())
     if not info.conversational:
@@ -119,7 +119,7 @@ def attack_run(job: Job, journal: Path, fingerprint: str) -> AttackRecord:
     if wanted.data == HELD_OUT:
         rows = held_out_rows(job.prepared.held_out, job.prepared.record.held_out_origin)[1]
     else:
-        rows = load_rows(wanted.data, job.spec.seed)
+        rows = load_rows(wanted.data, job.spec.seed, job.events)
         rows = as_text(rows) if job.spec.data.strings == "text" else rows
     scorer = checkpoint_scorer(job.spec, job.run.model, job.events)
     _bound_passes(scorer if isinstance(scorer, LocalScorer) else scorer.scorer)

@@ -23,6 +23,7 @@ from rewardsmith import evaluation, samples
 from rewardsmith.errors import RenderingError
 from rewardsmith.evaluation import Benchmark, BenchmarkRows, Evaluation
 from rewardsmith.evaluation.contract import Rewards
+from rewardsmith.pipeline.events import Events
 from rewardsmith.protocols import Progress, Scorer
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.rendering import Rendered
@@ -48,6 +49,12 @@ def load_benchmark(spec: BenchmarkSpec, data: str) -> tuple[Benchmark, Benchmark
     """
     benchmark = evaluation.find_benchmark(spec.name)
     return benchmark, benchmark.load(data, spec.revision)
+
+
+def tell_left_out(rows: BenchmarkRows, events: Events) -> None:
+    """Say which rows of a source are not among these."""
+    if rows.left_out:
+        events.note(f"warning: {rows.title}: {rows.left_out}")
 
 
 def held_out_rows(pairs: Sequence[PreferencePair], origin: str) -> tuple[Benchmark, BenchmarkRows]:

@@ -20,7 +20,7 @@ from rewardsmith.evaluation.rows import read_table
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import checkpoint_folder
 from rewardsmith.pipeline.embedded import EMBEDDED
-from rewardsmith.pipeline.evaluating import as_text, held_out_rows
+from rewardsmith.pipeline.evaluating import as_text, held_out_rows, tell_left_out
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import any_scorer, note_reuse
 from rewardsmith.protocols import Progress, Scorer
@@ -56,7 +56,7 @@ def probe_job(
     if not spec.evaluation.probes.pairs:
         raise UserError("0 pairs leave nothing to probe", where="evaluation.probes.pairs", fix="write --pairs 200")
     guard_folder(out, (PROBES_FILE,), PROBES_FILE, (data,) if data else ())
-    rows = load_rows(data or EMBEDDED, spec.seed)
+    rows = load_rows(data or EMBEDDED, spec.seed, events)
     scorer, place, conversational = any_scorer(spec, str(model or checkpoint_folder(spec)), events, cache=cache)
     if not conversational:
         rows = as_text(rows)
@@ -112,12 +112,14 @@ def rows_of(job: Job) -> BenchmarkRows:
     data = job.spec.evaluation.probes.data
     if data == HELD_OUT:
         return held_out_rows(job.prepared.held_out, job.prepared.record.held_out_origin)[1]
-    rows = load_rows(data, job.spec.seed)
+    rows = load_rows(data, job.spec.seed, job.events)
     return as_text(rows) if job.spec.data.strings == "text" else rows
 
 
-def load_rows(data: str, seed: int) -> BenchmarkRows:
+def load_rows(data: str, seed: int, events: Events) -> BenchmarkRows:
     """Rows of a file or hub data set: best-of-N where `chosen` lists texts, else preference pairs.
+
+    Which rows are none is said to `events`.
 
     Raises:
         DataError, BenchmarkError: they cannot be read, or do not fit.
@@ -134,4 +136,6 @@ def load_rows(data: str, seed: int) -> BenchmarkRows:
     first = read_table(data).rows[0].fields
     chosen = first.get("chosen")
     several = isinstance(chosen, list) and all(isinstance(text, str) for text in chosen)
-    return find_benchmark("best_of_n" if several else "pairs").load(data, None)
+    rows = find_benchmark("best_of_n" if several else "pairs").load(data, None)
+    tell_left_out(rows, events)
+    return rows

@@ -344,6 +344,8 @@ class BenchmarkResult(Record):
     """What random rewards average; null in older results."""
     protocol: str
     """How rows become scores, in words: the rule, the average, and what was left out."""
+    left_out: str = ""
+    """Rows of the source that are not among these, counted by reason; empty where all are, and in older results."""
     dataset: DatasetInfo
     """Where the rows came from."""
     subsets: dict[str, SubsetResult]

@@ -30,12 +30,14 @@ from rewardsmith.evaluation.contract import (
     pair_tally,
 )
 from rewardsmith.evaluation.rows import distinct_id, locate
+from rewardsmith.records.checks import RejectedRow
 from rewardsmith.records.evaluation import DatasetInfo
 from rewardsmith.types import Conversation, PreferencePair
 
 UNNAMED = "all"
 """Subset of the pairs that name none."""
 _SOURCE = "source"
+_SHOWN = 3
 
 PROTOCOL = (
     "Accuracy over preference pairs: 1 where the chosen reward is higher, 1/2 where both are equal, 0 otherwise; "
@@ -48,8 +50,8 @@ _QUANTILES = {"margin_p05": 0.05, "margin_p25": 0.25, "margin_p50": 0.5, "margin
 def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     """Pairs of a file or a hub data set; a spec in their place says in which form its source is written.
 
-    Rows that are no preference pairs (a field is missing, both responses are equal …) are left out, as before training;
-    their number and reasons stand in the protocol.
+    Rows that are no preference pairs (a field is missing, both responses are equal …) are left out, as before training,
+    and counted by reason, with the first rows of each.
 
     Raises:
         DataError: the source cannot be read or lacks a column.
@@ -57,8 +59,7 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     """
     named = named_source(source) or locate(source, revision)
     intake = read_source(named, role="held_out", strings="chat", seed=0, embedded={})
-    reasons = Counter(row.reason for row in intake.rejected)
-    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    listed = _listed(intake.rejected)
     if not intake.pairs:
         raise BenchmarkError(
             f"none of its {intake.read} rows is a preference pair ({listed})",
@@ -68,10 +69,21 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     dataset = DatasetInfo(source=source, sha256=intake.sha256, revision=intake.revision)
     title = Path(source).name if intake.sha256 else source
     rows = pair_rows([pair for _, pair in intake.pairs], dataset, title)
-    if not reasons:
+    if not intake.rejected:
         return rows
-    note = f"{len(intake.rejected)} of {intake.read} rows are no preference pairs and were left out ({listed})."
-    return replace(rows, note=note)
+    left_out = f"{len(intake.rejected)} of {intake.read} rows are no preference pairs and were left out ({listed})."
+    return replace(rows, left_out=left_out)
+
+
+def _listed(rejected: Sequence[RejectedRow]) -> str:
+    """How many rows there are of each reason, and the first of them; no words of theirs, since records hold none."""
+    places: dict[str, list[int]] = {}
+    for row in rejected:
+        places.setdefault(row.reason, []).append(row.row)
+    return "; ".join(
+        f"{reason} {len(rows)}: row {', '.join(map(str, rows[:_SHOWN]))}" + (", …" if len(rows) > _SHOWN else "")
+        for reason, rows in sorted(places.items())
+    )
 
 
 def pair_rows(pairs: Sequence[PreferencePair], dataset: DatasetInfo, title: str) -> BenchmarkRows:

@@ -110,8 +110,8 @@ def load_rows(source: str, revision: str | None = None) -> BenchmarkRows:
     if not rows:
         fix = "name a source with pairs that have a winner"
         raise BenchmarkError(f"all of its {ties} pairs are ties", where=source, fix=fix)
-    note = f"{ties} of {len(named)} rows are ties and were left out." if ties else ""
-    whole = BenchmarkRows(rows=rows, dataset=tables[0][1].dataset, title=tables[0][1].title, note=note)
+    left_out = f"{ties} of {len(named)} rows are ties and were left out." if ties else ""
+    whole = BenchmarkRows(rows=rows, dataset=tables[0][1].dataset, title=tables[0][1].title, left_out=left_out)
     return _together(whole, tables, Counter(subset for subset, _ in named)) if source == ALL else whole
 
 

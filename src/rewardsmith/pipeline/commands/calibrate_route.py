@@ -42,7 +42,7 @@ from rewardsmith.pipeline.commands.route import (
 from rewardsmith.pipeline.context import Job
 from rewardsmith.pipeline.directory import RunDirectory, checkpoint_folder
 from rewardsmith.pipeline.embedded import EMBEDDED, Resources
-from rewardsmith.pipeline.evaluating import as_text, held_out_rows, load_benchmark
+from rewardsmith.pipeline.evaluating import as_text, held_out_rows, load_benchmark, tell_left_out
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.protocols import Judge
@@ -174,6 +174,7 @@ def calibration_rows(spec: Spec, data: str | None, events: Events) -> BenchmarkR
         return _held_out(spec, events)
     _refuse_sources(spec, data)
     rows = find_benchmark("pairs").load(data, None)
+    tell_left_out(rows, events)
     _refuse_prompts(spec, rows, data, events)
     return rows
 

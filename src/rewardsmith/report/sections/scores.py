@@ -327,7 +327,9 @@ def _data_in_words(table: ScoreTable) -> str:
 
 
 def _said_beside(result: BenchmarkResult, other: str) -> Iterator[Sign | str]:
-    """What is missing, and by which protocol text became tokens."""
+    """What is missing or was left out, and by which protocol text became tokens."""
+    if result.left_out:
+        yield Sign("warn", visible(result.left_out, limit=2000))
     reasons = result.missing_rewards
     if reasons:
         missing = sum(reasons.values())
