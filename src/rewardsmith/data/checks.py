@@ -56,6 +56,7 @@ class Check:
 
 
 _WRITE_IT = "correct the rows in the file, or leave them out"
+
 BAD_LINE = Check(
     code="bad_line",
     severity="warning",
@@ -263,6 +264,7 @@ PROMPT_REPEATED = Check(
     note=_repeats_prompt,
     of="kept",
 )
+
 _CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r")
 _CONTROL = re.compile(f"[{re.escape(_CONTROLS.decode())}]")
 _RUNS = re.compile("[^\x00-\x7f]+")
@@ -308,7 +310,7 @@ def _mojibake(text: str) -> str:
     if text.isascii() or not _looks_bad(_neighbourhoods(text)):
         return ""
     for line in islice(filter(_looks_bad, text.split("\n")), _LINES):
-        fixed = _fixed(line)
+        fixed = _ftfy()[1](line)
         if fixed != line:
             start = len(commonprefix([line, fixed]))  # noqa: RUF071 - characters are what is meant
             return (
@@ -337,10 +339,6 @@ def _looks_bad(text: str) -> bool:
     return not text.isascii() and _ftfy()[0](text)
 
 
-def _fixed(line: str) -> str:
-    return _ftfy()[1](line)
-
-
 def _only_layout(pair: PreferencePair) -> str:
     """Chosen and rejected with the same words: equal in form NFC with every run of whitespace as one space."""
     if len(pair.chosen) != len(pair.rejected):
@@ -362,6 +360,7 @@ def _folded(text: str) -> str:
 
 
 _AGAIN = "write the file again from its source, reading it in its right encoding; ftfy.fix_text fixes single texts"
+
 NUL_CHARACTER = Check(
     code="nul_character",
     severity="warning",
@@ -421,6 +420,7 @@ def _identical_tokens(row: TokenizedPair) -> str:
 
 _SPECIAL = "remove special tokens from the texts, or use a base whose template does not write them there"
 _TEMPLATE = "fix the template or name another under base_model.chat_template; or correct the rows"
+
 IDENTICAL_TOKENS = Check(
     code="identical_after_truncation",
     severity="warning",

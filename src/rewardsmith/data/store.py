@@ -248,6 +248,7 @@ class View(Sequence[T], Generic[T]):
 
 
 _FIELDS = tuple(name for name in PreferencePair.__dataclass_fields__ if name not in ("prompt", "chosen", "rejected"))
+
 _TURN = tuple(Message.__dataclass_fields__)
 
 

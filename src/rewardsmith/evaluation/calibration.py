@@ -26,11 +26,13 @@ from rewardsmith.records.routing import SubsetTemperature
 FOLDS = 5
 BINS = 10
 FEWEST_IN_BIN = 20
+
 _NULL_DRAWS = 2_000
 _METHOD = (
     "temperature by maximum likelihood; errors of temperatures fitted without the pair's prompt (5 folds by prompt); "
     "{bins} bins of equal mass; intervals by bootstrap over {prompts} prompts, {resamples} resamples"
 )
+
 _NO_BOUND = 50.0  # an interval of e**50 times the temperature says nothing of it, and e**710 is no float
 
 

@@ -49,6 +49,7 @@ from rewardsmith.statistics import Difference, Interval
 
 LEVEL = 0.05
 APART: Conclusion = "cannot be told apart"
+
 MCNEMAR = "McNemar, exact"
 PAIRED = "paired bootstrap"
 FLIPS_SHOWN = 10

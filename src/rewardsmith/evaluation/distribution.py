@@ -28,6 +28,7 @@ from rewardsmith.records.evaluation import RewardFlag, RewardSummary, SideSummar
 from rewardsmith.types import Conversation
 
 Ints = NDArray[np.int64]
+
 LENGTH_RULE = "the longer response wins (reward = number of characters of the response)"
 
 FLAT = 0.01

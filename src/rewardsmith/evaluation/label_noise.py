@@ -43,6 +43,7 @@ from rewardsmith.statistics import Interval, weighted_interval, wilson_interval
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
 NoiseLevel = Literal["few", "some", "many", "cannot tell"]
 
 POOLED = -1
@@ -289,6 +290,7 @@ def read_estimate(estimate: NoiseEstimate) -> tuple[NoiseLevel, str]:
 
 
 CHI_SQUARE = 3.841458820694124  # 95 % of chi-square with one degree of freedom
+
 _SIZES = 32  # bins of |margin| in a cell
 _SLOPES = np.geomspace(1e-3, 50.0, 56)  # per root mean square of a cell's margins
 _GOLDEN = (np.sqrt(5.0) - 1) / 2

@@ -48,6 +48,7 @@ from rewardsmith.records.bounded import inflated, parse_json
 from rewardsmith.records.evaluation import LARGEST_REWARD
 
 _SHOWN = 5
+
 Key = tuple[str, str]
 
 

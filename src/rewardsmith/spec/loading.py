@@ -327,6 +327,7 @@ _LIST = _saying(", not a list", "write [one, two], or each item on a line of its
 _WHOLE = _saying(", not a whole number", "write a whole number")
 _NUMBER = _saying(", not a number", "write a number, for example 0.5 or 1e-5")
 _TRUTH = _saying(", not true or false", "write true or false")
+
 _EXPECTED: dict[str, Callable[[ErrorDetails, Keys], tuple[str, str]]] = {
     "literal_error": _choice,
     "greater_than": _bound,

@@ -175,6 +175,7 @@ def count_phrases(words: Sequence[bytes]) -> list[int]:
 
 
 Count = Callable[[Reading], int]
+
 _BULLET = re.compile(rb"\n[ \t]*(?:[-*+]|\xe2\x80\xa2)[ \t]")
 _NUMBERED = re.compile(rb"\n[ \t]*\d{1,3}[.)][ \t]")
 _HEADING = re.compile(rb"\n {0,3}#{1,6}[ \t]")

@@ -329,6 +329,7 @@ def _quoted(text: str) -> str:
 _BALANCE = (
     "add pairs where it is the other way round, or leave out some where it is not; collect labels that do not show it"
 )
+
 LENGTH_SHORTCUT = Check(
     code="length_shortcut",
     severity="warning",

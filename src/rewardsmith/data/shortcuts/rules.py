@@ -314,6 +314,7 @@ _LOOSENESS = 0.01
 """scikit-learn's C: the best or near it of 0.001 to 1 on ten sets of 285 to 4,000 real pairs; at 1, words overfit."""
 
 _STEPS = 1000
+
 _RATIO_STEPS = np.log([1.1, 1.25, 1.5, 2.0, 3.0])
 
 

@@ -205,8 +205,10 @@ ABOVE = 0.5
 TRIPLE = 3
 NEAR = 0.6
 LEAST_TRIPLES = 18
+
 COMMON_SHARE = 0.01
 COMMON_LEAST = 3
+
 _BITS = 24  # of a hash: the table has a byte for each value, 16 MiB
 _SHIFT = np.uint64(64 - _BITS)
 

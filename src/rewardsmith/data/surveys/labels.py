@@ -264,6 +264,7 @@ def _way(steps: dict[int, dict[int, int]], start: int, end: int) -> list[int]:
 
 Range = tuple[float, float]
 Floats = NDArray[np.float64]
+
 # Ratings on a scale of k steps differ by at most k steps, and rewards of a model rarely by more than 20 times their
 # median difference: 100 times the median is a sentinel (999, -1e6), another unit, or another column.
 _PLAUSIBLE = 100.0
@@ -391,6 +392,7 @@ CONTRADICTORY_PAIR = Check(
     fix="keep the label that more annotators gave, or neither",
     of="kept",
 )
+
 PREFERENCE_CYCLE = Check(
     code="preference_cycle",
     severity="warning",
@@ -400,6 +402,7 @@ PREFERENCE_CYCLE = Check(
     fix="look at the rows and correct the label that is wrong; or leave out those that go against the other labels",
     of="kept",
 )
+
 MARGIN_UNREAD = Check(
     code="margin_unread",
     severity="warning",

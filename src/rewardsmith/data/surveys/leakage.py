@@ -29,6 +29,7 @@ from rewardsmith.data.words import LEAST, SHARE, Hashes, Words, hash_words, rang
 from rewardsmith.types import Conversation
 
 _COMPARED = 64
+
 # Stricter than a near-duplicate (0.35): what fails the check must not be another question on the same passage. One word
 # in twenty edited leaves 0.65 of a text of 30 words, a prefix of 20 words 0.58.
 _LEAK = 0.5
@@ -241,6 +242,7 @@ def digests_of(words: Words, rows: Sequence[TokenizedPair], key: int) -> Hashes:
 
 
 _FIX = "remove these rows from either side (--fix removes training rows), or let data.held_out.fraction split by prompt"
+
 LEAKED_PROMPT = Check(
     code="leaked_prompt",
     severity="error",

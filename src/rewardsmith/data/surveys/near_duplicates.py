@@ -32,6 +32,7 @@ from rewardsmith.types import Conversation
 
 _SLOTS = 32
 _SIDES = ("chosen", "rejected")
+
 # How alike both responses have to be. An estimate is off by 0.09, and unlike responses share less than 0.1; with one
 # word in ten edited, 0.51 to 0.57 is left.
 _ALIKE = 0.36
@@ -43,6 +44,7 @@ _ALIKE_REWORDED = 0.45
 # Copies are more alike than chosen and rejected are across the two pairs; answers that quote one passage are not.
 _BEYOND_CROSSED = 0.15
 _ALIKE_ANYHOW = 0.65
+
 _ROUNDS = 10  # three are usual
 
 

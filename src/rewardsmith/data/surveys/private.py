@@ -450,6 +450,7 @@ _NUMBERS = tuple(kind for kind in KINDS if not kind.marks)
 _BY_MARK: dict[str, Kind] = {mark: kind for kind in KINDS for mark in kind.marks}
 _BITS = {kind.code: 1 << number for number, kind in enumerate(KINDS)}
 _GROUPS = {group: sum(_BITS[kind.code] for kind in KINDS if kind.group == group) for group in ("secret", "personal")}
+
 SECRET_IN_TEXT = Check(
     code="secret_in_text",
     severity="warning",

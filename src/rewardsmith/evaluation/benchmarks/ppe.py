@@ -79,6 +79,7 @@ HUB = {
 SUBSETS = tuple(HUB)
 CORRECTNESS = SUBSETS[1:]
 WINNERS = ("model_a", "model_b", "tie", "tie (bothbad)")
+
 PROTOCOL = (
     "Preference Proxy Evaluations. Human preference: accuracy over the pairs that have a winner; ties are left out. "
     "Correctness: accuracy over the sampled pairs of a right and a wrong response. A pair counts only if the better "
@@ -392,6 +393,7 @@ FEWEST_MODELS = 3
 _SEED = 17
 _ROUNDS, _CLOSE = 500, 1e-9
 _PRIOR = 0.5
+
 NAMES = ("spearman", "kendall", "row_pearson", "separability", "confidence_agreement", "brier")
 
 

@@ -38,6 +38,7 @@ from rewardsmith.spec.evaluation import ProbeGatesSpec
 from rewardsmith.types import Conversation
 
 EQUAL_WITHIN = 0.01
+
 PROTOCOL = (
     "Each probe edits the last turn of a row's first chosen response, where the edit applies. Meaning kept: wrong "
     f"where the reward rises. Quality destroyed: wrong where it does not fall. Changes within {EQUAL_WITHIN:g} "
