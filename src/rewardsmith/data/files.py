@@ -189,7 +189,6 @@ def _first_sentence(error: Exception) -> str:
 
 
 _BOM = b"\xef\xbb\xbf"
-
 LONGEST_ROW = 16 * MIB
 """Bytes: two responses of a million tokens. A hostile row costs up to 30 times its size in memory."""
 

@@ -269,7 +269,6 @@ class SketchBook:
 
 
 Slots = NDArray[np.uint32]
-
 Bits = NDArray[np.uint32] | NDArray[np.uint16]
 """Slots, or their upper halves."""
 

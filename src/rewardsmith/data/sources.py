@@ -45,9 +45,7 @@ from rewardsmith.spec import DataSpec, SourceSpec, Spec, load_spec
 from rewardsmith.types import Message, PreferencePair
 
 Role = Literal["train", "held_out"]
-
 Embedded = Mapping[Literal["train", "held_out"], Path]
-
 NumberedRow = tuple[int, dict[str, Any]]
 
 

@@ -30,7 +30,6 @@ from rewardsmith.statistics import grouped_sums
 from rewardsmith.types import Conversation, Message
 
 Floats = NDArray[np.float64]
-
 Rewards = Sequence[Floats]
 """One array a row, in the order of `EvalRow.conversations`: chosen first, then rejected; NaN where there is none."""
 

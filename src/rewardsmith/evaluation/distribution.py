@@ -30,13 +30,11 @@ from rewardsmith.types import Conversation
 Ints = NDArray[np.int64]
 
 LENGTH_RULE = "the longer response wins (reward = number of characters of the response)"
-
 FLAT = 0.01
 """A prompt is flat where its rewards span at most this share of the standard deviation of all rewards."""
 
 _QUANTILES = {"p01": 0.01, "p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99}
 _BINS = 40
-
 _ENOUGH = 20
 """Prompts, or rewards, under which a share of them says little."""
 

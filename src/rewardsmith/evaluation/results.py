@@ -76,7 +76,6 @@ Reasons = Sequence[Mapping[int, str]]
 """One mapping a row: the place of a missing reward → why, `code: detail`."""
 
 NOT_FINITE = "not_finite: the reward is infinite, or beyond what float32 can hold"
-
 MISSING_REASON = "null"
 """Of rewards that came without a reason: the file says null."""
 

@@ -209,7 +209,6 @@ _HEADER = """\
 #   rewardsmith check SPEC    looks at the data, before any accelerator time is spent
 #   rewardsmith run SPEC      check, train, evaluate, gates, report
 """
-
 _WIDTH = 120
 _FARTHEST_COMMENT = 48
 

@@ -20,9 +20,7 @@ PLACES = 400
 """Distinct places up to which every one is fitted; beyond, as many at even ranks, and straight lines between them."""
 
 _BLOCK = 64
-
 _FAR, _NEAR = 0.999, 0.001  # statsmodels and R treat these shares of the bandwidth as 1 and 0
-
 _ROBUST_REACH = 6.0  # medians of the residuals, beyond which a point has no weight (Cleveland 1979)
 
 

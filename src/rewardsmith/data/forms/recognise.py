@@ -212,7 +212,6 @@ _READ_WAYS = (
     "with verdict, strength, scores, one_hot, named, votes, rankings or probability (see docs/public_data.md); a score "
     "whose middle is not 0 has no form: write who won into a column first"
 )
-
 _RANKING = "with a ranking beside it (B>A>C, or a list of names, the best first): ranking: COLUMN, better: lower"
 
 

@@ -32,7 +32,6 @@ from rewardsmith.rendering.encoding import shared_prefix
 from rewardsmith.types import Conversation
 
 _SYMBOLS = bytes(code for code in range(128) if not (chr(code).isalnum() or chr(code) == "'"))
-
 _PLAIN = bytes.maketrans(
     string.ascii_uppercase.encode() + _SYMBOLS, string.ascii_lowercase.encode() + b" " * len(_SYMBOLS)
 )
@@ -184,7 +183,6 @@ _YEAR = re.compile(rb"\)(?<=\D(?:1[89]|20)\d\d\))")
 # U+2600 to U+27BF are E2 98 80 to E2 9E BF in UTF-8.
 _DINGBATS = tuple(bytes([0xE2, third]) for third in range(0x98, 0x9F))
 _CLOSED = (*(bytes([byte]) for byte in b".!?:;)]}>\"'`*_|$"), *(mark.encode() for mark in "”’»。！？…）」"))
-
 _BY_CASE = bytes.maketrans(
     bytes(range(256)),
     bytes(65 if chr(code) in string.ascii_uppercase else 97 if chr(code).isalnum() else 32 for code in range(256)),

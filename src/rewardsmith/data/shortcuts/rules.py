@@ -158,12 +158,10 @@ RATIOS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, np.inf)
 """Limits of the bins: the longer response is this many times as long."""
 
 _BINS = len(RATIOS) - 1
-
 _RIDGE = 0.1
 """Pull of all parameters towards 0, as of a normal prior with variance 10: keeps them finite where all pairs agree."""
 
 _LENGTH_STEPS, _LONGEST_STEP = 30, 2.0
-
 _WIDEST = 0.5
 """A standard error of b above this says nothing: the accuracy might be 0.5 as well as 0.73."""
 
@@ -303,7 +301,6 @@ def simultaneous(rules: int) -> float:
 
 
 FOLDS = 5
-
 LENGTH = "length"
 """The classifier that is a length rule, and graded as one."""
 

@@ -233,7 +233,6 @@ OPENING = "^"
 """Stands before the first words of a response where they are looked at as an opening."""
 
 _OPENING_WORDS = 3
-
 _LEAST_PAIRS = 20
 """Words that decide fewer pairs are left out: even if always right, they would not survive the correction."""
 

@@ -52,11 +52,8 @@ from rewardsmith.statistics import Agreement, effective_number, label_agreement,
 from rewardsmith.types import PreferencePair
 
 _MANY_PAIRS = 50  # ten ranked answers make 45 pairs
-
 _MUCH = 0.01
-
 _REUSE = {"1": 1, "2": 2, "3-5": 5, "6-10": 10, "11-50": 50, "51-500": 500, "501 or more": np.inf}
-
 _TURNS = {"1": 1, "2": 2, "3": 3, "4-5": 5, "6-10": 10, "11 or more": np.inf}
 
 
@@ -187,7 +184,6 @@ MIXED_FORMS = Check(
     fix="look at a row of each form; give the parts to the spec as sources of their own",
     of="kept",
 )
-
 DOMINANT_PROMPT = Check(
     code="dominant_prompt",
     severity="note",
@@ -201,9 +197,7 @@ DOMINANT_PROMPT = Check(
 Codes = NDArray[np.int32]
 
 _LIMIT = 10_000  # distinct names; a column with more is no grouping, and its names would fill the memory
-
 _REST = "(others)"
-
 _SHOWN = 50
 
 
@@ -255,9 +249,7 @@ class Names:
 
 
 _NEARLY = 0.9  # chosen in nine of ten pairs or more, beyond chance
-
 _LEAST_SHARE = 0.05  # a model in fewer than one pair in twenty moves accuracy by less than 2.5 points
-
 _MODELS_SHOWN = 20
 
 
@@ -348,9 +340,7 @@ MODEL_TELLS_LABEL = Check(
 )
 
 SAMPLE = 5000  # a share of 1 % is then known to within 0.3 points
-
 _CHARACTERS = 600  # of a prompt: more changes the verdict on few, and costs on all
-
 _SURE = 0.2  # py3langid's own advice for abstaining
 
 

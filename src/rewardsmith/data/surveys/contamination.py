@@ -198,7 +198,6 @@ def _examples(rows: _Rows, hits: Matches, key: str, table: Table) -> list[Contam
 
 
 RUN = 8
-
 ABOVE = 0.5
 """Tülu 3: n-grams of 8 tokens, more than half of the tokens."""
 

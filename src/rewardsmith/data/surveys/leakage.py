@@ -115,7 +115,6 @@ def _near(table: Table, prompts: Prompts) -> _Near:
 
 
 SLOTS = 56
-
 ASKING = ("user", "text")
 """Roles of the turns that ask; plain text counts as one."""
 

@@ -65,7 +65,6 @@ ALL = "lmarena-ai/PPE"
 """Stands for the six data sets together."""
 
 HUMAN = "human_preference_v1"
-
 HUB = {
     HUMAN: ("lmarena-ai/PPE-Human-Preference-V1", "test", 16_038),
     "mmlu_pro_best_of_k": ("lmarena-ai/PPE-MMLU-Pro-Best-of-K", "train", 512),

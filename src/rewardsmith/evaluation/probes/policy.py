@@ -272,7 +272,6 @@ def _auc(reward_N: Floats, right_N: Floats) -> float | None:
 
 
 LOW_WITHIN = 0.1
-
 MANY_FLAT = 0.2
 """From these shares on, the sentence is a warning."""
 
