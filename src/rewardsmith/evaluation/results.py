@@ -177,7 +177,8 @@ def score_rows(
     baseline, length_baseline = weighted_baselines(shares, parts)
     average, interval = weighted_score(shares, parts)
     if benchmark.average == "rows":
-        average, interval = _pooled(benchmark.tally(AVERAGE, rows, clean), seed_of(seed, AVERAGE), resamples)
+        whole = benchmark.tally(AVERAGE, rows, clean)
+        average, interval = whole.score, tally_interval(whole, resample(whole, seed_of(seed, AVERAGE), resamples))
     result = BenchmarkResult(
         benchmark=benchmark.name,
         title=benchmark_rows.title,
@@ -263,12 +264,6 @@ def _with_reasons(subsets: Mapping[str, SubsetResult], rows: Sequence[RowResult]
 
 def _sizes(parts: Mapping[str, Part]) -> dict[str, int]:
     return {name: len(part.rows) for name, part in parts.items()}
-
-
-def _pooled(tally: Tally, seed: int, resamples: int) -> tuple[float, statistics.Interval]:
-    """Score and interval of all rows taken together."""
-    samples = np.empty(0) if tally.independent else resample(tally, seed, resamples)
-    return tally.score, tally_interval(tally, samples)
 
 
 def _sections(benchmark: Benchmark, parts: Mapping[str, Part]) -> dict[str, float | None]:

@@ -154,8 +154,8 @@ def weighted_baselines(shares: Weights, parts: Mapping[str, Part]) -> tuple[floa
 
 
 def resample(tally: Tally, seed: int, resamples: int) -> Floats:
-    """Scores of resampled units, shape (resamples,)."""
-    return np.asarray(resample_together([tally], seed, resamples)[0])
+    """Scores of resampled units, shape (resamples,); none where every row is its own unit."""
+    return np.empty(0) if tally.independent else np.asarray(resample_together([tally], seed, resamples)[0])
 
 
 def resample_together(tallies: Sequence[Tally], seed: int, resamples: int) -> Floats:
@@ -184,12 +184,11 @@ def _part(
     own_rows, own_rewards = tuple(rows[place] for place in places), [rewards[place] for place in places]
     tally, *others = tally_models(benchmark, subset, rows, places, [rewards, *compared.values()])
     reached = {name: other.score for name, other in zip(compared, others, strict=True)}
-    samples = np.empty(0) if tally.independent else resample(tally, seed_of(seed, subset), resamples)
     return Part(
         rows=own_rows,
         rewards=own_rewards,
         tally=tally,
-        samples=samples,
+        samples=resample(tally, seed_of(seed, subset), resamples),
         baseline=benchmark.baseline(subset, own_rows, seed),
         length_baseline=reached.pop(LENGTH),
         extra_baselines=reached,
