@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -80,10 +80,10 @@ def run_variant(parent: Job, place: str, *, seed: int, share: float = 1.0) -> Va
         except MarginStop as stop:
             parent.events.note(f"  {place}: {stop.problem}")
             (run.path / DIAGNOSIS_FILE).unlink(missing_ok=True)
-            return VariantOutcome(outcome.run, {}, outcome.pairs, outcome.prompts, stop.problem)
+            return replace(outcome, stopped=stop.problem)
         results = stages.evaluate(job)
         stages.diagnose(job, results, trained)
-        return VariantOutcome(outcome.run, results, outcome.pairs, outcome.prompts)
+        return replace(outcome, results=results)
 
 
 def _variant_spec(parent: Job, place: str, seed: int) -> Spec:

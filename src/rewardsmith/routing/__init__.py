@@ -11,7 +11,7 @@
 Receives rewards and a judge (`protocols.Judge`); knows no endpoint, no checkpoint and no HTTP.
 """
 
-from rewardsmith.routing.audit import AuditLog, Replay, replay
+from rewardsmith.routing.audit import AuditLog, replay
 from rewardsmith.routing.curve import SHARES, Target, Trial, curve, fit_limit, make_trial
 from rewardsmith.routing.router import BudgetLimits, HybridRouter, RouterSettings, best_of
 from rewardsmith.routing.rules import Rule, Rules, opinion, opinions
@@ -21,7 +21,6 @@ __all__ = [
     "AuditLog",
     "BudgetLimits",
     "HybridRouter",
-    "Replay",
     "RouterSettings",
     "Rule",
     "Rules",

@@ -3,7 +3,7 @@
     check_log(path)                           refuses a file of something else before anything is loaded
     log = AuditLog(path, header)              appends; each line is on its way to the disk when `write` returns
     log.write(entry_of(comparison, decision, refusal))
-    replay(path)                              → Replay: decisions made again from the logged inputs, and what differs
+    replay(path)                              → ReplayRecord: decisions made again from the logged inputs; what differs
 
     {"kind": "router", "rules": [...], "combine": "any", "model": "…", "judge": "…", "prompts": "…", …}
     {"kind": "decision", "id": "pair-7", "digest": "…", "opinion": {…}, "refusal": "", "verdict": {…}, "winner": …}
@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -28,7 +27,7 @@ from pydantic import ValidationError
 from rewardsmith.errors import DataError, RunDirectoryError
 from rewardsmith.records.bounded import BeyondLimitError, parse_json, regular
 from rewardsmith.records.files import guard_own, to_json
-from rewardsmith.records.routing import AuditEntry, AuditHeader, LoggedAnswer, LoggedOpinion, LoggedRule
+from rewardsmith.records.routing import AuditEntry, AuditHeader, LoggedAnswer, LoggedOpinion, LoggedRule, ReplayRecord
 from rewardsmith.routing.rules import Rule, Rules, settle
 from rewardsmith.types import Comparison, Decision, Fallback, JudgeAnswer, Opinion, Usage
 
@@ -180,16 +179,7 @@ def decision_of(entry: AuditEntry) -> Decision:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Decisions made again: how many, how many of them came out otherwise, and the first of these by line."""
-
-    decisions: int
-    differing: int
-    examples: tuple[str, ...] = ()
-
-
-def replay(path: Path, rules: Rules | None = None) -> Replay:
+def replay(path: Path, rules: Rules | None = None) -> ReplayRecord:
     """Make every decision of a log again from its logged inputs.
 
     Args:
@@ -218,7 +208,7 @@ def replay(path: Path, rules: Rules | None = None) -> Replay:
                     f"line {number}: {logged.winner} by {logged.by} ({logged.why}); "
                     f"again: {again.winner} by {again.by} ({again.why})"
                 )
-    return Replay(decisions, differing, tuple(examples))
+    return ReplayRecord(audit=str(path), decisions=decisions, differing=differing, examples=tuple(examples))
 
 
 def rules_of(header: AuditHeader) -> Rules:

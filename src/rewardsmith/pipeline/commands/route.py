@@ -324,8 +324,7 @@ def replay_job(audit: Path, spec: Spec | None, calibration: Path | None) -> Repl
     rules = None
     if spec is not None:
         rules = fitted_rules(spec.routing, read_calibration(calibration) if calibration else None)
-    found = replay(audit, rules)
-    return ReplayRecord(audit=str(audit), decisions=found.decisions, differing=found.differing, examples=found.examples)
+    return replay(audit, rules)
 
 
 @dataclass(frozen=True, slots=True)
