@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,24 @@ def test_another_specs_run_is_refused_as_the_run_refuses_it(world: World) -> Non
     answer = world("run", spec, "--set", "training.learning_rate=1e-4", "--dry-run")
     assert answer.code == 2
     assert "training.learning_rate was 0.001, is 0.0001" in answer.err
+
+
+@pytest.mark.parametrize("made", ["", "runs", "runs/tiny"])
+def test_a_folder_that_the_run_could_not_write_is_refused(
+    world: World, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world.folder / made).mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).resolve() != (world.folder / made).resolve())
+    answer = world("run", world.write_spec(), "--dry-run")
+    assert answer.code == 2
+    assert answer.err.splitlines()[-2:] == [
+        "error: runs/tiny: cannot be written: Permission denied",
+        "  try: set output_dir to a folder that you may write to",
+    ]
+
+
+def test_a_file_on_the_way_to_the_run_is_refused(world: World) -> None:
+    (world.folder / "runs").write_text("mine")
+    spec = world.write_spec()
+    assert "runs/tiny: cannot be written: Not a directory" in world("run", spec, "--dry-run").err
+    assert world("run", spec).code == 2

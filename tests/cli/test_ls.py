@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import socket
@@ -160,3 +161,19 @@ def test_a_process_that_no_machine_has(tmp_path: Path, process: int) -> None:
     record = LiveRecord(process=process, host=socket.gethostname())
     write_json(tmp_path / "live.json", record)
     assert read_live(tmp_path) is None
+
+
+def test_a_folder_of_a_run_that_is_not_to_be_read_is_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_of(tmp_path / "shut", "2026-11-23T11:00:00+00:00")
+    run_of(tmp_path / "open", "2026-11-23T11:00:00+00:00")
+    there = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path.parts[-3:-1] == ("shut", "train"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return there(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    problems = {run.name: run.problem for run in list_runs(tmp_path, NOW).runs}
+    assert problems.pop("shut") == f"{tmp_path / 'shut' / 'train' / 'summary.json'}: cannot be read: Permission denied"
+    assert list(problems.values()) == [""]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +181,19 @@ def test_edits_keep_all_that_lies_outside_of_them(text: str, drawn: list[tuple[i
     assert done.startswith(text[:first])
     assert done.endswith(text[last:])
     assert apply_edits(text, []) == text
+
+
+def test_a_folder_that_cannot_be_listed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.py").write_text("x = 1\n")
+    there = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "shut":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return there(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    sound, shut = scan_paths([tmp_path], JUDGED)
+    assert (sound.path.name, sound.unreadable) == ("a.py", "")
+    assert (shut.path, shut.unreadable) == (tmp_path / "shut", "Permission denied")

@@ -96,6 +96,14 @@ def test_a_model_against_itself():
     assert found.average.smallest_shown > 0
 
 
+def test_two_rows_show_no_difference_however_large():
+    """Student's t of one degree of freedom is 12.7, and no score is more than 1 above another."""
+    rows = [best_of(0), best_of(1)]
+    found = compare(from_right("a", rows, [True, False]), from_right("b", rows, [True, False])).record.pairs[0]
+    assert found.average.smallest_shown == 1.0
+    assert found.words.endswith("With these 2 rows, no difference could have been told from none.")
+
+
 def test_a_planted_difference_is_called_by_name():
     rows = [best_of(i, subset) for subset in ("Math", "Safety") for i in range(100)]
     first = from_right("old", rows, [i % 2 == 0 for i in range(200)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,9 @@ def test_settings_written_for_both_versions_stay_what_they_are(
     before: dict[str, Any], after: dict[str, Any], same: bool
 ) -> None:
     assert checkpoint._same_settings(before, after) is same
+
+
+def test_who_may_read_a_new_file_may_read_a_checkpoint(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in model_folder.iterdir()}
+    assert set(modes.values()) == {stat.S_IMODE((tmp_path / "new").stat().st_mode)}, modes

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import stat
+import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from safetensors.numpy import save_file
 
 from rewardsmith.errors import RunDirectoryError
 from rewardsmith.records.evaluation import LARGEST_REWARD, DatasetInfo, RowResult
-from rewardsmith.records.files import Record, read_jsonl, read_record, to_json, write_json, write_jsonl, write_text
+from rewardsmith.records.files import (
+    Record,
+    follow_umask,
+    is_of,
+    read_jsonl,
+    read_record,
+    to_json,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from rewardsmith.records.run import GateOutcome, GatesRecord, Manifest
 
 GATE = GateOutcome(name="minimum", kind="gate", verdict="NO_DATA", benchmark="b", threshold=0.5, message="no é")
@@ -128,3 +145,41 @@ def test_a_damaged_manifest_is_not_to_be_deleted(tmp_path: Path, content: str) -
         read_record(path, Manifest)
     assert "delete" not in caught.value.fix
     assert caught.value.fix.startswith("restore it from a copy; without one move the run's folder away")
+
+
+@pytest.mark.parametrize(
+    ("umask", "folder", "file"), [(0o022, 0o755, 0o644), (0o027, 0o750, 0o640), (0o077, 0o700, 0o600)]
+)
+def test_files_of_libraries_get_the_permissions_of_new_files(
+    tmp_path: Path, umask: int, folder: int, file: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        made = Path(tempfile.mkdtemp(dir=tmp_path))  # 0700, as safetensors' files are 0600
+        (made / "inner").mkdir(mode=0o700)
+        save_file({"weight": np.zeros(2)}, made / "inner" / "model.safetensors")
+        (tmp_path / "elsewhere").touch(mode=0o600)
+        (made / "link").symlink_to(tmp_path / "elsewhere")
+        follow_umask(made)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (made, made / "inner", made / "inner" / "model.safetensors")]
+    assert modes == [folder, folder, file]
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o600
+    assert sorted(path.name for path in made.iterdir()) == ["inner", "link"]
+
+
+@pytest.mark.parametrize(
+    ("named", "of_output"),
+    [
+        ("out/new/o.jsonl", True),
+        ("out/new/.o.jsonl.lock", True),
+        ("out", True),
+        (None, True),
+        (b"out/new", True),
+        ("models/a/rewardsmith.json", False),
+        ("out/other/o.jsonl", False),
+    ],
+)
+def test_an_error_is_of_the_output_or_of_something_that_was_read(named: Any, of_output: bool) -> None:
+    assert is_of(OSError(errno.EACCES, "Permission denied", named), Path("out/new/o.jsonl")) is of_output

@@ -76,6 +76,8 @@ def scan_paths(paths: Iterable[Path], applied: Sequence[Applied]) -> list[Scanne
 def scan_file(path: Path, applied: Sequence[Applied]) -> Scanned:
     """One file by its kind."""
     try:
+        if path.is_dir():
+            os.scandir(path).close()  # `_files` could not: it says why again
         if path.stat().st_size > _LARGEST:
             return Scanned(path, unreadable="larger than a script is (5 MB)")
         text = read_bounded(path, _LARGEST).decode("utf-8")
@@ -155,10 +157,13 @@ def _kind(path: Path, text: str) -> str | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
+    """Its scripts, and the folders in it that cannot be listed."""
+    shut: list[Path] = []
+    for root, folders, files in os.walk(folder, onerror=lambda error: shut.append(Path(error.filename))):
         # In place, which is how os.walk is told where not to go.
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
         yield from (Path(root, name) for name in sorted(files) if Path(name).suffix in SUFFIXES)
+    yield from shut
 
 
 def _said(error: Exception) -> str:

@@ -258,7 +258,7 @@ def _difference(found: Difference, first: float, second: float) -> dict[str, flo
         "difference": found.estimate,
         "ci_low": interval.low,
         "ci_high": interval.high,
-        "smallest_shown": found.reach(),
+        "smallest_shown": min(1.0, found.reach()),
     }
 
 
@@ -533,6 +533,8 @@ def _of_subsets(subsets: Mapping[str, SubsetComparison]) -> list[str]:
 
 
 def _least(average: DifferenceResult, rows: int) -> str:
+    if average.smallest_shown >= 1.0:
+        return f"With these {rows:,} rows, no difference could have been told from none."
     return (
         f"With these {rows:,} rows, a difference under {100 * average.smallest_shown:.1f} points could not have been "
         "told from none."

@@ -40,7 +40,7 @@ from rewardsmith.modeling.spellings import respell
 from rewardsmith.modeling.stored import Foreign, describe_foreign
 from rewardsmith.modeling.weights import Compared, compare_with_files
 from rewardsmith.records.checkpoint import CheckpointRecord, GoldenReward
-from rewardsmith.records.files import guard_removal, read_record, write_json
+from rewardsmith.records.files import follow_umask, guard_removal, read_record, write_json
 from rewardsmith.rendering import Ids, Renderer, load_tokenizer
 from rewardsmith.statistics import largest_difference, within
 from rewardsmith.types import Conversation, Message
@@ -154,6 +154,7 @@ def save_checkpoint(
         if check is not None:
             check(finished)
         write_json(aside / RECORD, finished)
+        follow_umask(aside)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise

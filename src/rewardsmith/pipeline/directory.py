@@ -14,6 +14,7 @@ A stage's fingerprint is a hash of what its result depends on: the spec, and `fi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import os
@@ -127,9 +128,10 @@ class RunDirectory:
             overwrite: see the folder as empty, as it would be after what is there is deleted.
 
         Raises:
-            RunDirectoryError: not a run directory, or another spec's run.
+            RunDirectoryError: not a run directory, another spec's run, or a folder that cannot be written.
         """
         path = _folder(spec)
+        _refuse_unwritable(path)
         if overwrite:
             _removable(path, spec)
         if overwrite or not path.exists():
@@ -230,6 +232,20 @@ def _folder(spec: Spec) -> Path:
     return Path(spec.output_dir) / spec.name
 
 
+def _refuse_unwritable(path: Path) -> None:
+    """What `_lock` would meet, without writing anything."""
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir() and there != path:
+        raise _unwritable(path, os.strerror(errno.ENOTDIR))
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise _unwritable(path, os.strerror(errno.EACCES))
+
+
+def _unwritable(path: Path, reason: str | None) -> RunDirectoryError:
+    fix = "set output_dir to a folder that you may write to"
+    return RunDirectoryError(f"cannot be written: {reason}", where=str(path), fix=fix)
+
+
 def _lock(path: Path) -> FileLock:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -240,11 +256,7 @@ def _lock(path: Path) -> FileLock:
             "another process is working in this run", where=str(path), fix="wait for it, or give this spec another name"
         ) from error
     except OSError as error:
-        raise RunDirectoryError(
-            f"cannot be written: {error.strerror}",
-            where=str(path),
-            fix="set output_dir to a folder that you may write to",
-        ) from error
+        raise _unwritable(path, error.strerror) from error
     return lock
 
 

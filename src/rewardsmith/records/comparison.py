@@ -44,7 +44,7 @@ class DifferenceResult(Record):
     test: str
     """Test behind `p_value`."""
     smallest_shown: float
-    """A difference smaller than this could not have been told from none by these rows."""
+    """A difference smaller than this could not have been told from none by these rows; 1 where no difference could."""
     verdict: Conclusion
     """Of the second model; never "better" or "worse" where the interval holds 0."""
 

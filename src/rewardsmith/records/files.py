@@ -5,7 +5,9 @@ read_record(path, kind)                   or read_jsonl and read_row, line by li
 
 guard_files(outputs, inputs)              before a command writes files: none is one of its inputs
 guard_folder(folder, names, mark, …)      the same for a folder of records; what is there must be ours
+is_of(error, output)                      whether what the system refused was the output, and not something read for it
 guard_own(file, ours, what)               before a file is added to, or replaced unasked: it must begin as ours do
+follow_umask(folder)                      after a library wrote files that only their owner may read
 guard_removal(folder, inputs)             before a folder is emptied: no link, no home, nothing that is read from
 inside(folder, path)                      before a file of a checkpoint is copied or uploaded: no link that leads out
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -66,6 +69,29 @@ def write_text(path: Path, text: str) -> None:
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write lines as they come, so that a file larger than memory can be made; it too appears whole or not at all."""
     _write(path, (f"{line}\n" for line in lines))
+
+
+def is_of(error: OSError, output: Path) -> bool:
+    """Whether an error is of an output, a file beside it or a folder on its way, as far as the error names a file."""
+    if not isinstance(error.filename, str | bytes):
+        return True
+    named, output = Path(os.fsdecode(error.filename)).absolute(), output.absolute()
+    return named.parent == output.parent or output.is_relative_to(named)
+
+
+def follow_umask(folder: Path) -> None:
+    """Give a folder and what is in it the permissions that `mkdir` and `open` give.
+
+    safetensors (0.8) and `mkdtemp` make theirs for their owner alone; who serves a checkpoint is often another user.
+    """
+    probe = folder / ".umask"
+    probe.mkdir()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.rmdir()
+    folder.chmod(mode)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def _write(path: Path, parts: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ from random import Random
 from typing import Any
 
 from rewardsmith.errors import RunDirectoryError
+from rewardsmith.records.files import follow_umask
 from rewardsmith.samples import facts, tasks
 from rewardsmith.samples.blocks import BLOCK_SIZE, Block, Part, swap_pairs, swap_rows
 
@@ -219,7 +220,7 @@ def cached(parent: Path, name: str, make: Callable[[Path], None]) -> Path:
 
 
 def _put(aside: Path, target: Path) -> None:
-    aside.chmod(0o755)
+    follow_umask(aside)
     try:
         aside.rename(target)
     except OSError:

@@ -404,6 +404,8 @@ def _summary(path: Path, now: float) -> RunSummary:
         age = _age(path, manifest, now)
     except UserError as error:
         return RunSummary(name=name, path=str(path), problem=f"{error.where}: {error.problem}")
+    except OSError as error:  # a folder in it that is not this user's to read
+        return RunSummary(name=name, path=str(path), problem=f"{error.filename}: cannot be read: {error.strerror}")
     live = read_live(path)
     stage = live.stage or "between stages" if live else next(reversed(manifest.stages), "")
     return RunSummary(

@@ -48,7 +48,7 @@ from rewardsmith.pipeline.commands.route import (
 from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions
 from rewardsmith.protocols import Judge
-from rewardsmith.records.files import guard_files, to_json, write_lines
+from rewardsmith.records.files import guard_files, is_of, to_json, write_lines
 from rewardsmith.records.routing import AuditEntry, AuditHeader, RouteRow, RouteRunRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, HybridRouter, Rules, best_of
 from rewardsmith.routing.audit import check_log, decision_of, read_log
@@ -117,6 +117,8 @@ def run_routes(spec: Spec, options: RouteOptions, events: Events, *, judge: Judg
             "another process writes this output", where=str(options.output), fix="wait for it, or name another file"
         ) from error
     except OSError as error:
+        if not is_of(error, options.output):
+            raise
         raise RunDirectoryError(
             f"cannot be written: {error.strerror or error}", where=str(options.output), fix="name another file"
         ) from error

@@ -43,7 +43,7 @@ from rewardsmith.pipeline.events import Events
 from rewardsmith.pipeline.scorers import LoadOptions, model_folders, open_models
 from rewardsmith.protocols import Scorer
 from rewardsmith.records.checkpoint import BulkRecord, BulkState
-from rewardsmith.records.files import begins_with, guard_files, guard_own, read_record, write_json
+from rewardsmith.records.files import begins_with, guard_files, guard_own, is_of, read_record, write_json
 from rewardsmith.scoring import Combination
 from rewardsmith.scoring.bulk import BulkRow, ScoredWindow, windows, write_window
 
@@ -211,6 +211,8 @@ def _writable(files: _Files) -> Iterator[None]:
             "another process writes this output", where=str(files.output), fix="wait for it, or name another file"
         ) from error
     except OSError as error:
+        if not is_of(error, files.output):
+            raise
         raise RunDirectoryError(
             f"cannot be written: {error.strerror or error}",
             where=str(files.output),
