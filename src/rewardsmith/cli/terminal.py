@@ -138,6 +138,7 @@ def _units(character: str) -> str:
 
 FAULT = 70
 """EX_SOFTWARE of sysexits.h."""
+
 INTERRUPTED = 130
 UNREAD = 141  # as a shell reports a program that SIGPIPE ended
 

@@ -42,6 +42,7 @@ from rewardsmith.types import Conversation
 Kind = Literal["ranking", "pairwise", "rating"]
 Form = Literal["text", "json", "token"]
 """How a reply is written: reasoned text that ends with the verdict, a JSON object, or the verdict alone."""
+
 KINDS: tuple[Kind, ...] = ("ranking", "pairwise", "rating")
 BUILT_IN = "built in"
 _FILLED = ("conversation", "answers", "mark", "labels", "reply")
@@ -139,6 +140,7 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TIE = "C"
 """The letter of a pair's tie."""
+
 PAIR = ("A", "B", TIE)
 RATINGS = tuple(str(rating) for rating in range(1, 11))
 
@@ -234,6 +236,7 @@ def _listed(labels: Sequence[str]) -> str:
 
 FEATURES = ("response_format", "logprobs", "seed")
 """Fields of a request that an endpoint may refuse, in the order in which they are given up."""
+
 _VERDICT_TOKENS = {"ranking": 1, "pairwise": 1, "rating": 3}
 
 
@@ -306,6 +309,7 @@ def sample_seed(seed: int, sample: int) -> int:
 LEAST_MASS = 0.5
 """Labels that hold no more than this of a token's probability are no verdict: the judge was about to say something
 else."""
+
 # A 1 of no more probability than this moves the mean by less than a tenth, even if a 10 was meant.
 _UNRESOLVED = 0.01
 _MOST = 10**9

@@ -39,6 +39,7 @@ from rewardsmith.spec import Spec, digest, dump_spec, load_spec
 
 MODEL = "model"
 """The checkpoint's folder in a run directory."""
+
 _SPLIT = "split.npy"
 _COSTLY = ("train", "model")  # a check is soon made again, and its fingerprint tells it from that of another spec
 _OWN = {_SPLIT, MODEL, f"{MODEL}.part"} | set(
@@ -51,8 +52,10 @@ _OWN = {_SPLIT, MODEL, f"{MODEL}.part"} | set(
     """.split()  # noqa: SIM905 - a list of thirty lines says no more
 )
 """Everything that may stand in a run directory; with `--overwrite` nothing else is ever deleted."""
+
 ROUTING = "routing"
 """The router's folder in a run directory. It may be there before the run is: a calibration needs a model, not ours."""
+
 _ROUTED = (
     ("kind", "rules", "combine"),  # an audit log
     ("row", "best", "by", "why"),  # rows of `route run`

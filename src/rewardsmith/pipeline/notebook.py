@@ -167,15 +167,10 @@ def _spec(spec: SpecLike) -> Spec:
 
 
 _COLOURS: Mapping[State, str] = {"good": "#1a7f4b", "warn": "#9a6700", "bad": "#c1342b", "open": "inherit"}
-
 _TABLE = Markup('<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{}</table>')
-
 _HEAD = Markup('<th style="text-align:{};padding:2px 10px">{}</th>')
-
 _CELL = Markup('<td style="text-align:{};padding:2px 10px;color:{}">{}</td>')
-
 _ROW = Markup("<tr>{}</tr>")
-
 _TITLE = Markup("<p><b>{}</b>{}</p>")
 
 

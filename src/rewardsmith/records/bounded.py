@@ -36,8 +36,10 @@ class RepeatedNameError(ValueError):
 
 JSON_DEPTH = 100
 """Deepest nesting; a conversation with tool calls needs about ten."""
+
 JSON_DIGITS = 300
 """Longest whole number; float64 ends at 309 digits."""
+
 JSON_CONTAINERS = 10_000_000
 """Most lists and objects of one text; each costs 56 bytes and more, for two characters."""
 
@@ -239,9 +241,11 @@ class _Metered(io.RawIOBase):
 
 YAML_SIZE = 2**19
 """Characters; PyYAML reads about 200,000 a second."""
+
 YAML_DEPTH = 50
 YAML_NODES = 100_000
 """With every alias counted as what it stands for."""
+
 YAML_SCALAR = 100
 """Longest number or date; texts may be longer."""
 

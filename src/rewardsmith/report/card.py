@@ -255,8 +255,10 @@ def _shown_source(name: str) -> str:
 
 PLACE = "path/to/this/folder"
 """What stands for the model where the card is of no repository."""
+
 BASE_PLACE = "path/to/the/base"
 """What stands for the base of an adapter where it was a folder."""
+
 _TOLERANCE = 0.01
 _WHOLE = """\
 model = AutoModelForSequenceClassification.from_pretrained(name, dtype=torch.float32).eval()

@@ -107,6 +107,7 @@ def _is_page(path: Path) -> bool:
 
 ROWS_AFTER = "gates"
 """The section after which the rows stand: a script lays them out, so no block does."""
+
 _PAGE_SCRIPTS = ("diff.js", "explorer.js", "page.js")
 
 

@@ -110,6 +110,7 @@ def make_trial(
 
 SHARES = tuple(round(0.05 * step, 2) for step in range(21))
 """Budgets of the curve, as shares of the comparisons."""
+
 ADVANTAGE_SHARES = SHARES[1:11]
 """5 to 50 %: where a router is used; random routing and any other meet at 0 and at 100 %."""
 
@@ -389,6 +390,7 @@ def _results(rng: np.random.Generator, margin_P: Floats, temperature: float) -> 
 Worth = Literal["worth it", "not worth it", "undecided", "nothing to gain"]
 SMALLEST = 0.005
 """An advantage surely below this is none."""
+
 MOST_OF_THE_GAIN = 0.95
 
 

@@ -261,6 +261,7 @@ CERTAINTIES: dict[Kind, Callable[[Opinion], float | None]] = {
     "interval": _by_interval,
 }
 """Opinion → how sure it is, None where the opinion does not say."""
+
 _WORDS: dict[Fallback, str] = {
     "no_judge": "no judge is there",
     "share": "the share of comparisons that may be escalated is used up",
@@ -322,6 +323,7 @@ def _of_margin(opinion: Opinion) -> Winner | None:
 # Ten decades, four values in each.
 PRIORS = np.logspace(-4, 6, 41)
 """The values of λ that are tried."""
+
 FILE = "laplace.npz"
 
 

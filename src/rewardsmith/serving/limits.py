@@ -110,10 +110,13 @@ def overloaded(code: str, message: str, retry_after: float) -> Refusal:
 Receive = Callable[[], Awaitable[Any]]
 _SMALL = 64 * 1024
 """Bytes that are worked on in the event loop's thread; larger ones would let others wait."""
+
 _NESTED = re.compile(rb"[\[{]{200}")
 """Deeper than the parser goes."""
+
 _DIGITS = 18
 """Of a length; Python refuses to read a number of thousands of digits."""
+
 _LINGER_SECONDS = 2.0
 _LINGER_TIMES = 4
 

@@ -525,6 +525,7 @@ class Fill:
 
 BATCH_SECONDS = 1.0
 """How long a batch may take: a slow model gets small batches, so that nobody waits for a large one."""
+
 # Tokens of the first batch, and of every one of a model that is slower than that a second.
 LEAST_BUDGET = 1024
 
@@ -557,6 +558,7 @@ class Pace:
 
 COMPANY_SECONDS = 0.004
 """How long an idle server waits at most for texts that arrive together, where they did so lately."""
+
 # How often it waits in vain before it stops waiting.
 _MEMORY = 3
 

@@ -208,8 +208,10 @@ async def _live(receive: Any, send: Any) -> None:
 BUCKETS = 64
 """Prompts are dealt into so many groups; a group, not a prompt, belongs to a replica, which bounds the calls of one
 request."""
+
 TEXT_KEY = 512
 """Characters of a plain text that name its prompt: where the prompt ends is not said there."""
+
 _ATTEMPTS = 3
 
 

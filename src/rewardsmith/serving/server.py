@@ -76,6 +76,7 @@ def reward_app(
 
 DRAIN_SECONDS = 200
 """Longer than the longest deadline of a request."""
+
 _LAST_WORDS_SECONDS = 1.0
 _SWITCH_SECONDS = 0.001
 """How long the model's thread may keep Python's lock while the event loop waits for it: 5 ms unless set."""
@@ -211,8 +212,10 @@ class _Room:
 
 _END = b"\r\n\r\n"
 """Ends a head and, after the last chunk, a chunked body: nothing of the next request stands before it."""
+
 _PIECES = 256
 """Pieces that are parsed in one turn of the event loop: a body can be made of nothing but `_END`."""
+
 _LINGER_SECONDS = 2.0
 
 

@@ -185,7 +185,6 @@ _FILES = frozenset(
 """What we, transformers and peft write for a model and its tokenizer; shards are named by the index."""
 
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-
 _TEMPLATES = "additional_chat_templates"
 
 

@@ -260,6 +260,7 @@ STAGES: dict[str, str] = {
 
 _ASKED = ("attack", "controls")
 """Those that are done only where they are asked for."""
+
 _LEAST = 5.0  # seconds after which a rate says something
 
 StageState = Literal["good", "bad", "open", "now"]

@@ -60,6 +60,7 @@ from rewardsmith.types import Message
 
 LARGEST = 2 * 2**30
 """Bytes of weights that are loaded for a measurement."""
+
 ROUNDS = 5
 
 

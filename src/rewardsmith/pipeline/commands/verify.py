@@ -56,10 +56,10 @@ _PATIENCE = 5.0
 SERVED_LONG = 2200
 """Tokens of a text for a server alone: OpenRLHF's cuts at 2,048."""
 
-
 VERIFY_FILE = "verify.json"
 MADE_UP = 32
 """Conversations beside the golden ones."""
+
 LONG = 600
 """Tokens of the longest text where positions do not change at some length."""
 

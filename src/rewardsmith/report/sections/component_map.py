@@ -196,6 +196,7 @@ BOUNDARIES: dict[str, tuple[str, ...]] = {
     "checkpoint": ("No normalisation", "Weights are safetensors"),
 }
 """Which constraints of the checklist are about what leaves a stage."""
+
 _WORST: tuple[State, ...] = ("bad", "warn", "open", "good")
 
 

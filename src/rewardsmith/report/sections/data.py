@@ -19,7 +19,6 @@ from rewardsmith.report.sections.verdict import sentence
 
 EXAMPLES_SHOWN = 5
 _ORDER = get_args(Severity)
-
 _SEVERITIES: dict[str, State] = {"error": "bad", "warning": "warn", "note": "open"}
 
 

@@ -24,6 +24,7 @@ from rewardsmith.report.svg import Scale, area_between, drawing, element, line, 
 
 _CONSISTENT, _OBEDIENT = 0.9, 0.05
 """Below the first share of equal verdicts, and above the second of flipped ones, the section warns."""
+
 _MISSING = {
     "unparsed": "replies that could not be read",
     "failed": "the endpoint failed",

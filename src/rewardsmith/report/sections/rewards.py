@@ -27,7 +27,6 @@ from rewardsmith.report.svg import Scale, drawing, element, line, nice_ticks, pa
 _STRIP = 300.0
 
 ALL = "All rewards"
-
 BINS = 48
 
 
@@ -227,14 +226,12 @@ def _key(path: str, class_: str) -> Markup:
 
 
 _UP, _DOWN = "M1 14c4 0 4-12 7-12s3 12 7 12z", "M1 2c4 0 4 12 7 12s3-12 7-12z"
-
 _SPLIT_KEYS = (
     (_key(_UP, "chosen"), "chosen, above"),
     (_key(_DOWN, "rejected"), "rejected, below"),
     (drawing(8, 16, "", line(4, 1, 4, 15, "middle"), class_="chart key"), "median"),
     (Markup(""), "each side is drawn to its own number of rewards"),
 )
-
 _WHOLE_KEYS = (
     (_key(_UP, "whole"), "all rewards"),
     (

@@ -33,12 +33,14 @@ from rewardsmith.spec.evaluation import HELD_OUT
 
 TRAINING = "training"
 """Source key of training pairs."""
+
 ROWS = 10_000
 """Rows that a page carries; mistakes come first."""
 CHARACTERS = 2_000
 """Characters of a text that a page carries."""
 BUDGET = 7_000_000
 """Bytes of the packed rows in a page: with everything else it stays under 8 MB."""
+
 Kind = Literal["rows", "pairs", "probes"]
 FLAGS: dict[str, str] = {
     "missing": "a reward is missing",
