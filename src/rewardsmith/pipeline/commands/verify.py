@@ -50,12 +50,6 @@ from rewardsmith.scoring.remote import RemoteScorer
 from rewardsmith.statistics import within
 from rewardsmith.types import Conversation, Message
 
-NATIVE_PATH = "/v1/score"
-_SECONDS = 180.0
-_PATIENCE = 5.0
-SERVED_LONG = 2200
-"""Tokens of a text for a server alone: OpenRLHF's cuts at 2,048."""
-
 VERIFY_FILE = "verify.json"
 MADE_UP = 32
 """Conversations beside the golden ones."""
@@ -65,7 +59,6 @@ LONG = 600
 
 Rewards = NDArray[np.float64]
 ServerType = Literal["float32", "bfloat16"]
-
 _FIXES: dict[PathName, str] = {
     "recorded": "restore the folder as it was exported, or export the model again",
     "saved template": "restore chat_template.jinja and the tokenizer files, or run rewardsmith export --to hf",
@@ -75,13 +68,6 @@ _FIXES: dict[PathName, str] = {
     "server": "start the server with this checkpoint and its own template",
     "server messages": "serve the checkpoint's own chat_template.jinja: rewardsmith export --to vllm writes it",
 }
-_WORDS = ("river", "seven", "because", "never", "Paris", "water", "42", "the", "and", "is", "«zwölf»", "雨", "x=1")
-_PROMPTS = (
-    (Message("user", "Which is longer, a mile or a kilometre?"),),
-    (Message("user", "Name three colours.\n"),),
-    (Message("user", "Write a loop in Python."), Message("assistant", "for i in range(3):\n    print(i)")),
-    (Message("user", "  Übersetze: the rain 🌧 "),),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +141,53 @@ def verify_job(
     return record
 
 
-def _without_bos(case: Verified) -> tuple[str, ...]:
-    """What the rewards would be behind a BOS that the tokenizer adds and the template does not write."""
-    bos = case.opened.renderer.unwritten_bos
-    lacking = [index for index, ids_T in enumerate(case.texts) if ids_T[0] != bos]
-    if bos is None or not lacking:
-        return ()
-    found = alone(case.model, [np.insert(case.texts[index], 0, bos) for index in lacking])
-    apart = np.abs(found - case.alone[lacking])
-    worst = int(apart.argmax())
-    said = (
-        "the template writes no BOS, and the tokenizer adds one to plain text: rewards are read without it, as TRL and "
-        "OpenRLHF train. Programs that tokenize the rendered text as plain text (RewardBench's script, vLLM's `input`) "
-        f"see up to {apart[worst]:.3g} more or less: {found[worst]:.6g} for {case.alone[lacking[worst]]:.6g}"
+def _server(url: str, renderer: Renderer) -> RemoteScorer:
+    """The server as one scorer, whatever it speaks."""
+    return RemoteScorer(
+        url.rstrip("/").removesuffix(NATIVE_PATH), timeout=_SECONDS, patience=_PATIENCE, renderer=renderer
     )
-    return (said,)
+
+
+NATIVE_PATH = "/v1/score"
+_SECONDS = 180.0
+_PATIENCE = 5.0
+
+
+def _longest_served(scorer: RemoteScorer | None) -> int:
+    """Tokens of the longest text: a server may cut what is longer than it likes."""
+    if scorer is None:
+        return LONG
+    return min(SERVED_LONG, (scorer.engine.limit if scorer.engine else None) or SERVED_LONG)
+
+
+SERVED_LONG = 2200
+"""Tokens of a text for a server alone: OpenRLHF's cuts at 2,048."""
+
+_WORDS = ("river", "seven", "because", "never", "Paris", "water", "42", "the", "and", "is", "«zwölf»", "雨", "x=1")
+_PROMPTS = (
+    (Message("user", "Which is longer, a mile or a kilometre?"),),
+    (Message("user", "Name three colours.\n"),),
+    (Message("user", "Write a loop in Python."), Message("assistant", "for i in range(3):\n    print(i)")),
+    (Message("user", "  Übersetze: the rain 🌧 "),),
+)
+
+
+def _render(opened: Checkpoint, made_up: int, longest: int) -> tuple[Verified, int]:
+    """The conversations that have a rendering, golden ones first, and how many of those there are."""
+    conversational = opened.renderer.record.conversational
+    golden = golden_conversations(conversational)
+    wanted = golden + made_up_conversations(made_up, conversational) + long_conversations(opened, longest)
+    rendered = [opened.renderer.render_many([conversation])[0] for conversation in wanted]
+    kept = [(index, one.ids) for index, one in enumerate(rendered) if one.ids is not None and not one.cut]
+    if not kept:
+        raise ModelError(
+            f"no conversation can be rendered: {rendered[0].reason} ({rendered[0].detail})",
+            where=str(opened.folder),
+            fix="raise the checkpoint's max_length, or fix its chat template",
+        )
+    texts = [ids for _, ids in kept]
+    case = Verified(opened, [wanted[index] for index, _ in kept], texts, alone(opened.model, texts))
+    return case, sum(index < len(golden) for index, _ in kept)
 
 
 def made_up_conversations(count: int, conversational: bool, seed: int = 17) -> list[Conversation]:
@@ -181,6 +199,11 @@ def made_up_conversations(count: int, conversational: bool, seed: int = 17) -> l
         answer = " ".join(draw.choices(_WORDS, k=length)) + ("\n" if index % 3 == 0 else "")
         found.append((*_PROMPTS[index % len(_PROMPTS)], *_again(index), Message("assistant", answer)))
     return found if conversational else [(Message("text", "\n\n".join(turn.content for turn in one)),) for one in found]
+
+
+def _again(index: int) -> tuple[Message, ...]:
+    """Some conversations go on for another turn."""
+    return (Message("assistant", "Well."), Message("user", "Go on.")) if index % 8 in (0, 1, 7) else ()
 
 
 def long_conversations(opened: Checkpoint, longest: int = LONG) -> list[Conversation]:
@@ -214,83 +237,26 @@ def _of_length(renderer: Renderer, tokens: int) -> Conversation | None:
     return found
 
 
-def _again(index: int) -> tuple[Message, ...]:
-    """Some conversations go on for another turn."""
-    return (Message("assistant", "Well."), Message("user", "Go on.")) if index % 8 in (0, 1, 7) else ()
-
-
-def _render(opened: Checkpoint, made_up: int, longest: int) -> tuple[Verified, int]:
-    """The conversations that have a rendering, golden ones first, and how many of those there are."""
-    conversational = opened.renderer.record.conversational
-    golden = golden_conversations(conversational)
-    wanted = golden + made_up_conversations(made_up, conversational) + long_conversations(opened, longest)
-    rendered = [opened.renderer.render_many([conversation])[0] for conversation in wanted]
-    kept = [(index, one.ids) for index, one in enumerate(rendered) if one.ids is not None and not one.cut]
-    if not kept:
-        raise ModelError(
-            f"no conversation can be rendered: {rendered[0].reason} ({rendered[0].detail})",
-            where=str(opened.folder),
-            fix="raise the checkpoint's max_length, or fix its chat template",
-        )
-    texts = [ids for _, ids in kept]
-    case = Verified(opened, [wanted[index] for index, _ in kept], texts, alone(opened.model, texts))
-    return case, sum(index < len(golden) for index, _ in kept)
-
-
-def _weight_findings(compared: Compared, opened: Checkpoint) -> tuple[FileFinding, ...]:
-    """Weights in memory that are not what stands in the files: every path above would agree on a random one."""
-    if not compared.differ:
+def _without_bos(case: Verified) -> tuple[str, ...]:
+    """What the rewards would be behind a BOS that the tokenizer adds and the template does not write."""
+    bos = case.opened.renderer.unwritten_bos
+    lacking = [index for index, ids_T in enumerate(case.texts) if ids_T[0] != bos]
+    if bos is None or not lacking:
         return ()
-    return (
-        FileFinding(
-            file=str(opened.folder),
-            field=listed(compared.differ),
-            value=f"{len(compared.differ)} of {compared.tensors} tensors",
-            problem="the weights in memory are not those of the files",
-            fix="save the model again with save_pretrained; if it stays, report the architecture",
-        ),
+    found = alone(case.model, [np.insert(case.texts[index], 0, bos) for index in lacking])
+    apart = np.abs(found - case.alone[lacking])
+    worst = int(apart.argmax())
+    said = (
+        "the template writes no BOS, and the tokenizer adds one to plain text: rewards are read without it, as TRL and "
+        "OpenRLHF train. Programs that tokenize the rendered text as plain text (RewardBench's script, vLLM's `input`) "
+        f"see up to {apart[worst]:.3g} more or less: {found[worst]:.6g} for {case.alone[lacking[worst]]:.6g}"
     )
+    return (said,)
 
 
 def _spread(opened: Checkpoint, rewards: Rewards) -> float:
     recorded = opened.record.reward_std if opened.record else None
     return float(recorded or rewards.std())
-
-
-def _recorded(opened: Checkpoint, reference: _Reference) -> PathResult:
-    """The golden rewards of `rewardsmith.json` beside the reference."""
-    if opened.record is None or not opened.record.golden:
-        why = "no rewardsmith.json" if opened.record is None else "rewardsmith.json has no golden conversations"
-        return PathResult(path="recorded", verdict="NO_DATA", why=f"{why}: export --to hf writes golden rewards")
-    if not reference.golden:
-        why = f"none of {len(opened.record.golden)} golden conversations renders any more"
-        return PathResult(path="recorded", verdict="FAIL", why=why, fix=_FIXES["recorded"])
-    wanted = {one.conversation: one.reward for one in opened.record.golden}
-    keys = [tuple((turn.role, turn.content) for turn in one) for one in reference.conversations]
-    rewards = np.array([wanted.get(key, np.nan) for key in keys[: reference.golden]])
-    golden = _Reference(
-        reference.conversations[: reference.golden],
-        reference.rewards[: reference.golden],
-        reference.golden,
-        reference.spread,
-    )
-    lost = len(wanted) - sum(key in wanted for key in keys[: reference.golden])
-    note = f"{lost} of {len(wanted)} golden conversations no longer render" if lost else ""
-    return _compare("recorded", Way(rewards, note=note), golden)
-
-
-def _server(url: str, renderer: Renderer) -> RemoteScorer:
-    """The server as one scorer, whatever it speaks."""
-    return RemoteScorer(
-        url.rstrip("/").removesuffix(NATIVE_PATH), timeout=_SECONDS, patience=_PATIENCE, renderer=renderer
-    )
-
-
-def _longest_served(scorer: RemoteScorer | None) -> int:
-    """Tokens of the longest text: a server may cut what is longer than it likes."""
-    if scorer is None:
-        return LONG
-    return min(SERVED_LONG, (scorer.engine.limit if scorer.engine else None) or SERVED_LONG)
 
 
 def _ask_server(
@@ -328,6 +294,20 @@ def _ask_server(
         result = _compare("server messages", way, part, rounded=rounded)
         paths.append(_explained(result, some, part, way.rewards, "messages") if not way.note else result)
     return paths, tuple(_said_of(engine, len(case.conversations) - len(kept), case.opened.renderer))
+
+
+def _can_ask(engine: Engine, conversation: Conversation, ids_T: Ids) -> bool:
+    if engine.dialect.sends == "pair":
+        return pair_of(conversation) is not None
+    return engine.limit is None or len(ids_T) <= engine.limit
+
+
+def _item(engine: Engine, case: Verified, index: int) -> Item:
+    conversation = case.conversations[index]
+    if engine.dialect.sends == "pair":
+        return Item(pair=pair_of(conversation))
+    text = case.opened.renderer.text(conversation) if engine.dialect.sends == "text" else ""
+    return Item(tuple(case.texts[index].tolist()), text)
 
 
 def _asked_ids(
@@ -378,6 +358,19 @@ def _of_company(
     return Cause("prefix caching: with a cache of its own each text has its own reward", fix)
 
 
+def _pair_ids(case: Verified) -> str:
+    """How many texts `/rerank` reads otherwise: it joins question and answer by the tokenizer's rule for two texts."""
+    tokenizer = case.opened.renderer.tokenizer
+    pairs = [pair_of(one) for one in case.conversations]
+    found = [np.array(tokenizer(*pair)["input_ids"], dtype=np.int32) for pair in pairs if pair]
+    others = [
+        other for ids_T, ours in zip(found, case.texts, strict=True) if (other := other_ids(ids_T, ours, tokenizer))
+    ]
+    if not others:
+        return ""
+    return f"template: /rerank joins question and answer to other tokens in {len(others)} of {len(pairs)}: {others[0]}"
+
+
 def _asked_messages(engine: Engine, case: Verified) -> Way | None:
     """Messages, which the engine renders; None where it takes none, or does not say what it made of them."""
     rewards = np.full(len(case.texts), np.nan)
@@ -400,31 +393,7 @@ def _asked_messages(engine: Engine, case: Verified) -> Way | None:
     return Way(rewards, note="; ".join(notes))
 
 
-def _can_ask(engine: Engine, conversation: Conversation, ids_T: Ids) -> bool:
-    if engine.dialect.sends == "pair":
-        return pair_of(conversation) is not None
-    return engine.limit is None or len(ids_T) <= engine.limit
-
-
-def _item(engine: Engine, case: Verified, index: int) -> Item:
-    conversation = case.conversations[index]
-    if engine.dialect.sends == "pair":
-        return Item(pair=pair_of(conversation))
-    text = case.opened.renderer.text(conversation) if engine.dialect.sends == "text" else ""
-    return Item(tuple(case.texts[index].tolist()), text)
-
-
-def _pair_ids(case: Verified) -> str:
-    """How many texts `/rerank` reads otherwise: it joins question and answer by the tokenizer's rule for two texts."""
-    tokenizer = case.opened.renderer.tokenizer
-    pairs = [pair_of(one) for one in case.conversations]
-    found = [np.array(tokenizer(*pair)["input_ids"], dtype=np.int32) for pair in pairs if pair]
-    others = [
-        other for ids_T, ours in zip(found, case.texts, strict=True) if (other := other_ids(ids_T, ours, tokenizer))
-    ]
-    if not others:
-        return ""
-    return f"template: /rerank joins question and answer to other tokens in {len(others)} of {len(pairs)}: {others[0]}"
+_SENT = {"ids": "token ids", "text": "rendered text", "pair": "a question and an answer"}
 
 
 def _said_of(engine: Engine, left_out: int, renderer: Renderer) -> Iterator[str]:
@@ -435,9 +404,6 @@ def _said_of(engine: Engine, left_out: int, renderer: Renderer) -> Iterator[str]
             f"the server takes {engine.limit} tokens and the checkpoint {renderer.max_length}: longer texts have no "
             f"reward there ({left_out} of these)"
         )
-
-
-_SENT = {"ids": "token ids", "text": "rendered text", "pair": "a question and an answer"}
 
 
 def _explained(
@@ -451,6 +417,28 @@ def _explained(
     if cause is None:
         return result
     return result.model_copy(update={"why": f"{result.why}: {cause.what}", "fix": cause.fix})
+
+
+def _recorded(opened: Checkpoint, reference: _Reference) -> PathResult:
+    """The golden rewards of `rewardsmith.json` beside the reference."""
+    if opened.record is None or not opened.record.golden:
+        why = "no rewardsmith.json" if opened.record is None else "rewardsmith.json has no golden conversations"
+        return PathResult(path="recorded", verdict="NO_DATA", why=f"{why}: export --to hf writes golden rewards")
+    if not reference.golden:
+        why = f"none of {len(opened.record.golden)} golden conversations renders any more"
+        return PathResult(path="recorded", verdict="FAIL", why=why, fix=_FIXES["recorded"])
+    wanted = {one.conversation: one.reward for one in opened.record.golden}
+    keys = [tuple((turn.role, turn.content) for turn in one) for one in reference.conversations]
+    rewards = np.array([wanted.get(key, np.nan) for key in keys[: reference.golden]])
+    golden = _Reference(
+        reference.conversations[: reference.golden],
+        reference.rewards[: reference.golden],
+        reference.golden,
+        reference.spread,
+    )
+    lost = len(wanted) - sum(key in wanted for key in keys[: reference.golden])
+    note = f"{lost} of {len(wanted)} golden conversations no longer render" if lost else ""
+    return _compare("recorded", Way(rewards, note=note), golden)
 
 
 def _compare(name: PathName, way: Way, reference: _Reference, *, rounded: bool = False) -> PathResult:
@@ -492,3 +480,18 @@ def _flips(rewards: Rewards, reference: Rewards) -> int:
     """Pairs that the two rank in opposite order; an equal reward flips nothing."""
     signs = np.sign(rewards[:, None] - rewards) * np.sign(reference[:, None] - reference)
     return int((np.triu(signs, 1) < 0).sum())
+
+
+def _weight_findings(compared: Compared, opened: Checkpoint) -> tuple[FileFinding, ...]:
+    """Weights in memory that are not what stands in the files: every path above would agree on a random one."""
+    if not compared.differ:
+        return ()
+    return (
+        FileFinding(
+            file=str(opened.folder),
+            field=listed(compared.differ),
+            value=f"{len(compared.differ)} of {compared.tensors} tensors",
+            problem="the weights in memory are not those of the files",
+            fix="save the model again with save_pretrained; if it stays, report the architecture",
+        ),
+    )
