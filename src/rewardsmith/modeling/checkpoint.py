@@ -77,39 +77,6 @@ class Checkpoint:
     foreign: Foreign | None = None
 
 
-def golden_conversations(conversational: bool) -> list[Conversation]:
-    """The fixed conversations whose rewards every checkpoint records; plain text for a model without a template."""
-    if not conversational:
-        return [(Message("text", _TEXT_JOIN.join(turns)),) for turns in _GOLDEN_TURNS]
-    roles = ("user", "assistant")
-    return [tuple(Message(roles[i % 2], text) for i, text in enumerate(turns)) for turns in _GOLDEN_TURNS]
-
-
-def golden_rewards(model: Any, renderer: Renderer) -> tuple[GoldenReward, ...]:
-    """Rewards of the golden conversations that fit the length limit, by the padded layout."""
-    rendered = [
-        (conversation, ids)
-        for conversation in golden_conversations(renderer.record.conversational)
-        if (ids := _fitting(renderer, conversation)) is not None
-    ]
-    if not rendered:
-        return ()
-    layout = PaddedBatches(renderer.record.pad_token_id)
-    rewards = compute_rewards(model, [ids for _, ids in rendered], layout, token_budget=4096)
-    return tuple(
-        GoldenReward(conversation=tuple((turn.role, turn.content) for turn in conversation), reward=float(reward))
-        for (conversation, _), reward in zip(rendered, rewards, strict=True)
-    )
-
-
-def _fitting(renderer: Renderer, conversation: Conversation) -> Ids | None:
-    """Token ids; None over the length limit, also where the policy for a user's own texts is `error`."""
-    try:
-        return renderer.render_many([conversation])[0].ids
-    except DataError:
-        return None
-
-
 def save_checkpoint(
     folder: Path,
     model: Any,
@@ -197,12 +164,6 @@ def _embedding(model: Any) -> dict[str, bool]:
     return {"save_embedding_layers": bool(grew)} if hasattr(model, "peft_config") else {}
 
 
-def read_checkpoint_record(folder: str | Path) -> CheckpointRecord | None:
-    """The record of a checkpoint folder; None for a published checkpoint without one."""
-    path = Path(folder) / RECORD
-    return read_record(path, CheckpointRecord) if path.is_file() else None
-
-
 def open_checkpoint(
     folder: str | Path, *, dtype: str = "float32", device: str = "cpu", max_length: int = 4096
 ) -> Checkpoint:
@@ -264,21 +225,6 @@ def load_rendering(folder: str | Path, *, max_length: int = 4096) -> tuple[Rende
     return _foreign_renderer(folder, max_length)[0], None
 
 
-@cache
-def say_known_faults(folder: Path) -> None:
-    """What an older version is known to have done to this checkpoint, once a process; rewards are verified apart."""
-    for fault in known_faults(folder):
-        _LOG.warning("note: %s: %s", folder, fault)
-
-
-def compare_with_its_files(opened: Checkpoint) -> Compared:
-    """The weights in memory beside those in the files, the base's below an adapter too; see `compare_with_files`."""
-    adapter = opened.folder / "adapter_config.json"
-    base = adapter_base(adapter) if adapter.is_file() else None
-    config = one_label_config(base or opened.folder)
-    return compare_with_files(opened.model, opened.folder, config, base)
-
-
 def _foreign_renderer(folder: str | Path, max_length: int) -> tuple[Renderer, Foreign]:
     """Texts as the checkpoint's own trainer made them.
 
@@ -295,6 +241,45 @@ def _foreign_renderer(folder: str | Path, max_length: int) -> tuple[Renderer, Fo
         closing=foreign.closing,
     )
     return renderer, foreign
+
+
+def read_checkpoint_record(folder: str | Path) -> CheckpointRecord | None:
+    """The record of a checkpoint folder; None for a published checkpoint without one."""
+    path = Path(folder) / RECORD
+    return read_record(path, CheckpointRecord) if path.is_file() else None
+
+
+def golden_conversations(conversational: bool) -> list[Conversation]:
+    """The fixed conversations whose rewards every checkpoint records; plain text for a model without a template."""
+    if not conversational:
+        return [(Message("text", _TEXT_JOIN.join(turns)),) for turns in _GOLDEN_TURNS]
+    roles = ("user", "assistant")
+    return [tuple(Message(roles[i % 2], text) for i, text in enumerate(turns)) for turns in _GOLDEN_TURNS]
+
+
+def golden_rewards(model: Any, renderer: Renderer) -> tuple[GoldenReward, ...]:
+    """Rewards of the golden conversations that fit the length limit, by the padded layout."""
+    rendered = [
+        (conversation, ids)
+        for conversation in golden_conversations(renderer.record.conversational)
+        if (ids := _fitting(renderer, conversation)) is not None
+    ]
+    if not rendered:
+        return ()
+    layout = PaddedBatches(renderer.record.pad_token_id)
+    rewards = compute_rewards(model, [ids for _, ids in rendered], layout, token_budget=4096)
+    return tuple(
+        GoldenReward(conversation=tuple((turn.role, turn.content) for turn in conversation), reward=float(reward))
+        for (conversation, _), reward in zip(rendered, rewards, strict=True)
+    )
+
+
+def _fitting(renderer: Renderer, conversation: Conversation) -> Ids | None:
+    """Token ids; None over the length limit, also where the policy for a user's own texts is `error`."""
+    try:
+        return renderer.render_many([conversation])[0].ids
+    except DataError:
+        return None
 
 
 def verify_golden(model: Any, renderer: Renderer, record: CheckpointRecord, *, where: str, exact: bool) -> float:
@@ -343,6 +328,21 @@ def refuse_no_rewards(golden: Iterable[GoldenReward], where: str) -> None:
             fix="restore config.json (a scale, epsilon or rope setting) and the weights, or take a checkpoint from "
             "before the training diverged",
         )
+
+
+@cache
+def say_known_faults(folder: Path) -> None:
+    """What an older version is known to have done to this checkpoint, once a process; rewards are verified apart."""
+    for fault in known_faults(folder):
+        _LOG.warning("note: %s: %s", folder, fault)
+
+
+def compare_with_its_files(opened: Checkpoint) -> Compared:
+    """The weights in memory beside those in the files, the base's below an adapter too; see `compare_with_files`."""
+    adapter = opened.folder / "adapter_config.json"
+    base = adapter_base(adapter) if adapter.is_file() else None
+    config = one_label_config(base or opened.folder)
+    return compare_with_files(opened.model, opened.folder, config, base)
 
 
 def refuse_second_epoch(base: str | Path, data_fingerprint: str) -> tuple[str, ...]:
