@@ -74,7 +74,7 @@ def average_checkpoints(folders: Sequence[Path], out: Path, weights: Sequence[fl
         open_checkpoint(folder)  # and let go again: only its golden rewards are of interest
     mean = _Mean(tuple(folders), tuple(weights))
     renderer = Renderer.from_checkpoint(folders[0], records[0].rendering)
-    save_checkpoint(out, mean, renderer, _merged(records), describe=lambda record: _with_parents(record, mean))
+    save_checkpoint(out, mean, renderer, _merged(records), describe=mean.with_parents)
     written = read_checkpoint_record(out)
     assert written is not None  # noqa: S101 - written two lines above
     return written
@@ -108,6 +108,10 @@ class _Mean:
             ParentCheckpoint(folder=str(parent), weight=share, distance=one.distance, head_cosine=one.head_cosine)
             for parent, share, one in zip(self.folders, self.weights, counted, strict=True)
         ]
+
+    def with_parents(self, record: CheckpointRecord) -> CheckpointRecord:
+        """The record of the average, once it is saved."""
+        return record.model_copy(update={"parents": tuple(self.parents)})
 
     def _mix(self, name: str, tensors: list[Tensor], counted: list[_Counted]) -> Tensor:
         if not tensors[0].is_floating_point():
@@ -205,10 +209,6 @@ def _merged(records: Sequence[CheckpointRecord]) -> CheckpointRecord:
         data_fingerprints=tuple(seen),
         reward_range=ranges.pop() if len(ranges) == 1 else None,
     )
-
-
-def _with_parents(record: CheckpointRecord, mean: _Mean) -> CheckpointRecord:
-    return record.model_copy(update={"parents": tuple(mean.parents)})
 
 
 def _usable(folder: Path) -> CheckpointRecord:

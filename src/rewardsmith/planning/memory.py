@@ -35,6 +35,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from rewardsmith.modeling.shapes import ModelShape
@@ -136,14 +137,6 @@ def _replicated(setup: TrainingSetup, devices: int, *, buckets: bool) -> MemoryU
     return _peak(setup, weights, trained, 2 * trained, buffers, always=buffers > 0)
 
 
-def _single(setup: TrainingSetup, devices: int) -> MemoryUse:
-    return _replicated(setup, devices, buckets=False)
-
-
-def _ddp(setup: TrainingSetup, devices: int) -> MemoryUse:
-    return _replicated(setup, devices, buckets=True)
-
-
 def _fsdp(setup: TrainingSetup, devices: int) -> MemoryUse:
     """Shards, and two layers gathered (the next one is fetched early) with the gradient of one (2304.11277, §3.2.1).
 
@@ -173,8 +166,8 @@ def _zero3(setup: TrainingSetup, devices: int) -> MemoryUse:
 
 
 _STRATEGIES: dict[Strategy, Callable[[TrainingSetup, int], MemoryUse]] = {
-    "single": _single,
-    "ddp": _ddp,
+    "single": partial(_replicated, buckets=False),
+    "ddp": partial(_replicated, buckets=True),
     "fsdp": _fsdp,
     "zero2": _zero2,
     "zero3": _zero3,
