@@ -155,7 +155,7 @@ def _is_file(answer: str) -> bool:
 
 
 def _policy(answer: str) -> str:
-    if not answer or not answer[0].isdigit() or "/" in answer:
+    if not answer or not _is_size(answer):
         return answer
     from rewardsmith.spec.section import Refusal, parse_count
 

@@ -53,11 +53,8 @@ def opinion(first: Rewarded, second: Rewarded, temperature: float | None) -> Opi
     spread = None
     if len(first.members) == len(second.members) >= 2:
         spread = float(np.std(np.subtract(first.members, second.members), ddof=1))
-    return Opinion(margin, _probability(margin, temperature), None if spread is None or math.isnan(spread) else spread)
-
-
-def _probability(margin: float, temperature: float | None) -> float | None:
-    return None if temperature is None else float(preference_probability(margin, temperature))
+    probability = None if temperature is None else float(preference_probability(margin, temperature))
+    return Opinion(margin, probability, None if spread is None or math.isnan(spread) else spread)
 
 
 def opinions(rewards_P2: Floats, temperature: float | None) -> list[Opinion]:

@@ -389,6 +389,7 @@ _CARD = {"$ref": "#/components/schemas/ModelCard"}
 def openapi_document(dialects: Iterable[Dialect]) -> Json:
     """The OpenAPI document of all routes; two dialects of one path become alternatives."""
     dialects = list(dialects)
+    error = {"$ref": _REF.format(model="ErrorAnswer")}
     schemas, components = _schemas(dialects)
     paths = _fixed_paths()
     for path in dict.fromkeys(dialect.path for dialect in dialects):
@@ -406,7 +407,7 @@ def openapi_document(dialects: Iterable[Dialect]) -> Json:
         "components": {
             "schemas": components,
             "parameters": _MARKS,
-            "responses": {str(status): _json(text, _schema("ErrorAnswer")) for status, text in _REFUSALS.items()},
+            "responses": {str(status): _json(text, error) for status, text in _REFUSALS.items()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "basic": {"type": "http", "scheme": "basic", "description": "The token as name or password."},
@@ -487,10 +488,6 @@ def _closed(name: str, summary: str, found: Json, others: Json | None = None) ->
         "summary": summary,
         "responses": {"200": found, **_refusals(_CLOSED), **(others or {})},
     }
-
-
-def _schema(name: str) -> Json:
-    return {"$ref": _REF.format(model=name)}
 
 
 def _any_of(schemas: list[Json]) -> Json:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -296,16 +296,13 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end, or to the first interrupt; SIGTERM is one."""
 
     async def watched() -> T:
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        with suppress(NotImplementedError, RuntimeError, ValueError):  # another thread, or a system without signals
-            loop.add_signal_handler(signal.SIGTERM, _cancel(task))
+        task = asyncio.current_task()
+        if task is not None:
+            with suppress(NotImplementedError, RuntimeError, ValueError):  # another thread, or a system without signals
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await work
 
     try:
         return asyncio.run(watched())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
-
-
-def _cancel(task: asyncio.Task[Any] | None) -> Callable[[], object]:
-    return task.cancel if task else lambda: None

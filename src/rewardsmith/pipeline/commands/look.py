@@ -344,12 +344,8 @@ def live_charts(run_dir: Path) -> dict[str, str]:
         RunDirectoryError: metrics.jsonl cannot be read.
     """
     charts = epoch_charts(training_curves(read_steps(run_dir)), None)
-    return {chart.title: _document(str(chart.drawing)) for chart in charts}
-
-
-def _document(drawing: str) -> str:
-    """A drawing as XML of its own."""
-    return f'<svg xmlns="{_SVG}"{drawing.removeprefix("<svg")}'
+    # with a name space: each is a document of its own
+    return {chart.title: f'<svg xmlns="{_SVG}"{str(chart.drawing).removeprefix("<svg")}' for chart in charts}
 
 
 MANIFEST = "manifest.json"

@@ -33,7 +33,7 @@ from rewardsmith.pipeline.scorers import LoadOptions, model_folders, open_member
 from rewardsmith.protocols import Scorer
 from rewardsmith.records.evaluation import reason_code
 from rewardsmith.records.files import read_record
-from rewardsmith.records.routing import AuditHeader, LoggedRule, ReplayRecord, RoutingRecord
+from rewardsmith.records.routing import AuditHeader, ReplayRecord, RoutingRecord
 from rewardsmith.routing import AuditLog, BudgetLimits, HybridRouter, RouterSettings, Rule, Rules, replay
 from rewardsmith.routing.audit import header_of
 from rewardsmith.routing.rules import Posterior, opinion, rewarded
@@ -248,7 +248,7 @@ def fitted_rules(spec: RoutingSpec, record: RoutingRecord | None) -> Rules:
     found = [one for one in record.rules if one.kind == kind]
     if not _same_rules(rules, record) or found[0].below is None:
         raise SpecError(
-            f"the calibration is of the rules {_in_words(record.rules)} ({record.combine})",
+            f"the calibration is of the rules {', '.join(one.kind for one in record.rules)} ({record.combine})",
             where="routing.rules",
             fix="run `rewardsmith route calibrate` again with these rules",
         )
@@ -265,10 +265,6 @@ def _same_rules(rules: Rules, record: RoutingRecord) -> bool:
         and (place == free or rule.below == one.below)
         for place, (rule, one) in enumerate(zip(rules.rules, record.rules, strict=True))
     )
-
-
-def _in_words(rules: Sequence[LoggedRule]) -> str:
-    return ", ".join(one.kind for one in rules)
 
 
 def settings_of(spec: Spec, *, share: float | None) -> RouterSettings:

@@ -314,9 +314,7 @@ def pack(items: Sequence[Item], titles: Mapping[str, str], *, budget: int = BUDG
 
 def _numbers(item: Item, texts: _Texts) -> tuple[int, ...]:
     """Of prompt, chosen and rejected texts."""
-    if item.text is None:
-        return ()
-    return tuple(texts.number(text) for text in (item.text.prompt, *item.text.chosen, *item.text.rejected))
+    return tuple(texts.number(text) for text in _texts_of(item))
 
 
 @dataclass(slots=True)
