@@ -25,6 +25,10 @@ from rewardsmith.modeling.tree.varlen import (
 # From torch 2.10 on; with an older one there is no varlen kernel of its own to ask.
 of_torch = pytest.importorskip("torch.nn.attention.varlen")
 
+OURS = [f"varlen attention of torch {torch.__version__}"]
+if "enable_gqa" not in inspect.signature(of_torch.varlen_attn).parameters:  # 2.11: asked to share, and not to
+    OURS.append(f"{OURS[0]}, keys repeated for each query head")
+
 CPU = torch.device("cpu")
 AMPERE, HOPPER, BLACKWELL = (8, 0), (9, 0), (10, 0)
 
@@ -34,8 +38,7 @@ def names(dtype: torch.dtype, width: int, softcap: float | None, capability: tup
 
 
 def test_the_varlen_kernels_take_half_precision_and_narrow_heads_only():
-    ours = [f"varlen attention of torch {torch.__version__}"]
-    assert names(torch.bfloat16, 64, None, AMPERE) == names(torch.float16, 256, None, (8, 6)) == ours
+    assert names(torch.bfloat16, 64, None, AMPERE) == names(torch.float16, 256, None, (8, 6)) == OURS
     assert names(torch.float32, 64, None, AMPERE) == []
     assert names(torch.bfloat16, 264, None, AMPERE) == []
     assert names(torch.bfloat16, 20, None, AMPERE) == []
@@ -61,14 +64,19 @@ def test_torch_takes_the_call_as_we_make_it(monkeypatch: pytest.MonkeyPatch, win
 
     spy.__signature__ = signature
     monkeypatch.setattr(of_torch, "varlen_attn", spy)
-    ((_, call),) = candidates(torch.bfloat16, 8, None, AMPERE)
-    out = call(query, keys, keys, plan, 0.25, window, None)
-    assert out.shape == query.shape
-    assert given["window_size"] == ((-1, 0) if window is None else (6, 0)), "a window of 7 is 6 tokens back and itself"
-    assert given["scale"] == 0.25
-    assert given.get("enable_gqa", True)
-    assert given["cu_seq_q"].dtype == given["cu_seq_k"].dtype == torch.int32
-    assert (given["max_q"], given["max_k"]) == plan_varlen(layout, window).longest
+    calls = [call for _, call in candidates(torch.bfloat16, 8, None, AMPERE)]
+    assert len(calls) == len(OURS)
+    for call in calls:
+        given.clear()
+        out = call(query, keys, keys, plan, 0.25, window, None)
+        assert out.shape == query.shape
+        assert given["window_size"] == ((-1, 0) if window is None else (6, 0)), (
+            "a window of 7: 6 tokens back and itself"
+        )
+        assert given["scale"] == 0.25
+        assert given.get("enable_gqa", True)
+        assert given["cu_seq_q"].dtype == given["cu_seq_k"].dtype == torch.int32
+        assert (given["max_q"], given["max_k"]) == plan_varlen(layout, window).longest
 
 
 def test_torch_2_11_is_asked_to_share_keys_then_not_to_and_2_10_has_no_windows(monkeypatch: pytest.MonkeyPatch):
@@ -109,16 +117,15 @@ def test_a_broken_package_is_named_and_passed_over(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(varlen, "find_spec", lambda name: name)
     monkeypatch.setattr(varlen, "import_module", broken)
-    assert len(names(torch.bfloat16, 64, None, HOPPER)) == 1
+    assert names(torch.bfloat16, 64, None, HOPPER) == OURS
     assert "flash_attn is installed and cannot be used: undefined symbol" in caplog.text
     assert "flash_attn_interface is installed and cannot be used" in caplog.text
 
 
 def test_version_3_comes_first_and_is_for_hopper_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(varlen, "_flash_attention", lambda package: iter([(package, reference_varlen)]))
-    ours = f"varlen attention of torch {torch.__version__}"
-    assert names(torch.bfloat16, 128, None, HOPPER) == ["flash_attn_interface", ours, "flash_attn"]
-    assert names(torch.bfloat16, 128, None, BLACKWELL) == [ours, "flash_attn"]
+    assert names(torch.bfloat16, 128, None, HOPPER) == ["flash_attn_interface", *OURS, "flash_attn"]
+    assert names(torch.bfloat16, 128, None, BLACKWELL) == [*OURS, "flash_attn"]
     assert names(torch.bfloat16, 128, 30.0, AMPERE) == ["flash_attn"]
 
 
