@@ -45,6 +45,12 @@ def test_a_machine_that_is_free_keeps_the_library_s_own_choice() -> None:
     assert choose_threads({}, CORES, lambda: None).threads is None
 
 
+def test_where_both_are_set_both_are_said() -> None:
+    """torch with MKL computes with one thread here, and "OMP_NUM_THREADS is 2" alone would explain nothing."""
+    both = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "1"}
+    assert choose_threads(both).reason == "OMP_NUM_THREADS is 2, MKL_NUM_THREADS is 1"
+
+
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
 def test_a_user_s_own_number_stands(name: str) -> None:
     def look() -> float:

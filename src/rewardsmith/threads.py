@@ -89,9 +89,9 @@ def choose_threads(
         usable: cores that this process may use; looked up when None.
         busy: cores that others keep busy, None where the system does not say; looked at when None.
     """
-    for name in _NAMED:
-        if environment.get(name):
-            return ThreadChoice(None, f"{name} is {environment[name]}", stated=True)
+    stated = [f"{name} is {environment[name]}" for name in _NAMED if environment.get(name)]
+    if stated:
+        return ThreadChoice(None, ", ".join(stated), stated=True)  # of both, MKL's counts where torch has MKL
     cores = os.cpu_count() or 1
     mine = usable_cores() if usable is None else usable
     others = (busy_cores if busy is None else busy)() if mine > 1 else 0.0
