@@ -129,6 +129,16 @@ def test_the_main_job(world: World, tmp_path: Path) -> None:
     assert second.code == 2
     assert "second epoch" in second.err
 
+    # with a part of them nobody can tell which of the pairs, held-out ones too, it knows
+    world.write_pairs("part.jsonl", make_pairs(40, seed=1)[:30])
+    part = ("--set", "data.train=[{path: part.jsonl}]", "--set", "data.held_out={fraction: 0.2}")
+    third = world("run", spec, "--set", f"base_model.id={run / 'model'}", "--set", "name=third", *part)
+    assert third.code in (0, 1), third.err
+    assert "warning: The base was a reward model already" in third.err
+    record = read_record(tmp_path / "runs" / "third" / "train" / "summary.json", TrainRecord)
+    assert [(one.code, one.count) for one in record.findings if one.code == "warm_start"] == [("warm_start", 1)]
+    assert "The base was a reward model already" in (tmp_path / "runs" / "third" / "summary.md").read_text()
+
 
 def test_the_spec_may_change_until_it_has_trained_and_overwrite_starts_anew(world: World, tmp_path: Path) -> None:
     spec = world.write_spec()

@@ -58,7 +58,7 @@ from rewardsmith.scoring import CheckpointScorer
 from rewardsmith.spec import ExportSpec, QloraAdapter, Spec, digest
 from rewardsmith.spec.architecture import HardwareSpec
 from rewardsmith.spec.evaluation import HELD_OUT
-from rewardsmith.training.job import TrainJob
+from rewardsmith.training.job import TrainJob, warm_start_finding
 from rewardsmith.training.metrics import StepLog
 from rewardsmith.training.openrlhf.command import versions_of_backend
 from rewardsmith.training.plan import weights_fingerprint
@@ -97,6 +97,8 @@ def train_model(job: Job, checked: CheckRecord) -> TrainRecord:
     if warning:
         job.events.note(f"warning: {warning}")
     trained_on = refuse_second_epoch(job.resources.base, checked.data_fingerprint)
+    for found in warm_start_finding(trained_on):
+        job.events.note(f"warning: {found.title}: {found.meaning}; {found.fix}")
     fingerprint = train_fingerprint(job, checked)
     summary = job.run.path / "train" / "summary.json"
 

@@ -78,6 +78,28 @@ def checkpoint_record(job: TrainJob) -> CheckpointRecord:
     )
 
 
+def warm_start_finding(trained_on: Sequence[str]) -> tuple[Finding, ...]:
+    """One finding where the base is a reward model already; `count` is the number of data sets that it was trained on.
+
+    A checkpoint keeps fingerprints of whole data sets, so that these pairs among others cannot be recognised.
+    """
+    if not trained_on:
+        return ()
+    return (
+        Finding(
+            code="warm_start",
+            severity="warning",
+            title="The base was a reward model already",
+            meaning="it was trained on other data; whether pairs of this run, held-out ones too, are among them cannot "
+            "be seen",
+            why="a pair that was seen before is learnt a second time, and a held-out one is scored from memory",
+            fix="hold out pairs that neither training has seen, or start from the model that the base was made from",
+            count=len(trained_on),
+            of=len(trained_on) + 1,
+        ),
+    )
+
+
 def range_finding(expected: tuple[float, float] | None, steps: Sequence[StepMetrics]) -> tuple[Finding, ...]:
     """One finding where rewards of some step left the expected range; its `count` is the number of such steps."""
     low, high = expected or (-np.inf, np.inf)

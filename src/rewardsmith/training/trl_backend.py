@@ -41,7 +41,14 @@ from rewardsmith.records.files import write_json, write_text
 from rewardsmith.records.training import StepMetrics, TrainRecord
 from rewardsmith.spec import QloraAdapter
 from rewardsmith.threads import ThreadChoice, in_words, thread_choice
-from rewardsmith.training.job import TrainJob, checkpoint_record, margin_stop, monitor_finding, range_finding
+from rewardsmith.training.job import (
+    TrainJob,
+    checkpoint_record,
+    margin_stop,
+    monitor_finding,
+    range_finding,
+    warm_start_finding,
+)
 from rewardsmith.training.metrics import MarginMonitor, StepLog
 from rewardsmith.training.plan import (
     StepSampler,
@@ -326,7 +333,12 @@ def _summarise(
         monitor=verdict,
         reward_range=job.spec.training.reward_range,
         outside_reward_range=outside[0].count if outside else 0,
-        findings=(*damage_finding(resumable.damaged, resumed), *outside, *monitor_finding(verdict)),
+        findings=(
+            *warm_start_finding(job.trained_on),
+            *damage_finding(resumable.damaged, resumed),
+            *outside,
+            *monitor_finding(verdict),
+        ),
         optimizer=getattr(trainer.args.optim, "value", trainer.args.optim),
         tokens_per_micro_batch=plan.token_budget,
         kernels=dict(sorted(sum(counted, Counter()).items())),

@@ -322,7 +322,7 @@ def _data_in_words(table: ScoreTable) -> str:
     if table.official:
         return f"The published data set in full: `{table.source}`."
     if table.held_out:
-        return f"The run’s own pairs, never trained on: `{table.source}`."
+        return f"The run’s own pairs, left out of its training: `{table.source}`."
     return f"`{table.source}`, not the published data set: compare these scores among themselves only."
 
 
