@@ -216,7 +216,7 @@ def length_policy(numbers: TokenNumbers, left_out: LeftOut) -> LengthPolicy:
         cut_tokens=int(numbers.cut.sum()),
         prompt_tokens=int(shared_P.sum() + numbers.cut.sum()),
         differing=int((lengths_P2 - shared_P[:, None]).sum()),
-        # `rendering.encoding.cut_prompt` cuts nothing behind the shared tokens.
+        # `rendering.renderer.cut_prompt` cuts nothing behind the shared tokens.
         differing_lost=0,
         limits=tuple(_effect(limit, whole_P2, shared_P + numbers.cut, longest) for limit in limits),
     )
