@@ -231,7 +231,21 @@ _BEGINNINGS = (b'{"sent":', b'{"answered":', b'{"unpaid":', b'{"refuses":')
 
 
 class CallLog:
-    """The calls of a folder; `CallLog()` has none and only counts what is spent. Use it as a context manager."""
+    """The log of calls, folder/calls.jsonl: what was asked, what was answered, what it cost; one process at a time.
+
+        log.find(key)                            the reply, if this very request was answered before
+        log.sending(key, worst)                  written before a call
+        log.answered(key, reply)                 written after it: never asked again
+        log.unpaid(key)                          the endpoint refused it, or it was never reached
+
+    It is cache, ledger and the memory of a killed job. A line is appended with one write, so that a kill leaves at most
+    one torn line, the last, which is cut off when the file is opened again. A call that was being sent and has no
+    answer is in doubt: the endpoint may have been paid. It counts as spent at its worst, and its answer is asked for
+    again under the same idempotency key (`attempt`), for which endpoints that know such keys do not charge again.
+
+    No prompt is written, only hashes of requests, and replies. Keys of endpoints never come here. `CallLog()` has no
+    folder and only counts what is spent. Use it as a context manager.
+    """
 
     def __init__(self, handle: int | None = None, lock: FileLock | None = None) -> None:
         self._handle = handle
@@ -450,7 +464,14 @@ class Charge:
 
 
 class Budget:
-    """What is spent and what is reserved, against the limits. For one event loop.
+    """What is spent and what is reserved, against the limits: never overspent, however many calls are under way.
+
+        if await budget.reserve(worst):          False: it would be overspent
+            …
+            budget.settle(worst, spent)
+
+    Where what is left would do for this call but for those under way, it waits until one of them is settled: most cost
+    far less than their worst. For one event loop.
 
     Args:
         limits: what may be spent.
@@ -502,6 +523,7 @@ ALLOWANCE = 512
 
 
 def worst_charge(body: dict[str, Any], reply_tokens: int) -> Charge:
-    """The most that a call with this body can cost."""
+    """The most that a call with this body can cost: the longest reply, and as many tokens as its text has bytes (no
+    tokenizer makes more) with an allowance for what the endpoint puts around it."""
     text = json.dumps([body["messages"], body.get("response_format")], ensure_ascii=False)
     return Charge(1, len(text.encode("utf-8", "surrogatepass")) + ALLOWANCE, reply_tokens)

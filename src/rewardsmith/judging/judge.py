@@ -351,7 +351,10 @@ def _hash(seed: int, name: str) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """By kind of question.
+    """What a judge said, counted by kind of question.
+
+    Counts only grow and do not depend on the order of replies, so that a job that was killed and resumed counts the
+    same.
 
     Attributes:
         replies: replies to first asking.

@@ -248,7 +248,8 @@ def request_body(
     Args:
         spec: model, sampling, limits.
         question: what is asked.
-        off: features that the endpoint refuses.
+        off: `FEATURES` that the endpoint refuses: without `response_format` the reply is text, without `logprobs` it
+            is the bare verdict.
         seed: of this sample; sent where replies are sampled.
         again: a first reply could not be read.
     """

@@ -404,8 +404,8 @@ def weigh(points: Sequence[RoutePoint], advantage: RoutedScore, gain: RoutedScor
 
     Args:
         points: of the curve.
-        advantage: `curve.mean_advantage`.
-        gain: `curve.gain_of_everything`.
+        advantage: of `mean_advantage`.
+        gain: of `gain_of_everything`.
     """
     verdict = _verdict(advantage, gain)
     return verdict, f"{_OPENINGS[verdict]} {_numbers(verdict, points, advantage, gain)}"

@@ -3,9 +3,9 @@
     record = run_routes(spec, RouteOptions(models, input, output), events)
 
 A row has two or more responses, in any form that `rewardsmith score` reads: `prompt` with `responses`, or a pair's
-`chosen` and `rejected` (place 0 and 1; the label is not looked at). OUTPUT has a line for every row of the input, in
-its order (`records.RouteRow`); OUTPUT's `.audit.jsonl` every decision. With `pairs` the judge's verdicts are written as
-preference pairs for the next training round.
+`chosen` and `rejected` (place 0 and 1; the label is not looked at). Its `id`, `subset` and `source` are kept. OUTPUT
+has a line for every row of the input, in its order (`records.RouteRow`); OUTPUT's `.audit.jsonl` every decision. With
+`pairs` the judge's verdicts are written as preference pairs for the next training round.
 
 The model scores all rows first, so that a share of the comparisons can be given to the least certain of them. Then
 decisions go to a hidden audit log beside the output as they are made. A killed job reads that log and goes on with the
@@ -537,8 +537,9 @@ def _signed(entry: AuditEntry) -> float | None:
 def _labelled_pair(comparison: Comparison, decision: Decision, header: AuditHeader) -> dict[str, Any] | None:
     """The preference pair that a judge's verdict makes; None where it did not decide, or called it a tie.
 
-    It is a row in the project's own schema, which `data` reads back. Where the label comes from stands under
-    `provenance`, apart from the columns that training reads.
+    It is a row in the project's own schema, which `data` reads back; the annotator is the judge. Where the label comes
+    from stands under `provenance`, apart from the columns that training reads: a negative margin of the reward model
+    says that the judge disagreed with it.
     """
     if decision.by != "judge" or decision.winner not in ("first", "second") or decision.verdict is None:
         return None
