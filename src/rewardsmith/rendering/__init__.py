@@ -5,8 +5,8 @@ tokenizer.py       a tokenizer from the hub or a folder, or why it cannot be use
 renderer.py        a tokenizer → Renderer: conversations → ids, or the reason for none
 ahead.py           pairs rendered by other processes while this one works on
 encoding.py        rendered texts → ids, what they share only once
-template.py        a chat template → one whose full conversations end with EOS; texts that are no content to it
-special_tokens.py  EOS, BOS, and a pad token that is neither; what can be wrong with a rendered text
+template.py        a chat template → one whose full conversations end with EOS; what it writes → ids, or a fault
+special_tokens.py  EOS, BOS, and a pad token that is neither; tokens that must not stand in what people write
 sandbox.py         chat templates in a process of their own, under limits
 upstream.py        the same conversations as RewardBench's own script renders them
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         length_said,
         load_renderer,
     )
-    from rewardsmith.rendering.special_tokens import REASONS, Rendered
-    from rewardsmith.rendering.template import FOREIGN_MARKERS, DateUse, Markers
+    from rewardsmith.rendering.special_tokens import FOREIGN_MARKERS, Markers
+    from rewardsmith.rendering.template import REASONS, DateUse, Rendered
     from rewardsmith.rendering.tokenizer import Unknown, load_tokenizer
     from rewardsmith.rendering.upstream import UpstreamRenderer
 
@@ -52,13 +52,13 @@ __all__ = [
 
 _HOMES = {
     "DateUse": "template",
-    "FOREIGN_MARKERS": "template",
+    "FOREIGN_MARKERS": "special_tokens",
     "Ids": "encoding",
-    "Markers": "template",
+    "Markers": "special_tokens",
     "OverLength": "renderer",
-    "REASONS": "special_tokens",
+    "REASONS": "template",
     "RenderAhead": "ahead",
-    "Rendered": "special_tokens",
+    "Rendered": "template",
     "RenderedPair": "renderer",
     "Renderer": "renderer",
     "Unknown": "tokenizer",

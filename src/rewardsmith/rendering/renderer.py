@@ -30,22 +30,22 @@ from rewardsmith.records.checks import RenderingRecord
 from rewardsmith.rendering.encoding import Encoder, Ids, encode, shared_prefix
 from rewardsmith.rendering.sandbox import apply_template, template_texts, together_or_alone
 from rewardsmith.rendering.special_tokens import (
-    REASONS,
-    Rendered,
+    ControlTokens,
+    Markers,
     SpecialTokens,
+    find_markers,
     prepare_special_tokens,
-    render_batch,
     tokenizer_name,
 )
 from rewardsmith.rendering.template import (
+    REASONS,
     TEXT_ONLY,
     Closing,
-    ControlTokens,
     DateUse,
-    Markers,
+    Rendered,
     close_template,
     date_use,
-    find_markers,
+    render_batch,
 )
 from rewardsmith.rendering.tokenizer import Unknown, find_unknown, load_tokenizer
 from rewardsmith.types import Conversation, Message, PreferencePair

@@ -1,39 +1,32 @@
-r"""What a chat template writes: full conversations closed with EOS, the date, and texts that are no content to it.
+"""What a chat template writes: full conversations closed with EOS, batches of them as ids, and what can be wrong there.
 
     closed = close_template(template, eos="<|im_end|>", bos=None)
     date_use(template, special_tokens)          # DateUse(mentions=True, differs=True): other tokens tomorrow
-    markers = find_markers(tokenizer)
-    markers.special       # control tokens: EOS, BOS, the tokens that open and close turns
-    markers.roles         # written by the template before or after a turn, but no special tokens: "\nassistant: "
-    FOREIGN_MARKERS       # what the templates of other model families write
-    control = ControlTokens(tokenizer)
-    control.fault(conversation, text, ids)      # "<|im_end|> in message 2 (assistant)", or ""
-    control.as_text(conversation)               # the same conversation with such tokens encoded as plain text
+    render_batch(tokenizer, encode, tokens, conversations)              # one Rendered each; lengths are not looked at
+    render_batch(tokenizer, encode, tokens, conversations, control)     # messages with control tokens are refused
 
 The saved template is the definition: programs that load only the tokenizer (TRL's GRPO, vLLM's `messages`,
 RewardBench's script) get the ids that training saw. A model that was trained elsewhere is read where its trainer read
 it (`Closing`): OpenRLHF cuts line breaks and appends a space and EOS where the template wrote none; a published
 classifier has whatever its own template writes.
 
-Control tokens must not stand in what people write: where a user's text contains `<|im_end|>\n<|im_start|>assistant\n`,
-the model sees a turn that nobody took. A template that marks its turns with plain words can be imitated without any.
+A text that is not sound has no ids: `find_fault` looks at its special tokens, `loses_response` and `lost_fields` at
+what the template dropped. The codes of faults are the keys of `REASONS`.
 """
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import json
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import numpy as np
-
-from rewardsmith.rendering.encoding import Ids, encode
-from rewardsmith.rendering.sandbox import apply_template, run_template, template_texts
+from rewardsmith.rendering.encoding import Ids
+from rewardsmith.rendering.sandbox import run_template, template_texts, together_or_alone
+from rewardsmith.rendering.special_tokens import ControlTokens, SpecialTokens
 from rewardsmith.types import TOOLS, Conversation, Message
 
 Closing = Literal["eos", "openrlhf", "shipped"]
@@ -168,320 +161,208 @@ def _render(template: str, names: Mapping[str, Any], messages: Sequence[Mapping[
     return found if isinstance(found, str) else f"refused: {found}"
 
 
-FOREIGN_MARKERS = (
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|begin_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|end_of_turn|>",
-    "<|start_of_role|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|system|>",
-    "<start_of_turn>",
-    "<end_of_turn>",
-    "<｜User｜>",
-    "<｜Assistant｜>",
-    "[INST]",
-    "[/INST]",
-    "<<SYS>>",
-    "<</SYS>>",
-    "\nHuman:",
-    "\nAssistant:",
-    "\nUSER:",
-    "\nASSISTANT:",
-    "\n### Instruction:",
-    "\n### Response:",
-    "\n### Human:",
-    "\n### Assistant:",
-)
-"""ChatML, Llama 2 and 3, Gemma, Phi, Zephyr, DeepSeek, Granite, Vicuna, Alpaca and the HH data. Not `<s>` and `</s>`,
-which are also HTML."""
+REASONS = {
+    "over_length": "the text is longer than the limit",
+    "template_refused": "the chat template refuses the conversation",
+    "response_lost": "the template does not write the whole response",
+    "fields_lost": "the template does not show tools, calls or reasoning",
+    "not_unicode": "the text is not valid Unicode",
+    "eos_missing": "the last token is not EOS",
+    "eos_doubled": "the text ends with EOS twice",
+    "bos_doubled": "the text begins with BOS twice",
+    "pad_in_text": "the pad token stands inside the text",
+    "special_token_in_text": "a message contains a token that opens or closes turns or texts",
+}
 
-# Words that a template would never write itself, so that it can be seen what it writes between them.
-_WORDS = ("zqsystem", "zqask", "zqsay", "zqagain", "zqend")
-# Reasoning is content, though some templates take it apart and write its tags themselves.
-_REASONING = re.compile(r"</?(think|thinking|reasoning)>", re.IGNORECASE)
-# Names of tokens that mark content, without brackets and without what says "here it begins" or "here it ends".
-_CONTENT = re.compile(
-    r"think(ing)?|thoughts?|reasoning|reflection|scratchpad|answer|solution|python_tag|action|citation|code"
-    r"|tools|available_tools|tool_?(calls?|use|sep)|tool_?(response|result|output)s?"
-    r"|functions|function_?(calls?|response|results?|output)"
-)
-_ENDS_OF_CONTENT = re.compile(r"^(start|begin|end)_(of_)?|_(start|begin|end)$")
-_NAMED = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
-# Stands in for a content: no template treats it in its own way, and it makes no added token with what is beside it.
-_PLACEHOLDER = "zq"
-_REMEMBERED = 4096
-# Private characters around a token that is to be encoded as text. One that a text itself holds is dropped there.
-_OPEN, _CLOSE = "\uee00", "\uee01"
-# `<|name|>`, `<name>`, `[INST]`: written by a template, it is a marker wherever it stands.
-_BRACKETED = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]")
-# `user: `, `### Response:`: a marker at the start of a line only.
-_HEADER = re.compile(r"\n[^\w\n]{0,5}\w[\w ]{0,20}:")
-_SHOWN = 3
+CONTROL_REASONS = frozenset({"eos_doubled", "bos_doubled", "pad_in_text", "special_token_in_text"})
+"""Faults that a control token in a message makes."""
+
+Encode = Callable[[Sequence[str]], list[Ids]]
 
 
 @dataclass(frozen=True, slots=True)
-class Markers:
-    """Texts to look for, longest first. One that begins with a line break counts at the start of a line only."""
+class Rendered:
+    """One conversation as token ids, shape (T,), int32.
 
-    special: tuple[str, ...]
-    roles: tuple[str, ...]
-
-
-def find_markers(tokenizer: Any) -> Markers:
-    """The control tokens of a prepared tokenizer, and what its template writes around turns beside them.
-
-    Control tokens are the added tokens that open or close turns and texts:
-
-    - BOS, EOS, pad, unk, sep, cls and mask of the tokenizer;
-    - what the template writes around the contents of a conversation, special or not (`<|im_start|>`, header ids);
-    - every other added token with `special: true` (reserved tokens, fill-in-the-middle, images),
-      unless its name says that it marks content: reasoning, tool calls and their results (`_CONTENT`).
-
-    `<think>`, `<tool_call>`, `<tool_response>` and their like are what a response may be made of; they pass.
-    transformers draws the line in the same place (`apply_chat_template(sanitize_control_tokens=True)`, since 5.23), but
-    for content marked as special.
-    """
-    pieces = [_without_ends(piece, tokenizer) for piece in _written(tokenizer)]
-    added = [token for token in tokenizer.added_tokens_decoder.values() if token.content.strip()]
-    special = {token.content for token in added if token.special and not _marks_content(token.content)}
-    special |= {token.content for token in added if any(token.content in piece for piece in pieces)}
-    special = {text for text in special if not _REASONING.fullmatch(text)}
-    special |= {str(text) for name in _NAMED if (text := getattr(tokenizer, name, None))}
-    roles = {text for piece in pieces for text in _role_markers(piece, special)}
-    return Markers(_longest_first(special), _longest_first(roles))
-
-
-def _marks_content(token: str) -> bool:
-    """Whether a token's name says that it marks content (`<|tool_call|>`, `[THINK]`, `</tool_response>`)."""
-    if not re.fullmatch(r"<.*>|\[.*\]", token):
-        return False
-    name = re.sub(r"[\u2581 -]", "_", token.strip("<>[]|/\uff5c").lower())
-    return bool(_CONTENT.fullmatch(_ENDS_OF_CONTENT.sub("", name)))
-
-
-class ControlTokens:
-    """Looks for control tokens of a prepared tokenizer (with its template) in what people wrote.
-
-    What counts is ids, not spelling. A conversation is sound where its control ids are exactly those that the template
-    writes for these roles around other contents. So a token that a normalizer makes of another spelling is seen, one
-    that arises where content and template meet is seen, and a spelling that this tokenizer takes apart passes.
+    `ids` is None exactly where `reason` (a key of `REASONS`) is given. `cut` counts prompt tokens that the policy
+    `truncate_prompt` took away. `token` names control tokens and where they stand, and quotes nothing else of a text.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._texts = find_markers(tokenizer).special
-        ids = {text: tokenizer.convert_tokens_to_ids(text) for text in self._texts}
-        self._name_of = {int(token): text for text, token in ids.items() if token is not None}
-        # An unknown token also stands for what the vocabulary lacks: only its spelling says that somebody wrote it.
-        unknown = tokenizer.unk_token_id
-        named = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-        self._unknown = int(unknown) if unknown in self._name_of and unknown not in named else None
-        self._is_control = np.zeros(max(self._name_of, default=0) + 2, dtype=bool)
-        self._is_control[[token for token in self._name_of if token != self._unknown]] = True
-        longest = sorted(self._texts, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest)) or "(?!)")
-        self._ends = [str(token) for token in (tokenizer.bos_token, tokenizer.eos_token) if token]
-        self._wanted: dict[tuple[str, ...], Ids | None] = {}
-        self._plain: Any = None
-
-    def fault(self, conversation: Conversation, text: str, ids_T: Ids) -> str:
-        """Which control token stands in which message, "" where the template wrote all of them.
-
-        Messages of the role `text` are rendered already: their control tokens are meant.
-
-        Args:
-            conversation: what was rendered.
-            text: as the template wrote it.
-            ids_T: its tokens, before anything is cut.
-        """
-        if conversation[0].role == "text":
-            return ""
-        unknown = self._unknown is not None and bool((ids_T == self._unknown).any())
-        if unknown and (said := self._in_messages(conversation)):
-            return said
-        if not all(message.is_plain and message.role != TOOLS for message in conversation):
-            # What a template writes of calls and tools depends on them: here the strings themselves are looked at.
-            return self._in_messages(conversation)
-        # A template closes (or begins) a text only where its content did not: a content's own EOS would pass for it.
-        if any(token in message.content for message in conversation for token in self._ends):
-            said = self._in_messages(conversation)
-            if said:
-                return said
-        if self.is_the_template_s(conversation, ids_T):
-            return ""
-        return self._in_messages(conversation) or self._at_seams(conversation, text, ids_T)
-
-    def is_the_template_s(self, conversation: Conversation, ids_T: Ids) -> bool:
-        """Whether the control tokens are those that the template writes for messages of these roles."""
-        wanted = self._wanted_of(tuple(message.role for message in conversation))
-        return wanted is not None and np.array_equal(self._control(ids_T), wanted)
-
-    def as_text(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> tuple[str, Ids]:
-        """Text and ids with the messages' control tokens as plain text; raises what template and tokenizer raise.
-
-        As `encode_marked_chat` of transformers 5.24: the text is parted at such tokens, each part is encoded alone.
-        """
-        marked = tuple(replace(message, content=self._marked(message.content)) for message in conversation)
-        (written,) = apply_template(self._tokenizer, [marked], add_generation_prompt=add_generation_prompt)
-        pieces = re.split(f"{_OPEN}(.*?){_CLOSE}|[{_OPEN}{_CLOSE}]", written, flags=re.DOTALL)
-        if self._plain is None:
-            self._plain = copy.deepcopy(self._tokenizer)
-            self._plain.split_special_tokens = True
-        parts = [
-            self._behind(self._plain if place % 2 else self._tokenizer, piece, first=place == 0)
-            for place, piece in enumerate(pieces)
-            if piece
-        ]
-        return "".join(piece or "" for piece in pieces), np.concatenate(parts)
-
-    def _marked(self, content: str) -> str:
-        return self._pattern.sub(f"{_OPEN}\\g<0>{_CLOSE}", content.replace(_OPEN, "").replace(_CLOSE, ""))
-
-    def _behind(self, tokenizer: Any, piece: str, *, first: bool) -> Ids:
-        """Ids of what stands behind something: SentencePiece puts a space before the beginning of a text only."""
-        if first:
-            return encode(tokenizer, [piece])[0]
-        line, both = encode(tokenizer, ["\n", f"\n{piece}"])
-        return both[len(line) :] if np.array_equal(both[: len(line)], line) else encode(tokenizer, [piece])[0]
-
-    def _control(self, ids_T: Ids) -> Ids:
-        """The control ids among others, in order."""
-        return ids_T[self._is_control[np.minimum(ids_T, len(self._is_control) - 1)]]
-
-    def _wanted_of(self, roles: tuple[str, ...]) -> Ids | None:
-        """Control ids that the template writes for messages of these roles; None where it refuses to say."""
-        if roles not in self._wanted:
-            neutral = tuple(Message(role, "[]" if role == TOOLS else _PLACEHOLDER) for role in roles)
-            (text,) = template_texts(self._tokenizer, [neutral])
-            found = None if isinstance(text, Exception) else self._control(encode(self._tokenizer, [text])[0])
-            if any(self._pattern.search(role) for role in roles):
-                found = None
-            if len(self._wanted) >= _REMEMBERED:
-                self._wanted.clear()
-            self._wanted[roles] = found
-        return self._wanted[roles]
-
-    def tokens_in(self, contents: Sequence[str]) -> list[list[str]]:
-        """The control tokens that texts by themselves hold, each once."""
-        found = []
-        for content, ids_T in zip(contents, encode(self._tokenizer, contents), strict=True):
-            names = [self._name_of[token] for token in self._control(ids_T).tolist()]
-            if self._unknown is not None and self._name_of[self._unknown] in content:
-                names.append(self._name_of[self._unknown])
-            found.append(list(dict.fromkeys(names)))
-        return found
-
-    def _in_messages(self, conversation: Conversation) -> str:
-        """Control tokens of messages by themselves."""
-        messages = list(enumerate(conversation, start=0 if conversation[0].role == TOOLS else 1))
-        said = [
-            f"{name} in the role of message {place}"
-            for place, one in messages
-            for name in self._pattern.findall(one.role)
-        ]
-        for (place, one), names in zip(messages, self.tokens_in([_strings(one) for _, one in messages]), strict=True):
-            where = f"message {place} ({one.role})" if one.role != TOOLS else "the tools"
-            said += [f"{name} in {where}" for name in names]
-        return ", ".join(said[:_SHOWN]) + (f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else "")
-
-    def _at_seams(self, conversation: Conversation, text: str, ids_T: Ids) -> str:
-        """Control tokens made of a content together with what stands beside it.
-
-        Templates write other tokens for other contents (an empty message, a system prompt of their own); so where
-        every content is found in the text, places decide, and numbers only where one is not.
-        """
-        spans = _spans(conversation, text)
-        if spans is not None and self._tokenizer.is_fast:
-            encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-            found = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-            control = [(token, span) for token, span in found if token in self._name_of and token != self._unknown]
-            for token, span in control:
-                for place, content in enumerate(spans, start=1):
-                    if _holds(text, span, content):
-                        where = f"message {place} ({conversation[place - 1].role})"
-                        return f"{self._name_of[token]}, made with what the template writes beside {where}"
-            return ""
-        wanted = self._wanted_of(tuple(message.role for message in conversation))
-        if wanted is None:
-            return ""
-        extra = Counter(self._control(ids_T).tolist()) - Counter(wanted.tolist())
-        return f"{self._name_of[next(iter(extra))]}, more often than the template writes it" if extra else ""
+    ids: Ids | None
+    reason: str = ""
+    detail: str = ""
+    cut: int = 0
+    token: str = ""
 
 
-def _spans(conversation: Conversation, text: str) -> list[tuple[int, int]] | None:
-    """Where the contents stand in a rendered text, outer whitespace aside; None where one is not found in its turn."""
-    found, start = [], 0
-    for message in conversation:
-        content = message.content.strip()
-        place = text.find(content, start)
-        if place < 0:
-            return None
-        start = place + len(content)
-        found.append((place, start))
-    return found
+def render_batch(
+    tokenizer: Any,
+    encode: Encode,
+    tokens: SpecialTokens,
+    conversations: Sequence[Conversation],
+    control: ControlTokens | None = None,
+    *,
+    as_text: bool = False,
+) -> list[Rendered]:
+    """Token ids of each conversation, or its fault.
 
-
-def _strings(message: Message) -> str:
-    """All that a person or a model wrote in a message: content, reasoning, calls and names, JSON's escapes resolved."""
-    if message.is_plain and message.role != TOOLS:
-        return message.content
-    content = _unescaped(message.content) if message.role == TOOLS else message.content
-    calls = _unescaped(message.tool_calls) if message.tool_calls else ""
-    return "\n".join((message.reasoning_content, content, calls, message.name, message.tool_call_id))
-
-
-def _unescaped(text: str) -> str:
-    """JSON text with its strings as they are."""
-    found, waiting = [], [json.loads(text)]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            found.append(value)
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, dict):
-            waiting += [*value, *value.values()]
-    return "\n".join(found)
-
-
-def _holds(text: str, token: tuple[int, int], content: tuple[int, int]) -> bool:
-    """Whether a token takes visible characters of a content; a token with `lstrip` may take whitespace from it."""
-    return bool(text[max(token[0], content[0]) : min(token[1], content[1])].strip())
-
-
-def _written(tokenizer: Any) -> list[str]:
-    """What the template writes around the contents of a conversation; a system message only where it takes one."""
-    roles = ("system", "user", "assistant", "user", "assistant")
-    whole: Conversation = tuple(Message(role, word) for role, word in zip(roles, _WORDS, strict=True))
-    conversations = [whole, whole[1:], whole[1:3]]
+    Args:
+        tokenizer: a prepared transformers tokenizer.
+        encode: turns rendered texts into ids.
+        tokens: its special tokens.
+        conversations: what to render.
+        control: looks for control tokens in messages; None looks for none.
+        as_text: encode them as plain text instead of refusing the conversation.
+    """
     texts = template_texts(tokenizer, conversations)
-    split = re.compile("|".join(_WORDS))
-    return [piece for text in texts if isinstance(text, str) for piece in split.split(text)]
+    sound = [text for text in texts if isinstance(text, str)]
+    encoded = iter(together_or_alone(encode, sound))
+    done = []
+    for conversation, text in zip(conversations, texts, strict=True):
+        if isinstance(text, Exception):
+            done.append(Rendered(None, "template_refused", first_line(text)))
+            continue
+        rendered = _checked(next(encoded), text, conversation, tokens, control)
+        if as_text and control is not None and rendered.reason in CONTROL_REASONS:
+            rendered = _as_text(conversation, tokens, control) or rendered
+        done.append(rendered)
+    return done
 
 
-def _without_ends(piece: str, tokenizer: Any) -> str:
-    """BOS and EOS as line breaks: a header beside them stands at the start of a line, and is a marker of its own."""
-    for token in (tokenizer.bos_token, tokenizer.eos_token):
-        piece = piece.replace(str(token), "\n") if token else piece
-    return piece
+def _as_text(conversation: Conversation, tokens: SpecialTokens, control: ControlTokens) -> Rendered | None:
+    """The conversation with its control tokens as plain text; None where that cannot be done."""
+    try:
+        text, ids_T = control.as_text(conversation)
+    except Exception:  # template and tokenizer are foreign code
+        return None
+    rendered = _checked(ids_T, text, conversation, tokens, None)
+    return rendered if not rendered.reason and control.is_the_template_s(conversation, ids_T) else None
 
 
-def _role_markers(piece: str, special: set[str]) -> set[str]:
-    """Markers in what stands between two contents, special tokens aside.
+def _checked(
+    ids_T: Ids | Exception,
+    text: str,
+    conversation: Conversation,
+    tokens: SpecialTokens,
+    control: ControlTokens | None,
+) -> Rendered:
+    if isinstance(ids_T, Exception):
+        return Rendered(None, "not_unicode", first_line(ids_T))
+    fault = "response_lost" if loses_response(text, conversation) else find_fault(ids_T, tokens)
+    found = control.fault(conversation, text, ids_T) if control is not None else ""
+    if not fault and not found:
+        lost = lost_fields(text, conversation)
+        return Rendered(None, "fields_lost", lost) if lost else Rendered(ids_T)
+    reason = fault or "special_token_in_text"
+    if reason not in CONTROL_REASONS:
+        return Rendered(None, reason, f"it ends with {text[-40:]!r}")
+    token = found or tokens.named_by(reason)
+    detail = token if reason == "special_token_in_text" else f"{token}; it ends with {text[-40:]!r}"
+    return Rendered(None, reason, detail, token=token)
 
-    Words in a line with a special token (`<|im_start|>assistant`) are no marker without it.
+
+def first_line(error: Exception) -> str:
+    """What a foreign error says, short enough for a finding."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def find_fault(ids_T: Ids, tokens: SpecialTokens) -> str:
+    """The first fault in the special tokens of one text; empty when there is none."""
+    if len(ids_T) == 0 or (tokens.closes and ids_T[-1] != tokens.eos_id):
+        return "eos_missing"
+    if tokens.closes and len(ids_T) > 1 and ids_T[-2] == tokens.eos_id:
+        return "eos_doubled"
+    if tokens.bos_id is not None and len(ids_T) > 1 and ids_T[0] == ids_T[1] == tokens.bos_id:
+        return "bos_doubled"
+    if (ids_T == tokens.pad_id).any():
+        return "pad_in_text"
+    return ""
+
+
+def loses_response(text: str, conversation: Conversation) -> bool:
+    """Whether the last message's words are missing from the rendered text; templates may fold whitespace."""
+    return not _shows(text, conversation[-1].content.strip())
+
+
+def lost_fields(text: str, conversation: Conversation) -> str:
+    """Which of tools, calls, their results, reasoning and names are missing from the rendered text, "" where none is.
+
+    A template decides how it writes a call; that each name and each value of it stands in the text is proof enough.
+    Ids of calls are left to the template: they link a result to its call, which the order does as well. So is reasoning
+    before the last user turn, which reasoning models (Qwen3, DeepSeek R1, gpt-oss) leave out by design: it was not
+    there when the response was written, nor will it be (`hidden_reasoning`).
     """
-    bracketed = {text for text in _BRACKETED.findall(piece) if text not in special and not _REASONING.fullmatch(text)}
-    if bracketed or any(text in piece for text in special if text.strip()):
-        return bracketed
-    return set(_HEADER.findall("\n" + piece))
+    if all(message.is_plain and message.role not in (TOOLS, "tool") for message in conversation):
+        return ""
+    asked = _last_question(conversation)
+    for place, message in enumerate(conversation):
+        for what, values in _to_show(message):
+            if what == "reasoning" and place < asked:
+                continue
+            missing = next((value for value in values if not _shows(text, value)), None)
+            if missing is not None:
+                where = "" if message.role == TOOLS else f" of turn {place + 1} ({message.role})"
+                return f"the template does not show the {what}{where}: {missing[:60]!r} is missing"
+    return ""
 
 
-def _longest_first(texts: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(texts, key=lambda text: (-len(text), text)))
+def _last_question(conversation: Conversation) -> int:
+    """The place of the last user turn, -1 where there is none."""
+    return max((place for place, turn in enumerate(conversation) if turn.role == "user"), default=-1)
+
+
+def hidden_reasoning(text: str, conversation: Conversation) -> int:
+    """How many turns before the last user turn have reasoning that the rendered text does not show."""
+    before = conversation[: max(0, _last_question(conversation))]
+    return sum(bool(turn.reasoning_content) and not _shows(text, turn.reasoning_content.strip()) for turn in before)
+
+
+def _to_show(message: Message) -> Iterator[tuple[str, Iterator[str]]]:
+    if message.role == TOOLS:
+        yield "tools", _leaves(json.loads(message.content))
+        return
+    if message.tool_calls:
+        yield "tool calls", _called(json.loads(message.tool_calls))
+    if message.reasoning_content:
+        yield "reasoning", iter((message.reasoning_content.strip(),))
+    if message.role == "tool":
+        yield "content", iter((message.content.strip(),))
+    elif message.name:
+        yield "name", iter((message.name,))
+
+
+def _called(calls: Any) -> Iterator[str]:
+    """Name and arguments of each call."""
+    for call in calls:
+        function = call.get("function", call)
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            with contextlib.suppress(ValueError):
+                arguments = json.loads(arguments)
+        yield from _leaves([function.get("name"), arguments])
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Names and values of a JSON value as text, without what has no meaning of its own (`"type": "function"`)."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if (name, inner) != ("type", "function"):
+                if name not in ("type", "function", "strict"):
+                    yield name
+                yield from _leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner)
+    elif isinstance(value, str):
+        yield value
+    elif value is not None:
+        yield json.dumps(value)
+
+
+def _shows(text: str, value: str) -> bool:
+    """Whether a value stands in a text: as it is, with its whitespace folded, or as JSON writes it."""
+    if value in text:
+        return True
+    folded = "".join(text.split())
+    as_json = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    return any("".join(form.split()) in folded for form in as_json)

@@ -26,7 +26,8 @@ import numpy as np
 from rewardsmith.errors import RenderingError
 from rewardsmith.rendering.encoding import Ids
 from rewardsmith.rendering.sandbox import template_texts, together_or_alone
-from rewardsmith.rendering.special_tokens import Rendered, first_line, tokenizer_name
+from rewardsmith.rendering.special_tokens import tokenizer_name
+from rewardsmith.rendering.template import Rendered, first_line
 from rewardsmith.rendering.tokenizer import load_tokenizer
 from rewardsmith.types import Conversation
 

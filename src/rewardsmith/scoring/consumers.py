@@ -8,9 +8,9 @@
 Text becomes tokens as in training: messages through the checkpoint's template, plain text closed with EOS (TRL's own
 scoring of plain text adds none). Rewards are raw.
 
-A message with a control token of the model (`rendering/template.py`) has no reward, so that a policy cannot write turns
-of its own; nor has such a completion as plain text, where the checkpoint is in this process. A prompt as plain text is
-rendered already: its tokens are meant.
+A message with a control token of the model (`rendering/special_tokens.py`) has no reward, so that a policy cannot write
+turns of its own; nor has such a completion as plain text, where the checkpoint is in this process. A prompt as plain
+text is rendered already: its tokens are meant.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from rewardsmith.records.checks import Severity
 from rewardsmith.records.texts import MarkerCount, PrefixStability, TokenSummary, UnknownTokens
 from rewardsmith.rendering import FOREIGN_MARKERS, Ids, Markers, Renderer, length_said
 from rewardsmith.rendering.encoding import encode, shared_prefix
-from rewardsmith.rendering.special_tokens import hidden_reasoning
+from rewardsmith.rendering.template import hidden_reasoning
 from rewardsmith.rendering.tokenizer import unknown_parts
 from rewardsmith.statistics import wilson_interval
 from rewardsmith.types import PreferencePair
