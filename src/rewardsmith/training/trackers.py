@@ -49,7 +49,6 @@ from rewardsmith.spec.section import nearest
 Numbers = dict[str, float]
 
 _COMPARED = ("base_model", "adapter", "policy", "training", "seed", "backend")
-
 _MOST_PARAMETERS = 100  # of one call, by MLflow's rule
 _LONGEST_VALUE = 500
 
@@ -102,6 +101,24 @@ class TrackerKind:
     extra: str
     open: Callable[[TrackedRun], Tracker]
     fix: str
+
+
+def require_trackers(names: Iterable[str]) -> None:
+    """Refuse a tracker whose package is not installed.
+
+    Raises:
+        SpecError: with the pip command that installs it; or there is no such tracker.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise SpecError(f"there is no tracker {name!r}", where="report_to", fix=nearest(name, TRACKERS))
+        kind = TRACKERS[name]
+        if not is_installed(kind.module):
+            raise SpecError(
+                f"{name} needs the package {kind.module}, which is not installed",
+                where="report_to",
+                fix=f"pip install 'rewardsmith[{kind.extra}]'",
+            )
 
 
 def open_tensorboard(run: TrackedRun) -> TensorboardRun:
@@ -312,24 +329,6 @@ TRACKERS: dict[str, TrackerKind] = {
         "set MLFLOW_TRACKING_URI to a server that answers; a database file needs `pip install mlflow`",
     ),
 }
-
-
-def require_trackers(names: Iterable[str]) -> None:
-    """Refuse a tracker whose package is not installed.
-
-    Raises:
-        SpecError: with the pip command that installs it; or there is no such tracker.
-    """
-    for name in names:
-        if name not in TRACKERS:
-            raise SpecError(f"there is no tracker {name!r}", where="report_to", fix=nearest(name, TRACKERS))
-        kind = TRACKERS[name]
-        if not is_installed(kind.module):
-            raise SpecError(
-                f"{name} needs the package {kind.module}, which is not installed",
-                where="report_to",
-                fix=f"pip install 'rewardsmith[{kind.extra}]'",
-            )
 
 
 def step_numbers(metrics: StepMetrics) -> Numbers:

@@ -1,4 +1,4 @@
-"""TRL's own `RewardTrainer`, given whole optimizer steps.
+"""TRL's own `RewardTrainer`, given whole optimizer steps. `trl_backend` builds it and calls `train()`.
 
 TRL's loss (`compute_loss`), optimizer, schedule, checkpoints and loop run unchanged. What this subclass does:
 
