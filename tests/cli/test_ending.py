@@ -76,6 +76,21 @@ def test_codes(error: BaseException, code: int, says: str, capsys: pytest.Captur
     assert "Traceback" not in err
 
 
+def test_a_name_that_is_no_utf_8_is_the_user_s_to_change(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The byte 0xff, as Python hands it over; the same error without such an argument is a fault of ours."""
+
+    def write() -> None:
+        "b\udcff".encode()
+
+    monkeypatch.setattr(sys, "argv", ["rewardsmith", "evaluate", "--data", "b\udcff/x.jsonl", "--out", "é"])
+    assert ended(write) == 2
+    assert capsys.readouterr().err.startswith("error: b\\udcff/x.jsonl: is not UTF-8")
+    monkeypatch.setattr(sys, "argv", ["rewardsmith", "evaluate", "--data", "é.jsonl"])
+    assert ended(write) == 70
+
+
 def test_a_full_disk_by_the_words_of_a_library_names_the_file_being_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

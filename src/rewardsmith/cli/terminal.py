@@ -193,7 +193,7 @@ def _raised(error: Exception) -> int:
     if _is_unread(error):
         _discard(sys.stdout)
         return UNREAD
-    told = _machine_fault(error)
+    told = _machine_fault(error) or _name_fault(error)
     return _said_on_error(told, 2) if told else _said_on_error(_fault(error), FAULT)
 
 
@@ -220,6 +220,7 @@ _DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used
 _MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE}
 _SOME_FILE = "standard output or a file"
 _ARCHIVE = "inline_container.cc"  # "unexpected pos 151872 vs 151764": less was written than was handed over
+_NO_UNICODE = ("surrogates not allowed", "as a unicode string")
 _FULL_BY_TEXT = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 
 
@@ -241,6 +242,14 @@ def _machine_fault(error: BaseException) -> str:
                 "training.tokens_per_micro_batch, evaluation.tokens_per_batch or --tokens-per-batch, or a smaller model"
             )
     return ""
+
+
+def _name_fault(error: BaseException) -> str:
+    """Which argument is no UTF-8, where a record could not hold it; empty where it is something else."""
+    if not any(words in str(one) for one in _chain(error) for words in _NO_UNICODE):
+        return ""
+    named = next((one for one in sys.argv[1:] if not one.isascii() and one != one.encode(errors="ignore").decode()), "")
+    return named and f"error: {named}: is not UTF-8, which records are written in\n  try: rename the file or folder"
 
 
 def _is_torch_write(error: BaseException) -> bool:
