@@ -236,6 +236,13 @@ class Maker:
 # Sending and looking
 
 
+async def left(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once; its socket is closed on return."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
 class Fuzz:
     """One run against one server."""
 
@@ -287,7 +294,7 @@ class Fuzz:
         except (TimeoutError, ConnectionError):
             pass
         finally:
-            writer.transport.abort()
+            await left(writer)
         self.seen.sent += 1
         self.seen.bytes_sent += len(raw)
         for status in re.findall(rb"(?:^|\n|\})HTTP/1\.1 (\d{3}) ", answer):
@@ -325,10 +332,11 @@ class Fuzz:
             try:
                 async with asyncio.timeout(HANG_SECONDS):
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.write(raw)
-                    answer = await reader.read()
-                    writer.close()
-                    return answer
+                    try:
+                        writer.write(raw)
+                        return await reader.read()
+                    finally:
+                        await left(writer)
             except (TimeoutError, OSError) as error:
                 lost = starved(self.pid) + starved(os.getpid()) - waited
                 if isinstance(error, TimeoutError) and lost > (time.monotonic() - started) / 2:

@@ -77,6 +77,7 @@ def reward_app(
 DRAIN_SECONDS = 200
 """Longer than the longest deadline of a request."""
 
+_LOOK_SECONDS = 0.1
 _LAST_WORDS_SECONDS = 1.0
 _SWITCH_SECONDS = 0.001
 """How long the model's thread may keep Python's lock while the event loop waits for it: 5 ms unless set."""
@@ -126,12 +127,18 @@ class RewardServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; when it ends at once, requests that wait are told so (`Gate`) before the loop ends."""
-        await super().shutdown(sockets)
+        draining = asyncio.ensure_future(super().shutdown(sockets))
+        # From Python 3.12 on it waits for every connection, in a hurry too.
+        while not (draining.done() or self.force_exit):
+            await asyncio.wait((draining,), timeout=_LOOK_SECONDS)
         left = list(self.server_state.tasks)
         for task in left:
             task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=_LAST_WORDS_SECONDS)
+        await asyncio.wait((draining, *left), timeout=_LAST_WORDS_SECONDS)
+        if draining.done():
+            draining.result()
+        else:
+            draining.cancel()
 
     def stop(self, *, hurry: bool = True) -> None:
         """Drain and end; the second time at once, if it is to `hurry`."""
