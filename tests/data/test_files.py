@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -206,6 +207,17 @@ def test_a_bad_line_stops_reading_or_is_stepped_over_and_written_down(fault, tmp
     ((number, said),) = bad_lines
     assert number == 2
     assert said.startswith(problem)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+@pytest.mark.parametrize(("encoding", "said"), [("utf-16", "utf-16"), ("utf-16-be", "utf-16"), ("latin1", "latin1")])
+def test_the_fix_of_another_encoding_names_it(name, encoding, said, tmp_path):
+    """PowerShell writes UTF-16 with a byte order mark."""
+    text = "a\né\n" if name == "a.csv" else json.dumps([{"a": "é"}], ensure_ascii=False)
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    (tmp_path / name).write_bytes(mark + text.encode(encoding))
+    with pytest.raises(DataError, match=f"iconv -f {said} -t utf-8"):
+        list(read_rows(tmp_path / name))
 
 
 def test_a_line_of_the_longest_length_is_read(tmp_path, monkeypatch):

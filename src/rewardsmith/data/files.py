@@ -188,7 +188,6 @@ def _first_sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-_BOM = b"\xef\xbb\xbf"
 LONGEST_ROW = 16 * MIB
 """Bytes: two responses of a million tokens. A hostile row costs up to 30 times its size in memory."""
 
@@ -200,7 +199,7 @@ def read_jsonl(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iter
     """Rows of a JSONL file, numbered by line."""
     # A bounded readline: a file without line ends would else be read into memory as one row.
     for number, raw in enumerate(iter(lambda: handle.readline(LONGEST_ROW), b""), start=1):
-        line = (raw.removeprefix(_BOM) if number == 1 else raw).strip()
+        line = (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).strip()
         if not line:
             continue
         try:
@@ -236,7 +235,7 @@ def _too_long(what: str, where: str) -> DataError:
 
 def read_json(handle: BinaryIO, where: str, bad_lines: BadLines = None) -> Iterator[tuple[int, Row]]:
     """Rows of a JSON file: the elements of its list, or its lines."""
-    content = handle.read(LONGEST_FILE + 1).removeprefix(_BOM)
+    content = handle.read(LONGEST_FILE + 1).removeprefix(codecs.BOM_UTF8)
     if len(content) >= LONGEST_FILE:
         raise DataError(
             f"is larger than {LONGEST_FILE // MIB} MiB, the limit of a .json file: it is held in memory whole",
@@ -266,10 +265,11 @@ def _decode(raw: bytes, where: str) -> str:
 
 
 def _not_utf8(error: UnicodeDecodeError, where: str) -> DataError:
+    encoding = "utf-16" if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "latin1"
     return DataError(
         f"is not UTF-8: {error.reason} (byte 0x{error.object[error.start]:02x})",
         where=where,
-        fix="convert the file, for example: iconv -f latin1 -t utf-8",
+        fix=f"convert the file, for example: iconv -f {encoding} -t utf-8",
     )
 
 
