@@ -56,7 +56,10 @@ def test_a_folder_without_a_usable_tokenizer_is_refused(content, tmp_path):
 
 def test_a_hub_id_out_of_reach_says_so(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RenderingError, match=r"no-such/model: the tokenizer cannot be loaded(.|\n)*reaches the hub"):
+    with pytest.raises(
+        RenderingError,
+        match=r"no-such/model: the tokenizer cannot be loaded: there is no folder of this name(.|\n)*reaches the hub",
+    ):
         load_renderer("no-such/model", max_length=99)
 
 

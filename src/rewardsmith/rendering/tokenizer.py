@@ -116,7 +116,8 @@ def _why_not(error: Exception, folder: Path) -> tuple[str, str]:
     said = _config_fault(folder)
     if said:
         return f"config.json is read before it, and cannot be: {said}", _CONFIG
-    return _first_sentence(error), ""
+    there = "" if folder.exists() else "there is no folder of this name; "
+    return f"{there}{_first_sentence(error)}", ""
 
 
 def _config_fault(folder: Path) -> str:
@@ -221,8 +222,8 @@ def _fix(folder: Path) -> str:
     if folder.is_dir():
         return _COPY
     return (
-        "check base_model.id and base_model.revision, and that this machine reaches the hub "
-        "(or has the files in its cache); a folder with tokenizer files works offline"
+        "correct the path; for a name on the hub, check it (base_model.id) and base_model.revision, and that this "
+        "machine reaches the hub or has the files in its cache"
     )
 
 
