@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,14 +111,15 @@ def test_nobody_there_is_said_after_the_patience() -> None:
         gone.score([chat("", "a")])
 
 
-def test_waiting_for_a_server_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_waiting_for_a_server_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     with serving() as world:
         gone = RemoteScorer(f"http://{world.host}:{world.port}", patience=1.0, sleep=waits.append)
+    monkeypatch.setattr("rewardsmith.scoring.connection.time", SimpleNamespace(monotonic=lambda: sum(waits)))
     for _ in range(2):
         with pytest.raises(ModelError, match=r"no answer: .*refused"):
             gone.score([chat("", "a")])
-    assert len(waits) > 2
+    assert waits == [0.25, 0.5, 0.25, 0.5]
     said = [record.message for record in caplog.records]
     assert said == [f"note: {gone.url}: Connection refused; it is asked again for up to 1 seconds"]
 
